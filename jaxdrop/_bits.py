@@ -1,0 +1,197 @@
+"""Counter-mode random bits: Threefry-2x32 with 20 rounds, laid out along the array's own shape.
+
+Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011. A block turns a key and a
+64-bit counter into 64 bits. The counter of an element is made of its row (the row-major index
+over the leading axes) and its place along the last axis, so an element is a function of the key
+and of its own index: the same on every backend, under `jit` or not, under any sharding. Axes of
+size one do not count.
+
+One block serves eight neighbours along the last axis, a byte each. Where a byte is too coarse,
+a second block refines it: a 16-bit draw is the 8-bit draw followed by eight bits more.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+_LIMIT = 2**32
+U = np.uint32
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["words"], meta_fields=["impl"])
+@dataclass(frozen=True)
+class Seed:
+    """What is left of a key once it is used: its words, which may be read again and again."""
+
+    words: jax.Array
+    impl: str
+
+
+def consume(key: chex.PRNGKey) -> Seed:
+    """Uses the key once, in the eyes of JAX's key-reuse checker, and keeps its words.
+
+    The draw of size zero registers the use and costs nothing. A repeated draw, as in a backward
+    pass, reads the words and raises no false alarm.
+    """
+    jax.random.bits(key, (0,))
+    return Seed(words=jax.random.key_data(key), impl=str(jax.random.key_impl(key)))
+
+
+def threefry(
+    key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Threefry-2x32-20, unrolled: the rolled loop that JAX emits on the CPU does not vectorise."""
+    k0, k1 = key
+    keys = (k0, k1, k0 ^ k1 ^ _PARITY)
+    x0, x1 = counter[0] + k0, counter[1] + k1
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << U(rotation)) | (x1 >> U(32 - rotation)))
+        x0 = x0 + keys[(group + 1) % 3]
+        x1 = x1 + keys[(group + 2) % 3] + U(group + 1)
+    return x0, x1
+
+
+def _key_pair(seed: Seed) -> tuple[jax.Array, jax.Array]:
+    """The two words that key the blocks; four words, as `rbg` has, are hashed to two."""
+    words = seed.words
+    if words.shape[-1] == 2:
+        return words[0], words[1]
+    return threefry((words[0], words[1]), (words[2], words[3]))
+
+
+def _row_major(shape: tuple[int, ...], axes: int) -> jax.Array:
+    """The row-major index over the first `axes` axes, modulo 2**32, one for each element."""
+    index, stride = jnp.zeros(shape, U), 1
+    for axis in reversed(range(axes)):
+        index = index + lax.broadcasted_iota(U, shape, axis) * U(stride % _LIMIT)
+        stride *= shape[axis]
+    return index
+
+
+def _row_and_place(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """For each element, the index of its row and its place along the last axis."""
+    if math.prod(shape[:-1]) > _LIMIT or shape[-1] > _LIMIT:
+        raise ValueError(f"`shape` must have at most 2**32 rows of at most 2**32 elements, got {shape}.")
+    last = len(shape) - 1
+    return _row_major(shape, last), lax.broadcasted_iota(U, shape, last)
+
+
+def _dense(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape without its axes of size one; a scalar counts as one element."""
+    return tuple(size for size in shape if size != 1) or (1,)
+
+
+def _bytes(words: tuple[jax.Array, jax.Array], lane: int) -> jax.Array:
+    return (words[lane // 4] >> U(8 * (lane % 4))) & U(255)
+
+
+def _block_draws(key: tuple, shape: tuple[int, ...], width: int) -> list[jax.Array]:
+    """Draws of `width` bits, eight arrays of `shape`: one for each element that a block serves."""
+    row, block = _row_and_place(shape)
+    coarse = threefry(key, (row, block * U(2)))
+    if width == 8:
+        return [_bytes(coarse, lane) for lane in range(8)]
+    fine = threefry(key, (row, block * U(2) + U(1)))
+    return [(_bytes(coarse, lane) << U(8)) | _bytes(fine, lane) for lane in range(8)]
+
+
+def _element_draws(key: tuple, shape: tuple[int, ...], width: int) -> jax.Array:
+    """The same draws, element by element: each computes its own block."""
+    row, place = _row_and_place(shape)
+    block, lane = place >> U(3), place & U(7)
+
+    def byte(words: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return (jnp.where(lane < 4, *words) >> ((lane & U(3)) * U(8))) & U(255)
+
+    coarse = byte(threefry(key, (row, block * U(2))))
+    if width == 8:
+        return coarse
+    return (coarse << U(8)) | byte(threefry(key, (row, block * U(2) + U(1))))
+
+
+@partial(jax.jit, static_argnames=("shape", "width"))
+def _below_packed(key: tuple, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """`draw < threshold`, eight decisions to a byte."""
+    blocks = (*shape[:-1], -(-shape[-1] // 8))
+    packed = jnp.zeros(blocks, U)
+    for lane, draw in enumerate(_block_draws(key, blocks, width)):
+        packed = packed | ((draw < threshold).astype(U) << U(lane))
+    return packed.astype(jnp.uint8)
+
+
+def _below_by_blocks(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
+    """Draws a whole block for eight elements, out of line, and unpacks where it is used.
+
+    Left to itself, XLA would paste the blocks into the loop over the elements and compute each
+    of them eight times; it would also compile them anew at every call.
+    """
+    with set_xla_metadata(inlineable="false"):
+        packed = _below_packed(key, threshold, shape, width)
+    lanes = lax.broadcasted_iota(jnp.uint8, (*packed.shape, 8), packed.ndim)
+    mask = (packed[..., None] >> lanes) & jnp.uint8(1) != 0
+    return mask.reshape(*packed.shape[:-1], -1)[..., : shape[-1]]
+
+
+def _below_by_elements(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
+    return _element_draws(key, shape, width) < threshold
+
+
+def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) -> jax.Array:
+    """Whether each draw of `width` (8 or 16) bits is below the threshold: a boolean mask.
+
+    `threshold` lies in [0, 2**width]; it is a scalar, or an array that broadcasts to `shape`.
+    Two implementations give the same mask: blocks shared by eight elements where the threshold
+    is a scalar and the backend a CPU; element by element, which fuses, everywhere else.
+    """
+    key, dense = _key_pair(seed), _dense(shape)
+    if threshold.ndim:
+        threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
+        return _below_by_elements(key, threshold, shape=dense, width=width).reshape(shape)
+    options = {"shape": dense, "width": width}
+    mask = lax.platform_dependent(
+        key,
+        threshold,
+        cpu=partial(_below_by_blocks, **options),
+        default=partial(_below_by_elements, **options),
+    )
+    return mask.reshape(shape)
+
+
+def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """`jax.random.bernoulli(key, p, shape)`, bit for bit: the mask of Flax's Dropout.
+
+    Where JAX would spend a Threefry block an element, so does this, but unrolled.
+    """
+    own = seed.impl == "threefry2x32" and jax.config.jax_threefry_partitionable
+    if not own or jax.config.jax_enable_x64 or math.prod(shape) > _LIMIT:
+        return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
+    index = _row_major(tuple(shape), len(shape))
+    high, low = threefry(_key_pair(seed), (jnp.zeros((), U), index))
+    return ((high ^ low) >> U(9)) < jnp.ceil(p * 2.0**23).astype(U)
+
+
+def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
+    """Standard normal float32 draws, two to a block, symmetric about zero and within 5.42.
+
+    The inverse of the distribution function at the odd multiples of 2**-24 in (-1, 1), whose
+    mean is zero exactly.
+    """
+    dense = _dense(shape)
+    row, place = _row_and_place(dense)
+    words = threefry(_key_pair(seed), (row, place >> U(1)))
+    bits = jnp.where(place & U(1) == 0, *words) >> U(8)
+    centred = bits.astype(jnp.int32) * 2 - (2**24 - 1)
+    uniform = centred.astype(jnp.float32) * np.float32(2.0**-24)
+    return (np.float32(math.sqrt(2)) * lax.erf_inv(uniform)).reshape(shape)

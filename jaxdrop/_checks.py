@@ -1,0 +1,133 @@
+"""Every argument check and its message, worded once.
+
+A check looks at concrete values only: under a trace there is no value to look at, and
+nothing is raised. It returns its argument in the form that the caller goes on with.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+WIDTHS = (8, 16, 32)
+
+
+def is_concrete(value: Any) -> bool:
+    return not isinstance(value, jax.core.Tracer)
+
+
+def _check_real(name: str, value: Any) -> None:
+    dtype = jnp.result_type(value) if hasattr(value, "dtype") else np.result_type(value)
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}.")
+
+
+def _offender(value: Any, allowed: np.ndarray) -> str:
+    """The first value that is not allowed, as short as Python prints it."""
+    return f"{float(np.asarray(value)[~allowed].flat[0]):g}"
+
+
+def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
+    """A dropping probability: a real scalar or array, each value in [0, 1]."""
+    _check_real(name, rate)
+    if is_concrete(rate):
+        values = np.asarray(rate, np.float64)
+        allowed = (values >= 0) & (values <= 1)
+        if not allowed.all():
+            raise ValueError(f"`{name}` must lie in [0, 1], got {_offender(values, allowed)}.")
+    return rate
+
+
+def check_nonnegative(name: str, value: chex.Numeric) -> chex.Numeric:
+    """A finite, non-negative real scalar or array, such as a strength or a deviation."""
+    _check_real(name, value)
+    if is_concrete(value):
+        values = np.asarray(value, np.float64)
+        allowed = np.isfinite(values) & (values >= 0)
+        if not allowed.all():
+            message = f"`{name}` must be finite and at least 0, got {_offender(values, allowed)}."
+            raise ValueError(message)
+    return value
+
+
+def check_floating(x: chex.ArrayTree, name: str = "x") -> jax.Array:
+    """An array of a floating dtype: noise has no meaning on integers."""
+    array = jnp.asarray(x)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be a floating-point array, got {array.dtype}.")
+    return array
+
+
+def check_shape(shape: Sequence[int], name: str = "shape") -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a sequence of integers, got {shape!r}.") from None
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"`{name}` must hold sizes of at least 0, got {sizes}.")
+    return sizes
+
+
+def check_axes(axes: Sequence[int], rank: int, name: str) -> tuple[int, ...]:
+    """Axes of an array of the given rank, made non-negative."""
+    try:
+        indices = tuple(operator.index(axis) for axis in axes)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a sequence of integers, got {axes!r}.") from None
+    for axis in indices:
+        if not -rank <= axis < rank:
+            raise ValueError(
+                f"`{name}` must lie in [{-rank}, {rank - 1}] for an array of rank {rank}, got {axis}."
+            )
+    return tuple(axis % rank for axis in indices)
+
+
+def check_channel_axis(channel_axis: int, shape: Sequence[int]) -> int:
+    """The channel axis of a batch: any axis but the first, which is the batch."""
+    rank = len(shape)
+    if rank < 2:
+        raise ValueError(f"`x` must have a batch axis and a channel axis, got shape {tuple(shape)}.")
+    (axis,) = check_axes((channel_axis,), rank, "channel_axis")
+    if axis == 0:
+        raise ValueError(f"`channel_axis` must not be the batch axis 0, got {channel_axis}.")
+    return axis
+
+
+def check_broadcastable(shape: Sequence[int], to: Sequence[int], name: str) -> None:
+    """A shape that broadcasts to another without enlarging it."""
+    try:
+        fits = np.broadcast_shapes(tuple(shape), tuple(to)) == tuple(to)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"`{name}` must broadcast to shape {tuple(to)}, got {tuple(shape)}.")
+
+
+def check_bits(bits: int | None, rate: chex.Numeric) -> int:
+    """The number of random bits per mask element; chosen by the rate where not given.
+
+    A concrete rate gets the smallest of 8, 16 and 32 bits whose realised rate is within 0.1 %
+    of the one asked, relative to the smaller of rate and 1 - rate. A traced rate or an array
+    of rates gets 16, whose draws are those of 8 bits wherever 8 bits would do exactly.
+    """
+    if bits is not None and bits not in WIDTHS:
+        raise ValueError(f"`bits` must be one of 8, 16, 32 or None, got {bits!r}.")
+    if not is_concrete(rate) or np.ndim(rate) != 0:
+        return bits or 16
+    keep = 1 - float(np.asarray(rate, np.float64))
+    if bits is None:
+        exact = (width for width in (8, 16) if _is_realised(keep, width))
+        return next(exact, 32)
+    if 0 < keep < 1 and bits < 32 and round(keep * 2**bits) in (0, 2**bits):
+        raise ValueError(f"`bits` must be enough to tell rate {1 - keep:g} from 0 and 1, got {bits}.")
+    return bits
+
+
+def _is_realised(keep: float, width: int) -> bool:
+    tolerance = 0.0 if width == 8 else 1e-3 * min(keep, 1 - keep)
+    return math.fabs(round(keep * 2**width) / 2**width - keep) <= tolerance

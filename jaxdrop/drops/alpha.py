@@ -1,0 +1,65 @@
+"""Alpha dropout: keeps the mean and variance that SELU networks rest on. Klambauer et al., 2017."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
+
+# SELU's limit for large negative inputs: minus its scale times its alpha.
+SATURATION = -1.7580993408473766
+
+
+def alpha_dropout(
+    key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None
+) -> jax.Array:
+    """Sets elements to SELU's negative saturation with probability `rate`, then restores moments.
+
+    With s the saturation value and p = `rate`, the result is `a * (x or s) + b`, where
+    a = ((1 - p) * (1 + p * s**2))**-0.5 and b = -a * p * s: an input of mean 0 and variance 1
+    leaves with mean 0 and variance 1. Rate 0 is the identity; rate 1, where no information is
+    left, gives zeros. The backward pass draws the mask again from the key; nothing is stored.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point array of any shape, standardised as SELU's activations are.
+      rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
+        shape of `x`. May be traced. It has no gradient.
+      bits: Random bits an element: 8, 16, 32, or None to choose by the rate; see `keep_mask`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point.
+      ValueError: If a concrete rate is outside [0, 1], or for `bits` the reasons of `keep_mask`.
+
+    References:
+      Klambauer et al., "Self-normalizing neural networks", 2017.
+
+    >>> x = jax.random.normal(jax.random.key(0), (100_000,))
+    >>> y = alpha_dropout(jax.random.key(1), x, 0.1)
+    >>> print(f"{y.var():.1f}")
+    1.0
+    """
+    x = _checks.check_floating(x)
+    rate = _checks.check_rate(rate)
+    _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
+    width = _checks.check_bits(bits, rate)
+    done = _redraw.trivial(x, rate)
+    if done is not None:
+        return done
+    return _alpha_dropout(key, x, masks.keep_probability(rate, width), width=width)
+
+
+@_redraw.redrawn("width")
+def _alpha_dropout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
+    mask = masks.draw(seed, keep, x.shape, width)
+    q = masks.realised(keep, width)
+    p, some = 1 - q, q > 0
+    a = jax.lax.rsqrt(jnp.where(some, q, 1) * (1 + p * SATURATION**2))
+    b = -a * p * SATURATION
+    y = jnp.where(mask, a * masks.widen(x) + b, a * SATURATION + b)
+    return jnp.where(some, y, 0).astype(x.dtype)
