@@ -1,5 +1,7 @@
 """Dropout and everything near it, in JAX: pure functions of an explicit PRNG key."""
 
+from jaxdrop import penalties as penalties
+from jaxdrop import training as training
 from jaxdrop.drops import alpha_dropout as alpha_dropout
 from jaxdrop.drops import dropout as dropout
 from jaxdrop.drops import gaussian_dropout as gaussian_dropout

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -141,7 +142,7 @@ def _below_by_blocks(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...]
         packed = _below_packed(key, threshold, shape, width)
     lanes = lax.broadcasted_iota(jnp.uint8, (*packed.shape, 8), packed.ndim)
     mask = (packed[..., None] >> lanes) & jnp.uint8(1) != 0
-    return mask.reshape(*packed.shape[:-1], -1)[..., : shape[-1]]
+    return mask.reshape(*shape[:-1], 8 * packed.shape[-1])[..., : shape[-1]]
 
 
 def _below_by_elements(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
@@ -174,8 +175,9 @@ def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Ar
 
     Where JAX would spend a Threefry block an element, so does this, but unrolled.
     """
-    own = seed.impl == "threefry2x32" and jax.config.jax_threefry_partitionable
-    if not own or jax.config.jax_enable_x64 or math.prod(shape) > _LIMIT:
+    config: Any = jax.config
+    own = seed.impl == "threefry2x32" and config.jax_threefry_partitionable
+    if not own or config.jax_enable_x64 or math.prod(shape) > _LIMIT:
         return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
     index = _row_major(tuple(shape), len(shape))
     high, low = threefry(_key_pair(seed), (jnp.zeros((), U), index))

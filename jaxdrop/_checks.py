@@ -11,6 +11,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,8 +22,18 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def is_scalar(value: Any, *choices: float) -> bool:
+    """Whether a value is a concrete scalar and one of the choices."""
+    return is_concrete(value) and np.ndim(value) == 0 and bool(np.isin(np.float64(value), choices))
+
+
+def is_trivial_rate(rate: chex.Numeric) -> bool:
+    """Whether nothing is left to draw, and no key needed: all kept, or all dropped."""
+    return is_scalar(rate, 0, 1)
+
+
 def _check_real(name: str, value: Any) -> None:
-    dtype = jnp.result_type(value) if hasattr(value, "dtype") else np.result_type(value)
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}.")
 

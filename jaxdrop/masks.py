@@ -104,9 +104,7 @@ def spatial_mask(
     return keep_mask(key, sizes, rate, broadcast_dims=dims, bits=bits)
 
 
-def apply_mask(
-    x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int | None = None
-) -> jax.Array:
+def apply_mask(x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
     """Zeroes what the mask drops and scales what it keeps, so that the mean is kept.
 
     The scale is one over the keep probability that a mask of this rate and these bits really has.
@@ -137,7 +135,8 @@ def apply_mask(
     _checks.check_broadcastable(mask.shape, x.shape, "mask")
     _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
     width = _checks.check_bits(bits, rate)
-    return act(x, mask, keep_probability(rate, width), width)
+    keep = keep_probability(rate, width)
+    return act(x, mask & (realised(keep, width) > 0), keep, width)
 
 
 def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]:

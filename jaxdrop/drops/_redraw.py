@@ -1,5 +1,4 @@
-"""The one way in which a regularizer meets its key: drawn in the forward pass, drawn again in
-the backward pass, never stored."""
+"""How every regularizer meets its key: drawn forward, drawn again backward, never stored."""
 
 from collections.abc import Callable
 from functools import partial, wraps
@@ -7,9 +6,8 @@ from functools import partial, wraps
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _bits
 
 
 def redrawn(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
@@ -31,11 +29,6 @@ def redrawn(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
     return decorate
 
 
-def trivial(x: jax.Array, rate: chex.Numeric) -> jax.Array | None:
-    """The result where a concrete scalar rate leaves nothing to draw: all kept, or all dropped."""
-    if _checks.is_concrete(rate) and np.ndim(rate) == 0:
-        if rate == 0:
-            return x
-        if rate == 1:
-            return jnp.zeros_like(x)
-    return None
+def trivial(x: jax.Array, rate: chex.Numeric) -> jax.Array:
+    """The result of a trivial rate: `x` itself where all is kept, zeros where all is dropped."""
+    return x if rate == 0 else jnp.zeros_like(x)

@@ -48,9 +48,8 @@ def alpha_dropout(
     rate = _checks.check_rate(rate)
     _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
     width = _checks.check_bits(bits, rate)
-    done = _redraw.trivial(x, rate)
-    if done is not None:
-        return done
+    if _checks.is_trivial_rate(rate):
+        return _redraw.trivial(x, rate)
     return _alpha_dropout(key, x, masks.keep_probability(rate, width), width=width)
 
 

@@ -45,7 +45,7 @@ def dropout(
       Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 
     >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
-    Array([2., 2., 0., 0., 0., 2.], dtype=float32)
+    Array([2., 2., 2., 2., 0., 2.], dtype=float32)
     """
     x = _checks.check_floating(x)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
@@ -53,9 +53,8 @@ def dropout(
     rate = _checks.check_rate(rate)
     _checks.check_broadcastable(np.shape(rate), shape, "rate")
     width = _checks.check_bits(bits, rate)
-    done = _redraw.trivial(x, rate)
-    if done is not None:
-        return done
+    if _checks.is_trivial_rate(rate):
+        return _redraw.trivial(x, rate)
     return _dropout(key, x, masks.keep_probability(rate, width), shape=shape, width=width)
 
 

@@ -40,9 +40,8 @@ def gaussian_dropout(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric) -> ja
     x = _checks.check_floating(x)
     rate = _checks.check_rate(rate)
     _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
-    done = _redraw.trivial(x, rate)
-    if done is not None:
-        return done
+    if _checks.is_trivial_rate(rate):
+        return _redraw.trivial(x, rate)
     return _gaussian_dropout(key, x, jnp.asarray(rate, jnp.float32))
 
 

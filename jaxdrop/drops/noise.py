@@ -39,7 +39,7 @@ def gaussian_noise(key: chex.PRNGKey, x: chex.Array, stddev: chex.Numeric) -> ja
     x = _checks.check_floating(x)
     stddev = _checks.check_nonnegative("stddev", stddev)
     _checks.check_broadcastable(np.shape(stddev), x.shape, "stddev")
-    if _checks.is_concrete(stddev) and np.ndim(stddev) == 0 and stddev == 0:
+    if _checks.is_scalar(stddev, 0):
         return x
     return _gaussian_noise(key, x, jnp.asarray(stddev, masks.widen(x).dtype))
 

@@ -1,0 +1,43 @@
+"""Dropout, by its mask."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdrop
+
+KEY = jax.random.key(2)
+
+
+@pytest.mark.parametrize(("rate", "scale"), [(0.5, 2.0), (0.25, 4 / 3), (0.1, 65536 / 58982)])
+def test_values_are_zero_or_scaled(rate, scale):
+    x = jax.random.normal(KEY, (32, 40))
+    mask = jaxdrop.keep_mask(KEY, x.shape, rate)
+    y = jaxdrop.dropout(KEY, x, rate)
+    np.testing.assert_allclose(y, np.where(mask, x * np.float32(scale), 0), rtol=2e-7)
+
+
+def test_shared_decisions():
+    y = jaxdrop.dropout(KEY, jnp.ones((4, 5, 6)), 0.5, broadcast_dims=(0, -1))
+    assert y.shape == (4, 5, 6)
+    np.testing.assert_array_equal(y, jnp.broadcast_to(y[:1, :, :1], y.shape))
+
+
+def test_a_rate_for_each_example_scales_each_by_its_own():
+    rates = jnp.array([0.0, 0.5, 0.75, 1.0])
+    y = jaxdrop.dropout(KEY, jnp.ones((4, 64)), rates[:, None])
+    assert [sorted(set(np.asarray(row).tolist())) for row in y] == [[1.0], [0.0, 2.0], [0.0, 4.0], [0.0]]
+
+
+def test_the_mean_of_a_traced_rate_is_kept_where_it_is_realised_coarsely():
+    """A traced rate of 1e-3 is realised as 66 / 65536; the scale corrects for it."""
+    y = jax.jit(jaxdrop.dropout)(KEY, jnp.ones(8), 1e-3)
+    np.testing.assert_allclose(y[y != 0], 65536 / 65470, rtol=1e-6)
+
+
+def test_a_new_rate_compiles_nothing_new():
+    f = jax.jit(chex.assert_max_traces(jaxdrop.dropout, n=1))
+    shares = [float((f(KEY, jnp.ones(1000), rate) == 0).mean()) for rate in (0.1, 0.5, 0.9)]
+    np.testing.assert_allclose(shares, (0.1, 0.5, 0.9), atol=5 * 0.5 / np.sqrt(1000))

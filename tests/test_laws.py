@@ -1,0 +1,312 @@
+"""The contract that every regularizer keeps, checked over the whole family."""
+
+import inspect
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tests.family import FAMILY, VARIANTS, Member
+
+KEY = jax.random.key(7)
+SHAPE = (64, 32, 128)
+COLLECTIVES = re.compile("all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
+
+everyone = pytest.mark.parametrize("member", VARIANTS, ids=lambda member: member.name)
+family = pytest.mark.parametrize("member", FAMILY, ids=lambda member: member.name)
+rates = pytest.mark.parametrize(
+    "member", [member for member in VARIANTS if member.is_rate], ids=lambda member: member.name
+)
+
+
+def normal(shape: tuple[int, ...] = SHAPE, dtype: str = "float32") -> jax.Array:
+    return jax.random.normal(jax.random.key(1), shape, dtype)
+
+
+def forms(member: Member, level: float, x: jax.Array) -> dict[str, jax.Array]:
+    """The result for a level that is static, traced, and an array that broadcasts."""
+    array = jnp.full((x.shape[0],) + (1,) * (x.ndim - 1), level)
+    return {
+        "static": member.pure(KEY, x, level),
+        "static under jit": jax.jit(lambda x: member.pure(KEY, x, level))(x),
+        "traced": jax.jit(member.pure)(KEY, x, level),
+        "array": member.pure(KEY, x, array),
+        "traced array": jax.jit(member.pure)(KEY, x, array),
+    }
+
+
+@everyone
+def test_level_zero_is_the_identity(member: Member):
+    x = normal((8, 4, 16))
+    for form, y in forms(member, 0.0, x).items():
+        np.testing.assert_array_equal(y, x, err_msg=form)
+
+
+@rates
+def test_rate_one_gives_zeros_and_zero_gradients(member: Member):
+    x = normal((8, 4, 16))
+    for form, y in forms(member, 1.0, x).items():
+        np.testing.assert_array_equal(y, 0, err_msg=form)
+    for pure in (member.pure, jax.jit(member.pure)):
+        grad = jax.grad(lambda x, rate, pure=pure: pure(KEY, x, rate).sum())(x, 1.0)
+        np.testing.assert_array_equal(grad, 0)
+
+
+@everyone
+@pytest.mark.parametrize("level", [0.1, 0.25, 0.5, 0.004])
+def test_a_level_means_the_same_in_every_form(member: Member, level: float):
+    if level == 0.004:
+        if "8 bits" in member.name:
+            pytest.skip("8 bits are too few for this rate, and say so")
+        if member.is_rate and member.name != "gaussian_dropout" and "32" not in member.name:
+            pytest.skip("a concrete rate this small takes 32 bits, a traced one 16, as documented")
+    x = normal((8, 4, 19))
+    results = forms(member, level, x)
+    for form, y in results.items():
+        np.testing.assert_allclose(y, results["static"], rtol=3e-6, atol=3e-7, err_msg=form)
+        np.testing.assert_array_equal(y == 0, results["static"] == 0, err_msg=form)
+
+
+@everyone
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
+def test_moments_are_those_of_the_paper(member: Member, level: float):
+    """Mean and variance within 5 standard errors, estimated from the independent draws."""
+    x = normal() if member.standardised else jnp.full(SHAPE, 1.5)
+    y = np.asarray(member.pure(KEY, x, level), np.float64)
+    n = y.size / member.shared
+    expected_mean, expected_var = (0.0, 1.0) if member.standardised else (1.5, None)
+    if expected_var is None:
+        expected_var = float(member.variance(jnp.asarray(1.5), level))
+    squares = (y - expected_mean) ** 2
+    assert abs(y.mean() - expected_mean) < 5 * np.sqrt(expected_var / n)
+    assert abs(squares.mean() - expected_var) < 5 * squares.std() / np.sqrt(n) + 1e-4 * expected_var
+
+
+@family
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_shape_and_dtype_are_kept(member: Member, dtype: str):
+    x = normal((8, 4, 16), dtype)
+    for form, y in forms(member, 0.3, x).items():
+        assert (y.shape, y.dtype) == (x.shape, x.dtype), form
+    for level in (np.float64(0.3), jnp.bfloat16(0.3), jnp.float32(0.3)):
+        assert member.pure(KEY, x, level).dtype == x.dtype
+
+
+@family
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_the_rounded_single_precision(member: Member, dtype: str):
+    x = normal((8, 4, 16), dtype)
+    wide = member.pure(KEY, x.astype(jnp.float32), 0.3)
+    np.testing.assert_array_equal(member.pure(KEY, x, 0.3), wide.astype(dtype))
+
+
+@everyone
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_derivatives_are_finite(member: Member, level: float):
+    x = normal((8, 4, 16))
+
+    def loss(x: jax.Array, level: jax.Array) -> jax.Array:
+        return jnp.sum(member.pure(KEY, x, level) ** 2)
+
+    for transform in (lambda f: f, jax.jit):
+        value_grads = transform(jax.grad(loss, (0, 1)))(x, level)
+        tangents = transform(lambda x, level: jax.jvp(loss, (x, level), (x, 1.0)))(x, level)
+        hessian = transform(jax.jvp, static_argnums=0) if transform is jax.jit else jax.jvp
+        second = hessian(jax.grad(lambda x: loss(x, level)), (x,), (x,))
+        chex.assert_tree_all_finite((value_grads, tangents, second))
+
+
+@rates
+def test_the_gradient_is_that_of_the_draw(member: Member):
+    """The backward pass repeats the draw: the derivative along x of a map linear in x."""
+    x = normal((8, 4, 16))
+
+    def pure(x: jax.Array) -> jax.Array:
+        return member.pure(KEY, x, 0.3)
+
+    offset = pure(jnp.zeros_like(x)) if member.standardised else 0.0
+    cotangent = jax.random.normal(jax.random.key(2), x.shape)
+    (grad,) = jax.vjp(pure, x)[1](cotangent)
+    slope = jax.jvp(pure, (x,), (jnp.ones_like(x),))[1]
+    np.testing.assert_allclose(grad, cotangent * slope, rtol=1e-6)
+    np.testing.assert_allclose(x * slope, jnp.where(slope != 0, pure(x) - offset, 0), rtol=1e-4, atol=1e-5)
+
+
+@everyone
+def test_jit_scan_and_remat_are_eager(member: Member):
+    x = normal((8, 4, 16))
+    eager = member.pure(KEY, x, 0.3)
+    scanned = jax.lax.scan(lambda c, key: (c, member.pure(key, x, 0.3)), 0, jax.random.split(KEY, 2))[1]
+    looped = jnp.stack([member.pure(key, x, 0.3) for key in jax.random.split(KEY, 2)])
+    close = {"rtol": 3e-6, "atol": 3e-7}
+    np.testing.assert_allclose(jax.jit(lambda: member.pure(KEY, x, 0.3))(), eager, **close)
+    np.testing.assert_allclose(scanned, looped, **close)
+    plain = jax.grad(lambda x: jnp.sum(member.pure(KEY, x, 0.3) ** 2))
+    remat = jax.grad(jax.checkpoint(lambda x: jnp.sum(member.pure(KEY, x, 0.3) ** 2)))
+    np.testing.assert_allclose(jax.jit(remat)(x), plain(x), rtol=1e-5, atol=1e-6)
+
+
+@everyone
+def test_vmap_over_keys_gives_each_its_own_draw(member: Member):
+    x, keys = normal((8, 4, 16)), jax.random.split(KEY, 16)
+    mapped = jax.vmap(lambda key: member.pure(key, x, 0.5))(keys)
+    looped = jnp.stack([member.pure(key, x, 0.5) for key in keys])
+    np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
+    assert len({np.asarray(y).tobytes() for y in mapped}) == 16
+
+
+@everyone
+def test_vmap_over_levels_keeps_the_draw(member: Member):
+    x, levels = normal((8, 4, 16)), jnp.array([0.0, 0.25, 0.5])
+    mapped = jax.vmap(lambda level: member.pure(KEY, x, level))(levels)
+    looped = jnp.stack([member.pure(KEY, x, level) for level in levels])
+    np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
+
+
+@everyone
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_sharding_changes_nothing_and_costs_nothing(member: Member, axis_type: AxisType):
+    """Same values, same sharding out as in, no collective: forward and backward."""
+    x = normal((16, 6, 24))
+    forward = jax.jit(lambda key, x: member.pure(key, x, 0.3))
+    backward = jax.jit(jax.grad(lambda key, x: member.pure(key, x, 0.3).sum(), 1))
+    expected = forward(KEY, x)
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(axis_type,) * 2)
+    with jax.set_mesh(mesh):
+        for spec in (P("a"), P(None, None, "b"), P("a", "b"), P(("a", "b"))):
+            sharded = jax.device_put(x, NamedSharding(mesh, spec))
+            y = forward(KEY, sharded)
+            np.testing.assert_array_equal(y, expected)
+            assert y.sharding.is_equivalent_to(sharded.sharding, x.ndim)
+            for program in (forward, backward):
+                assert not COLLECTIVES.findall(program.lower(KEY, sharded).compile().as_text())
+
+
+@everyone
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_nothing_is_kept_for_the_backward_pass_but_the_seed(member: Member, wrap):
+    """At most the key's two words and the scalar level, whatever the size of the array."""
+    x = normal()
+    _, vjp = jax.vjp(wrap(lambda x: member.pure(KEY, x, 0.3)), x)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 12
+
+
+@everyone
+def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
+    x = normal((8, 4, 16))
+
+    def once(key: jax.Array, x: jax.Array) -> jax.Array:
+        return member.pure(key, x, 0.3).sum()
+
+    def twice(key: jax.Array, x: jax.Array) -> jax.Array:
+        return once(key, x) + once(key, x)
+
+    with jax.debug_key_reuse(True):
+        for wrap in (lambda f: f, jax.jit):
+            wrap(jax.value_and_grad(once, 1))(jax.random.key(0), x)
+            with pytest.raises(jax.errors.KeyReuseError):
+                wrap(twice)(jax.random.key(1), x)
+        key = jax.random.key(2)
+        member.pure(key, x, 0.3)
+        with pytest.raises(jax.errors.KeyReuseError):
+            member.pure(key, x, 0.3)
+
+
+@everyone
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_implementations(member: Member, impl: str):
+    key = jax.random.key(3, impl=impl)
+    x = jnp.ones(SHAPE)
+    y = member.pure(key, x, 0.5)
+    assert np.isfinite(y).all()
+    assert float(jnp.var(y)) > 0.1
+
+
+@pytest.mark.parametrize("member", [m for m in VARIANTS if m.selects], ids=lambda m: m.name)
+def test_what_is_dropped_is_gone_whatever_it_was(member: Member):
+    shape = (8, 4, 16)
+    kept = jax.jvp(lambda x: member.pure(KEY, x, 0.5), (jnp.ones(shape),), (jnp.ones(shape),))[1] != 0
+    assert kept.any()
+    assert not kept.all()
+    for value in (jnp.inf, jnp.nan):
+        y = member.pure(KEY, jnp.where(kept, 1.0, value), 0.5)
+        assert np.isfinite(y).all()
+
+
+@everyone
+def test_linen_shell_is_the_pure_function(member: Member):
+    x = normal((8, 4, 16))
+    module = member.linen(0.3, deterministic=False)
+    np.testing.assert_array_equal(module.apply({}, x, rng=KEY), member.pure(KEY, x, 0.3))
+    level = {member.level: 0.5}
+    np.testing.assert_array_equal(module.apply({}, x, rng=KEY, **level), member.pure(KEY, x, 0.5))
+    np.testing.assert_array_equal(
+        module.apply({}, x, deterministic=None, rng=KEY), module.apply({}, x, rng=KEY)
+    )
+    assert member.linen(0.3).apply({}, x, deterministic=True) is x
+    assert member.linen(0.0).apply({}, x, deterministic=False) is x
+
+
+@everyone
+def test_nnx_shell_is_the_pure_function(member: Member):
+    x = normal((8, 4, 16))
+    module = member.nnx(0.3, rngs=nnx.Rngs(dropout=5))
+    np.testing.assert_array_equal(module(x, rngs=KEY), member.pure(KEY, x, 0.3))
+    level = {member.level: 0.5}
+    np.testing.assert_array_equal(module(x, rngs=KEY, **level), member.pure(KEY, x, 0.5))
+    key = nnx.Rngs(dropout=5).dropout.fork()()
+    np.testing.assert_array_equal(module(x), member.pure(key, x, 0.3))
+    module.eval()
+    assert module(x) is x
+    assert member.nnx(0.0)(x) is x
+
+
+@family
+def test_argument_order_and_names(member: Member):
+    """Key, data, level; every option keyword-only."""
+    parameters = list(inspect.signature(member.pure).parameters.values())
+    assert [p.name for p in parameters[:3]] == ["key", "x", member.level]
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[3:])
+    for module in (member.linen, member.nnx):
+        assert set(inspect.signature(module.__init__).parameters) >= {p.name for p in parameters[2:]}
+
+
+@rates
+@pytest.mark.parametrize("rate", [1.3, -0.1, float("nan"), np.float32(1.5), jnp.array([0.5, 2.0])])
+def test_a_rate_outside_the_unit_interval(member: Member, rate):
+    bad = np.asarray(rate).flat[-1]
+    message = re.escape(f"`rate` must lie in [0, 1], got {float(bad):g}.")
+    x = jnp.ones((8, 4, 2))
+    with pytest.raises(ValueError, match=message):
+        member.pure(KEY, x, rate)
+    with pytest.raises(ValueError, match=message):
+        member.linen(rate, deterministic=False).apply({}, x, rng=KEY)
+    with pytest.raises(ValueError, match=message):
+        member.nnx(rate, rngs=nnx.Rngs(0))
+
+
+@everyone
+def test_an_integer_array(member: Member):
+    with pytest.raises(TypeError, match=r"`x` must be a floating-point array, got int32\."):
+        member.pure(KEY, jnp.ones((8, 4, 2), jnp.int32), 0.5)
+
+
+@family
+def test_a_level_that_does_not_broadcast(member: Member):
+    message = re.escape(f"`{member.level}` must broadcast to shape ")
+    with pytest.raises(ValueError, match=message):
+        member.pure(KEY, jnp.ones((8, 4, 2)), jnp.full((3,), 0.5))
+
+
+@family
+def test_empty_and_scalar_arrays(member: Member):
+    if member.name != "spatial_dropout":
+        assert member.pure(KEY, jnp.ones(()), 0.3).shape == ()
+    assert member.pure(KEY, jnp.ones((0, 4)), 0.3).shape == (0, 4)
+    assert member.pure(KEY, jnp.ones((4, 0)), 0.3).shape == (4, 0)

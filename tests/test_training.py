@@ -1,0 +1,156 @@
+"""The init/step pair and the sweep: keys, resuming, agreement, and one compiled program."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxdrop
+from jaxdrop.training import grid, sweep, training
+
+KEY = jax.random.key(0)
+BATCH = {
+    "x": jax.random.normal(jax.random.key(1), (32, 6)),
+    "y": jax.random.normal(jax.random.key(2), (32, 1)),
+}
+
+
+def init_params(key):
+    a, b = jax.random.split(key)
+    hidden = {"kernel": jax.random.normal(a, (6, 16)) / 3, "bias": jnp.zeros(16)}
+    return {"hidden": hidden, "out": {"kernel": jax.random.normal(b, (16, 1)) / 4, "bias": jnp.zeros(1)}}
+
+
+def recipe(hyper):
+    """Dropout, an L1 penalty and a decoupled decay, all of them set by the sweep."""
+
+    def loss_fn(params, key, batch):
+        h = jax.nn.relu(batch["x"] @ params["hidden"]["kernel"] + params["hidden"]["bias"])
+        h = jaxdrop.dropout(key, h, hyper["rate"])
+        error = jnp.mean((h @ params["out"]["kernel"] + params["out"]["bias"] - batch["y"]) ** 2)
+        return error + jaxdrop.penalties.l1(params, hyper["l1"]), {"error": error}
+
+    return loss_fn, optax.adamw(1e-2, weight_decay=hyper["decay"], mask=jaxdrop.penalties.weight_mask)
+
+
+HYPER = {"rate": 0.3, "l1": 1e-3, "decay": 1e-2}
+
+
+def run(pair, state, steps):
+    for _ in range(steps):
+        state, out = pair.step(state, BATCH)
+    return state, out
+
+
+def test_training_lowers_the_loss():
+    pair = training(*recipe({"rate": 0.0, "l1": 0.0, "decay": 0.0}))
+    state = pair.init(KEY, init_params(KEY))
+    _, (first, aux) = pair.step(state, BATCH)
+    assert first == aux["error"]
+    state, (last, _) = run(pair, state, 200)
+    assert state.step == 200
+    assert last < 0.5 * first
+
+
+def test_the_key_of_a_step_is_folded_from_its_number():
+    seen = []
+    pair = training(lambda params, key, batch: (params.sum(), jax.random.key_data(key)), optax.sgd(0.1))
+    state = pair.init(KEY, jnp.ones(2))
+    for step in range(3):
+        state, (_, key) = pair.step(state, None)
+        np.testing.assert_array_equal(key, jax.random.key_data(jax.random.fold_in(KEY, step)))
+        seen.append(key.tobytes())
+    assert len(set(seen)) == 3
+
+
+def test_a_resumed_run_is_the_uninterrupted_one():
+    pair = training(*recipe(HYPER))
+    whole, _ = run(pair, pair.init(KEY, init_params(KEY)), 7)
+    half, _ = run(pair, pair.init(KEY, init_params(KEY)), 3)
+    saved = jax.tree.map(np.asarray, (half.step, half.params, half.opt_state))
+    again = half._replace(step=saved[0], params=saved[1], opt_state=saved[2])
+    resumed, _ = run(training(*recipe(HYPER)), again, 4)
+    chex.assert_trees_all_equal(resumed.params, whole.params)
+
+
+def test_scan_is_the_loop():
+    pair = training(*recipe(HYPER))
+    state = pair.init(KEY, init_params(KEY))
+    looped, _ = run(pair, state, 5)
+    batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * 5), BATCH)
+    scanned, (losses, _) = jax.lax.scan(pair.step, state, batches)
+    assert losses.shape == (5,)
+    chex.assert_trees_all_close(scanned.params, looped.params, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sweep_is_its_runs():
+    hyper = grid(rate=[0.0, 0.4], l1=[0.0, 1e-2], decay=[0.0, 0.1])
+    keys = jax.random.split(KEY, 8)
+    params = jax.vmap(init_params)(keys)
+    pair = sweep(recipe)
+    states, (losses, _) = run(pair, pair.init(keys, params, hyper), 5)
+    assert losses.shape == (8,)
+    for i in range(8):
+        one = training(*recipe({name: float(values[i]) for name, values in hyper.items()}))
+        state = one.init(keys[i], jax.tree.map(lambda leaf, i=i: leaf[i], params))
+        state, (loss, _) = run(one, state, 5)
+        np.testing.assert_allclose(losses[i], loss, rtol=1e-4)
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], states.params)
+        chex.assert_trees_all_close(mine, state.params, rtol=1e-3, atol=1e-5)
+
+
+def test_one_program_trains_the_whole_grid_and_any_other():
+    """The loss function is traced once, for all cells, all steps, and other values of the grid."""
+    traced = []
+
+    def counted(hyper):
+        loss_fn, optimizer = recipe(hyper)
+
+        def loss(params, key, batch):
+            traced.append(1)
+            return loss_fn(params, key, batch)
+
+        return loss, optimizer
+
+    pair = sweep(counted)
+    keys = jax.random.split(KEY, 4)
+    for scale in (1.0, 2.0):
+        hyper = grid(rate=[0.1 * scale, 0.2 * scale], l1=[1e-3 * scale], decay=[0.0, 0.1])
+        run(pair, pair.init(keys, jax.vmap(init_params)(keys), hyper), 3)
+    assert len(traced) == 1
+
+
+def test_decay_leaves_biases_alone():
+    def flat_loss(params, key, batch):
+        return jnp.zeros(()), {}
+
+    _, optimizer = recipe(HYPER)
+    pair = training(flat_loss, optimizer)
+    params = jax.tree.map(jnp.ones_like, init_params(KEY))
+    state, _ = run(pair, pair.init(KEY, params), 3)
+    np.testing.assert_array_equal(state.params["hidden"]["bias"], 1)
+    np.testing.assert_allclose(state.params["hidden"]["kernel"], (1 - 1e-2 * 1e-2) ** 3, rtol=1e-6)
+
+
+def test_a_sweep_of_uneven_axes():
+    pair = sweep(recipe)
+    keys = jax.random.split(KEY, 4)
+    message = re.escape("`keys`, `params` and `hyper` must share one leading axis of runs, got axes of 4, 6.")
+    with pytest.raises(ValueError, match=message):
+        pair.init(keys, jax.vmap(init_params)(keys), grid(rate=[0.1, 0.2, 0.3], l1=[0.0], decay=[0.0, 1.0]))
+    with pytest.raises(ValueError, match="got axes of 4, none"):
+        pair.init(keys, jax.vmap(init_params)(keys), HYPER)
+
+
+def test_grid():
+    table = grid(seed=[0, 1, 2], rate=[0.0, 0.5])
+    np.testing.assert_array_equal(table["seed"], [0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(table["rate"], [0, 0.5] * 3)
+    with pytest.raises(
+        ValueError, match=re.escape("`rate` must be a non-empty list of scalars, got shape (0,).")
+    ):
+        grid(rate=[])
