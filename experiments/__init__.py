@@ -1,0 +1,1 @@
+"""One folder for each claim: `python -m experiments.NAME --help`."""

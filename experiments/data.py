@@ -1,0 +1,121 @@
+"""The data sets: each a part to develop on and a test part that is never looked at before the end."""
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import sklearn.datasets
+import sklearn.model_selection
+
+from experiments import cli
+
+NAMES = ("digits", "mnist", "fashion-mnist")
+_SOURCES = {
+    "mnist": "the four files of LeCun's MNIST (Hugging Face: ylecun/mnist; or torchvision.datasets.MNIST)",
+    "fashion-mnist": "the four files of github.com/zalandoresearch/fashion-mnist, data/fashion",
+}
+_IDX_BYTES = 0x08
+
+
+class Dataset(NamedTuple):
+    """Images as rows of float32 in [0, 1], labels as int32.
+
+    Attributes:
+      name: One of `NAMES`.
+      x: The development part, `[N, D]`.
+      y: Its labels, `[N]`.
+      x_test: The test part.
+      y_test: Its labels.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """Loads a data set.
+
+    Args:
+      name: "digits" (scikit-learn's, 1797 images of 8 x 8), "mnist" or "fashion-mnist" (70,000 of
+        28 x 28, with their own test parts).
+      data_dir: The folder that holds a folder of that name; by default `$JAXDROP_DATA`.
+
+    Returns:
+      The data set.
+
+    Raises:
+      ValueError: If the name is unknown, or a file is not what it should be.
+      FileNotFoundError: If a file is missing; the message says where it was looked for.
+    """
+    cli.check_choice("dataset", name, NAMES)
+    if name == "digits":
+        return _digits()
+    folder = _folder(name, data_dir)
+    parts = []
+    for part in ("train", "t10k"):
+        images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
+        labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
+        if len(images) != len(labels):
+            raise ValueError(
+                f"`{folder}` must have a label for each image, got {len(images)} and {len(labels)}."
+            )
+        parts += [images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int32)]
+    return Dataset(name, *parts)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Reads a gzipped IDX file of unsigned bytes, and checks that it is whole.
+
+    Raises:
+      ValueError: If the file is not gzip, not IDX of bytes, or not of the length it announces.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"`{path}` must be a whole gzip file, got one that fails with: {error}.") from None
+    if len(content) < 4 or content[:3] != bytes((0, 0, _IDX_BYTES)) or len(content) < 4 + 4 * content[3]:
+        raise ValueError(f"`{path}` must be an IDX file of unsigned bytes, got the header {content[:4]!r}.")
+    start = 4 + 4 * content[3]
+    shape = struct.unpack(f">{content[3]}I", content[4:start])
+    if len(content) - start != math.prod(shape):
+        raise ValueError(
+            f"`{path}` must hold {math.prod(shape)} bytes for shape {shape}, got {len(content) - start}."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _digits() -> Dataset:
+    x, y = sklearn.datasets.load_digits(return_X_y=True)
+    rows: Any = sklearn.model_selection.train_test_split(
+        np.arange(len(x)), test_size=797, random_state=0, stratify=y
+    )
+    x, y = (x / 16).astype(np.float32), y.astype(np.int32)
+    return Dataset("digits", x[rows[0]], y[rows[0]], x[rows[1]], y[rows[1]])
+
+
+def _folder(name: str, data_dir: Path | None) -> Path:
+    root = data_dir or (Path(os.environ["JAXDROP_DATA"]) if "JAXDROP_DATA" in os.environ else None)
+    if root is None:
+        raise FileNotFoundError(
+            f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {name}/, got neither. "
+            f"To get it: {_SOURCES[name]}."
+        )
+    files = [
+        root / name / f"{part}-{kind}-ubyte.gz"
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"`--data-dir` must hold {name}/, looked for {', '.join(missing)}. To get it: {_SOURCES[name]}."
+        )
+    return root / name

@@ -1,0 +1,113 @@
+"""The one training loop: chunks of steps in one compiled program, evaluated, shown, and resumable."""
+
+import functools
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from experiments import cli
+from jaxdrop.training import Training, TrainState
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+
+def train(
+    pair: Training,
+    state: TrainState,
+    batch: Any,
+    evaluate: Callable[[Any], jax.Array],
+    *,
+    steps: int,
+    every: int,
+    title: str,
+    checkpoints: Path,
+) -> tuple[TrainState, np.ndarray]:
+    """Trains a run or a sweep, `every` steps a call, and evaluates after each call.
+
+    What has been done is saved every 20 seconds, atomically; a later call with the same
+    checkpoint folder goes on from there and ends with the same result.
+
+    Args:
+      pair: The init/step pair; `init` has been called.
+      state: The state to start from.
+      batch: What each step is given.
+      evaluate: From the parameters to an array of metrics; jitted here.
+      steps: How many steps in all, a multiple of `every`.
+      every: The steps between two evaluations.
+      title: What the progress bar says.
+      checkpoints: Where to save; see `checkpoint_folder`.
+
+    Returns:
+      The final state, and the metrics after each chunk with a leading axis of `steps / every`.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(state: TrainState) -> tuple[TrainState, jax.Array]:
+        state, _ = jax.lax.scan(lambda s, _: (pair.step(s, batch)[0], None), state, length=every)
+        return state, evaluate(state.params)
+
+    shape = jax.eval_shape(evaluate, state.params)
+    history = np.full((steps // every, *shape.shape), np.nan, np.float32)
+    with _manager(checkpoints) as manager:
+        state, history = _restore(manager, state, history)
+        first = int(np.max(state.step)) // every
+        bar, task = cli.progress(title, steps, first * every)
+        with bar:
+            saved = time.monotonic()
+            for chunk in range(first, steps // every):
+                state, history[chunk] = advance(state)
+                bar.advance(task, every)
+                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                    manager.save((chunk + 1) * every, args=ocp.args.StandardSave(_saved(state, history)))
+                    saved = time.monotonic()
+    return state, history
+
+
+def checkpoint_folder(out: Path, config: dict[str, Any]) -> Path:
+    """A folder of its own for each configuration, so that only a run of the same is resumed."""
+    text = json.dumps(config | {"jax": jax.__version__}, sort_keys=True)
+    return out / f"checkpoints-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def forget(checkpoints: Path) -> None:
+    """Removes the checkpoints of a run that has ended and whose results are written."""
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _manager(folder: Path) -> ocp.CheckpointManager:
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
+    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
+    """What moves; the keys and hyper-parameters are the caller's, who makes them again."""
+    return {
+        "step": state.step,
+        "params": state.params,
+        "opt_state": state.opt_state,
+        "history": jnp.asarray(history),
+    }
+
+
+def _restore(
+    manager: ocp.CheckpointManager, state: TrainState, history: np.ndarray
+) -> tuple[TrainState, np.ndarray]:
+    step = manager.latest_step()
+    if step is None:
+        return state, history
+    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, _saved(state, history))
+    saved = dict(manager.restore(step, args=ocp.args.StandardRestore(like)))
+    cli.console.print(f"Resuming from step {step}.")
+    history = np.array(saved.pop("history"))
+    return state._replace(**saved), history
