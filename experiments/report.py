@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ mpl.rcParams.update(
         "figure.constrained_layout.use": True,
     }
 )
+
+
+_NUMBER = re.compile(r"[-+±.,\d]+")
 
 
 def mean_and_error(values: np.ndarray, axis: int = -1) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +66,7 @@ def print_table(title: str, header: list[str], rows: list[list[str]], caption: s
         padding=0,
     )
     for i, name in enumerate(header):
-        number = all("±" in row[i] or row[i] == "-" for row in rows)
+        number = all(_NUMBER.fullmatch(row[i]) for row in rows)
         words = [word for row in (header, *rows) for word in row[i].split(" ") if not number]
         least = max(map(len, words), default=None)
         table.add_column(name, justify="right" if number else "left", no_wrap=number, min_width=least)

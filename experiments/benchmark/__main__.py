@@ -68,7 +68,12 @@ def kept_bytes(drop: Drop, x: jax.Array, key: jax.Array, rate: float) -> int:
 
 
 def interleave(calls: dict[Any, Callable], rounds: int, seconds: float = 0.02) -> dict[Any, np.ndarray]:
-    """Times of each call in milliseconds, `rounds` of them, all calls in turn in every round."""
+    """Times of each call in milliseconds, `rounds` of them, all calls in turn in every round.
+
+    The order is drawn anew for each round: what a call leaves in caches and in the allocator's
+    hands is its successor's gain or loss.
+    """
+    order, names = np.random.default_rng(0), list(calls)
     repeats = {}
     for name, call in calls.items():
         jax.block_until_ready(call())
@@ -79,11 +84,11 @@ def interleave(calls: dict[Any, Callable], rounds: int, seconds: float = 0.02) -
     bar, task = cli.progress("rounds", rounds)
     with bar:
         for index in range(rounds):
-            for name, call in calls.items():
+            for name in (names[i] for i in order.permutation(len(names))):
+                call = calls[name]
                 start = time.perf_counter()
-                for _ in range(repeats[name]):
-                    result = call()
-                jax.block_until_ready(result)
+                results = [call() for _ in range(repeats[name])]
+                jax.block_until_ready(results)
                 times[name][index] = (time.perf_counter() - start) / repeats[name] * 1e3
             bar.advance(task)
     return times
@@ -116,7 +121,7 @@ def measure(shape: tuple[int, int], dtype: str, rate: float, rounds: int) -> lis
 
 def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the results of one shape."""
-    header = ["", "forward ms", "x Flax", "x copy", "with backward ms", "x Flax", "kept bytes"]
+    header = ["", "fwd ms", "x Flax", "x copy", "fwd+bwd ms", "x Flax", "kept bytes"]
     body = []
     for row in rows:
         forward, both = row["forward"], row["forward + backward"]

@@ -1,0 +1,95 @@
+"""The data sets: shapes, the split, and every way in which a file may be wrong."""
+
+import gzip
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import data
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return gzip.compress(header + array.astype(np.uint8).tobytes())
+
+
+def write_set(folder: Path, count: int = 7) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(rng.integers(0, 256, (count, 28, 28))))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(rng.integers(0, 10, count)))
+
+
+def test_digits():
+    digits = data.load("digits")
+    assert digits.x.shape == (1000, 64)
+    assert digits.x_test.shape == (797, 64)
+    assert digits.x.dtype == np.float32
+    assert digits.x.min() == 0
+    assert digits.x.max() == 1
+    rows = {row.tobytes() for row in digits.x}
+    assert not any(row.tobytes() in rows for row in digits.x_test)
+    np.testing.assert_array_equal(data.load("digits").y_test, digits.y_test)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_idx_sets(name, tmp_path, monkeypatch):
+    write_set(tmp_path / name)
+    found = data.load(name, tmp_path)
+    assert found.x.shape == (7, 784)
+    assert found.y_test.shape == (7,)
+    assert 0 <= found.x.min() < found.x.max() <= 1
+    monkeypatch.setenv("JAXDROP_DATA", str(tmp_path))
+    np.testing.assert_array_equal(data.load(name).x, found.x)
+
+
+def test_an_unknown_set():
+    message = "`dataset` must be one of digits, mnist, fashion-mnist, got cifar."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.load("cifar")
+
+
+def test_no_folder(monkeypatch):
+    monkeypatch.delenv("JAXDROP_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="`--data-dir` or \\$JAXDROP_DATA must name the folder"):
+        data.load("mnist")
+
+
+def test_a_missing_file_is_named_with_where_it_was_looked_for(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=re.escape(f"looked for {tmp_path}/mnist/train-images")
+    ) as error:
+        data.load("mnist", tmp_path)
+    assert "To get it" in str(error.value)
+    write_set(tmp_path / "mnist")
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}/mnist/t10k-labels")):
+        data.load("mnist", tmp_path)
+
+
+IMAGES = idx(np.zeros((7, 28, 28)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (IMAGES[: len(IMAGES) // 2], "must be a whole gzip file"),
+        (b"not gzip at all", "must be a whole gzip file"),
+        (
+            gzip.compress(gzip.decompress(IMAGES)[:-10]),
+            "must hold 5488 bytes for shape (7, 28, 28), got 5478.",
+        ),
+        (gzip.compress(b"\0\0\x0d\x01\0\0\0\0"), "must be an IDX file of unsigned bytes"),
+        (gzip.compress(b"\0\0"), "must be an IDX file of unsigned bytes"),
+        (idx(np.zeros((6, 28, 28))), "must have a label for each image, got 6 and 7."),
+    ],
+)
+def test_a_broken_file(content, message, tmp_path):
+    write_set(tmp_path / "mnist")
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.load("mnist", tmp_path)

@@ -1,0 +1,134 @@
+"""The main job in its quick form, and its parts that decide what the table says."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import data
+from experiments.regularizers import __main__ as job
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("results")
+    job.main(out=out, quick=True)
+    return out / "regularizers" / "digits"
+
+
+def test_quick_writes_every_result(quick):
+    assert {path.name for path in quick.iterdir()} == {
+        "metrics.json",
+        "table.md",
+        "comparison.png",
+        "learning_curves.png",
+    }
+    metrics = json.loads((quick / "metrics.json").read_text())
+    rows = metrics["methods"]
+    assert [row["method"] for row in rows] == list(job.METHODS)
+    for row in rows:
+        assert len(row["test_by_seed"]) == 3
+        np.testing.assert_allclose(row["test"], np.mean(row["test_by_seed"]))
+        np.testing.assert_allclose(row["gap"], row["test"] - row["train"], atol=1e-12)
+        np.testing.assert_allclose(
+            row["test_error"], np.std(row["test_by_seed"], ddof=1) / np.sqrt(3), rtol=1e-9
+        )
+        assert 0 < row["test"] < 0.9
+        assert row["setting"] in job.METHODS[row["method"]]
+    assert rows[0]["difference"] == 0
+    assert len((quick / "table.md").read_text().splitlines()) == 2 + len(job.METHODS)
+
+
+def test_a_second_run_gives_the_same_numbers(quick, tmp_path):
+    job.main(out=tmp_path, quick=True)
+    again = json.loads((tmp_path / "regularizers" / "digits" / "metrics.json").read_text())
+    assert again["methods"] == json.loads((quick / "metrics.json").read_text())["methods"]
+
+
+def test_each_seed_draws_its_own_parts():
+    config = job.Config("digits", 5, 3, 40, 2, 50, 60, 16)
+    settings, hyper, keys = job.cells(config, 1000)
+    assert len(settings) == sum(map(len, job.METHODS.values()))
+    parts = np.concatenate([hyper["train"], hyper["valid"]], 1)
+    assert parts.shape == (3 * len(settings), 110)
+    assert all(len(set(row)) == 110 for row in parts[:3].tolist())
+    assert len({row.tobytes() for row in parts}) == 3
+    np.testing.assert_array_equal(parts[:3], parts[3:6])
+    rate = np.asarray(hyper["rate"]).reshape(-1, 3)
+    assert [setting.get("rate", 0.0) for _, setting in settings] == pytest.approx(rate[:, 0].tolist())
+    assert keys.shape == (3 * len(settings),)
+
+
+def test_the_lowest_validation_error_is_chosen_and_the_first_of_equals():
+    settings = [(method, setting) for method, options in job.METHODS.items() for setting in options]
+    valid = np.full(len(settings), 0.5)
+    valid[3] = 0.4
+    chosen = job.choose(settings, valid)
+    assert chosen["L1"] == 3
+    assert chosen["L2"] == [name for name, _ in settings].index("L2")
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "expected"),
+    [
+        (-0.03, 0.01, "helps"),
+        (0.03, 0.01, "hurts"),
+        (-0.015, 0.01, "unclear"),
+        (0.1, float("nan"), "one seed"),
+    ],
+)
+def test_verdict(difference, error, expected):
+    assert job.verdict(difference, error) == expected
+
+
+def test_zero_weights_are_counted_without_biases():
+    params = {"kernel": jnp.array([[0.0, 5e-4, -1.0, 2.0]]), "bias": jnp.zeros(4)}
+    assert job._share_below(0.0)(params) == 0.25
+    assert job._share_below(job.ZERO)(params) == 0.5
+
+
+def test_noise_only_where_hyper_parameters_are_given():
+    model = job.MLP(8)
+    x = jnp.ones((4, 64))
+    variables = model.init(jax.random.key(0), x)
+    hyper = {"rate": jnp.float32(0.5), "gaussian_rate": jnp.float32(0.0)}
+    noisy = [model.apply(variables, x, hyper, rngs={"dropout": jax.random.key(i)}) for i in range(2)]
+    assert not np.array_equal(noisy[0], noisy[1])
+    np.testing.assert_array_equal(model.apply(variables, x), model.apply(variables, x))
+    still = model.apply(
+        variables, x, {"rate": 0.0, "gaussian_rate": 0.0}, rngs={"dropout": jax.random.key(0)}
+    )
+    np.testing.assert_array_equal(still, model.apply(variables, x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
+        ({"steps": 30}, "`steps` must be a positive multiple of 20, got 30."),
+        ({"train_size": 900, "valid_size": 300}, "must add up to at most 1000, got 900 and 300."),
+        ({"dataset": "cifar"}, "`dataset` must be one of"),
+        ({"width": 0}, "`width` must be at least 1, got 0."),
+    ],
+)
+def test_bad_options_leave_nothing(options, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        job.main(out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_and_truncated_data_leave_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="looked for"):
+        job.main(dataset="mnist", data_dir=tmp_path, out=tmp_path / "out")
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        path = tmp_path / "mnist" / f"{name}-ubyte.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\x1f\x8b\x08\x00")
+    with pytest.raises(ValueError, match="must be a whole gzip file"):
+        job.main(dataset="mnist", data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert data.NAMES[1] == "mnist"

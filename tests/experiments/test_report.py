@@ -1,0 +1,66 @@
+"""Statistics, tables, and files that are whole or not there."""
+
+import json
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from experiments import report
+
+
+def test_mean_and_error():
+    values = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
+    mean, error = report.mean_and_error(values)
+    np.testing.assert_allclose(mean, [2, 4])
+    np.testing.assert_allclose(error, [1 / np.sqrt(3), 0])
+    assert np.isnan(report.mean_and_error(np.array([1.0]))[1])
+    assert report.percent(0.1234, 0.0056) == "12.34±0.56"
+
+
+def test_a_table_fits_eighty_columns(monkeypatch, capsys):
+    console = report.cli.rich.console.Console(width=80)
+    monkeypatch.setattr(report.cli, "console", console)
+    row = ["Gaussian dropout", "rate\u00a00.1, L2\u00a00.001", *["-12.34±0.56"] * 4, "unclear"]
+    report.print_table("title", ["method", "chosen", "a", "b", "c", "d", "verdict"], [row], "caption")
+    text = capsys.readouterr().out
+    assert text.count("-12.34±0.56") == 4
+    assert all(word in text for word in ("Gaussian", "unclear", "verdict", "caption"))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_markdown_table():
+    assert report.markdown_table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
+
+
+def test_files_are_whole_or_not_there(tmp_path):
+    path = tmp_path / "new" / "metrics.json"
+    report.write_json(path, {"a": jnp.arange(2), "b": np.float32(1.5)})
+    assert json.loads(path.read_text()) == {"a": [0, 1], "b": 1.5}
+    circular: list = []
+    circular.append(circular)
+    with pytest.raises(ValueError, match="Circular"):
+        report.write_json(path, circular)
+    assert json.loads(path.read_text())["b"] == 1.5
+
+    def fail() -> None:
+        with report.whole(path) as partial:
+            partial.write_text("half of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert json.loads(path.read_text())["b"] == 1.5
+    assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_figures(tmp_path):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2])
+    report.write_figure(tmp_path / "a.png", figure)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_environment_names_versions_and_date():
+    assert {"date", "jax", "flax", "python", "machine"} <= set(report.environment())
