@@ -136,7 +136,7 @@ def _below_by_blocks(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...]
     """Draws a whole block for eight elements, out of line, and unpacks where it is used.
 
     Left to itself, XLA would paste the blocks into the loop over the elements and compute each
-    of them eight times; it would also compile them anew at every call.
+    of them eight times.
     """
     with set_xla_metadata(inlineable="false"):
         packed = _below_packed(key, threshold, shape, width)

@@ -171,7 +171,7 @@ def act(x: jax.Array, mask: jax.Array, keep: jax.Array, width: int) -> jax.Array
 
 def widen(x: jax.Array) -> jax.Array:
     """Half precision as float32, so that no scale is rounded to eight bits of mantissa."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if x.dtype.itemsize < 4 else x
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
 def keep_probability(rate: chex.Numeric, width: int) -> jax.Array:

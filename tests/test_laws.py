@@ -89,7 +89,7 @@ def test_moments_are_those_of_the_paper(member: Member, level: float):
 
 
 @family
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float8_e4m3fn"])
 def test_shape_and_dtype_are_kept(member: Member, dtype: str):
     x = normal((8, 4, 16), dtype)
     for form, y in forms(member, 0.3, x).items():
