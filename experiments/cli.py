@@ -20,28 +20,32 @@ Seed = Annotated[int, typer.Option(help="The first seed; the others follow it.")
 Quick = Annotated[bool, typer.Option("--quick", help="A small form that shows that all works, in seconds.")]
 
 
+class BadInputError(ValueError):
+    """What the user gave cannot be worked with; the message says what can."""
+
+
 def run(main: Callable[..., Any]) -> None:
     """Runs a command; bad input ends in one line and exit code 2, not in a traceback."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:
         app()
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        rich.console.Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]Error:[/red] {error}")
+    except (BadInputError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     """One of some names."""
     if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value}.")
+        raise BadInputError(f"`{name}` must be one of {', '.join(choices)}, got {value}.")
     return value
 
 
 def check_count(name: str, value: int, least: int = 1) -> int:
     """A number of things, of which there must be a least."""
     if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        raise BadInputError(f"`{name}` must be at least {least}, got {value}.")
     return value
 
 

@@ -52,7 +52,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
       The data set.
 
     Raises:
-      ValueError: If the name is unknown, or a file is not what it should be.
+      BadInputError: If the name is unknown, or a file is not what it should be.
       FileNotFoundError: If a file is missing; the message says where it was looked for.
     """
     cli.check_choice("dataset", name, NAMES)
@@ -64,7 +64,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
         images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
         labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
         if len(images) != len(labels):
-            raise ValueError(
+            raise cli.BadInputError(
                 f"`{folder}` must have a label for each image, got {len(images)} and {len(labels)}."
             )
         parts += [images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int32)]
@@ -75,18 +75,22 @@ def read_idx(path: Path) -> np.ndarray:
     """Reads a gzipped IDX file of unsigned bytes, and checks that it is whole.
 
     Raises:
-      ValueError: If the file is not gzip, not IDX of bytes, or not of the length it announces.
+      BadInputError: If the file is not gzip, not IDX of bytes, or not of the length it announces.
     """
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"`{path}` must be a whole gzip file, got one that fails with: {error}.") from None
+        raise cli.BadInputError(
+            f"`{path}` must be a whole gzip file, got one that fails with: {error}."
+        ) from None
     if len(content) < 4 or content[:3] != bytes((0, 0, _IDX_BYTES)) or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"`{path}` must be an IDX file of unsigned bytes, got the header {content[:4]!r}.")
+        raise cli.BadInputError(
+            f"`{path}` must be an IDX file of unsigned bytes, got the header {content[:4]!r}."
+        )
     start = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     if len(content) - start != math.prod(shape):
-        raise ValueError(
+        raise cli.BadInputError(
             f"`{path}` must hold {math.prod(shape)} bytes for shape {shape}, got {len(content) - start}."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -16,13 +16,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments import cli
-from jaxdrop.training import Training, TrainState
+from jaxdrop.training import Trainer, TrainState
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 
 
 def train(
-    pair: Training,
+    pair: Trainer,
     state: TrainState,
     batch: Any,
     evaluate: Callable[[Any], jax.Array],
@@ -73,10 +73,12 @@ def train(
     return state, history
 
 
-def checkpoint_folder(out: Path, config: dict[str, Any]) -> Path:
-    """A folder of its own for each configuration, so that only a run of the same is resumed."""
-    text = json.dumps(config | {"jax": jax.__version__}, sort_keys=True)
-    return out / f"checkpoints-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def checkpoint_folder(out: Path, config: dict[str, Any], arrays: Any = ()) -> Path:
+    """A folder of its own for each configuration and data, so that only the same run is resumed."""
+    digest = hashlib.blake2b(json.dumps(config | {"jax": jax.__version__}, sort_keys=True).encode())
+    for array in jax.tree.leaves(arrays):
+        digest.update(np.ascontiguousarray(array).data)
+    return out / f"checkpoints-{digest.hexdigest()[:12]}"
 
 
 def forget(checkpoints: Path) -> None:

@@ -47,9 +47,9 @@ def mean_and_error(values: np.ndarray, axis: int = -1) -> tuple[np.ndarray, np.n
     return values.mean(axis), values.std(axis, ddof=1) / np.sqrt(n)
 
 
-def percent(mean: float, error: float) -> str:
+def percent(mean: float, error: float, digits: int = 2) -> str:
     """A share as `12.34±0.56`, in percent."""
-    return f"{100 * mean:.2f}±{100 * error:.2f}"
+    return f"{100 * mean:.{digits}f}±{100 * error:.{digits}f}"
 
 
 def print_table(title: str, header: list[str], rows: list[list[str]], caption: str = "") -> None:
@@ -112,8 +112,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON that is either whole or not there; arrays become lists."""
-    write_text(path, json.dumps(content, indent=1, default=lambda array: np.asarray(array).tolist()) + "\n")
+    """Writes JSON, whole or not at all; arrays become lists, what is not finite null."""
+    text = json.dumps(content, default=lambda array: np.asarray(array).tolist())
+    plain = json.loads(text, parse_constant=lambda _: None)
+    write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
 def write_figure(path: Path, figure: Figure) -> None:

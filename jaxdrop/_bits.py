@@ -7,9 +7,11 @@ and of its own index: the same on every backend, under `jit` or not, under any s
 size one do not count.
 
 One block serves eight neighbours along the last axis, a byte each. Where a byte is too coarse,
-a second block refines it: a 16-bit draw is the 8-bit draw followed by eight bits more.
+a second block refines it, and a third the second: a 16-bit draw is the 8-bit draw followed by eight
+bits more. So a rate has the same mask at any width that realises it equally.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from jax.experimental.xla_metadata import set_xla_metadata
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _LIMIT = 2**32
+# The places that a block leaves for those that refine it; 24 bits use three of them.
+_MOST_BYTES = 4
 U = np.uint32
 
 
@@ -83,7 +87,8 @@ def _row_major(shape: tuple[int, ...], axes: int) -> jax.Array:
 
 def _row_and_place(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """For each element, the index of its row and its place along the last axis."""
-    if math.prod(shape[:-1]) > _LIMIT or shape[-1] > _LIMIT:
+    known = all(isinstance(size, int) for size in shape)
+    if known and (math.prod(shape[:-1]) > _LIMIT or shape[-1] > _LIMIT):
         raise ValueError(f"`shape` must have at most 2**32 rows of at most 2**32 elements, got {shape}.")
     last = len(shape) - 1
     return _row_major(shape, last), lax.broadcasted_iota(U, shape, last)
@@ -98,28 +103,30 @@ def _bytes(words: tuple[jax.Array, jax.Array], lane: int) -> jax.Array:
     return (words[lane // 4] >> U(8 * (lane % 4))) & U(255)
 
 
+def _refined(key: tuple, row: jax.Array, block: jax.Array, width: int) -> list[tuple]:
+    """The blocks whose bytes, one after another, make draws of `width` bits."""
+    return [threefry(key, (row, block * U(_MOST_BYTES) + U(byte))) for byte in range(width // 8)]
+
+
+def _join(parts: list[jax.Array]) -> jax.Array:
+    return functools.reduce(lambda coarse, fine: (coarse << U(8)) | fine, parts)
+
+
 def _block_draws(key: tuple, shape: tuple[int, ...], width: int) -> list[jax.Array]:
     """Draws of `width` bits, eight arrays of `shape`: one for each element that a block serves."""
-    row, block = _row_and_place(shape)
-    coarse = threefry(key, (row, block * U(2)))
-    if width == 8:
-        return [_bytes(coarse, lane) for lane in range(8)]
-    fine = threefry(key, (row, block * U(2) + U(1)))
-    return [(_bytes(coarse, lane) << U(8)) | _bytes(fine, lane) for lane in range(8)]
+    blocks = _refined(key, *_row_and_place(shape), width)
+    return [_join([_bytes(words, lane) for words in blocks]) for lane in range(8)]
 
 
 def _element_draws(key: tuple, shape: tuple[int, ...], width: int) -> jax.Array:
     """The same draws, element by element: each computes its own block."""
     row, place = _row_and_place(shape)
-    block, lane = place >> U(3), place & U(7)
+    lane = place & U(7)
 
     def byte(words: tuple[jax.Array, jax.Array]) -> jax.Array:
         return (jnp.where(lane < 4, *words) >> ((lane & U(3)) * U(8))) & U(255)
 
-    coarse = byte(threefry(key, (row, block * U(2))))
-    if width == 8:
-        return coarse
-    return (coarse << U(8)) | byte(threefry(key, (row, block * U(2) + U(1))))
+    return _join([byte(words) for words in _refined(key, row, place >> U(3), width)])
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
@@ -133,7 +140,7 @@ def _below_packed(key: tuple, threshold: jax.Array, shape: tuple[int, ...], widt
 
 
 def _below_by_blocks(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
-    """Draws a whole block for eight elements, out of line, and unpacks where it is used.
+    """Draws a whole block for eight elements in a loop of its own, and unpacks where it is used.
 
     Left to itself, XLA would paste the blocks into the loop over the elements and compute each
     of them eight times.
@@ -150,15 +157,18 @@ def _below_by_elements(key: tuple, threshold: jax.Array, *, shape: tuple[int, ..
 
 
 def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) -> jax.Array:
-    """Whether each draw of `width` (8 or 16) bits is below the threshold: a boolean mask.
+    """Whether each draw of `width` (8, 16 or 24) bits is below the threshold: a boolean mask.
 
     `threshold` lies in [0, 2**width]; it is a scalar, or an array that broadcasts to `shape`.
     Two implementations give the same mask: blocks shared by eight elements where the threshold
-    is a scalar and the backend a CPU; element by element, which fuses, everywhere else.
+    is a scalar and the backend a CPU; element by element, which fuses, everywhere else. So too
+    where the last axis is no multiple of eight and might be sharded: to cut the blocks to size
+    would make neighbouring devices talk.
     """
     key, dense = _key_pair(seed), _dense(shape)
     if threshold.ndim:
         threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
+    if threshold.ndim or (dense[-1] % 8 != 0 and jax.device_count() > 1):
         return _below_by_elements(key, threshold, shape=dense, width=width).reshape(shape)
     options = {"shape": dense, "width": width}
     mask = lax.platform_dependent(
@@ -173,11 +183,15 @@ def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) ->
 def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Array:
     """`jax.random.bernoulli(key, p, shape)`, bit for bit: the mask of Flax's Dropout.
 
+    It promises what JAX promises, no more: with a key of another implementation, or of Threefry
+    that is not partitionable, a mask may depend on `vmap` and on the sharding.
+
     Where JAX would spend a Threefry block an element, so does this, but unrolled.
     """
     config: Any = jax.config
     own = seed.impl == "threefry2x32" and config.jax_threefry_partitionable
-    if not own or config.jax_enable_x64 or math.prod(shape) > _LIMIT:
+    known = all(isinstance(size, int) for size in shape)
+    if not own or config.jax_enable_x64 or not known or math.prod(shape) > _LIMIT:
         return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
     index = _row_major(tuple(shape), len(shape))
     high, low = threefry(_key_pair(seed), (jnp.zeros((), U), index))

@@ -4,7 +4,6 @@ A check looks at concrete values only: under a trace there is no value to look a
 nothing is raised. It returns its argument in the form that the caller goes on with.
 """
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-WIDTHS = (8, 16, 32)
+WIDTHS = (8, 16, 24, 32)
 
 
 def is_concrete(value: Any) -> bool:
@@ -32,10 +31,14 @@ def is_trivial_rate(rate: chex.Numeric) -> bool:
     return is_scalar(rate, 0, 1)
 
 
-def _check_real(name: str, value: Any) -> None:
+def _check_real(name: str, value: Any) -> Any:
+    """A real number or an array of them; a list, or a variable that holds one, becomes an array."""
+    if isinstance(value, list | tuple) or hasattr(value, "__jax_array__"):
+        value = jnp.asarray(value)
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}.")
+    return value
 
 
 def _offender(value: Any, allowed: np.ndarray) -> str:
@@ -45,7 +48,7 @@ def _offender(value: Any, allowed: np.ndarray) -> str:
 
 def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
     """A dropping probability: a real scalar or array, each value in [0, 1]."""
-    _check_real(name, rate)
+    rate = _check_real(name, rate)
     if is_concrete(rate):
         values = np.asarray(rate, np.float64)
         allowed = (values >= 0) & (values <= 1)
@@ -56,7 +59,7 @@ def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
 
 def check_nonnegative(name: str, value: chex.Numeric) -> chex.Numeric:
     """A finite, non-negative real scalar or array, such as a strength or a deviation."""
-    _check_real(name, value)
+    value = _check_real(name, value)
     if is_concrete(value):
         values = np.asarray(value, np.float64)
         allowed = np.isfinite(values) & (values >= 0)
@@ -111,34 +114,32 @@ def check_channel_axis(channel_axis: int, shape: Sequence[int]) -> int:
 
 def check_broadcastable(shape: Sequence[int], to: Sequence[int], name: str) -> None:
     """A shape that broadcasts to another without enlarging it."""
-    try:
-        fits = np.broadcast_shapes(tuple(shape), tuple(to)) == tuple(to)
-    except ValueError:
-        fits = False
-    if not fits:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    if len(shape) > len(to) or any(size not in (1, size_to) for size, size_to in pairs):
         raise ValueError(f"`{name}` must broadcast to shape {tuple(to)}, got {tuple(shape)}.")
 
 
 def check_bits(bits: int | None, rate: chex.Numeric) -> int:
     """The number of random bits per mask element; chosen by the rate where not given.
 
-    A concrete rate gets the smallest of 8, 16 and 32 bits whose realised rate is within 0.1 %
-    of the one asked, relative to the smaller of rate and 1 - rate. A traced rate or an array
-    of rates gets 16, whose draws are those of 8 bits wherever 8 bits would do exactly.
+    A concrete rate, or array of rates, gets the fewest bits that realise it: 8 where they do so
+    exactly, 16 where they are within 0.1 % of the smaller of rate and 1 - rate, or else 24. A
+    traced rate gets 16, whose mask is that of 8 bits wherever 8 would do.
     """
     if bits is not None and bits not in WIDTHS:
-        raise ValueError(f"`bits` must be one of 8, 16, 32 or None, got {bits!r}.")
-    if not is_concrete(rate) or np.ndim(rate) != 0:
+        raise ValueError(f"`bits` must be one of 8, 16, 24, 32 or None, got {bits!r}.")
+    if not is_concrete(rate):
         return bits or 16
-    keep = 1 - float(np.asarray(rate, np.float64))
+    keep = 1 - np.asarray(rate, np.float64)
     if bits is None:
-        exact = (width for width in (8, 16) if _is_realised(keep, width))
-        return next(exact, 32)
-    if 0 < keep < 1 and bits < 32 and round(keep * 2**bits) in (0, 2**bits):
-        raise ValueError(f"`bits` must be enough to tell rate {1 - keep:g} from 0 and 1, got {bits}.")
+        return next(width for width in (8, 16, 24) if width == 24 or _is_realised(keep, width))
+    lost = (keep > 0) & (keep < 1) & np.isin(np.round(keep * 2.0**bits), (0, 2.0**bits))
+    if bits < 32 and lost.any():
+        message = f"`bits` must be enough to tell rate {_offender(rate, ~lost)} from 0 and 1, got {bits}."
+        raise ValueError(message)
     return bits
 
 
-def _is_realised(keep: float, width: int) -> bool:
-    tolerance = 0.0 if width == 8 else 1e-3 * min(keep, 1 - keep)
-    return math.fabs(round(keep * 2**width) / 2**width - keep) <= tolerance
+def _is_realised(keep: np.ndarray, width: int) -> bool:
+    tolerance = 0 if width == 8 else 1e-3 * np.minimum(keep, 1 - keep)
+    return bool((np.abs(np.round(keep * 2.0**width) / 2.0**width - keep) <= tolerance).all())

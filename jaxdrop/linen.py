@@ -2,7 +2,8 @@
 
 A shell owns its rate, whether it is deterministic, and where its key comes from. `Dropout` takes
 every argument of Flax's own: with `from jaxdrop.linen import Dropout` a model switches, and with
-`bits=32` it goes on with the very masks that it had.
+`bits=32` it goes on with the very masks that it had, and in float32 with the very outputs. Unlike
+Flax's, it takes real floating-point arrays alone, and scales half precision in float32.
 """
 
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ class Dropout(_Shell):
       broadcast_dims: Axes along which one decision is shared.
       deterministic: Whether to leave the inputs alone; here or at call time.
       rng_collection: The collection that the key is drawn from.
-      bits: Random bits an element: 8, 16, 32 (the masks of Flax), or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None to choose by the rate.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Dropout(0.5, deterministic=False)
@@ -94,7 +95,7 @@ class SpatialDropout(_Shell):
       channel_axis: The axis of the channels; not 0, which is the batch.
       deterministic: Whether to leave the inputs alone; here or at call time.
       rng_collection: The collection that the key is drawn from.
-      bits: Random bits a channel: 8, 16, 32, or None to choose by the rate.
+      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None to choose by the rate.
     """
 
     rate: chex.Numeric
@@ -171,7 +172,7 @@ class AlphaDropout(_Shell):
       rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
       deterministic: Whether to leave the inputs alone; here or at call time.
       rng_collection: The collection that the key is drawn from.
-      bits: Random bits an element: 8, 16, 32, or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate.
     """
 
     rate: chex.Numeric

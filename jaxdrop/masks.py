@@ -33,9 +33,9 @@ def keep_mask(
 
     The fewest bits are drawn that realise the rate; `apply_mask` corrects for what the realised
     rate differs by. A rate that a byte realises exactly (0.5, 0.25, ...) takes 8 bits, any other
-    16 bits, or 32 where 16 would be off by more than 0.1 % of the smaller of rate and 1 - rate
-    (rates below about 0.01). A traced rate or an array of rates takes 16 bits, which give the
-    same mask as 8 where 8 are chosen; pass `bits=16` to have them for any rate.
+    16 bits, or 24 where 16 would be off by more than 0.1 % of the smaller of rate and 1 - rate
+    (rates below about 0.01 or above 0.99). A traced rate cannot be looked at and takes 16 bits,
+    which give the same mask as 8 where 8 are chosen; `bits=` settles it for any rate.
 
     Args:
       key: A PRNG key, used once.
@@ -43,8 +43,9 @@ def keep_mask(
       rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
         mask. May be traced.
       broadcast_dims: Axes along which one decision is shared; they have size 1 in the result.
-      bits: Random bits an element: 8, 16, 32, or None to choose by the rate. With 32 the mask is
-        the one that Flax's Dropout draws from the same key, bit for bit.
+      bits: Random bits an element: 8, 16, 24, or None to choose by the rate. With 32 the mask is
+        the one that Flax's Dropout draws from the same key, bit for bit; it promises what
+        `jax.random.bernoulli` does, which for keys other than Threefry's is less.
 
     Returns:
       A boolean array of shape `shape`, with 1 at `broadcast_dims`; True is kept.
@@ -148,23 +149,23 @@ def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]
 def draw(seed: _bits.Seed, keep: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """The mask of a keep probability, from a seed: may be repeated with the same result."""
     if width == _FLAX_BITS:
-        return _bits.flax_uniform_below(seed, keep, shape)
+        return _bits.flax_uniform_below(seed, jnp.where(jnp.isnan(keep), 1, keep), shape)
     return _bits.below(seed, _threshold(keep, width), shape, width)
 
 
 def realised(keep: jax.Array, width: int) -> jax.Array:
-    """The keep probability that a mask of so many bits really has."""
+    """The keep probability that a mask of so many bits really has; NaN remains NaN."""
     if width == _FLAX_BITS:
         return keep
-    return _threshold(keep, width).astype(jnp.float32) / 2**width
+    share = _threshold(keep, width).astype(jnp.float32) / 2**width
+    return jnp.where(jnp.isnan(keep), keep, share)
 
 
 def act(x: jax.Array, mask: jax.Array, keep: jax.Array, width: int) -> jax.Array:
     """Selects and scales, in float32 at least; a keep probability of zero gives zeros."""
     probability = realised(keep, width)
-    safe = jnp.where(probability > 0, probability, 1)
-    wide = widen(x)
-    # Flax divides, and its mode gives its very numbers; a multiplication is the cheaper one.
+    safe, wide = jnp.where(probability == 0, 1, probability), widen(x)
+    # Flax divides, and its mode gives its numbers; a multiplication is the cheaper one.
     scaled = wide / safe if width == _FLAX_BITS else wide * (1 / safe.astype(wide.dtype))
     return jnp.where(mask, scaled, 0).astype(x.dtype)
 
@@ -175,14 +176,25 @@ def widen(x: jax.Array) -> jax.Array:
 
 
 def keep_probability(rate: chex.Numeric, width: int) -> jax.Array:
-    """`1 - rate` as float32, without a gradient; in Flax's mode, rounded as Flax rounds it."""
-    if width == _FLAX_BITS and isinstance(rate, (int, float)):
-        return jnp.float32(1.0 - rate)
-    return 1 - jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
+    """`1 - rate` as float32, without a gradient; in Flax's mode, of Flax's dtype and rounding.
+
+    A traced rate outside [0, 1] cannot raise: it gives NaN, and so NaN all over the result.
+    """
+    if width == _FLAX_BITS and isinstance(rate, int | float):
+        return jnp.asarray(1.0 - rate)
+    return 1 - without_gradient(rate)
+
+
+def without_gradient(rate: chex.Numeric) -> jax.Array:
+    """A rate as float32, without a gradient; NaN where a traced one lies outside [0, 1]."""
+    rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
+    return jnp.where((rate >= 0) & (rate <= 1), rate, jnp.nan)
 
 
 def _threshold(keep: jax.Array, width: int) -> jax.Array:
-    return jnp.round(keep * np.float32(2**width)).astype(jnp.uint32)
+    """How many of the 2**width draws are kept; all of them where there is no probability."""
+    share = jnp.where(jnp.isnan(keep), 1, keep)
+    return jnp.round(share * np.float32(2**width)).astype(jnp.uint32)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))

@@ -2,7 +2,8 @@
 
 A shell owns its rate, whether it is deterministic, and where its key comes from. `Dropout` takes
 every argument of Flax's own: with `from jaxdrop.nnx import Dropout` a model switches, and with
-`bits=32` it goes on with the very masks that it had.
+`bits=32` it goes on with the very masks that it had, and in float32 with the very outputs. Unlike
+Flax's, it takes real floating-point arrays alone, and scales half precision in float32.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from flax import nnx
 
 from jaxdrop import _checks, drops
 
-Rngs = nnx.Rngs | nnx.RngStream
+_Rngs = nnx.Rngs | nnx.RngStream
 
 
 class _Shell(nnx.Module):
     """Determinism and the key. A subclass adds its options, and says in `_noisy` what is done."""
 
-    def __init__(self, deterministic: bool | None, rng_collection: str, rngs: Rngs | None):
+    def __init__(self, deterministic: bool | None, rng_collection: str, rngs: _Rngs | None):
         self.deterministic = deterministic
         self.rng_collection = rng_collection
         self.rngs = nnx.data(None if rngs is None else self._stream(rngs).fork())
@@ -34,7 +35,7 @@ class _Shell(nnx.Module):
         inputs: chex.Array,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: _Rngs | jax.Array | None = None,
         rate: chex.Numeric | None = None,
     ) -> jax.Array:
         """Applies the regularizer, or returns the inputs where deterministic.
@@ -55,7 +56,7 @@ class _Shell(nnx.Module):
         self,
         inputs: chex.Array,
         deterministic: bool | None,
-        rngs: Rngs | jax.Array | None,
+        rngs: _Rngs | jax.Array | None,
         level: chex.Numeric,
         keyless: bool,
     ) -> jax.Array:
@@ -77,14 +78,16 @@ class _Shell(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    def _stream(self, rngs: Rngs) -> nnx.RngStream:
+    def _stream(self, rngs: _Rngs) -> nnx.RngStream:
         if isinstance(rngs, nnx.Rngs):
             return rngs[self.rng_collection]
         if isinstance(rngs, nnx.RngStream):
             return rngs
-        raise TypeError(f"`rngs` must be an nnx.Rngs, an nnx.RngStream or None, got {type(rngs).__name__}.")
+        raise TypeError(
+            f"`rngs` must be nnx.Rngs, an nnx.RngStream or, in a call, a key, got {type(rngs).__name__}."
+        )
 
-    def _key(self, rngs: Rngs | jax.Array | None) -> jax.Array:
+    def _key(self, rngs: _Rngs | jax.Array | None) -> jax.Array:
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise ValueError("`rngs` must be given to the constructor or the call, got None.")
@@ -100,7 +103,7 @@ class Dropout(_Shell):
       deterministic: Whether to leave the inputs alone; `model.train()` and `model.eval()` set it.
       rng_collection: The stream that the key is drawn from.
       rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits an element: 8, 16, 32 (the masks of Flax), or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None to choose by the rate.
 
     >>> import jax.numpy as jnp
     >>> layer = Dropout(0.5, rngs=nnx.Rngs(0))
@@ -115,11 +118,12 @@ class Dropout(_Shell):
         broadcast_dims: Sequence[int] = (),
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
-        rngs: Rngs | None = None,
+        rngs: _Rngs | None = None,
         bits: int | None = None,
     ):
         super().__init__(deterministic, rng_collection, rngs)
-        self.rate = _checks.check_rate(rate)
+        _checks.check_rate(rate)
+        self.rate = rate
         self.broadcast_dims = tuple(broadcast_dims)
         self.bits = bits
 
@@ -136,7 +140,7 @@ class SpatialDropout(_Shell):
       deterministic: Whether to leave the inputs alone; `model.train()` and `model.eval()` set it.
       rng_collection: The stream that the key is drawn from.
       rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits a channel: 8, 16, 32, or None to choose by the rate.
+      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None to choose by the rate.
     """
 
     def __init__(
@@ -146,11 +150,12 @@ class SpatialDropout(_Shell):
         channel_axis: int = -1,
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
-        rngs: Rngs | None = None,
+        rngs: _Rngs | None = None,
         bits: int | None = None,
     ):
         super().__init__(deterministic, rng_collection, rngs)
-        self.rate = _checks.check_rate(rate)
+        _checks.check_rate(rate)
+        self.rate = rate
         self.channel_axis = channel_axis
         self.bits = bits
 
@@ -175,10 +180,11 @@ class GaussianDropout(_Shell):
         *,
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
-        rngs: Rngs | None = None,
+        rngs: _Rngs | None = None,
     ):
         super().__init__(deterministic, rng_collection, rngs)
-        self.rate = _checks.check_rate(rate)
+        _checks.check_rate(rate)
+        self.rate = rate
 
     def _noisy(self, key: chex.PRNGKey, inputs: chex.Array, rate: chex.Numeric) -> jax.Array:
         return drops.gaussian_dropout(key, inputs, rate)
@@ -200,17 +206,18 @@ class GaussianNoise(_Shell):
         *,
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
-        rngs: Rngs | None = None,
+        rngs: _Rngs | None = None,
     ):
         super().__init__(deterministic, rng_collection, rngs)
-        self.stddev = _checks.check_nonnegative("stddev", stddev)
+        _checks.check_nonnegative("stddev", stddev)
+        self.stddev = stddev
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         inputs: chex.Array,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: _Rngs | jax.Array | None = None,
         stddev: chex.Numeric | None = None,
     ) -> jax.Array:
         """Adds the noise, or returns the inputs where deterministic.
@@ -239,7 +246,7 @@ class AlphaDropout(_Shell):
       deterministic: Whether to leave the inputs alone; `model.train()` and `model.eval()` set it.
       rng_collection: The stream that the key is drawn from.
       rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits an element: 8, 16, 32, or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate.
     """
 
     def __init__(
@@ -248,11 +255,12 @@ class AlphaDropout(_Shell):
         *,
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
-        rngs: Rngs | None = None,
+        rngs: _Rngs | None = None,
         bits: int | None = None,
     ):
         super().__init__(deterministic, rng_collection, rngs)
-        self.rate = _checks.check_rate(rate)
+        _checks.check_rate(rate)
+        self.rate = rate
         self.bits = bits
 
     def _noisy(self, key: chex.PRNGKey, inputs: chex.Array, rate: chex.Numeric) -> jax.Array:

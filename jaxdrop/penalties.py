@@ -35,6 +35,7 @@ def l1(params: Any, strength: chex.Numeric, *, where: Where = None) -> jax.Array
       A scalar, summed in float32 at least. The gradient at 0 is 0.
 
     Raises:
+      TypeError: If a concerned leaf is not floating-point.
       ValueError: If a concrete strength is negative or not finite, or a mask has another
         structure than the parameters.
 
@@ -59,6 +60,7 @@ def l2(params: Any, strength: chex.Numeric, *, where: Where = None) -> jax.Array
       A scalar, summed in float32 at least.
 
     Raises:
+      TypeError: If a concerned leaf is not floating-point.
       ValueError: If a concrete strength is negative or not finite, or a mask has another
         structure than the parameters.
 
@@ -97,7 +99,8 @@ def l1_l2(
     >>> l1_l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, (0.1, 0.2))
     Array(1.3, dtype=float32)
     """
-    pair = strength if isinstance(strength, tuple | list) else (strength, strength)
+    several = isinstance(strength, tuple | list) or np.ndim(strength) > 0
+    pair: Any = strength if several else (strength, strength)
     if len(pair) != 2:
         raise ValueError(f"`strength` must be a scalar or a pair (l1, l2), got {strength!r}.")
     return l1(params, pair[0], where=where) + l2(params, pair[1], where=where)
@@ -109,7 +112,8 @@ def weight_mask(params: Any, where: Where = None) -> Any:
     Args:
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       where: A predicate on a leaf's path ("Dense_0/kernel") and the leaf itself; or a tree of
-        booleans of the structure of `params`; or None for the weights, `is_weight`.
+        booleans of the structure of `params`; or None for the weights, `is_weight`. For a rule of
+        one's own in optax, `mask=functools.partial(weight_mask, where=rule)`.
 
     Returns:
       A tree of booleans of the structure of `params`.
@@ -128,6 +132,8 @@ def weight_mask(params: Any, where: Where = None) -> Any:
             f"`where` must have the structure of the parameters, {jax.tree.structure(params)}, "
             f"got {jax.tree.structure(rule)}."
         )
+    if any(np.ndim(use) for use in jax.tree.leaves(rule)):
+        raise ValueError("`where` must hold one boolean for each leaf of the parameters, got arrays.")
     return jax.tree.map(bool, rule)
 
 
@@ -168,4 +174,5 @@ def _magnitude(w: jax.Array) -> jax.Array:
 
 
 def _sum_wide(size: Callable[[jax.Array], jax.Array], leaf: chex.Array) -> jax.Array:
-    return jnp.sum(size(jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32))))
+    w = _checks.check_floating(leaf, "params")
+    return jnp.sum(size(w.astype(jnp.float32) if w.dtype.itemsize < 4 else w))

@@ -35,7 +35,7 @@ class TrainState(NamedTuple):
     hyper: Any = ()
 
 
-class Training(NamedTuple):
+class Trainer(NamedTuple):
     """A pair of jitted functions, in the manner of optax.
 
     Attributes:
@@ -47,7 +47,7 @@ class Training(NamedTuple):
     step: Callable[[TrainState, Any], tuple[TrainState, tuple[jax.Array, Any]]]
 
 
-def training(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Training:
+def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer:
     """Makes the init/step pair of one run.
 
     Args:
@@ -64,28 +64,28 @@ def training(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Traini
     ...     x = jaxdrop.dropout(key, batch["x"], 0.1)
     ...     loss = jnp.mean((x @ params["kernel"] - batch["y"]) ** 2)
     ...     return loss + jaxdrop.penalties.l2(params, 1e-4), {"mse": loss}
-    >>> init, step = training(loss_fn, optax.adam(1e-2))
+    >>> init, step = trainer(loss_fn, optax.adam(1e-2))
     >>> state = init(jax.random.key(0), {"kernel": jnp.zeros((3, 1))})
     >>> state, (loss, aux) = step(state, {"x": jnp.ones((8, 3)), "y": jnp.ones((8, 1))})
     >>> int(state.step), float(loss)
     (1, 1.0)
     """
     init, step = _pair(lambda _: (loss_fn, optimizer))
-    return Training(jax.jit(init), jax.jit(step))
+    return Trainer(jax.jit(init), jax.jit(step))
 
 
-def sweep(recipe: Recipe) -> Training:
+def sweep(recipe: Recipe) -> Trainer:
     """Makes the init/step pair of a whole grid of runs, trained by one compiled program.
 
     Args:
-      recipe: `recipe(hyper) -> (loss_fn, optimizer)`, as for `training`. It is called under a
+      recipe: `recipe(hyper) -> (loss_fn, optimizer)`, as for `trainer`. It is called under a
         trace: the leaves of `hyper` are the run's own scalars, such as a dropout rate, a decay or
         a penalty strength, and may go wherever a traced scalar may.
 
     Returns:
       `init(keys, params, hyper)` and `step(states, batch)`, jitted. Keys, parameters and the leaves
       of `hyper` have a leading axis of runs, and so has everything in the states and in what a
-      step returns; the batch is shared by all runs. Run i is what `training(*recipe(hyper[i]))`
+      step returns; the batch is shared by all runs. Run i is what `trainer(*recipe(hyper[i]))`
       makes of key i and parameters i.
 
     Raises:
@@ -118,7 +118,7 @@ def sweep(recipe: Recipe) -> Training:
             )
         return jax.vmap(init)(keys, params, hyper)
 
-    return Training(jax.jit(init_all), jax.jit(jax.vmap(step, in_axes=(0, None))))
+    return Trainer(jax.jit(init_all), jax.jit(jax.vmap(step, in_axes=(0, None))))
 
 
 def grid(**axes: Sequence | chex.Array) -> Mapping[str, jax.Array]:
@@ -144,7 +144,7 @@ def grid(**axes: Sequence | chex.Array) -> Mapping[str, jax.Array]:
     return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
-def _pair(recipe: Recipe) -> Training:
+def _pair(recipe: Recipe) -> Trainer:
     def init(key: chex.PRNGKey, params: Any, hyper: Any = ()) -> TrainState:
         _, optimizer = recipe(hyper)
         return TrainState(jnp.zeros((), jnp.int32), key, params, optimizer.init(params), hyper)
@@ -154,8 +154,11 @@ def _pair(recipe: Recipe) -> Training:
         key = jax.random.fold_in(state.key, state.step)
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = value_and_grad(state.params, key, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        # What line searches and the like ask for; other transformations never see it.
+        extra = {"value": loss, "grad": grads, "value_fn": lambda params: loss_fn(params, key, batch)[0]}
+        update = optax.with_extra_args_support(optimizer).update
+        updates, opt_state = update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, state.key, params, opt_state, state.hyper), (loss, aux)
 
-    return Training(init, step)
+    return Trainer(init, step)

@@ -30,13 +30,13 @@ def reference_threefry(key: np.ndarray, row: int, block: int) -> bytes:
 
 
 def reference_draws(key: jax.Array, rows: int, size: int) -> np.ndarray:
-    """The documented layout: byte i % 8 of block 2 * (i // 8), refined by that of the next block."""
+    """The documented layout: byte i % 8 of block 4 * (i // 8), refined by those of the next two."""
     words = np.asarray(jax.random.key_data(key))
     draws = np.zeros((rows, size), np.uint32)
     for row in range(rows):
         for i in range(size):
-            coarse, fine = (reference_threefry(words, row, 2 * (i // 8) + j)[i % 8] for j in (0, 1))
-            draws[row, i] = coarse * 256 + fine
+            parts = [reference_threefry(words, row, 4 * (i // 8) + j)[i % 8] for j in range(3)]
+            draws[row, i] = int.from_bytes(parts, "big")
     return draws
 
 
@@ -52,11 +52,11 @@ def test_threefry_gives_the_known_answers_of_random123(counter, key, expected):
     assert tuple(map(int, _bits.threefry(u32(*key), u32(*counter)))) == expected
 
 
-@pytest.mark.parametrize("width", [8, 16])
+@pytest.mark.parametrize("width", [8, 16, 24])
 @pytest.mark.parametrize("shape", [(3, 21), (3, 1, 21), (3, 21, 1, 1)])
 def test_below_is_the_documented_layout(shape, width):
     seed = _bits.consume(KEY)
-    draws = reference_draws(KEY, 3, 21) >> (16 - width)
+    draws = reference_draws(KEY, 3, 21) >> (24 - width)
     for threshold in (0, 1, 100, 2**width // 3, 2**width):
         mask = _bits.below(seed, jnp.uint32(threshold), shape, width)
         np.testing.assert_array_equal(mask.reshape(3, 21), draws < threshold)
@@ -68,7 +68,7 @@ def test_blocks_and_elements_agree():
     """The two implementations, which different backends use, are one function."""
     key = u32(123, 456)
     for shape in ((5,), (4, 8), (2, 3, 37)):
-        for width in (8, 16):
+        for width in (8, 16, 24):
             options = {"shape": shape, "width": width}
             for threshold in u32(0, 77, 2**width - 1, 2**width):
                 blocks = _bits._below_by_blocks(key, threshold, **options)
@@ -76,11 +76,11 @@ def test_blocks_and_elements_agree():
                 np.testing.assert_array_equal(blocks, elements)
 
 
-def test_sixteen_bits_refine_eight():
+def test_more_bits_refine_fewer():
     seed = _bits.consume(KEY)
-    coarse = _bits.below(seed, jnp.uint32(77), (64, 128), 8)
-    fine = _bits.below(seed, jnp.uint32(77 * 256), (64, 128), 16)
-    np.testing.assert_array_equal(coarse, fine)
+    masks = [_bits.below(seed, jnp.uint32(77 * 2 ** (width - 8)), (64, 128), width) for width in (8, 16, 24)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], masks[2])
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.001])

@@ -60,7 +60,11 @@ from jaxdrop import _checks
             ValueError,
             "`mask` must broadcast to shape (2, 4), got (3,).",
         ),
-        (lambda: _checks.check_bits(7, 0.5), ValueError, "`bits` must be one of 8, 16, 32 or None, got 7."),
+        (
+            lambda: _checks.check_bits(7, 0.5),
+            ValueError,
+            "`bits` must be one of 8, 16, 24, 32 or None, got 7.",
+        ),
         (
             lambda: _checks.check_bits(8, 0.001),
             ValueError,
@@ -86,13 +90,14 @@ def test_traced_values_pass():
 
 @pytest.mark.parametrize(
     ("rate", "bits"),
-    [(0.5, 8), (0.25, 8), (0.75, 8), (0.1, 16), (0.3, 16), (0.9, 16), (0.001, 32), (0.9999, 32)],
+    [(0.5, 8), (0.25, 8), (0.75, 8), (0.1, 16), (0.3, 16), (0.9, 16), (0.001, 24), (0.9999, 24)],
 )
 def test_the_fewest_bits_that_realise_the_rate(rate, bits):
     assert _checks.check_bits(None, rate) == bits
-    assert _checks.check_bits(None, jnp.full((3,), rate)) == 16
+    assert _checks.check_bits(None, jnp.array([0.5, rate])) == bits
+    assert _checks.check_bits(None, jnp.full((3,), rate)) == bits
     assert _checks.check_bits(32, rate) == 32
-    if bits < 32:
+    if bits < 24:
         realised = round((1 - rate) * 2**bits) / 2**bits
         assert abs(realised - (1 - rate)) <= 1e-3 * min(rate, 1 - rate)
 

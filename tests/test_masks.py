@@ -37,6 +37,28 @@ def test_32_bits_are_the_masks_and_outputs_of_flax(rate, dims):
     np.testing.assert_array_equal(jnp.broadcast_to(mask, x.shape), flax != 0)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_32_bits_are_the_masks_of_flax_in_double_precision_too(rate):
+    with jax.enable_x64(True):
+        for dtype in (jnp.float32, jnp.float64):
+            x = jax.random.normal(jax.random.key(1), (16, 33), dtype)
+            theirs = nn.Dropout(rate, deterministic=False).apply({}, x, rng=KEY)
+            ours = jaxdrop.linen.Dropout(rate, deterministic=False, bits=32).apply({}, x, rng=KEY)
+            np.testing.assert_array_equal(ours == 0, theirs == 0)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.9999, 1 - 1e-6, 1e-4, 1e-6])
+def test_the_mean_is_exact_at_the_ends(rate):
+    """The scale is one over what 24 bits realise, whose share is exact."""
+    keep = round((1 - rate) * 2**24) / 2**24
+    y = jaxdrop.apply_mask(jnp.ones(()), jnp.array(True), rate)
+    np.testing.assert_allclose(float(y) * keep, 1, rtol=1e-6)
+    n = 2**22
+    dropped = n - int(jaxdrop.keep_mask(KEY, (2**11, 2**11), rate).sum())
+    assert abs(dropped - n * (1 - keep)) <= 5 * np.sqrt(n * keep * (1 - keep)) + 1
+
+
 @pytest.mark.parametrize(
     ("rate", "bits"), [(0.5, None), (0.1, None), (0.1, 8), (0.7, 32), (0.003, None), (0.01, 16)]
 )

@@ -74,11 +74,20 @@ def test_sources_of_keys():
     with pytest.raises(ValueError, match=re.escape("`rngs` must be given to the constructor or the call")):
         module(x)
     with pytest.raises(
-        TypeError, match=re.escape("`rngs` must be an nnx.Rngs, an nnx.RngStream or None, got int.")
+        TypeError, match=re.escape("`rngs` must be nnx.Rngs, an nnx.RngStream or, in a call, a key, got int.")
     ):
         jaxdrop.nnx.Dropout(0.5, rngs=3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="`deterministic` must be given"):
         jaxdrop.nnx.Dropout(0.5, deterministic=None)(x, rngs=KEY)
+
+
+def test_a_rate_held_in_a_variable():
+    """The natural home of a schedule in NNX: a variable that a jitted step may set."""
+    module = jaxdrop.nnx.Dropout(nnx.Variable(jnp.float32(0.0)), rngs=nnx.Rngs(0))
+    step = nnx.jit(lambda module, x: module(x))
+    np.testing.assert_array_equal(step(module, jnp.ones(64)), 1)
+    module.rate.set_value(jnp.float32(1.0))
+    np.testing.assert_array_equal(step(module, jnp.ones(64)), 0)
 
 
 def test_layers_of_one_rngs_draw_independently():

@@ -75,6 +75,11 @@ def test_l2_is_the_coupled_decay_of_twice_its_strength():
     np.testing.assert_array_equal(decayed["bias"], 0)
 
 
+def test_complex_leaves_are_refused():
+    with pytest.raises(TypeError, match=re.escape("`params` must be a floating-point array, got complex64.")):
+        penalties.l2({"kernel": jnp.ones((2, 2), jnp.complex64)}, 1.0)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_sums_do_not_overflow(dtype):
     params = {"kernel": jnp.full((1000, 1000), 2.0, dtype)}
@@ -116,6 +121,9 @@ def test_where():
     assert penalties.l1(params, 1.0, where=tree) == 6
     assert penalties.l1_l2(params, (1.0, 1.0), where=tree) == 12
     assert penalties.l2(params, 1.0, where=lambda *_: False) == 0
+    assert penalties.l1_l2(params, jnp.array([1.0, 0.0]), where=tree) == 6
+    with pytest.raises(ValueError, match="`where` must hold one boolean for each leaf"):
+        penalties.l1(params, 1.0, where=jax.tree.map(lambda leaf: leaf > 0, params))
     with pytest.raises(ValueError, match="`where` must have the structure of the parameters"):
         penalties.l1(params, 1.0, where={"a": True})
 
@@ -126,6 +134,7 @@ def test_where():
         (lambda p: penalties.l1(p, -1.0), "`strength` must be finite and at least 0, got -1."),
         (lambda p: penalties.l2(p, float("nan")), "`strength` must be finite and at least 0, got nan."),
         (lambda p: penalties.l2(p, jnp.ones(2)), "`strength` must be a scalar, got shape (2,)."),
+        (lambda p: penalties.l1_l2(p, jnp.ones(3)), "`strength` must be a scalar or a pair (l1, l2), got"),
         (lambda p: penalties.l1_l2(p, (1.0,)), "`strength` must be a scalar or a pair (l1, l2), got (1.0,)."),
     ],
 )

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import jax
+
 import jaxdrop
 from tests.test_layout import FLOORS
 
@@ -13,7 +15,8 @@ README = (ROOT / "README.md").read_text()
 def test_the_api_block_runs():
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     namespace: dict = {}
-    exec(compile(block, "README.md", "exec"), namespace)
+    with jax.debug_key_reuse(True):
+        exec(compile(block, "README.md", "exec"), namespace)
     assert namespace["losses"].shape == (12,)
     assert bool(namespace["loss"] > 0)
 
@@ -21,7 +24,7 @@ def test_the_api_block_runs():
 def test_the_api_block_shows_every_public_name():
     names = [name for name in vars(jaxdrop) if not name.startswith("_") and name not in FLOORS]
     names += [f"penalties.{name}" for name in ("l1", "l2", "l1_l2", "weight_mask")]
-    names += [f"training.{name}" for name in ("training", "sweep", "grid")]
+    names += [f"training.{name}" for name in ("trainer", "sweep", "grid")]
     names += ["AlphaDropout", "Dropout", "SpatialDropout", "GaussianDropout", "GaussianNoise"]
     missing = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", README)]
     assert not missing
@@ -31,7 +34,10 @@ def test_the_api_block_shows_every_public_name():
 def test_ci_runs_the_test_command_as_it_is_written():
     commands = [line for line in README.splitlines() if line.startswith("python -m venv")]
     assert [command.rpartition(" ")[2] for command in commands] == ["experiments.regularizers", "pytest"]
-    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    (pattern,) = re.findall(r"grep -E '([^']+)' \"\$root/README.md\"", script)
+    assert [line for line in README.splitlines() if re.match(pattern, line)] == commands[1:]
+    assert 'bash -c "$command"' in script
 
 
 def test_links_lead_somewhere():

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 import jaxdrop
-from jaxdrop.training import grid, sweep, training
+from jaxdrop.training import grid, sweep, trainer
 
 KEY = jax.random.key(0)
 BATCH = {
@@ -47,7 +48,7 @@ def run(pair, state, steps):
 
 
 def test_training_lowers_the_loss():
-    pair = training(*recipe({"rate": 0.0, "l1": 0.0, "decay": 0.0}))
+    pair = trainer(*recipe({"rate": 0.0, "l1": 0.0, "decay": 0.0}))
     state = pair.init(KEY, init_params(KEY))
     _, (first, aux) = pair.step(state, BATCH)
     assert first == aux["error"]
@@ -56,9 +57,30 @@ def test_training_lowers_the_loss():
     assert last < 0.5 * first
 
 
+@pytest.mark.parametrize(
+    "optimizer", [optax.lbfgs(), optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())]
+)
+def test_optimizers_that_ask_for_more(optimizer):
+    """Line searches and plateau schedules are given the value, the gradient and the function."""
+    loss_fn, _ = recipe({"rate": 0.0, "l1": 0.0, "decay": 0.0})
+    pair = trainer(loss_fn, optimizer)
+    state = pair.init(KEY, init_params(KEY))
+    _, (first, _) = pair.step(state, BATCH)
+    _, (last, _) = run(pair, state, 20)
+    assert last < first
+
+
+def test_a_bad_rate_in_a_sweep_is_loud():
+    hyper = grid(rate=[0.5, 1.3, -0.3], l1=[0.0], decay=[0.0])
+    keys = jax.random.split(KEY, 3)
+    pair = sweep(recipe)
+    _, (losses, _) = pair.step(pair.init(keys, jax.vmap(init_params)(keys), hyper), BATCH)
+    assert np.isnan(losses).tolist() == [False, True, True]
+
+
 def test_the_key_of_a_step_is_folded_from_its_number():
     seen = []
-    pair = training(lambda params, key, batch: (params.sum(), jax.random.key_data(key)), optax.sgd(0.1))
+    pair = trainer(lambda params, key, batch: (params.sum(), jax.random.key_data(key)), optax.sgd(0.1))
     state = pair.init(KEY, jnp.ones(2))
     for step in range(3):
         state, (_, key) = pair.step(state, None)
@@ -68,17 +90,17 @@ def test_the_key_of_a_step_is_folded_from_its_number():
 
 
 def test_a_resumed_run_is_the_uninterrupted_one():
-    pair = training(*recipe(HYPER))
+    pair = trainer(*recipe(HYPER))
     whole, _ = run(pair, pair.init(KEY, init_params(KEY)), 7)
     half, _ = run(pair, pair.init(KEY, init_params(KEY)), 3)
     saved = jax.tree.map(np.asarray, (half.step, half.params, half.opt_state))
     again = half._replace(step=saved[0], params=saved[1], opt_state=saved[2])
-    resumed, _ = run(training(*recipe(HYPER)), again, 4)
+    resumed, _ = run(trainer(*recipe(HYPER)), again, 4)
     chex.assert_trees_all_equal(resumed.params, whole.params)
 
 
 def test_scan_is_the_loop():
-    pair = training(*recipe(HYPER))
+    pair = trainer(*recipe(HYPER))
     state = pair.init(KEY, init_params(KEY))
     looped, _ = run(pair, state, 5)
     batches = jax.tree.map(lambda leaf: jnp.stack([leaf] * 5), BATCH)
@@ -95,7 +117,7 @@ def test_a_sweep_is_its_runs():
     states, (losses, _) = run(pair, pair.init(keys, params, hyper), 5)
     assert losses.shape == (8,)
     for i in range(8):
-        one = training(*recipe({name: float(values[i]) for name, values in hyper.items()}))
+        one = trainer(*recipe({name: float(values[i]) for name, values in hyper.items()}))
         state = one.init(keys[i], jax.tree.map(lambda leaf, i=i: leaf[i], params))
         state, (loss, _) = run(one, state, 5)
         np.testing.assert_allclose(losses[i], loss, rtol=1e-4)
@@ -129,7 +151,7 @@ def test_decay_leaves_biases_alone():
         return jnp.zeros(()), {}
 
     _, optimizer = recipe(HYPER)
-    pair = training(flat_loss, optimizer)
+    pair = trainer(flat_loss, optimizer)
     params = jax.tree.map(jnp.ones_like, init_params(KEY))
     state, _ = run(pair, pair.init(KEY, params), 3)
     np.testing.assert_array_equal(state.params["hidden"]["bias"], 1)

@@ -147,7 +147,7 @@ def main(
     """
     cli.check_count("rounds", rounds)
     if not 0 < rate < 1:
-        raise ValueError(f"`rate` must lie strictly between 0 and 1, got {rate:g}.")
+        raise cli.BadInputError(f"`rate` must lie strictly between 0 and 1, got {rate:g}.")
     shapes = [(4096, 4096), (128, 1024)]
     if quick:
         shapes, rounds = [(64, 128)], min(rounds, 3)
@@ -158,7 +158,8 @@ def main(
         report.print_table(title, *table(rows))
         results.append({"shape": shape, "dtype": "float32", "rate": rate, "rounds": rounds, "rows": rows})
     report.write_json(
-        out / "benchmark" / "metrics.json", {"environment": report.environment(), "results": results}
+        out / ("benchmark-quick" if quick else "benchmark") / "metrics.json",
+        {"environment": report.environment(), "results": results},
     )
 
 

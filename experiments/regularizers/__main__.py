@@ -218,7 +218,8 @@ def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         [
             row["method"],
             ", ".join(f"{HYPER[name]}\u00a0{value:g}" for name, value in row["setting"].items()) or "-",
-            *(report.percent(row[name], row[f"{name}_error"]) for name in ("test", "train", "gap", "zero")),
+            *(report.percent(row[name], row[f"{name}_error"]) for name in ("test", "train", "gap")),
+            report.percent(row["zero"], row["zero_error"], digits=1),
             "-" if row["method"] == NONE else report.percent(row["difference"], row["difference_error"]),
             row["verdict"],
         ]
@@ -296,7 +297,8 @@ def main(
 
     Trains every method, strength and seed in one compiled program, chooses strengths and rates on
     validation parts, tests the chosen on a part never looked at, and writes metrics.json, table.md,
-    comparison.png and learning_curves.png to OUT/regularizers/DATASET.
+    comparison.png and learning_curves.png to OUT/regularizers/DATASET (DATASET-quick with --quick,
+    which sets the sizes itself).
     """
     if quick:
         seeds, steps, train_size, valid_size, width = min(seeds, 3), 40, 50, 50, 16
@@ -305,16 +307,16 @@ def main(
         cli.check_count(name, value)
     cli.check_count("seeds", seeds)
     if steps < 20 or steps % 20:
-        raise ValueError(f"`steps` must be a positive multiple of 20, got {steps}.")
+        raise cli.BadInputError(f"`steps` must be a positive multiple of 20, got {steps}.")
     examples = data.load(dataset, data_dir)
     if train_size + valid_size > len(examples.x):
-        raise ValueError(
+        raise cli.BadInputError(
             f"`train_size` and `valid_size` must add up to at most {len(examples.x)}, "
             f"got {train_size} and {valid_size}."
         )
     config = Config(dataset, seed, seeds, steps, steps // 20, train_size, valid_size, width)
-    folder = out / "regularizers" / dataset
-    checkpoints = loop.checkpoint_folder(folder, config._asdict())
+    folder = out / "regularizers" / (f"{dataset}-quick" if quick else dataset)
+    checkpoints = loop.checkpoint_folder(folder, {**config._asdict(), "methods": METHODS}, examples[1:])
     start = time.monotonic()
     results = train_grid(config, examples, checkpoints)
     rows = summarise(results)

@@ -27,7 +27,7 @@ def alpha_dropout(
       x: A floating-point array of any shape, standardised as SELU's activations are.
       rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
         shape of `x`. May be traced. It has no gradient.
-      bits: Random bits an element: 8, 16, 32, or None to choose by the rate; see `keep_mask`.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate; see `keep_mask`.
 
     Returns:
       An array of the shape, dtype and sharding of `x`.
@@ -57,7 +57,7 @@ def alpha_dropout(
 def _alpha_dropout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
     mask = masks.draw(seed, keep, x.shape, width)
     q = masks.realised(keep, width)
-    p, some = 1 - q, q > 0
+    p, some = 1 - q, q != 0
     a = jax.lax.rsqrt(jnp.where(some, q, 1) * (1 + p * SATURATION**2))
     b = -a * p * SATURATION
     y = jnp.where(mask, a * masks.widen(x) + b, a * SATURATION + b)

@@ -31,7 +31,7 @@ def dropout(
       rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
         mask. May be traced. It has no gradient.
       broadcast_dims: Axes along which one decision is shared, as in Flax.
-      bits: Random bits an element: 8, 16, 32, or None to choose by the rate; see `keep_mask`.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate; see `keep_mask`.
 
     Returns:
       An array of the shape, dtype and sharding of `x`.

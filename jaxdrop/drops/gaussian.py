@@ -47,8 +47,8 @@ def gaussian_dropout(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric) -> ja
 
 @_redraw.redrawn()
 def _gaussian_dropout(seed: _bits.Seed, x: jax.Array, rate: jax.Array) -> jax.Array:
-    rate = jax.lax.stop_gradient(rate)
-    some = rate < 1
+    rate = masks.without_gradient(rate)
+    some = rate != 1
     deviation = jnp.sqrt(rate / jnp.where(some, 1 - rate, 1))
     noise = 1 + deviation * _bits.normal(seed, x.shape)
     return jnp.where(some, masks.widen(x) * noise, 0).astype(x.dtype)

@@ -46,4 +46,5 @@ def gaussian_noise(key: chex.PRNGKey, x: chex.Array, stddev: chex.Numeric) -> ja
 
 @_redraw.redrawn()
 def _gaussian_noise(seed: _bits.Seed, x: jax.Array, stddev: jax.Array) -> jax.Array:
-    return (masks.widen(x) + stddev * _bits.normal(seed, x.shape)).astype(x.dtype)
+    deviation = jnp.where(stddev >= 0, stddev, jnp.nan)
+    return (masks.widen(x) + deviation * _bits.normal(seed, x.shape)).astype(x.dtype)

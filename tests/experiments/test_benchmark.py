@@ -13,7 +13,7 @@ from experiments.benchmark import __main__ as benchmark
 
 def test_quick(tmp_path, capsys):
     benchmark.main(out=tmp_path, quick=True)
-    metrics = json.loads((tmp_path / "benchmark" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "benchmark-quick" / "metrics.json").read_text())
     (result,) = metrics["results"]
     assert [row["name"] for row in result["rows"]] == list(benchmark.CONTENDERS)
     for row in result["rows"]:

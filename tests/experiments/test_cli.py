@@ -23,7 +23,7 @@ def test_checks():
     ("arguments", "message"),
     [
         (["--seeds", "0"], "`seeds` must be at least 1, got 0."),
-        (["--dataset", "cifar"], "`dataset` must be one of digits, mnist, fashion-mnist, got cifar."),
+        (["--dataset", "[b]x"], "`dataset` must be one of digits, mnist, fashion-mnist, got [b]x."),
     ],
 )
 def test_an_error_is_one_line_and_leaves_nothing(arguments, message, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 import jaxdrop
 from experiments import loop
-from jaxdrop.training import Training, TrainState, grid, sweep
+from jaxdrop.training import Trainer, TrainState, grid, sweep
 
 BATCH = jax.random.normal(jax.random.key(1), (16, 4))
 
@@ -25,7 +25,7 @@ def evaluate(params):
     return jnp.abs(params["kernel"]).sum((1, 2))
 
 
-def setup() -> tuple[Training, TrainState]:
+def setup() -> tuple[Trainer, TrainState]:
     pair = sweep(recipe)
     keys = jax.random.split(jax.random.key(0), 3)
     params = {"kernel": jax.vmap(lambda key: jax.random.normal(key, (4, 1)))(keys)}
@@ -79,4 +79,5 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
 
 def test_a_configuration_has_its_own_folder(tmp_path):
     folders = {loop.checkpoint_folder(tmp_path, {"seed": seed, "steps": 5}) for seed in (0, 0, 1)}
-    assert len(folders) == 2
+    folders |= {loop.checkpoint_folder(tmp_path, {"seed": 0}, [np.full(3, value)]) for value in (0, 0, 1)}
+    assert len(folders) == 4

@@ -17,7 +17,7 @@ from experiments.regularizers import __main__ as job
 def quick(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("results")
     job.main(out=out, quick=True)
-    return out / "regularizers" / "digits"
+    return out / "regularizers" / "digits-quick"
 
 
 def test_quick_writes_every_result(quick):
@@ -45,7 +45,7 @@ def test_quick_writes_every_result(quick):
 
 def test_a_second_run_gives_the_same_numbers(quick, tmp_path):
     job.main(out=tmp_path, quick=True)
-    again = json.loads((tmp_path / "regularizers" / "digits" / "metrics.json").read_text())
+    again = json.loads((tmp_path / "regularizers" / "digits-quick" / "metrics.json").read_text())
     assert again["methods"] == json.loads((quick / "metrics.json").read_text())["methods"]
 
 

@@ -22,10 +22,11 @@ def test_mean_and_error():
 def test_a_table_fits_eighty_columns(monkeypatch, capsys):
     console = report.cli.rich.console.Console(width=80)
     monkeypatch.setattr(report.cli, "console", console)
-    row = ["Gaussian dropout", "rate\u00a00.1, L2\u00a00.001", *["-12.34±0.56"] * 4, "unclear"]
-    report.print_table("title", ["method", "chosen", "a", "b", "c", "d", "verdict"], [row], "caption")
+    row = ["Gaussian dropout", "rate\u00a00.1, L2\u00a00.001", *["12.34±0.56"] * 3, "12.3±0.5", "-12.34±0.56"]
+    header = ["method", "chosen", "test", "train", "gap", "zero", "vs none", "verdict"]
+    report.print_table("title", header, [[*row, "unclear"]], "caption")
     text = capsys.readouterr().out
-    assert text.count("-12.34±0.56") == 4
+    assert text.count("12.34±0.56") == 4
     assert all(word in text for word in ("Gaussian", "unclear", "verdict", "caption"))
     assert max(map(len, text.splitlines())) <= 80
 
@@ -38,6 +39,8 @@ def test_files_are_whole_or_not_there(tmp_path):
     path = tmp_path / "new" / "metrics.json"
     report.write_json(path, {"a": jnp.arange(2), "b": np.float32(1.5)})
     assert json.loads(path.read_text()) == {"a": [0, 1], "b": 1.5}
+    report.write_json(tmp_path / "b.json", {"a": float("nan"), "b": np.array([1.0, np.inf])})
+    assert (tmp_path / "b.json").read_text().count("null") == 2
     circular: list = []
     circular.append(circular)
     with pytest.raises(ValueError, match="Circular"):
