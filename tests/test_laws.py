@@ -64,11 +64,7 @@ def test_rate_one_gives_zeros_and_zero_gradients(member: Member):
 @everyone
 @pytest.mark.parametrize("level", [0.1, 0.25, 0.5, 0.004])
 def test_a_level_means_the_same_in_every_form(member: Member, level: float):
-    if level == 0.004 and "8 bits" in member.name:
-        with pytest.raises(ValueError, match=r"`bits` must be enough to tell rate 0\.004"):
-            member.pure(KEY, jnp.ones((8, 4, 19)), level)
-        return
-    if level == 0.004 and "bits" in inspect.signature(member.pure).parameters and "32" not in member.name:
+    if level == 0.004 and "bits" in inspect.signature(member.pure).parameters and " bits" not in member.name:
         # A concrete rate this small takes 24 bits, a traced one 16, as documented; `bits=` settles it.
         member = dataclasses.replace(member, pure=partial(member.pure, bits=24))
     x = normal((8, 4, 19))
