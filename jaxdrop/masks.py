@@ -137,7 +137,7 @@ def apply_mask(x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int
     _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
     width = _checks.check_bits(bits, rate)
     keep = keep_probability(rate, width)
-    return act(x, mask & (realised(keep, width) > 0), keep, width)
+    return act(x, mask & (realised(keep, width) != 0), keep, width)
 
 
 def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]:

@@ -110,6 +110,7 @@ def test_the_act_by_hand():
     mask = jnp.array([True, False, True, False])
     np.testing.assert_array_equal(jaxdrop.apply_mask(x, mask, 0.75), [4.0, 0.0, 12.0, 0.0])
     np.testing.assert_array_equal(jaxdrop.apply_mask(x, mask, 1.0), 0)
+    assert np.isnan(jax.jit(jaxdrop.apply_mask)(x, mask, 1.3)[mask]).all()
     scaled = jaxdrop.apply_mask(jnp.ones(()), jnp.array(True), 0.1)
     np.testing.assert_allclose(scaled, 65536 / 58982, rtol=1e-7)
     exact = jaxdrop.apply_mask(jnp.ones(()), jnp.array(True), 0.1, bits=32)
