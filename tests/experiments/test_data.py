@@ -13,7 +13,7 @@ from experiments import data
 
 def idx(array: np.ndarray) -> bytes:
     header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    return gzip.compress(header + array.astype(np.uint8).tobytes())
+    return gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0)
 
 
 def write_set(folder: Path, count: int = 7) -> None:
@@ -87,6 +87,7 @@ IMAGES = idx(np.zeros((7, 28, 28)))
         (gzip.compress(b"\0\0"), "must be an IDX file of unsigned bytes"),
         (idx(np.zeros((6, 28, 28))), "must have a label for each image, got 6 and 7."),
     ],
+    ids=["truncated", "not gzip", "too short", "floats", "no header", "counts differ"],
 )
 def test_a_broken_file(content, message, tmp_path):
     write_set(tmp_path / "mnist")
