@@ -25,7 +25,7 @@ def train(
     pair: Trainer,
     state: TrainState,
     batch: Any,
-    evaluate: Callable[[Any], jax.Array],
+    evaluate: Callable[[TrainState, Any], jax.Array],
     *,
     steps: int,
     every: int,
@@ -41,7 +41,7 @@ def train(
       pair: The init/step pair; `init` has been called.
       state: The state to start from.
       batch: What each step is given.
-      evaluate: From the parameters to an array of metrics; jitted here.
+      evaluate: From a state and the batch to an array of metrics; jitted here.
       steps: How many steps in all, a multiple of `every`.
       every: The steps between two evaluations.
       title: What the progress bar says.
@@ -52,11 +52,11 @@ def train(
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def advance(state: TrainState) -> tuple[TrainState, jax.Array]:
+    def advance(state: TrainState, batch: Any) -> tuple[TrainState, jax.Array]:
         state, _ = jax.lax.scan(lambda s, _: (pair.step(s, batch)[0], None), state, length=every)
-        return state, evaluate(state.params)
+        return state, evaluate(state, batch)
 
-    shape = jax.eval_shape(evaluate, state.params)
+    shape = jax.eval_shape(evaluate, state, batch)
     history = np.full((steps // every, *shape.shape), np.nan, np.float32)
     with _manager(checkpoints) as manager:
         state, history = _restore(manager, state, history)
@@ -65,7 +65,7 @@ def train(
         with bar:
             saved = time.monotonic()
             for chunk in range(first, steps // every):
-                state, history[chunk] = advance(state)
+                state, history[chunk] = advance(state, batch)
                 bar.advance(task, every)
                 if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                     manager.save((chunk + 1) * every, args=ocp.args.StandardSave(_saved(state, history)))

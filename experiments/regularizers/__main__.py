@@ -130,12 +130,12 @@ def train_grid(config: Config, dataset: data.Dataset, checkpoints: Path) -> dict
     pair = training.sweep(recipe_for(model, config))
     params = jax.vmap(lambda key: model.init(jax.random.fold_in(key, 2**31), pool[0][:1])["params"])(keys)
 
-    def evaluate(params: Any) -> jax.Array:
+    def evaluate(state: training.TrainState, pool: tuple) -> jax.Array:
         """Training and validation errors, `[cells, 2]`."""
         rows = jax.vmap(
             lambda p, *parts: jnp.stack([error_rate(model, p, pool[0][i], pool[1][i]) for i in parts])
         )
-        return rows(params, hyper["train"], hyper["valid"])
+        return rows(state.params, state.hyper["train"], state.hyper["valid"])
 
     title = f"{len(settings)} settings x {config.seeds} seeds, steps"
     state, history = loop.train(

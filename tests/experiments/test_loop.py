@@ -21,8 +21,9 @@ def recipe(hyper):
     return loss_fn, optax.adam(1e-2)
 
 
-def evaluate(params):
-    return jnp.abs(params["kernel"]).sum((1, 2))
+def evaluate(state, batch):
+    assert batch.shape == BATCH.shape
+    return jnp.abs(state.params["kernel"]).sum((1, 2))
 
 
 def setup() -> tuple[Trainer, TrainState]:
@@ -40,7 +41,7 @@ def run(folder, evaluate=evaluate):
 def test_history_is_the_metrics_after_each_chunk(tmp_path):
     state, history = run(tmp_path / "a")
     assert history.shape == (5, 3)
-    np.testing.assert_allclose(history[-1], evaluate(state.params), rtol=1e-6)
+    np.testing.assert_allclose(history[-1], evaluate(state, BATCH), rtol=1e-6)
     pair, expected = setup()
     for _ in range(20):
         expected, _ = pair.step(expected, BATCH)
