@@ -6,7 +6,7 @@ for the backward pass but 12 bytes.
 
     python -m experiments.benchmark
 
-About a minute and a half. All contenders are timed in turn, round after round, in one process, so
+About a minute. All contenders are timed in turn, round after round, in one process, so
 that a noisy machine is noisy to all of them; read the ratios. Each program derives its key from
 the one it is given, as a training step does. What came out is in README.md, beside this file.
 """
