@@ -6,12 +6,11 @@ over the leading axes) and its place along the last axis, so an element is a fun
 and of its own index: the same on every backend, under `jit` or not, under any sharding. Axes of
 size one do not count.
 
-One block serves eight neighbours along the last axis, a byte each. Where a byte is too coarse,
-a second block refines it, and a third the second: a 16-bit draw is the 8-bit draw followed by eight
-bits more. So a rate has the same mask at any width that realises it equally.
+One block serves as many neighbours along the last axis as its two words have draws of a width:
+eight of 8 bits, four of 16, two of 24. The draws lie in a word from its low end, those of 24 bits
+at its high end.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from jax.experimental.xla_metadata import set_xla_metadata
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _LIMIT = 2**32
-# The places that a block leaves for those that refine it; 24 bits use three of them.
-_MOST_BYTES = 4
+# How many elements a block serves, by the width of a draw.
+_LANES = {8: 8, 16: 4, 24: 2}
 U = np.uint32
 
 
@@ -68,9 +67,8 @@ def threefry(
     return x0, x1
 
 
-def _key_pair(seed: Seed) -> tuple[jax.Array, jax.Array]:
+def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The two words that key the blocks; four words, as `rbg` has, are hashed to two."""
-    words = seed.words
     if words.shape[-1] == 2:
         return words[0], words[1]
     return threefry((words[0], words[1]), (words[2], words[3]))
@@ -99,80 +97,78 @@ def _dense(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1) or (1,)
 
 
-def _bytes(words: tuple[jax.Array, jax.Array], lane: int) -> jax.Array:
-    return (words[lane // 4] >> U(8 * (lane % 4))) & U(255)
+def _draw(word: jax.Array, index: jax.Array, width: int) -> jax.Array:
+    """The draw number `index` of a word."""
+    if width == 24:
+        return word >> U(8)
+    return (word >> (index * U(width))) & U(2**width - 1)
 
 
-def _refined(key: tuple, row: jax.Array, block: jax.Array, width: int) -> list[tuple]:
-    """The blocks whose bytes, one after another, make draws of `width` bits."""
-    return [threefry(key, (row, block * U(_MOST_BYTES) + U(byte))) for byte in range(width // 8)]
-
-
-def _join(parts: list[jax.Array]) -> jax.Array:
-    return functools.reduce(lambda coarse, fine: (coarse << U(8)) | fine, parts)
-
-
-def _block_draws(key: tuple, shape: tuple[int, ...], width: int) -> list[jax.Array]:
-    """Draws of `width` bits, eight arrays of `shape`: one for each element that a block serves."""
-    blocks = _refined(key, *_row_and_place(shape), width)
-    return [_join([_bytes(words, lane) for words in blocks]) for lane in range(8)]
-
-
-def _element_draws(key: tuple, shape: tuple[int, ...], width: int) -> jax.Array:
-    """The same draws, element by element: each computes its own block."""
+def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """Draws of `width` bits, element by element: each computes its own block."""
     row, place = _row_and_place(shape)
-    lane = place & U(7)
-
-    def byte(words: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return (jnp.where(lane < 4, *words) >> ((lane & U(3)) * U(8))) & U(255)
-
-    return _join([byte(words) for words in _refined(key, row, place >> U(3), width)])
+    lanes = _LANES[width]
+    first, second = threefry(_key_pair(words), (row, place // U(lanes)))
+    lane, half = place % U(lanes), U(lanes // 2)
+    return _draw(jnp.where(lane < half, first, second), lane % half, width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
-def _below_packed(key: tuple, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """`draw < threshold`, eight decisions to a byte."""
-    blocks = (*shape[:-1], -(-shape[-1] // 8))
+def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """`draw < threshold`, the decisions of a block to a byte.
+
+    XLA compiles these operations anew for every place that draws, and they are most of what a
+    draw costs to compile: none but `lax`'s own, no function of `jax.numpy` that is one of several.
+    """
+    lanes = _LANES[width]
+    blocks = (*shape[:-1], -(-shape[-1] // lanes))
     packed = jnp.zeros(blocks, U)
-    for lane, draw in enumerate(_block_draws(key, blocks, width)):
-        packed = packed | ((draw < threshold).astype(U) << U(lane))
+    for half, word in enumerate(threefry(_key_pair(words), _row_and_place(blocks))):
+        for index in range(lanes // 2):
+            kept = (_draw(word, U(index), width) < threshold).astype(U)
+            packed = packed | (kept << U(half * lanes // 2 + index))
     return packed.astype(jnp.uint8)
 
 
-def _below_by_blocks(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
-    """Draws a whole block for eight elements in a loop of its own, and unpacks where it is used.
+def _below_by_blocks(
+    words: jax.Array, threshold: jax.Array, *, shape: tuple[int, ...], width: int
+) -> jax.Array:
+    """Draws a whole block for its elements in a loop of its own, and unpacks where it is used.
 
     Left to itself, XLA would paste the blocks into the loop over the elements and compute each
-    of them eight times.
+    of them anew for every element.
     """
     with set_xla_metadata(inlineable="false"):
-        packed = _below_packed(key, threshold, shape, width)
-    lanes = lax.broadcasted_iota(jnp.uint8, (*packed.shape, 8), packed.ndim)
+        packed = _below_packed(words, threshold, shape, width)
+    lanes = lax.broadcasted_iota(jnp.uint8, (*packed.shape, _LANES[width]), packed.ndim)
     mask = (packed[..., None] >> lanes) & jnp.uint8(1) != 0
-    return mask.reshape(*shape[:-1], 8 * packed.shape[-1])[..., : shape[-1]]
+    mask = mask.reshape(*shape[:-1], packed.shape[-1] * _LANES[width])
+    return mask if mask.shape == shape else mask[..., : shape[-1]]
 
 
-def _below_by_elements(key: tuple, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
-    return _element_draws(key, shape, width) < threshold
+def _below_by_elements(
+    words: jax.Array, threshold: jax.Array, *, shape: tuple[int, ...], width: int
+) -> jax.Array:
+    return _element_draws(words, shape, width) < threshold
 
 
 def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) -> jax.Array:
     """Whether each draw of `width` (8, 16 or 24) bits is below the threshold: a boolean mask.
 
     `threshold` lies in [0, 2**width]; it is a scalar, or an array that broadcasts to `shape`.
-    Two implementations give the same mask: blocks shared by eight elements where the threshold
-    is a scalar and the backend a CPU; element by element, which fuses, everywhere else. So too
-    where the last axis is no multiple of eight and might be sharded: to cut the blocks to size
-    would make neighbouring devices talk.
+    Two implementations give the same mask: blocks that are drawn once for their elements where
+    the threshold is a scalar and the backend a CPU; element by element, which fuses, everywhere
+    else. So too where the last axis is no multiple of a block's elements and might be sharded: to
+    cut the blocks to size would make neighbouring devices talk.
     """
-    key, dense = _key_pair(seed), _dense(shape)
+    dense = _dense(shape)
     if threshold.ndim:
         threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
-    if threshold.ndim or (dense[-1] % 8 != 0 and jax.device_count() > 1):
-        return _below_by_elements(key, threshold, shape=dense, width=width).reshape(shape)
+    if threshold.ndim or (dense[-1] % _LANES[width] != 0 and jax.device_count() > 1):
+        return _below_by_elements(seed.words, threshold, shape=dense, width=width).reshape(shape)
     options = {"shape": dense, "width": width}
     mask = lax.platform_dependent(
-        key,
+        seed.words,
         threshold,
         cpu=partial(_below_by_blocks, **options),
         default=partial(_below_by_elements, **options),
@@ -194,7 +190,7 @@ def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Ar
     if not own or config.jax_enable_x64 or not known or math.prod(shape) > _LIMIT:
         return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
     index = _row_major(tuple(shape), len(shape))
-    high, low = threefry(_key_pair(seed), (jnp.zeros((), U), index))
+    high, low = threefry(_key_pair(seed.words), (jnp.zeros((), U), index))
     return ((high ^ low) >> U(9)) < jnp.ceil(p * 2.0**23).astype(U)
 
 
@@ -206,7 +202,7 @@ def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
     """
     dense = _dense(shape)
     row, place = _row_and_place(dense)
-    words = threefry(_key_pair(seed), (row, place >> U(1)))
+    words = threefry(_key_pair(seed.words), (row, place >> U(1)))
     bits = jnp.where(place & U(1) == 0, *words) >> U(8)
     centred = bits.astype(jnp.int32) * 2 - (2**24 - 1)
     uniform = centred.astype(jnp.float32) * np.float32(2.0**-24)

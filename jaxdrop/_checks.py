@@ -122,9 +122,8 @@ def check_broadcastable(shape: Sequence[int], to: Sequence[int], name: str) -> N
 def check_bits(bits: int | None, rate: chex.Numeric) -> int:
     """The number of random bits per mask element; chosen by the rate where not given.
 
-    A concrete rate, or array of rates, gets the fewest bits that realise it: 8 where they do so
-    exactly, 16 where they are within 0.1 % of the smaller of rate and 1 - rate, or else 24. A
-    traced rate gets 16, whose mask is that of 8 bits wherever 8 would do.
+    A rate, or array of rates, gets 16 bits, or 24 where it is concrete and 16 would realise it to
+    no better than 0.1 % of the smaller of rate and 1 - rate.
     """
     if bits is not None and bits not in WIDTHS:
         raise ValueError(f"`bits` must be one of 8, 16, 24, 32 or None, got {bits!r}.")
@@ -132,7 +131,7 @@ def check_bits(bits: int | None, rate: chex.Numeric) -> int:
         return bits or 16
     keep = 1 - np.asarray(rate, np.float64)
     if bits is None:
-        return next(width for width in (8, 16, 24) if width == 24 or _is_realised(keep, width))
+        return 16 if _is_realised(keep) else 24
     lost = (keep > 0) & (keep < 1) & np.isin(np.round(keep * 2.0**bits), (0, 2.0**bits))
     if bits < 32 and lost.any():
         message = f"`bits` must be enough to tell rate {_offender(rate, ~lost)} from 0 and 1, got {bits}."
@@ -140,6 +139,6 @@ def check_bits(bits: int | None, rate: chex.Numeric) -> int:
     return bits
 
 
-def _is_realised(keep: np.ndarray, width: int) -> bool:
-    tolerance = 0 if width == 8 else 1e-3 * np.minimum(keep, 1 - keep)
-    return bool((np.abs(np.round(keep * 2.0**width) / 2.0**width - keep) <= tolerance).all())
+def _is_realised(keep: np.ndarray) -> bool:
+    tolerance = 1e-3 * np.minimum(keep, 1 - keep)
+    return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())

@@ -69,7 +69,7 @@ class Dropout(_Shell):
       broadcast_dims: Axes along which one decision is shared.
       deterministic: Whether to leave the inputs alone; here or at call time.
       rng_collection: The collection that the key is drawn from.
-      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None for 16 or 24 by the rate.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Dropout(0.5, deterministic=False)
@@ -95,7 +95,7 @@ class SpatialDropout(_Shell):
       channel_axis: The axis of the channels; not 0, which is the batch.
       deterministic: Whether to leave the inputs alone; here or at call time.
       rng_collection: The collection that the key is drawn from.
-      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None to choose by the rate.
+      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
     rate: chex.Numeric
@@ -172,7 +172,7 @@ class AlphaDropout(_Shell):
       rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
       deterministic: Whether to leave the inputs alone; here or at call time.
       rng_collection: The collection that the key is drawn from.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
     rate: chex.Numeric

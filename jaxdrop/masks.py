@@ -6,6 +6,7 @@ To draw and to act are separate: `apply_mask(x, keep_mask(key, x.shape, rate), r
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -31,11 +32,10 @@ def keep_mask(
     backend, under `jit` or not, and however it is sharded. Axes of size one do not count, so a
     mask of shape `[B, C, 1, 1]` holds the values of one of shape `[B, 1, 1, C]`.
 
-    The fewest bits are drawn that realise the rate; `apply_mask` corrects for what the realised
-    rate differs by. A rate that a byte realises exactly (0.5, 0.25, ...) takes 8 bits, any other
-    16 bits, or 24 where 16 would be off by more than 0.1 % of the smaller of rate and 1 - rate
-    (rates below about 0.01 or above 0.99). A traced rate cannot be looked at and takes 16 bits,
-    which give the same mask as 8 where 8 are chosen; `bits=` settles it for any rate.
+    An element takes 16 random bits, or 24 where 16 would realise a rate that is off by more than
+    0.1 % of the smaller of rate and 1 - rate (rates below about 0.01 or above 0.99);
+    `apply_mask` corrects for what the realised rate differs by. A traced rate cannot be looked at
+    and takes 16 bits; `bits=` settles it for any rate.
 
     Args:
       key: A PRNG key, used once.
@@ -45,7 +45,8 @@ def keep_mask(
       broadcast_dims: Axes along which one decision is shared; they have size 1 in the result.
       bits: Random bits an element: 8, 16, 24, or None to choose by the rate. With 32 the mask is
         the one that Flax's Dropout draws from the same key, bit for bit; it promises what
-        `jax.random.bernoulli` does, which for keys other than Threefry's is less.
+        `jax.random.bernoulli` does, which for keys other than Threefry's is less. Each number of
+        bits has masks of its own.
 
     Returns:
       A boolean array of shape `shape`, with 1 at `broadcast_dims`; True is kept.
@@ -67,7 +68,7 @@ def keep_mask(
     rate = _checks.check_rate(rate)
     _checks.check_broadcastable(np.shape(rate), mask_shape, "rate")
     width = _checks.check_bits(bits, rate)
-    return _draw_once(key, keep_probability(rate, width), shape=mask_shape, width=width)
+    return _draw_once(key, threshold(realised(rate, width), width), shape=mask_shape, width=width)
 
 
 def spatial_mask(
@@ -136,8 +137,8 @@ def apply_mask(x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int
     _checks.check_broadcastable(mask.shape, x.shape, "mask")
     _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
     width = _checks.check_bits(bits, rate)
-    keep = keep_probability(rate, width)
-    return act(x, mask & (realised(keep, width) != 0), keep, width)
+    share = realised(rate, width)
+    return act(x, mask & (share != 0), scale(share, width, x.dtype), width)
 
 
 def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]:
@@ -146,57 +147,73 @@ def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]
     return tuple(axis for axis in range(1, len(shape)) if axis != channel)
 
 
-def draw(seed: _bits.Seed, keep: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """The mask of a keep probability, from a seed: may be repeated with the same result."""
+def realised(rate: chex.Numeric, width: int) -> chex.Array:
+    """The keep probability that a mask of so many bits really has, as float32 without a gradient.
+
+    In Flax's mode that is Flax's own, of its dtype and rounding. A traced rate outside [0, 1]
+    cannot raise: it gives NaN, and so NaN all over the result. Of a concrete rate this is a
+    concrete NumPy value, and so is all that follows from it: nothing is left to compute in a
+    program, forward or backward.
+    """
     if width == _FLAX_BITS:
-        return _bits.flax_uniform_below(seed, jnp.where(jnp.isnan(keep), 1, keep), shape)
-    return _bits.below(seed, _threshold(keep, width), shape, width)
+        own = isinstance(rate, int | float)
+        return jnp.asarray(1.0 - rate) if own else 1 - jnp.asarray(without_gradient(rate))
+    keep = 1 - without_gradient(rate)
+    return _namespace(keep).round(keep * np.float32(2**width)) * np.float32(2.0**-width)
 
 
-def realised(keep: jax.Array, width: int) -> jax.Array:
-    """The keep probability that a mask of so many bits really has; NaN remains NaN."""
+def threshold(share: chex.Array, width: int) -> chex.Array:
+    """What `draw` takes: how many of the 2**width draws are kept; in Flax's mode, their share.
+
+    All are kept where there is no probability, so that the NaN of the scale is seen.
+    """
+    xp = _namespace(share)
+    sure = xp.where(xp.isnan(share), xp.ones_like(share), share)
+    return sure if width == _FLAX_BITS else (sure * np.float32(2**width)).astype(np.uint32)
+
+
+def scale(share: chex.Array, width: int, dtype: np.dtype) -> chex.Array:
+    """What `act` takes: one over the keep probability, and zero where nothing is kept.
+
+    Flax divides, and its mode gives its numbers; a multiplication is the cheaper one.
+    """
+    xp = _namespace(share)
+    safe = xp.where(share == 0, xp.ones_like(share), share)
+    return safe if width == _FLAX_BITS else 1 / safe.astype(widened(dtype))
+
+
+def draw(seed: _bits.Seed, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """The mask of a threshold, from a seed: may be repeated with the same result."""
     if width == _FLAX_BITS:
-        return keep
-    share = _threshold(keep, width).astype(jnp.float32) / 2**width
-    return jnp.where(jnp.isnan(keep), keep, share)
+        return _bits.flax_uniform_below(seed, threshold, shape)
+    return _bits.below(seed, threshold, shape, width)
 
 
-def act(x: jax.Array, mask: jax.Array, keep: jax.Array, width: int) -> jax.Array:
-    """Selects and scales, in float32 at least; a keep probability of zero gives zeros."""
-    probability = realised(keep, width)
-    safe, wide = jnp.where(probability == 0, 1, probability), widen(x)
-    # Flax divides, and its mode gives its numbers; a multiplication is the cheaper one.
-    scaled = wide / safe if width == _FLAX_BITS else wide * (1 / safe.astype(wide.dtype))
+def act(x: jax.Array, mask: jax.Array, scale: jax.Array, width: int) -> jax.Array:
+    """Selects and scales, in float32 at least."""
+    wide = x.astype(widened(x.dtype))
+    scaled = wide / scale if width == _FLAX_BITS else wide * scale
     return jnp.where(mask, scaled, 0).astype(x.dtype)
 
 
-def widen(x: jax.Array) -> jax.Array:
-    """Half precision as float32, so that no scale is rounded to eight bits of mantissa."""
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+def widened(dtype: np.dtype) -> np.dtype:
+    """Float32 for half precision, so that no scale is rounded to eight bits of mantissa."""
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
-def keep_probability(rate: chex.Numeric, width: int) -> jax.Array:
-    """`1 - rate` as float32, without a gradient; in Flax's mode, of Flax's dtype and rounding.
-
-    A traced rate outside [0, 1] cannot raise: it gives NaN, and so NaN all over the result.
-    """
-    if width == _FLAX_BITS and isinstance(rate, int | float):
-        return jnp.asarray(1.0 - rate)
-    return 1 - without_gradient(rate)
-
-
-def without_gradient(rate: chex.Numeric) -> jax.Array:
+def without_gradient(rate: chex.Numeric) -> chex.Array:
     """A rate as float32, without a gradient; NaN where a traced one lies outside [0, 1]."""
+    if _checks.is_concrete(rate):
+        return np.asarray(rate, np.float32)
     rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
     return jnp.where((rate >= 0) & (rate <= 1), rate, jnp.nan)
 
 
-def _threshold(keep: jax.Array, width: int) -> jax.Array:
-    """How many of the 2**width draws are kept; all of them where there is no probability."""
-    share = jnp.where(jnp.isnan(keep), 1, keep)
-    return jnp.round(share * np.float32(2**width)).astype(jnp.uint32)
+def _namespace(value: chex.Array) -> Any:
+    """NumPy for what can be computed now, `jax.numpy` for what cannot."""
+    return jnp if isinstance(value, jax.Array) else np
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
-def _draw_once(key: chex.PRNGKey, keep: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
-    return draw(_bits.consume(key), keep, shape, width)
+def _draw_once(key: chex.PRNGKey, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
+    return draw(_bits.consume(key), threshold, shape, width)

@@ -103,7 +103,7 @@ class Dropout(_Shell):
       deterministic: Whether to leave the inputs alone; `model.train()` and `model.eval()` set it.
       rng_collection: The stream that the key is drawn from.
       rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None for 16 or 24 by the rate.
 
     >>> import jax.numpy as jnp
     >>> layer = Dropout(0.5, rngs=nnx.Rngs(0))
@@ -140,7 +140,7 @@ class SpatialDropout(_Shell):
       deterministic: Whether to leave the inputs alone; `model.train()` and `model.eval()` set it.
       rng_collection: The stream that the key is drawn from.
       rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None to choose by the rate.
+      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class AlphaDropout(_Shell):
       deterministic: Whether to leave the inputs alone; `model.train()` and `model.eval()` set it.
       rng_collection: The stream that the key is drawn from.
       rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
     def __init__(

@@ -197,10 +197,10 @@ def test_sharding_changes_nothing_and_costs_nothing(member: Member, axis_type: A
 @everyone
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_nothing_is_kept_for_the_backward_pass_but_the_seed(member: Member, wrap):
-    """At most the key's two words and the scalar level, whatever the size of the array."""
+    """At most the key's two words and three scalars, whatever the size of the array."""
     x = normal()
     _, vjp = jax.vjp(wrap(lambda x: member.pure(KEY, x, 0.3)), x)
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 12
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 20
 
 
 @everyone

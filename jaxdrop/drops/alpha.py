@@ -27,7 +27,7 @@ def alpha_dropout(
       x: A floating-point array of any shape, standardised as SELU's activations are.
       rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
         shape of `x`. May be traced. It has no gradient.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate; see `keep_mask`.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
 
     Returns:
       An array of the shape, dtype and sharding of `x`.
@@ -50,15 +50,22 @@ def alpha_dropout(
     width = _checks.check_bits(bits, rate)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)
-    return _alpha_dropout(key, x, masks.keep_probability(rate, width), width=width)
+    share = masks.realised(rate, width)
+    level = masks.threshold(share, width), *_affine(share, masks.widened(x.dtype))
+    return _alpha_dropout(key, x, level, width=width)
+
+
+def _affine(share: chex.Array, dtype: np.dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The factor and the offset of what is kept, and what is put in the place of the rest."""
+    q = jnp.asarray(share, dtype)
+    p, some = 1 - q, q != 0
+    a = jnp.where(some, jax.lax.rsqrt(jnp.where(some, q, 1) * (1 + p * SATURATION**2)), 0)
+    b = -a * p * SATURATION
+    return a, b, a * SATURATION + b
 
 
 @_redraw.redrawn("width")
-def _alpha_dropout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
-    mask = masks.draw(seed, keep, x.shape, width)
-    q = masks.realised(keep, width)
-    p, some = 1 - q, q != 0
-    a = jax.lax.rsqrt(jnp.where(some, q, 1) * (1 + p * SATURATION**2))
-    b = -a * p * SATURATION
-    y = jnp.where(mask, a * masks.widen(x) + b, a * SATURATION + b)
-    return jnp.where(some, y, 0).astype(x.dtype)
+def _alpha_dropout(seed: _bits.Seed, x: jax.Array, level: tuple, *, width: int) -> jax.Array:
+    threshold, a, b, dropped = level
+    mask = masks.draw(seed, threshold, x.shape, width)
+    return jnp.where(mask, a * x.astype(a.dtype) + b, dropped).astype(x.dtype)

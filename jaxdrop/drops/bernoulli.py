@@ -31,7 +31,7 @@ def dropout(
       rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
         mask. May be traced. It has no gradient.
       broadcast_dims: Axes along which one decision is shared, as in Flax.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None to choose by the rate; see `keep_mask`.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
 
     Returns:
       An array of the shape, dtype and sharding of `x`.
@@ -55,9 +55,12 @@ def dropout(
     width = _checks.check_bits(bits, rate)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)
-    return _dropout(key, x, masks.keep_probability(rate, width), shape=shape, width=width)
+    share = masks.realised(rate, width)
+    level = masks.threshold(share, width), masks.scale(share, width, x.dtype)
+    return _dropout(key, x, level, shape=shape, width=width)
 
 
 @_redraw.redrawn("shape", "width")
-def _dropout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, shape: tuple, width: int) -> jax.Array:
-    return masks.act(x, masks.draw(seed, keep, shape, width), keep, width)
+def _dropout(seed: _bits.Seed, x: jax.Array, level: tuple, *, shape: tuple, width: int) -> jax.Array:
+    threshold, scale = level
+    return masks.act(x, masks.draw(seed, threshold, shape, width), scale, width)

@@ -51,4 +51,4 @@ def _gaussian_dropout(seed: _bits.Seed, x: jax.Array, rate: jax.Array) -> jax.Ar
     some = rate != 1
     deviation = jnp.sqrt(rate / jnp.where(some, 1 - rate, 1))
     noise = 1 + deviation * _bits.normal(seed, x.shape)
-    return jnp.where(some, masks.widen(x) * noise, 0).astype(x.dtype)
+    return jnp.where(some, x.astype(masks.widened(x.dtype)) * noise, 0).astype(x.dtype)

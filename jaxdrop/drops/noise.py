@@ -41,10 +41,10 @@ def gaussian_noise(key: chex.PRNGKey, x: chex.Array, stddev: chex.Numeric) -> ja
     _checks.check_broadcastable(np.shape(stddev), x.shape, "stddev")
     if _checks.is_scalar(stddev, 0):
         return x
-    return _gaussian_noise(key, x, jnp.asarray(stddev, masks.widen(x).dtype))
+    return _gaussian_noise(key, x, jnp.asarray(stddev, masks.widened(x.dtype)))
 
 
 @_redraw.redrawn()
 def _gaussian_noise(seed: _bits.Seed, x: jax.Array, stddev: jax.Array) -> jax.Array:
     deviation = jnp.where(stddev >= 0, stddev, jnp.nan)
-    return (masks.widen(x) + deviation * _bits.normal(seed, x.shape)).astype(x.dtype)
+    return (x.astype(masks.widened(x.dtype)) + deviation * _bits.normal(seed, x.shape)).astype(x.dtype)

@@ -28,7 +28,7 @@ def spatial_dropout(
       rate: The probability of dropping a channel, in [0, 1]; may be traced or an array that
         broadcasts to the mask `[B, 1, ..., 1, C]`. It has no gradient.
       channel_axis: The axis of the channels; not 0.
-      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None to choose by the rate; see `keep_mask`.
+      bits: Random bits a channel: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
 
     Returns:
       An array of the shape, dtype and sharding of `x`.
