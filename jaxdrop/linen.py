@@ -73,8 +73,8 @@ class Dropout(_Shell):
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Dropout(0.5, deterministic=False)
-    >>> layer.apply({}, jnp.ones(4), rngs={"dropout": jax.random.key(0)})
-    Array([2., 0., 0., 2.], dtype=float32)
+    >>> layer.apply({}, jnp.ones(6), rngs={"dropout": jax.random.key(0)})
+    Array([0., 2., 2., 0., 0., 2.], dtype=float32)
     """
 
     rate: chex.Numeric

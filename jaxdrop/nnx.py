@@ -107,8 +107,8 @@ class Dropout(_Shell):
 
     >>> import jax.numpy as jnp
     >>> layer = Dropout(0.5, rngs=nnx.Rngs(0))
-    >>> layer(jnp.ones(4))
-    Array([0., 2., 0., 2.], dtype=float32)
+    >>> layer(jnp.ones(6))
+    Array([2., 2., 2., 2., 2., 0.], dtype=float32)
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def dropout(
       Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 
     >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
-    Array([2., 2., 2., 2., 0., 2.], dtype=float32)
+    Array([2., 2., 2., 0., 2., 2.], dtype=float32)
     """
     x = _checks.check_floating(x)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")

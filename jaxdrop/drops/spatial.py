@@ -43,7 +43,7 @@ def spatial_dropout(
 
     >>> y = spatial_dropout(jax.random.key(2), jax.numpy.ones((2, 8, 8, 4)), 0.5)
     >>> y[0, 0, 0], y[0, 7, 3]
-    (Array([2., 0., 0., 2.], dtype=float32), Array([2., 0., 0., 2.], dtype=float32))
+    (Array([0., 2., 2., 0.], dtype=float32), Array([0., 2., 2., 0.], dtype=float32))
     """
     x = _checks.check_floating(x)
     dims = masks.feature_map_dims(x.shape, channel_axis)
