@@ -81,9 +81,13 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
 
 
-def environment() -> dict[str, Any]:
-    """What a reader needs to judge a figure: versions, machine, date."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+def environment(others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a reader needs to judge a figure: versions, machine, date; of others, if installed."""
+    packages = ["jax", "jaxlib", "flax", "optax", "numpy"]
+    for name in others:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            packages.append(name)
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),

@@ -1,166 +1,178 @@
-"""What does dropout cost, against Flax's and against a copy of the same bytes?
+"""What does dropout cost, against what people use now, and against no dropout at all?
 
-The claim: on 2 CPU cores, 4096 x 4096 float32, rate 0.1, `jaxdrop.dropout` is at least 4 times as
-fast as `flax.linen.Dropout` forward, and at least 3 times forward and backward, and keeps nothing
-for the backward pass but 12 bytes.
+The claim, on 2 CPU cores: `jaxdrop.dropout` of 4096 x 4096 float32 at rate 0.1 is at least 6 times as
+fast as Flax's and 3 times as torch's, and 4 times with the backward pass; in a training step of an
+MLP it adds at most 10 %, and keeps nothing for the backward pass but the key and two scalars.
 
-    python -m experiments.benchmark
+    python -m experiments.benchmark                  # all suites, about 20 minutes
+    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile
 
-About a minute. All contenders are timed in turn, round after round, in one process, so
-that a noisy machine is noisy to all of them; read the ratios. Each program derives its key from
-the one it is given, as a training step does. What came out is in README.md, beside this file.
+`pip install -e ".[benchmark]"` brings the peers; one that is not installed is left out, by name. All
+contenders are timed in turn, round after round, in one process, so that a noisy machine is noisy to
+all of them: read the ratios. What came out is in README.md, beside this file.
 """
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
-import jaxdrop
 from experiments import cli, report
+from experiments.benchmark import models, ops, peers, timing
 
-Drop = Callable[[jax.Array, jax.Array, float], jax.Array]
-
-
-def _flax(key: jax.Array, x: jax.Array, rate: float) -> Any:
-    return nn.Dropout(rate, deterministic=False).apply({}, x, rngs={"dropout": key})
-
-
-CONTENDERS: dict[str, Drop] = {
-    "copy (x * 2)": lambda key, x, rate: x * 2,
-    "flax.linen.Dropout": _flax,
-    "jaxdrop.dropout": jaxdrop.dropout,
-    "jaxdrop.dropout, bits=32": lambda key, x, rate: jaxdrop.dropout(key, x, rate, bits=32),
-    "jaxdrop.alpha_dropout": jaxdrop.alpha_dropout,
-    "jaxdrop.gaussian_dropout": jaxdrop.gaussian_dropout,
+SUITES = {"ops": ops.ops, "step": models.step, "mc": models.mc, "compile": ops.compiling}
+DEVICES = ("cpu", "gpu")
+# The same colour and marker for the same contender in every plot.
+STYLES = {
+    "jaxdrop": ("C0", "o"),
+    "flax": ("C1", "s"),
+    "torch": ("C3", "D"),
+    "equinox": ("C2", "^"),
+    "haiku": ("C4", "v"),
+    "keras": ("C5", "P"),
 }
-FLAX, COPY = "flax.linen.Dropout", "copy (x * 2)"
 
 
-def programs(drop: Drop, x: jax.Array, key: jax.Array, rate: float) -> tuple[dict[str, Callable], dict]:
-    """Compiled forward, and forward and backward; and how long they took to compile."""
-
-    def forward(key: jax.Array, x: jax.Array) -> jax.Array:
-        return drop(jax.random.fold_in(key, 1), x, rate)
-
-    def both(key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.value_and_grad(lambda x: jnp.sum(forward(key, x) ** 2))(x)
-
-    calls, seconds = {}, {}
-    for name, function in (("forward", forward), ("forward + backward", both)):
-        start = time.perf_counter()
-        compiled = jax.jit(function).lower(key, x).compile()
-        seconds[name] = time.perf_counter() - start
-        calls[name] = lambda compiled=compiled: compiled(key, x)
-    return calls, seconds
-
-
-def kept_bytes(drop: Drop, x: jax.Array, key: jax.Array, rate: float) -> int:
-    """What the forward pass keeps for the backward pass."""
-    _, vjp = jax.vjp(lambda x: drop(key, x, rate), x)
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(vjp))
-
-
-def interleave(calls: dict[Any, Callable], rounds: int, seconds: float = 0.02) -> dict[Any, np.ndarray]:
-    """Times of each call in milliseconds, `rounds` of them, all calls in turn in every round.
-
-    The order is drawn anew for each round: what a call leaves in caches and in the allocator's
-    hands is its successor's gain or loss.
-    """
-    order, names = np.random.default_rng(0), list(calls)
-    repeats = {}
-    for name, call in calls.items():
-        jax.block_until_ready(call())
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        repeats[name] = max(1, int(seconds / (time.perf_counter() - start)))
-    times = {name: np.empty(rounds) for name in calls}
-    bar, task = cli.progress("rounds", rounds)
-    with bar:
-        for index in range(rounds):
-            for name in (names[i] for i in order.permutation(len(names))):
-                call = calls[name]
-                start = time.perf_counter()
-                results = [call() for _ in range(repeats[name])]
-                jax.block_until_ready(results)
-                times[name][index] = (time.perf_counter() - start) / repeats[name] * 1e3
-            bar.advance(task)
-    return times
+def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
+    """One contest: of each contender and form the median, its spread and its ratios."""
+    programs = contest.build()
+    times = timing.interleave(programs, rounds, title=contest.title)
+    rows: dict[str, dict[str, Any]] = {}
+    for (name, form), mine in times.items():
+        program, median = programs[name, form], float(np.median(mine))
+        row = rows.setdefault(name, {"name": name, "forms": {}})
+        if program.kept_bytes is not None:
+            row["kept_bytes"] = program.kept_bytes
+        cell = {
+            "median_ms": median,
+            "quartiles_ms": np.percentile(mine, (25, 75)).tolist(),
+            "times_floor": median / float(np.median(times[contest.floor, form])),
+            "compile_s": program.compile_seconds,
+            "moved_bytes": program.moved_bytes,
+        }
+        if (peers.FLAX, form) in times:
+            cell["speed_of_flax"] = float(np.median(times[peers.FLAX, form])) / median
+        row["forms"][form] = cell
+    return {"title": contest.title, "floor": contest.floor, "rounds": rounds, "rows": list(rows.values())}
 
 
-def measure(shape: tuple[int, int], dtype: str, rate: float, rounds: int) -> list[dict[str, Any]]:
-    """A row for each contender: medians, quartiles, ratios, compile time and kept bytes."""
-    key = jax.random.key(0)
-    x = jax.random.normal(jax.random.key(1), shape, dtype)
-    calls, compile_seconds = {}, {}
-    for name, drop in CONTENDERS.items():
-        forms, compile_seconds[name] = programs(drop, x, key, rate)
-        calls |= {(name, form): call for form, call in forms.items()}
-    times = interleave(calls, rounds)
-    rows = []
-    for name, drop in CONTENDERS.items():
-        row: dict[str, Any] = {"name": name, "kept_bytes": kept_bytes(drop, x, key, rate)}
-        for form in ("forward", "forward + backward"):
-            mine = times[name, form]
-            row[form] = {
-                "median_ms": float(np.median(mine)),
-                "quartiles_ms": np.percentile(mine, (25, 75)).tolist(),
-                "speed_of_flax": float(np.median(times[FLAX, form]) / np.median(mine)),
-                "times_copy": float(np.median(mine) / np.median(times[COPY, form])),
-                "compile_s": compile_seconds[name][form],
-            }
-        rows.append(row)
-    return rows
-
-
-def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the results of one shape."""
-    header = ["", "fwd ms", "x Flax", "x copy", "fwd+bwd ms", "x Flax", "kept bytes"]
+def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of one contest."""
+    forms = list(result["rows"][0]["forms"])
+    kept = any("kept_bytes" in row for row in result["rows"])
+    header = [""]
+    for form in forms:
+        seconds = form == "compile"
+        header += [f"{form} {'s' if seconds else 'ms'}", "±%", f"/{result['floor']}", "x Flax"]
+    moved = forms == ["step"]
+    header += ["kept bytes"] * kept + ["MB moved"] * moved
     body = []
-    for row in rows:
-        forward, both = row["forward"], row["forward + backward"]
-        cells = [
-            f"{forward['median_ms']:.3g}",
-            f"{forward['speed_of_flax']:.1f}",
-            f"{forward['times_copy']:.2f}",
-        ]
-        cells += [f"{both['median_ms']:.3g}", f"{both['speed_of_flax']:.1f}", f"{row['kept_bytes']:,}"]
-        body.append([row["name"], *cells])
+    for row in result["rows"]:
+        cells = [row["name"]]
+        for form in forms:
+            cell = row["forms"][form]
+            low, high = cell["quartiles_ms"]
+            median = cell["median_ms"] / (1e3 if form == "compile" else 1)
+            cells += [
+                _three_digits(median),
+                f"{50 * (high - low) / cell['median_ms']:.0f}",
+                f"{cell['times_floor']:.2f}",
+                f"{cell['speed_of_flax']:.2f}" if "speed_of_flax" in cell else "-",
+            ]
+        if kept:
+            cells.append(f"{row['kept_bytes']:,}" if "kept_bytes" in row else "-")
+        if moved:
+            count = row["forms"]["step"]["moved_bytes"]
+            cells.append("-" if count is None else f"{count / 1e6:.0f}")
+        body.append(cells)
     return header, body
 
 
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def plot(results: list[dict[str, Any]]) -> Any:
+    """A line for each contest, a mark for each contender: how many times the floor it takes."""
+    forms = list(results[0]["rows"][0]["forms"])
+    height = 1.2 + 0.42 * len(results)
+    figure, panels = plt.subplots(1, len(forms), figsize=(9, height), sharey=True, squeeze=False)
+    for panel, form in zip(panels[0], forms, strict=True):
+        for name, (colour, marker) in STYLES.items():
+            points = [
+                (row["forms"][form]["times_floor"], -i)
+                for i, result in enumerate(results)
+                for row in result["rows"]
+                if row["name"] == name and form in row["forms"]
+            ]
+            if points:
+                panel.plot(*zip(*points, strict=True), marker, color=colour, label=name, ms=7, alpha=0.85)
+        panel.axvline(1, color="black", lw=1)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+        floor = {"copy": "a copy"}.get(results[0]["floor"], "no dropout")
+        panel.set_xlabel(f"{form}: time, in times that of {floor}")
+        panel.set_yticks(
+            [-i for i in range(len(results))], [result["title"] for result in results], fontsize=8
+        )
+        panel.set_ylim(-len(results) + 0.5, 0.5)
+    handles = panels[0][0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=len(STYLES), frameon=False)
+    return figure
+
+
 def main(
+    suite: Annotated[str | None, typer.Option(help="One of ops, step, mc, compile; by default all.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or gpu; by default what JAX takes first.")] = None,
     out: cli.Out = Path("results"),
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 21,
-    rate: Annotated[float, typer.Option(help="The probability of dropping.")] = 0.1,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 11,
     quick: cli.Quick = False,
 ) -> None:
-    """Time dropout against Flax's and against a copy, interleaved, and write OUT/benchmark/metrics.json.
+    """Time dropout against the peers' and against no dropout; write OUT/benchmark.
 
-    "x Flax" is how many times as fast as Flax's Dropout, "x copy" how many times as slow as a copy.
+    "/copy" and "/none" are how many times as slow as a copy, or as no dropout at all; "x Flax" how many
+    times as fast as Flax's Dropout; "±%" half the distance of the quartiles; "MB moved" what XLA counts
+    that the program reads and writes.
     """
     cli.check_count("rounds", rounds)
-    if not 0 < rate < 1:
-        raise cli.BadInputError(f"`rate` must lie strictly between 0 and 1, got {rate:g}.")
-    shapes = [(4096, 4096), (128, 1024)]
-    if quick:
-        shapes, rounds = [(64, 128)], min(rounds, 3)
-    results = []
-    for shape in shapes:
-        rows = measure(shape, "float32", rate, rounds)
-        title = f"{shape[0]} x {shape[1]} float32, rate {rate:g}, medians of {rounds} interleaved rounds"
-        report.print_table(title, *table(rows))
-        results.append({"shape": shape, "dtype": "float32", "rate": rate, "rounds": rounds, "rows": rows})
-    report.write_json(
-        out / ("benchmark-quick" if quick else "benchmark") / "metrics.json",
-        {"environment": report.environment(), "results": results},
-    )
+    if suite is not None:
+        cli.check_choice("suite", suite, tuple(SUITES))
+    if device is not None:
+        use(device)
+    setting, missing = peers.load(quick)
+    for name in missing:
+        cli.console.print(f"{name} is not installed, and is left out.")
+    folder = out / ("benchmark-quick" if quick else "benchmark")
+    for name in SUITES if suite is None else (suite,):
+        results = []
+        for contest in SUITES[name](setting):
+            results.append(measure(contest, min(rounds, 2) if quick else rounds))
+            report.print_table(contest.title, *table(results[-1]))
+            cli.console.print()
+        report.write_json(
+            folder / f"{name}.json",
+            {"environment": report.environment(peers.PACKAGES), "missing": missing, "results": results},
+        )
+        report.write_text(
+            folder / f"{name}.md",
+            "\n".join(f"{result['title']}:\n\n{report.markdown_table(*table(result))}" for result in results),
+        )
+        figure = plot(results)
+        report.write_figure(folder / f"{name}.png", figure)
+        plt.close(figure)
+
+
+def use(device: str) -> None:
+    """Makes a device the default one, or says that it is not there."""
+    cli.check_choice("device", device, DEVICES)
+    try:
+        jax.config.update("jax_default_device", jax.devices(device)[0])
+    except RuntimeError as error:
+        raise cli.BadInputError(f"`device` must be one that JAX finds here, got {device}: {error}") from error
 
 
 if __name__ == "__main__":

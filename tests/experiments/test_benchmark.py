@@ -3,46 +3,55 @@
 import json
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-import jaxdrop
+from experiments import cli
 from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import peers
 
 
-def test_quick(tmp_path, capsys):
-    benchmark.main(out=tmp_path, quick=True)
-    metrics = json.loads((tmp_path / "benchmark-quick" / "metrics.json").read_text())
-    (result,) = metrics["results"]
-    assert [row["name"] for row in result["rows"]] == list(benchmark.CONTENDERS)
-    for row in result["rows"]:
-        for form in ("forward", "forward + backward"):
-            assert row[form]["median_ms"] > 0
-            assert row[form]["compile_s"] > 0
+@pytest.mark.parametrize("suite", ["step", "mc", "compile"])
+def test_quick(tmp_path, capsys, suite):
+    benchmark.main(suite=suite, out=tmp_path, quick=True)
+    folder = tmp_path / "benchmark-quick"
+    metrics = json.loads((folder / f"{suite}.json").read_text())
+    assert metrics["results"]
+    for result in metrics["results"]:
+        names = [row["name"] for row in result["rows"]]
+        assert {result["floor"], peers.OURS, peers.FLAX} <= set(names)
+        for row in result["rows"]:
+            for cell in row["forms"].values():
+                assert cell["median_ms"] > 0
+                low, high = cell["quartiles_ms"]
+                assert low <= cell["median_ms"] <= high
+        floor = next(row for row in result["rows"] if row["name"] == result["floor"])
+        assert all(cell["times_floor"] == 1 for cell in floor["forms"].values())
+        assert f"{result['title']}:" in (folder / f"{suite}.md").read_text()
     assert "x Flax" in capsys.readouterr().out
+    assert (folder / f"{suite}.png").stat().st_size > 10_000
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{suite}.{kind}" for kind in ("json", "md", "png")
+    ]
 
 
-def test_kept_bytes():
-    x, key = jnp.ones((64, 128)), jax.random.key(0)
-    assert benchmark.kept_bytes(jaxdrop.dropout, x, key, 0.1) <= 12
-    assert benchmark.kept_bytes(benchmark._flax, x, key, 0.1) >= x.size
-
-
-def test_every_call_is_timed_in_every_round():
-    counts = {"a": 0, "b": 0}
-
-    def call(name):
-        counts[name] += 1
-        return jnp.zeros(())
-
-    times = benchmark.interleave({n: lambda n=n: call(n) for n in counts}, rounds=4, seconds=0.0)
-    assert counts == {"a": 6, "b": 6}
-    assert all(np.all(values > 0) for values in times.values())
+def test_quick_operations(tmp_path):
+    benchmark.main(suite="ops", out=tmp_path, quick=True)
+    results = json.loads((tmp_path / "benchmark-quick" / "ops.json").read_text())["results"]
+    for result in results:
+        assert set(result["rows"][0]["forms"]) == {"fwd", "fwd+bwd"}
+    kept = {row["name"]: row.get("kept_bytes") for row in results[0]["rows"]}
+    assert kept["jaxdrop"] <= 20
+    assert kept["flax"] >= 8 * 64
 
 
 def test_bad_options(tmp_path):
-    with pytest.raises(ValueError, match="`rate` must lie strictly between 0 and 1, got 1"):
-        benchmark.main(out=tmp_path, rate=1.3)
+    with pytest.raises(ValueError, match="`suite` must be one of ops, step, mc, compile, got all"):
+        benchmark.main(suite="all", out=tmp_path)
     with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):
         benchmark.main(out=tmp_path, rounds=0)
+    with pytest.raises(ValueError, match="`device` must be one of cpu, gpu, got tpu"):
+        benchmark.main(out=tmp_path, device="tpu")
+    if jax.default_backend() == "cpu":
+        with pytest.raises(cli.BadInputError, match="`device` must be one that JAX finds here, got gpu"):
+            benchmark.main(out=tmp_path, device="gpu")
+    assert not list(tmp_path.iterdir())

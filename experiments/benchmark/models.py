@@ -1,0 +1,199 @@
+"""Whole models: a training step with dropout and without, and Monte-Carlo samples of a prediction."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark import peers, timing
+from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
+from experiments.benchmark.timing import Contest, Program
+
+RATES = (0.2, 0.5, 0.5, 0.5)
+SIZES = (784, 1024, 1024, 1024, 10)
+SAMPLES, BATCH = 100, 128
+
+
+def _key(seed: int) -> jax.Array:
+    return jax.random.key(seed)
+
+
+def _dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
+        for k, (a, b) in zip(keys, pairwise(sizes), strict=True)
+    ]
+
+
+def mlp(drop: Drop, params: list, key: jax.Array, x: jax.Array) -> jax.Array:
+    """784-1024-1024-1024-10 with ReLU; dropout .2 on the input, .5 on the hidden layers."""
+    keys = jax.random.split(key, len(params))
+    h = drop(keys[0], x, RATES[0])
+    for (w, b), rate, key in zip(params[:-1], RATES[1:], keys[1:], strict=True):
+        h = drop(key, jax.nn.relu(h @ w + b), rate)
+    w, b = params[-1]
+    return h @ w + b
+
+
+def block(drop: Drop, params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
+    """A pre-norm Transformer block: attention and GELU, each with dropout and a residual."""
+    width = x.shape[-1]
+    keys = jax.random.split(key, 4)
+    heads = params["qkv"].shape[1]
+
+    def normed(x: jax.Array) -> jax.Array:
+        return jax.nn.standardize(x, epsilon=1e-5)
+
+    q, k, v = jnp.einsum("bld,dhcn->chbln", normed(x), params["qkv"].reshape(width, heads, 3, -1))
+    weights = jax.nn.softmax(jnp.einsum("hbln,hbmn->hblm", q, k) * q.shape[-1] ** -0.5)
+    attended = jnp.einsum("hblm,hbmn->blhn", drop(keys[0], weights, 0.1), v).reshape(x.shape)
+    x = x + drop(keys[1], attended @ params["out"], 0.1)
+    hidden = drop(keys[2], jax.nn.gelu(normed(x) @ params["up"]), 0.1)
+    return x + drop(keys[3], hidden @ params["down"], 0.1)
+
+
+def step(setting: Setting) -> Iterator[Contest]:
+    """A training step of plain SGD, with dropout and without."""
+    sizes, batch = ((16, 32, 32, 32, 10), 8) if setting.quick else (SIZES, BATCH)
+    title = f"training step, MLP {'-'.join(map(str, sizes))}, batch {batch}, dropout .2/.5"
+    yield Contest(title, NONE, partial(_mlp_step, setting, sizes, batch))
+    shape, heads = ((2, 8, 16), 2) if setting.quick else ((4, 128, 512), 8)
+    title = "training step, Transformer block, {}x{}x{}, dropout .1".format(*shape)
+    yield Contest(title, NONE, partial(_block_step, setting, shape, heads))
+
+
+def trained(loss: Callable, params: Any, *data: jax.Array) -> Program:
+    """One step of SGD, its key by `fold_in` of the step's number."""
+
+    def update(params: Any, number: jax.Array, *data: jax.Array) -> tuple[Any, jax.Array]:
+        key = jax.random.fold_in(_key(0), number)
+        value, gradient = jax.value_and_grad(loss)(params, key, *data)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), value
+
+    return timing.compiled(update, params, jnp.int32(7), *data)
+
+
+def _mlp_step(setting: Setting, sizes: tuple, batch: int) -> dict:
+    x, y = jax.random.normal(_key(1), (batch, sizes[0])), jnp.arange(batch) % sizes[-1]
+    params = _dense(_key(2), sizes)
+    programs = {}
+    for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
+
+        def loss(params: Any, key: jax.Array, x: jax.Array, y: jax.Array, drop: Drop = drop) -> jax.Array:
+            scores = jax.nn.log_softmax(mlp(drop, params, key, x))
+            return -jnp.take_along_axis(scores, y[:, None], 1).mean()
+
+        programs[name, "step"] = trained(loss, params, x, y)
+    if setting.torch:
+        for name, on in (("torch, none", False), ("torch", True)):
+            programs[name, "step"] = _torch_step(setting, sizes, batch, on)
+    return programs
+
+
+def _torch_mlp(setting: Setting, sizes: tuple) -> Any:
+    torch = setting.torch
+    layers = [torch.nn.Dropout(RATES[0])]
+    for a, b, rate in zip(sizes[:-2], sizes[1:-1], RATES[1:], strict=True):
+        layers += [torch.nn.Linear(a, b), torch.nn.ReLU(), torch.nn.Dropout(rate)]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(*sizes[-2:])).to(setting.torch_device)
+
+
+def _torch_step(setting: Setting, sizes: tuple, batch: int, on: bool) -> Program:
+    torch, device = setting.torch, setting.torch_device
+    model = _torch_mlp(setting, sizes).train(on)
+    x, y = torch.randn(batch, sizes[0], device=device), torch.arange(batch, device=device) % sizes[-1]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def call() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        setting.synchronize()
+
+    return Program(call)
+
+
+def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> dict:
+    width = shape[-1]
+    sizes = {
+        "qkv": (width, heads, 3 * width // heads),
+        "out": (width, width),
+        "up": (width, 4 * width),
+        "down": (4 * width, width),
+    }
+    keys = jax.random.split(_key(2), len(sizes))
+    params = {
+        name: jax.random.normal(k, size) * size[0] ** -0.5
+        for k, (name, size) in zip(keys, sizes.items(), strict=True)
+    }
+    x = jax.random.normal(_key(1), shape)
+    programs = {}
+    for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
+
+        def loss(params: Any, key: jax.Array, x: jax.Array, drop: Drop = drop) -> jax.Array:
+            return jnp.mean(block(drop, params, key, x) ** 2)
+
+        programs[name, "step"] = trained(loss, params, x)
+    return programs
+
+
+def mc(setting: Setting) -> Iterator[Contest]:
+    """T samples of the MLP's prediction: mean and variance of the class probabilities."""
+    sizes, batch, count = ((16, 32, 32, 32, 10), 8, 8) if setting.quick else (SIZES, BATCH, SAMPLES)
+    title = f"{count} samples, MLP {'-'.join(map(str, sizes))}, batch {batch}"
+    yield Contest(title, NONE, partial(_samples, setting, sizes, batch, count))
+
+
+def moments(predict: Callable, keys: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance over the keys, a vmapped chunk of them at a time."""
+
+    def add(sums: tuple, keys: jax.Array) -> tuple[tuple, None]:
+        p = jax.vmap(predict)(keys)
+        return (sums[0] + p.sum(0), sums[1] + (p**2).sum(0)), None
+
+    zero = jnp.zeros_like(jax.eval_shape(predict, keys[0]))
+    count = keys.shape[0]
+    (first, second), _ = jax.lax.scan(add, (zero, zero), keys.reshape(count // chunk, chunk))
+    return first / count, second / count - (first / count) ** 2
+
+
+def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> dict:
+    x, params = jax.random.normal(_key(1), (batch, sizes[0])), _dense(_key(2), sizes)
+    programs = {}
+    contenders = {NONE: peers.no_drop} | setting.drops
+    for name, drop in contenders.items():
+        for chunk in (4, count) if name in (NONE, OURS, FLAX) else (4,):
+
+            def sample(key: jax.Array, x: jax.Array, drop: Drop = drop, chunk: int = chunk) -> tuple:
+                def predict(key: jax.Array) -> jax.Array:
+                    # Without this, the passes without dropout would all be one pass.
+                    own = x + 1e-12 * jax.random.key_data(key)[0].astype(jnp.float32)
+                    return jax.nn.softmax(mlp(drop, params, key, own))
+
+                return moments(predict, jax.random.split(key, count), chunk)
+
+            label = name if chunk == 4 else f"{name}, vmap {count}"
+            programs[label, "sample"] = timing.compiled(sample, _key(0), x)
+    if setting.torch:
+        programs["torch", "sample"] = _torch_samples(setting, sizes, batch, count)
+    return programs
+
+
+def _torch_samples(setting: Setting, sizes: tuple, batch: int, count: int) -> Program:
+    torch, device = setting.torch, setting.torch_device
+    model = _torch_mlp(setting, sizes).train()
+    x = torch.randn(batch, sizes[0], device=device)
+
+    def call() -> None:
+        first = second = 0.0
+        with torch.no_grad():
+            for _ in range(count):
+                p = torch.softmax(model(x), -1)
+                first, second = first + p, second + p**2
+        setting.synchronize()
+
+    return Program(call)

@@ -1,0 +1,197 @@
+"""One operation: dropout of an activation, of feature maps, of weights; and what it costs to compile."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import jaxdrop
+import jaxdrop.linen
+import jaxdrop.nnx
+from experiments.benchmark import peers, timing
+from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
+from experiments.benchmark.timing import Contest, Program
+
+FORWARD, BOTH = "fwd", "fwd+bwd"
+COPY = "copy"
+BATCH = 128
+
+
+def _key(seed: int) -> jax.Array:
+    return jax.random.key(seed)
+
+
+def ops(setting: Setting) -> Iterator[Contest]:
+    """One operation: dropout of an activation, of feature maps, of weights; keys from everywhere."""
+    small, large, larger = ((8, 64),) * 3 if setting.quick else ((128, 1024), (4096, 4096), (8192, 8192))
+    rows = [
+        (small, "float32", 0.1),
+        (small, "bfloat16", 0.1),
+        (small, "float32", 0.5),
+        (large, "float32", 0.1),
+        (large, "float32", 0.5),
+        (large, "bfloat16", 0.1),
+        (larger, "float32", 0.1),
+    ]
+    for shape, dtype, rate in rows[: 2 if setting.quick else None]:
+        title = f"dropout {shape[0]}x{shape[1]} {dtype} rate {rate}"
+        yield Contest(title, COPY, partial(_elementwise, setting, shape, dtype, rate, ()))
+    maps = (2, 4, 4, 8) if setting.quick else (64, 56, 56, 64)
+    title = "spatial dropout {}x{}x{}x{} float32 rate 0.2".format(*maps)
+    yield Contest(title, COPY, partial(_elementwise, setting, maps, "float32", 0.2, (1, 2)))
+    size = 64 if setting.quick else 2048
+    title = f"weights dropped: {BATCH}x{size} @ {size}x{size} float32 rate 0.5"
+    yield Contest(title, NONE, partial(_weights, setting, size, 0.5))
+    for name, derive in KEYS.items():
+        title = f"dropout {small[0]}x{small[1]} float32 rate 0.1, key from {name}"
+        yield Contest(title, COPY, partial(_keyed, setting, small, 0.1, name, derive))
+
+
+def _forms(forward: Callable, key: jax.Array, x: jax.Array, kept: int | None) -> dict[str, Program]:
+    """Forward, and forward and backward through the sum of squares."""
+
+    def both(key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda x: jnp.sum(forward(key, x).astype(jnp.float32) ** 2))(x)
+
+    programs = {FORWARD: timing.compiled(forward, key, x), BOTH: timing.compiled(both, key, x)}
+    programs[FORWARD].kept_bytes = kept
+    return programs
+
+
+def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: tuple) -> dict:
+    x = jax.random.normal(_key(1), shape, dtype)
+    programs = {(COPY, form): p for form, p in _forms(lambda key, x: x * 2, _key(0), x, None).items()}
+    drops: dict[str, Drop] = dict(setting.drops)
+    if not dims:
+        drops["jaxdrop bits=32"] = lambda key, x, rate, dims: jaxdrop.dropout(key, x, rate, bits=32)
+        if dtype == "float32" and rate == 0.1:
+            drops["jaxdrop alpha"] = lambda key, x, rate, dims: jaxdrop.alpha_dropout(key, x, rate)
+            drops["jaxdrop gaussian"] = lambda key, x, rate, dims: jaxdrop.gaussian_dropout(key, x, rate)
+    for name, drop in drops.items():
+
+        def forward(key: jax.Array, x: jax.Array, drop: Drop = drop) -> jax.Array:
+            return drop(jax.random.fold_in(key, 1), x, rate, dims)
+
+        try:
+            kept = timing.kept_bytes(lambda x, drop=drop: drop(_key(0), x, rate, dims), x)
+        except NotImplementedError:
+            continue
+        programs |= {(name, form): p for form, p in _forms(forward, _key(0), x, kept).items()}
+    if setting.torch:
+        programs |= _torch_elementwise(setting, np.asarray(x, np.float32), dtype, rate, dims)
+    return programs
+
+
+def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float, dims: tuple) -> dict:
+    torch, device = setting.torch, setting.torch_device
+    if dims:
+        x = np.moveaxis(x, -1, 1)
+    tensor = torch.tensor(np.ascontiguousarray(x), device=device).to(getattr(torch, dtype))
+    functional = torch.nn.functional
+    drop = partial(functional.dropout2d if dims else functional.dropout, p=rate, training=True)
+    leaf = tensor.clone().requires_grad_()
+    saved = []
+
+    def remember(kept: Any) -> Any:
+        if kept.data_ptr() != leaf.data_ptr():
+            saved.append(kept.nbytes)
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda kept: kept):
+        drop(leaf)
+
+    def forward() -> None:
+        with torch.no_grad():
+            drop(tensor)
+        setting.synchronize()
+
+    def both() -> None:
+        leaf.grad = None
+        (drop(leaf).float() ** 2).sum().backward()
+        setting.synchronize()
+
+    return {("torch", FORWARD): Program(forward, kept_bytes=sum(saved)), ("torch", BOTH): Program(both)}
+
+
+def _weights(setting: Setting, size: int, rate: float) -> dict:
+    """As DropConnect: the mask is on the weights of a layer, drawn once for the batch."""
+    x, w = jax.random.normal(_key(1), (BATCH, size)), jax.random.normal(_key(2), (size, size))
+    programs = {}
+    for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
+
+        def forward(key: jax.Array, w: jax.Array, drop: Drop = drop) -> jax.Array:
+            return x @ drop(jax.random.fold_in(key, 1), w, rate)
+
+        kept = timing.kept_bytes(lambda w, drop=drop: drop(_key(0), w, rate), w)
+        programs |= {(name, form): p for form, p in _forms(forward, _key(0), w, kept).items()}
+    return programs
+
+
+def _from_stream(drop_name: str, key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    """The module of either library, fed by an NNX stream of keys."""
+    module = jaxdrop.nnx.Dropout if drop_name == OURS else nnx.Dropout
+    return module(rate, rngs=nnx.Rngs(dropout=key))(x)
+
+
+KEYS = {
+    "split": lambda drop, name, key, x, rate: drop(jax.random.split(key, 3)[1], x, rate),
+    "an NNX stream": lambda drop, name, key, x, rate: _from_stream(name, key, x, rate),
+    "vmap over 16": lambda drop, name, key, x, rate: jax.vmap(lambda key: drop(key, x, rate))(
+        jax.random.split(key, 16)
+    ),
+}
+
+
+def _keyed(setting: Setting, shape: tuple, rate: float, name: str, derive: Callable) -> dict:
+    x = jax.random.normal(_key(1), shape)
+    floor = (lambda key, x: jnp.stack([x * (2 + i) for i in range(16)])) if "vmap" in name else None
+    programs = {}
+    for form, program in _forms(floor or (lambda key, x: x * 2), _key(0), x, None).items():
+        programs[COPY, form] = program
+    for contender in (OURS, FLAX):
+        if contender not in setting.drops:
+            continue
+        drop = setting.drops[contender]
+
+        def forward(key: jax.Array, x: jax.Array, drop: Drop = drop, own: str = contender) -> jax.Array:
+            return derive(drop, own, key, x, rate)
+
+        programs |= {(contender, form): p for form, p in _forms(forward, _key(0), x, None).items()}
+    return programs
+
+
+def compiling(setting: Setting) -> Iterator[Contest]:
+    """The time to trace and compile a gradient through many sites of one shape."""
+    sites = 2 if setting.quick else 50
+    for shape in [(32, 64)] if setting.quick else [(32, 64), (128, 1024)]:
+        title = f"compile: gradient through {sites} sites, {shape[0]}x{shape[1]}"
+        yield Contest(title, NONE, partial(_compiled_sites, setting, sites, shape))
+
+
+def _compiled_sites(setting: Setting, sites: int, shape: tuple) -> dict:
+    def module(key: jax.Array, x: jax.Array, rate: float) -> Any:
+        layer = jaxdrop.linen.Dropout(rate, deterministic=False)
+        return layer.apply({}, x, rngs={"dropout": key})
+
+    def bernoulli(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+        return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
+
+    drops: dict[str, Drop] = {NONE: lambda key, x, rate: x * 2, **setting.drops}
+    drops |= {"jaxdrop.linen": module, "jax bernoulli": bernoulli}
+    weights = jax.ShapeDtypeStruct((sites, shape[1], shape[1]), np.float32)
+    keys = jax.eval_shape(lambda: jax.random.split(_key(0), sites))
+
+    def compile_it(drop: Drop) -> None:
+        def chain(weights: jax.Array, x: jax.Array, keys: jax.Array) -> jax.Array:
+            for i in range(sites):
+                x = drop(keys[i], jnp.tanh(x @ weights[i]), 0.1)
+            return x.sum()
+
+        jax.clear_caches()
+        jax.jit(jax.grad(chain)).lower(weights, jax.ShapeDtypeStruct(shape, np.float32), keys).compile()
+
+    return {(name, "compile"): Program(partial(compile_it, drop)) for name, drop in drops.items()}

@@ -1,0 +1,111 @@
+"""The dropouts that people use now, all behind one signature; those that are not installed are left out.
+
+A `Drop` is called as `drop(key, x, rate, broadcast_dims)`. Torch, which has no keys, is beside them
+in the suites.
+"""
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+import jaxdrop
+
+Drop = Callable[..., Any]
+Dims = tuple[int, ...]
+PACKAGES = ("equinox", "dm-haiku", "keras", "torch")
+OURS, FLAX, NONE = "jaxdrop", "flax", "none"
+
+
+def _jaxdrop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+    return jaxdrop.dropout(key, x, rate, broadcast_dims=dims)
+
+
+def _flax() -> Drop:
+    linen = importlib.import_module("flax.linen")
+
+    def drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+        return linen.Dropout(rate, dims, deterministic=False).apply({}, x, rngs={"dropout": key})
+
+    return drop
+
+
+def _equinox() -> Drop:
+    equinox = importlib.import_module("equinox")
+
+    def drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+        if dims:
+            raise NotImplementedError("equinox.nn.Dropout shares no decisions along axes.")
+        return equinox.nn.Dropout(rate)(x, key=key)
+
+    return drop
+
+
+def _haiku() -> Drop:
+    haiku = importlib.import_module("haiku")
+
+    def drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+        return haiku.dropout(key, rate, x, broadcast_dims=dims)
+
+    return drop
+
+
+def _keras() -> Drop:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = importlib.import_module("keras")
+    if keras.backend.backend() != "jax":
+        raise ImportError("Keras is set to another backend.")
+
+    def drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+        shape = tuple(1 if axis in dims else size for axis, size in enumerate(x.shape))
+        return keras.random.dropout(x, rate, noise_shape=shape, seed=key)
+
+    return drop
+
+
+_LOADERS = {FLAX: _flax, "equinox": _equinox, "haiku": _haiku, "keras": _keras}
+
+
+@dataclass
+class Setting:
+    """Who contends, and whether all is small; `torch` is the module, or None."""
+
+    drops: dict[str, Drop]
+    torch: Any
+    quick: bool
+
+    @property
+    def torch_device(self) -> str:
+        """Torch's name for the device that JAX uses."""
+        return "cuda" if jax.devices()[0].platform == "gpu" else "cpu"
+
+    def synchronize(self) -> None:
+        """Waits for torch's GPU; its CPU has always finished."""
+        if self.torch_device == "cuda":
+            self.torch.cuda.synchronize()
+
+
+def no_drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> jax.Array:
+    """The floor of a model: no dropout at all."""
+    return x
+
+
+def load(quick: bool) -> tuple[Setting, list[str]]:
+    """Those that are installed, and the names of those that are not."""
+    drops: dict[str, Drop] = {OURS: _jaxdrop}
+    missing = []
+    for name, loader in _LOADERS.items():
+        try:
+            drops[name] = loader()
+        except ImportError:
+            missing.append(name)
+    try:
+        torch = importlib.import_module("torch")
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    except ImportError:
+        torch = None
+        missing.append("torch")
+    return Setting(drops, torch, quick), missing

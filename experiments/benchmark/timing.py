@@ -1,0 +1,79 @@
+"""How contenders are timed: in one process, in turn, round after round, in an order drawn anew."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import cli
+
+
+@dataclass
+class Program:
+    """Something to be timed, ready to run; what was measured on the way to it."""
+
+    call: Callable[[], Any]
+    compile_seconds: float | None = None
+    kept_bytes: int | None = None
+    moved_bytes: float | None = None
+
+
+@dataclass
+class Contest:
+    """One interleaved run: programs by contender and form. The floor is the cost without dropout."""
+
+    title: str
+    floor: str
+    build: Callable[[], dict[tuple[str, str], Program]]
+
+
+def compiled(function: Callable, *args: Any) -> Program:
+    """A JAX function, compiled for its arguments; how long that took; what XLA says it reads and writes."""
+    start = time.perf_counter()
+    executable = jax.jit(function).lower(*args).compile()
+    seconds = time.perf_counter() - start
+    cost = executable.cost_analysis() or {}
+    return Program(lambda: executable(*args), seconds, moved_bytes=cost.get("bytes accessed"))
+
+
+def kept_bytes(function: Callable[[jax.Array], Any], x: jax.Array) -> int:
+    """What the forward pass keeps for the backward pass, beside `x` itself."""
+    _, vjp = jax.vjp(function, x)
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(vjp) if leaf is not x)
+
+
+def interleave(
+    programs: Mapping[Any, Program], rounds: int, seconds: float = 0.02, title: str = "rounds"
+) -> dict[Any, np.ndarray]:
+    """Milliseconds of each call, `rounds` of them, all calls in turn in every round.
+
+    The machine's noise is then noise to all. The order is drawn anew for each round: what a call
+    leaves in caches and in the allocator's hands is its successor's gain or loss. What is short is
+    repeated until it takes about `seconds`.
+    """
+    order, names = np.random.default_rng(0), list(programs)
+    repeats = {}
+    for name, program in programs.items():
+        wait(program.call())
+        start = time.perf_counter()
+        wait(program.call())
+        repeats[name] = max(1, int(seconds / (time.perf_counter() - start)))
+    times = {name: np.empty(rounds) for name in names}
+    bar, task = cli.progress(title, rounds)
+    with bar:
+        for index in range(rounds):
+            for name in (names[i] for i in order.permutation(len(names))):
+                call = programs[name].call
+                start = time.perf_counter()
+                wait([call() for _ in range(repeats[name])])
+                times[name][index] = (time.perf_counter() - start) / repeats[name] * 1e3
+            bar.advance(task)
+    return times
+
+
+def wait(results: Any) -> None:
+    """Until JAX is done; torch on a GPU waits by itself, in its programs."""
+    jax.block_until_ready(results)

@@ -1,0 +1,44 @@
+"""Timing: everyone in every round, and what is counted beside."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxdrop
+from experiments.benchmark import peers, timing
+
+
+def test_every_call_is_timed_in_every_round():
+    counts = {"a": 0, "b": 0}
+
+    def call(name):
+        counts[name] += 1
+        return jnp.zeros(())
+
+    programs = {n: timing.Program(lambda n=n: call(n)) for n in counts}
+    times = timing.interleave(programs, rounds=4, seconds=0.0)
+    assert counts == {"a": 6, "b": 6}
+    assert all(values.shape == (4,) and np.all(values > 0) for values in times.values())
+
+
+def test_short_calls_are_repeated():
+    calls = []
+    program = timing.Program(lambda: calls.append(None))
+    timing.interleave({"a": program}, rounds=1, seconds=0.01)
+    assert len(calls) > 10
+
+
+def test_compiled_is_the_function():
+    program = timing.compiled(lambda x, y: x + y, jnp.ones(3), jnp.ones(3))
+    np.testing.assert_array_equal(program.call(), 2)
+    assert program.compile_seconds > 0
+    assert program.moved_bytes == 36
+
+
+def test_kept_bytes():
+    x, key = jnp.ones((64, 128)), jax.random.key(0)
+    setting, _ = peers.load(quick=True)
+    assert timing.kept_bytes(lambda x: jaxdrop.dropout(key, x, 0.1), x) <= 20
+    assert timing.kept_bytes(lambda x: setting.drops["flax"](key, x, 0.1), x) >= x.size
+    assert timing.kept_bytes(jnp.sin, x) == x.nbytes
+    assert timing.kept_bytes(lambda x: x * x, x) == 0  # `x` itself is there anyway
