@@ -97,7 +97,7 @@ def _dense(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1) or (1,)
 
 
-def _draw(word: jax.Array, index: jax.Array, width: int) -> jax.Array:
+def _draw(word: jax.Array, index: chex.Array, width: int) -> jax.Array:
     """The draw number `index` of a word."""
     if width == 24:
         return word >> U(8)

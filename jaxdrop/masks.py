@@ -189,7 +189,7 @@ def draw(seed: _bits.Seed, threshold: jax.Array, shape: tuple[int, ...], width: 
     return _bits.below(seed, threshold, shape, width)
 
 
-def act(x: jax.Array, mask: jax.Array, scale: jax.Array, width: int) -> jax.Array:
+def act(x: jax.Array, mask: chex.Array, scale: chex.Array, width: int) -> jax.Array:
     """Selects and scales, in float32 at least."""
     wide = x.astype(widened(x.dtype))
     scaled = wide / scale if width == _FLAX_BITS else wide * scale

@@ -47,7 +47,7 @@ def gaussian_dropout(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric) -> ja
 
 @_redraw.redrawn()
 def _gaussian_dropout(seed: _bits.Seed, x: jax.Array, rate: jax.Array) -> jax.Array:
-    rate = masks.without_gradient(rate)
+    rate = jnp.asarray(masks.without_gradient(rate))
     some = rate != 1
     deviation = jnp.sqrt(rate / jnp.where(some, 1 - rate, 1))
     noise = 1 + deviation * _bits.normal(seed, x.shape)
