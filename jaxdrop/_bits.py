@@ -74,12 +74,16 @@ def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
     return threefry((words[0], words[1]), (words[2], words[3]))
 
 
-def _row_major(shape: tuple[int, ...], axes: int) -> jax.Array:
-    """The row-major index over the first `axes` axes, modulo 2**32, one for each element."""
-    index, stride = jnp.zeros(shape, U), 1
-    for axis in reversed(range(axes)):
-        index = index + lax.broadcasted_iota(U, shape, axis) * U(stride % _LIMIT)
-        stride *= shape[axis]
+def _coordinates(shape: tuple[int, ...]) -> list[jax.Array]:
+    return [lax.broadcasted_iota(U, shape, axis) for axis in range(len(shape))]
+
+
+def _row_major(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Array:
+    """The row-major index of coordinates along axes of some sizes, modulo 2**32."""
+    index, stride = jnp.zeros((), U), 1
+    for coordinate, size in zip(reversed(coordinates), reversed(sizes), strict=True):
+        index = index + coordinate * U(stride % _LIMIT)
+        stride *= size
     return index
 
 
@@ -88,8 +92,8 @@ def _row_and_place(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     known = all(isinstance(size, int) for size in shape)
     if known and (math.prod(shape[:-1]) > _LIMIT or shape[-1] > _LIMIT):
         raise ValueError(f"`shape` must have at most 2**32 rows of at most 2**32 elements, got {shape}.")
-    last = len(shape) - 1
-    return _row_major(shape, last), lax.broadcasted_iota(U, shape, last)
+    *leading, place = _coordinates(shape)
+    return _row_major(leading, shape[:-1]), place
 
 
 def _dense(shape: Sequence[int]) -> tuple[int, ...]:
@@ -104,13 +108,16 @@ def _draw(word: jax.Array, index: chex.Array, width: int) -> jax.Array:
     return (word >> (index * U(width))) & U(2**width - 1)
 
 
-def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """Draws of `width` bits, element by element: each computes its own block."""
-    row, place = _row_and_place(shape)
+def _draws_at(words: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
+    """The draws of `width` bits of chosen elements: each computes its own block."""
     lanes = _LANES[width]
     first, second = threefry(_key_pair(words), (row, place // U(lanes)))
     lane, half = place % U(lanes), U(lanes // 2)
     return _draw(jnp.where(lane < half, first, second), lane % half, width)
+
+
+def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    return _draws_at(words, *_row_and_place(shape), width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
@@ -189,7 +196,7 @@ def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Ar
     known = all(isinstance(size, int) for size in shape)
     if not own or config.jax_enable_x64 or not known or math.prod(shape) > _LIMIT:
         return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
-    index = _row_major(tuple(shape), len(shape))
+    index = _row_major(_coordinates(tuple(shape)), shape)
     high, low = threefry(_key_pair(seed.words), (jnp.zeros((), U), index))
     return ((high ^ low) >> U(9)) < jnp.ceil(p * 2.0**23).astype(U)
 

@@ -29,17 +29,12 @@ def reference_threefry(key: np.ndarray, row: int, block: int) -> bytes:
     return x.to_bytes(4, "little") + y.to_bytes(4, "little")
 
 
-def reference_draws(key: jax.Array, rows: int, size: int, width: int) -> np.ndarray:
+def reference_draw(key: jax.Array, row: int, place: int, width: int) -> int:
     """The documented layout: of a block, eight draws of 8 bits, four of 16 or two of 24."""
-    words = np.asarray(jax.random.key_data(key))
     lanes, step = {8: (8, 1), 16: (4, 2), 24: (2, 4)}[width]
-    draws = np.zeros((rows, size), np.uint32)
-    for row in range(rows):
-        for i in range(size):
-            end = (i % lanes + 1) * step
-            part = reference_threefry(words, row, i // lanes)[end - width // 8 : end]
-            draws[row, i] = int.from_bytes(part, "little")
-    return draws
+    end = (place % lanes + 1) * step
+    block = reference_threefry(np.asarray(jax.random.key_data(key)), row, place // lanes)
+    return int.from_bytes(block[end - width // 8 : end], "little")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +53,7 @@ def test_threefry_gives_the_known_answers_of_random123(counter, key, expected):
 @pytest.mark.parametrize("shape", [(3, 21), (3, 1, 21), (3, 21, 1, 1)])
 def test_below_is_the_documented_layout(shape, width):
     seed = _bits.consume(KEY)
-    draws = reference_draws(KEY, 3, 21, width)
+    draws = np.array([[reference_draw(KEY, row, i, width) for i in range(21)] for row in range(3)])
     for threshold in (0, 1, 100, 2**width // 3, 2**width):
         mask = _bits.below(seed, jnp.uint32(threshold), shape, width)
         np.testing.assert_array_equal(mask.reshape(3, 21), draws < threshold)
@@ -100,22 +95,91 @@ def test_too_many_rows_or_places():
             jax.eval_shape(lambda shape=shape: _bits.normal(_bits.consume(KEY), shape))
 
 
-def test_bytes_are_uniform_and_independent_of_row_place_and_key():
-    """Chi-squared over the bytes; correlations within 5 standard errors, 1 / sqrt(n)."""
-    shape = (256, 512)
-    draws = [
-        np.asarray(_bits._element_draws(jnp.array([key, 0], jnp.uint32), shape, 16), np.float64) / 2**16
-        for key in (1, 2)
-    ]
-    for scaled in (draws[0] * 256, draws[0] * 2**16 % 256):
-        counts = np.bincount(scaled.astype(int).ravel(), minlength=256)
-        assert stats.chisquare(counts).pvalue > 1e-3
-    centred = [(draw - draw.mean()) / draw.std() for draw in draws]
-    tolerance = 5 / np.sqrt(centred[0].size)
-    assert abs((centred[0] * centred[1]).mean()) < tolerance
-    for lag in range(1, 20):
-        assert abs((centred[0] * np.roll(centred[0], lag, 1)).mean()) < tolerance
-        assert abs((centred[0] * np.roll(centred[0], lag, 0)).mean()) < tolerance
+@pytest.mark.parametrize("width", [8, 16, 24])
+@pytest.mark.parametrize(
+    ("shape", "at"),
+    [
+        ((2**20, 2**15), (2**20 - 1, 2**15 - 1)),
+        ((2**20, 2**15), (2**17 + 3, 12345)),  # the global index passes 2**32 at row 2**17
+        ((3, 2**29, 5), (2, 2**29 - 7, 4)),
+        ((2**16, 2**16, 8), (2**16 - 1, 2**16 - 1, 7)),  # the last row of 2**32
+        ((2, 2**32), (1, 2**32 - 1)),
+    ],
+)
+def test_more_elements_than_32_bits_can_count(shape, at, width):
+    """The counter at chosen global indices, against Python's own integers; nothing is allocated."""
+    assert np.prod(shape, dtype=object) > 2**32
+    jax.eval_shape(lambda: _bits._element_draws(jnp.zeros(2, jnp.uint32), shape, width))
+    coordinates = u32(*at)
+    row = _bits._row_major(coordinates[:-1], shape[:-1])
+    expected_row = 0
+    for coordinate, size in zip(at[:-1], shape[:-1], strict=True):
+        expected_row = expected_row * size + coordinate
+    assert int(row) == expected_row
+    draw = _bits._draws_at(jax.random.key_data(KEY), row, coordinates[-1], width)
+    assert int(draw) == reference_draw(KEY, expected_row, at[-1], width)
+
+
+def test_the_coordinates_are_those_of_the_elements():
+    shape = (2, 3, 5)
+    for found, expected in zip(_bits._coordinates(shape), np.indices(shape), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    row, place = (np.broadcast_to(part, shape) for part in _bits._row_and_place(shape))
+    np.testing.assert_array_equal(row * 5 + place, np.arange(30).reshape(shape))
+
+
+def standardised_draws(keys: jax.Array, shape: tuple[int, int]) -> np.ndarray:
+    """Of each key, the draws of 16 bits as numbers of mean 0 and variance 1."""
+    draws = jax.vmap(lambda words: _bits._element_draws(words, shape, 16))(jax.random.key_data(keys))
+    return (np.asarray(draws, np.float64) + 0.5) / 2**16 * np.sqrt(12) - np.sqrt(3)
+
+
+def test_every_bit_is_balanced():
+    """A share of n fair bits has the standard error 0.5 / sqrt(n)."""
+    shape = (512, 1024)
+    draws = np.asarray(_bits._element_draws(jax.random.key_data(KEY), shape, 16))
+    tolerance = 5 * 0.5 / np.sqrt(draws.size)
+    for bit in range(16):
+        ones = (draws >> bit) & 1
+        assert abs(ones.mean() - 0.5) < tolerance
+        # Equal to its neighbour, along the row or across: as often as not.
+        for axis in (0, 1):
+            assert abs((np.diff(ones.astype(int), axis=axis) == 0).mean() - 0.5) < 1.01 * tolerance
+    for byte in (draws >> 8, draws & 255):
+        assert stats.chisquare(np.bincount(byte.ravel(), minlength=256)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("derive", ["split", "fold_in"])
+def test_draws_do_not_correlate(derive):
+    """Along a row, across rows, across successive keys: a mean of n products errs by 1 / sqrt(n)."""
+    if derive == "split":
+        keys = jax.random.split(KEY, 8)
+    else:
+        keys = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(jnp.arange(8))
+    z = standardised_draws(keys, (256, 256))
+    for axis in (1, 2):
+        for lag in range(1, 21):
+            products = z * np.roll(z, lag, axis)
+            assert abs(products.mean()) < 5 / np.sqrt(z.size)
+    for lag in (1, 2, 3):
+        products = z[lag:] * z[:-lag]
+        assert abs(products.mean()) < 5 / np.sqrt(products.size)
+        # Nor do their squares, whose variance for a uniform of variance 1 is 0.8.
+        squares = (z[lag:] ** 2 - 1) * (z[:-lag] ** 2 - 1)
+        assert abs(squares.mean()) < 5 * 0.8 / np.sqrt(squares.size)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_neighbours_are_dropped_independently(rate):
+    """A share p**2 of all pairs is dropped together; two pairs that overlap have covariance p**3 - p**4."""
+    seed = _bits.consume(KEY)
+    threshold = round((1 - rate) * 2**16)
+    dropped = ~np.asarray(_bits.below(seed, jnp.uint32(threshold), (1024, 1024), 16))
+    p = 1 - threshold / 2**16
+    variance = p**2 * (1 - p**2) + 2 * (p**3 - p**4)
+    for lag in (1, 2, 4, 8):
+        for pairs in (dropped[:, lag:] & dropped[:, :-lag], dropped[lag:] & dropped[:-lag]):
+            assert abs(pairs.mean() - p**2) < 5 * np.sqrt(variance / pairs.size)
 
 
 def test_normal_is_standard_normal():
