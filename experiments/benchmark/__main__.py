@@ -111,11 +111,12 @@ def plot(results: list[dict[str, Any]]) -> Any:
             if points:
                 panel.plot(*zip(*points, strict=True), marker, color=colour, label=name, ms=7, alpha=0.85)
         panel.axvline(1, color="black", lw=1)
-        panel.set_xscale("log")
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
-        floor = {"copy": "a copy"}.get(results[0]["floor"], "no dropout")
-        panel.set_xlabel(f"{form}: time, in times that of {floor}")
+        if panel.get_xlim()[1] > 3:
+            panel.set_xscale("log")
+            panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+        floor = "a copy" if results[0]["floor"] == "copy" else "no dropout"
+        panel.set_xlabel(f"{form}, times {floor}")
         panel.set_yticks(
             [-i for i in range(len(results))], [result["title"] for result in results], fontsize=8
         )
