@@ -81,6 +81,12 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
 
 
+def device() -> jax.Device:
+    """The device that arrays are made on, unless said otherwise."""
+    (found,) = jax.numpy.zeros(()).devices()
+    return found
+
+
 def environment(others: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a reader needs to judge a figure: versions, machine, date; of others, if installed."""
     packages = ["jax", "jaxlib", "flax", "optax", "numpy"]
@@ -92,7 +98,7 @@ def environment(others: tuple[str, ...] = ()) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "device": jax.devices()[0].device_kind,
+        "device": device().device_kind,
         **{name: importlib.metadata.version(name) for name in packages},
     }
 

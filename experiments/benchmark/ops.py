@@ -27,7 +27,10 @@ def _key(seed: int) -> jax.Array:
 
 def ops(setting: Setting) -> Iterator[Contest]:
     """One operation: dropout of an activation, of feature maps, of weights; keys from everywhere."""
-    small, large, larger = ((8, 64),) * 3 if setting.quick else ((128, 1024), (4096, 4096), (8192, 4096))
+    small, large = (128, 1024), (4096, 4096)
+    larger = (16384, 16384) if setting.on_gpu else (8192, 4096)
+    if setting.quick:
+        small = large = larger = (8, 64)
     rows = [
         (small, "float32", 0.1),
         (small, "bfloat16", 0.1),
@@ -37,6 +40,8 @@ def ops(setting: Setting) -> Iterator[Contest]:
         (large, "bfloat16", 0.1),
         (larger, "float32", 0.1),
     ]
+    if setting.on_gpu:
+        rows += [(larger, "bfloat16", 0.1), (larger, "bfloat16", 0.5)]
     for shape, dtype, rate in rows[: 2 if setting.quick else None]:
         title = f"dropout {shape[0]}x{shape[1]} {dtype} rate {rate}"
         yield Contest(title, COPY, partial(_elementwise, setting, shape, dtype, rate, ()))

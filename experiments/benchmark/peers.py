@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 import jaxdrop
+from experiments import report
 
 Drop = Callable[..., Any]
 Dims = tuple[int, ...]
@@ -78,13 +79,18 @@ class Setting:
     quick: bool
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether the device that JAX uses is a GPU."""
+        return report.device().platform == "gpu"
+
+    @property
     def torch_device(self) -> str:
         """Torch's name for the device that JAX uses."""
-        return "cuda" if jax.devices()[0].platform == "gpu" else "cpu"
+        return "cuda" if self.on_gpu else "cpu"
 
     def synchronize(self) -> None:
         """Waits for torch's GPU; its CPU has always finished."""
-        if self.torch_device == "cuda":
+        if self.on_gpu:
             self.torch.cuda.synchronize()
 
 

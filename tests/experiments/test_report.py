@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,3 +68,10 @@ def test_figures(tmp_path):
 
 def test_environment_names_versions_and_date():
     assert {"date", "jax", "flax", "python", "machine"} <= set(report.environment())
+
+
+def test_the_environment_names_the_device_in_use_and_what_is_installed():
+    environment = report.environment(("pytest", "no-such-package"))
+    assert environment["device"] == jax.devices()[0].device_kind
+    assert "pytest" in environment
+    assert "no-such-package" not in environment
