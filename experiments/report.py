@@ -81,7 +81,7 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
 
 
-def device() -> jax.Device:
+def device() -> Any:
     """The device that arrays are made on, unless said otherwise."""
     (found,) = jax.numpy.zeros(()).devices()
     return found
