@@ -44,7 +44,8 @@ def kernels(drop: peers.Drop, backward: bool) -> Counter:
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_dropout_is_part_of_the_loops_that_are_there(backward):
     """What is new are the draws, two bits an element. Backward, from jax 0.12 on, a loop may be split
-    in two at the barrier by which `jax.checkpoint` keeps the redraw apart: once for each site at most."""
+    in two at the barrier by which `jax.checkpoint` keeps the redraw apart: once for each site at most.
+    """
     without, ours = kernels(peers.no_drop, backward), kernels(jaxdrop.dropout, backward)
     assert sum(without.values()) > 4
     new = ours - without
