@@ -183,6 +183,11 @@ def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) ->
     return mask.reshape(shape)
 
 
+def below_at(seed: Seed, threshold: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
+    """`below` for elements that are named by a row and a place, and may be named twice."""
+    return _draws_at(seed.words, row, place, width) < threshold
+
+
 def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Array:
     """`jax.random.bernoulli(key, p, shape)`, bit for bit: the mask of Flax's Dropout.
 
@@ -201,16 +206,34 @@ def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Ar
     return ((high ^ low) >> U(9)) < jnp.ceil(p * 2.0**23).astype(U)
 
 
+def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Two uint32 words an element, a block for each: enough to order or to place things by."""
+    first, second = threefry(_key_pair(seed.words), _row_and_place(_dense(shape)))
+    return first.reshape(shape), second.reshape(shape)
+
+
+def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
+    """For each row, the places along the last axis in a random order, all orders equally likely.
+
+    Sorted by 64 bits, so that ties are beyond notice.
+    """
+    places = lax.broadcasted_iota(jnp.int32, tuple(shape), len(shape) - 1)
+    return lax.sort((*words(seed, shape), places), num_keys=2)[2]
+
+
+def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
+    """Float32 draws in the open interval (0, 1), symmetric about a half: odd multiples of 2**-24."""
+    draws = _element_draws(seed.words, _dense(shape), 24) >> U(1)
+    return ((draws.astype(jnp.float32) + 0.5) * np.float32(2.0**-23)).reshape(shape)
+
+
 def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
     """Standard normal float32 draws, two to a block, symmetric about zero and within 5.42.
 
     The inverse of the distribution function at the odd multiples of 2**-24 in (-1, 1), whose
     mean is zero exactly.
     """
-    dense = _dense(shape)
-    row, place = _row_and_place(dense)
-    words = threefry(_key_pair(seed.words), (row, place >> U(1)))
-    bits = jnp.where(place & U(1) == 0, *words) >> U(8)
+    bits = _element_draws(seed.words, _dense(shape), 24)
     centred = bits.astype(jnp.int32) * 2 - (2**24 - 1)
     uniform = centred.astype(jnp.float32) * np.float32(2.0**-24)
     return (np.float32(math.sqrt(2)) * lax.erf_inv(uniform)).reshape(shape)

@@ -69,6 +69,56 @@ def check_nonnegative(name: str, value: chex.Numeric) -> chex.Numeric:
     return value
 
 
+def check_static_rate(rate: chex.Numeric, name: str = "rate") -> float:
+    """A rate that decides a shape: a number, not a traced value, and below 1."""
+    return check_below_one(check_number(check_rate(rate, name), name), name)
+
+
+def check_number(value: Any, name: str) -> float:
+    """A number that is known when tracing, for it decides a shape or a choice."""
+    if not is_concrete(value) or np.ndim(value) != 0:
+        raise TypeError(f"`{name}` must be a number known when tracing, got {value}.")
+    return float(value)
+
+
+def check_below_one(rate: Any, name: str = "rate") -> Any:
+    """A rate at which something must be left."""
+    if is_concrete(rate) and (np.asarray(rate) == 1).any():
+        raise ValueError(f"`{name}` must be below 1, so that something is kept, got 1.")
+    return rate
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """One of some values."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+    return value
+
+
+def check_same_array(array: jax.Array, like: jax.Array, name: str, of: str) -> jax.Array:
+    """An array of the shape and dtype of another."""
+    if (array.shape, array.dtype) != (like.shape, like.dtype):
+        raise ValueError(
+            f"`{name}` must have the shape and dtype of `{of}`, {like.shape} {like.dtype}, "
+            f"got {array.shape} {array.dtype}."
+        )
+    return array
+
+
+def check_same_shape(array: jax.Array, like: jax.Array, name: str, of: str) -> jax.Array:
+    """An array of the shape of another."""
+    if array.shape != like.shape:
+        raise ValueError(f"`{name}` must have the shape of `{of}`, {like.shape}, got {array.shape}.")
+    return array
+
+
+def check_rank(x: jax.Array, least: int, axes: str, name: str = "x") -> jax.Array:
+    """An array of enough axes to hold those that are named."""
+    if x.ndim < least:
+        raise ValueError(f"`{name}` must be of shape {axes}, got {x.shape}.")
+    return x
+
+
 def check_floating(x: chex.ArrayTree, name: str = "x") -> jax.Array:
     """An array of a floating dtype: noise has no meaning on integers."""
     array = jnp.asarray(x)
@@ -117,6 +167,23 @@ def check_broadcastable(shape: Sequence[int], to: Sequence[int], name: str) -> N
     pairs = zip(reversed(shape), reversed(to), strict=False)
     if len(shape) > len(to) or any(size not in (1, size_to) for size, size_to in pairs):
         raise ValueError(f"`{name}` must broadcast to shape {tuple(to)}, got {tuple(shape)}.")
+
+
+def check_window(name: str, window: Any, sides: Sequence[int], odd: bool = False) -> tuple[int, ...]:
+    """The sides of a box within a map: one for all axes, or one for each."""
+    lengths = tuple(window) if isinstance(window, list | tuple) else (window,) * len(sides)
+    if len(lengths) != len(sides):
+        raise ValueError(f"`{name}` must be one side or {len(sides)}, one for each axis, got {lengths}.")
+    for length, side in zip(lengths, sides, strict=True):
+        if not isinstance(length, int | np.integer):
+            raise TypeError(f"`{name}` must be an integer or integers, got {length!r}.")
+        if odd and length % 2 == 0:
+            raise ValueError(f"`{name}` must be odd, got {length}.")
+        if not 1 <= length <= side:
+            raise ValueError(
+                f"`{name}` must be at least 1 and at most {side} (the map's side), got {length}."
+            )
+    return tuple(int(length) for length in lengths)
 
 
 def check_bits(bits: int | None, rate: chex.Numeric) -> int:

@@ -196,6 +196,11 @@ def act(x: jax.Array, mask: chex.Array, scale: chex.Array, width: int) -> jax.Ar
     return jnp.where(mask, scaled, 0).astype(x.dtype)
 
 
+def loud(y: jax.Array, share: chex.Array) -> jax.Array:
+    """For a member that does not scale: NaN where a traced rate was out of range, as `act` gives."""
+    return jnp.where(jnp.isnan(share), jnp.nan, y).astype(y.dtype) if isinstance(share, jax.Array) else y
+
+
 def widened(dtype: np.dtype) -> np.dtype:
     """Float32 for half precision, so that no scale is rounded to eight bits of mantissa."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype

@@ -1,7 +1,31 @@
 """The family of regularizers: pure functions of a key, an array and a rate, one a file."""
 
 from jaxdrop.drops.alpha import alpha_dropout as alpha_dropout
+from jaxdrop.drops.attention import attention_dropout as attention_dropout
 from jaxdrop.drops.bernoulli import dropout as dropout
+from jaxdrop.drops.block import block_mask as block_mask
+from jaxdrop.drops.block import drop_block as drop_block
+from jaxdrop.drops.connect import dropconnect as dropconnect
+from jaxdrop.drops.cutout import cutout as cutout
+from jaxdrop.drops.drop_key import drop_key as drop_key
+from jaxdrop.drops.drop_key import drop_key_mask as drop_key_mask
+from jaxdrop.drops.edge import drop_edge as drop_edge
+from jaxdrop.drops.embedding import embedding_dropout as embedding_dropout
+from jaxdrop.drops.feature_alpha import feature_alpha_dropout as feature_alpha_dropout
 from jaxdrop.drops.gaussian import gaussian_dropout as gaussian_dropout
+from jaxdrop.drops.head import drop_head as drop_head
+from jaxdrop.drops.layer import drop_layer as drop_layer
+from jaxdrop.drops.locked import locked_dropout as locked_dropout
+from jaxdrop.drops.mixout import mixout as mixout
 from jaxdrop.drops.noise import gaussian_noise as gaussian_noise
+from jaxdrop.drops.patch import patch_dropout as patch_dropout
+from jaxdrop.drops.path import drop_path as drop_path
+from jaxdrop.drops.shakeout import shakeout as shakeout
 from jaxdrop.drops.spatial import spatial_dropout as spatial_dropout
+from jaxdrop.drops.standout import standout as standout
+from jaxdrop.drops.standout import standout_mean as standout_mean
+from jaxdrop.drops.subset import subset_depth as subset_depth
+from jaxdrop.drops.targeted import targeted_dropout as targeted_dropout
+from jaxdrop.drops.word import word_dropout as word_dropout
+from jaxdrop.drops.zoneout import zoneout as zoneout
+from jaxdrop.drops.zoneout import zoneout_mean as zoneout_mean

@@ -1,5 +1,7 @@
 """Alpha dropout: keeps the mean and variance that SELU networks rest on. Klambauer et al., 2017."""
 
+from collections.abc import Sequence
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,12 @@ SATURATION = -1.7580993408473766
 
 
 def alpha_dropout(
-    key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None
+    key: chex.PRNGKey,
+    x: chex.Array,
+    rate: chex.Numeric,
+    *,
+    broadcast_dims: Sequence[int] = (),
+    bits: int | None = None,
 ) -> jax.Array:
     """Sets elements to SELU's negative saturation with probability `rate`, then restores moments.
 
@@ -26,7 +33,8 @@ def alpha_dropout(
       key: A PRNG key, used once.
       x: A floating-point array of any shape, standardised as SELU's activations are.
       rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
-        shape of `x`. May be traced. It has no gradient.
+        mask. May be traced. It has no gradient.
+      broadcast_dims: Axes along which one decision is shared.
       bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
 
     Returns:
@@ -34,7 +42,8 @@ def alpha_dropout(
 
     Raises:
       TypeError: If `x` is not floating-point.
-      ValueError: If a concrete rate is outside [0, 1], or for `bits` the reasons of `keep_mask`.
+      ValueError: If a concrete rate is outside [0, 1], an axis is out of range, or for `bits` the
+        reasons of `keep_mask`.
 
     References:
       Klambauer et al., "Self-normalizing neural networks", 2017.
@@ -45,14 +54,16 @@ def alpha_dropout(
     1.0
     """
     x = _checks.check_floating(x)
+    shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
+    shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
     rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
+    _checks.check_broadcastable(np.shape(rate), shape, "rate")
     width = _checks.check_bits(bits, rate)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)
     share = masks.realised(rate, width)
     level = masks.threshold(share, width), *_affine(share, masks.widened(x.dtype))
-    return _alpha_dropout(key, x, level, width=width)
+    return _alpha_dropout(key, x, level, shape=shape, width=width)
 
 
 def _affine(share: chex.Array, dtype: np.dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -64,8 +75,8 @@ def _affine(share: chex.Array, dtype: np.dtype) -> tuple[jax.Array, jax.Array, j
     return a, b, a * SATURATION + b
 
 
-@_redraw.redrawn("width")
-def _alpha_dropout(seed: _bits.Seed, x: jax.Array, level: tuple, *, width: int) -> jax.Array:
+@_redraw.redrawn("shape", "width")
+def _alpha_dropout(seed: _bits.Seed, x: jax.Array, level: tuple, *, shape: tuple, width: int) -> jax.Array:
     threshold, a, b, dropped = level
-    mask = masks.draw(seed, threshold, x.shape, width)
+    mask = masks.draw(seed, threshold, shape, width)
     return jnp.where(mask, a * x.astype(a.dtype) + b, dropped).astype(x.dtype)

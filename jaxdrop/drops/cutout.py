@@ -1,0 +1,85 @@
+"""Cutout: fills a box of the input. DeVries and Taylor, 2017."""
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
+
+_WIDTH = 24
+
+
+def cutout(
+    key: chex.PRNGKey,
+    x: chex.Array,
+    rate: chex.Numeric,
+    *,
+    size: int | Sequence[int],
+    fill: chex.Numeric = 0.0,
+    channel_axis: int = -1,
+) -> jax.Array:
+    """Fills one box of each example, at a random place, with probability `rate`.
+
+    As in the paper, the centre of the box is uniform over the map and what lies outside the map
+    is cut off; all channels share it. Nothing is scaled. The paper's own recipe is rate 1 on
+    standardised inputs with `fill` 0, their mean. Rate 0 is the identity.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point batch, `[B, ..., C]`, with at least one axis between.
+      rate: The probability that an example is cut, in [0, 1]; may be traced, or an array that
+        broadcasts to `[B, 1, ..., 1]`. It has no gradient.
+      size: The side of the box, or its sides, in pixels: at least 1, at most the map's.
+      fill: What the box is filled with; a scalar, or an array that broadcasts to `x`.
+      channel_axis: The axis of the channels; not 0.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point.
+      ValueError: If a concrete rate is outside [0, 1], a side is out of range, or shapes do not
+        fit.
+
+    References:
+      DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
+      2017.
+
+    >>> cutout(jax.random.key(1), jnp.ones((1, 4, 4, 1)), 1.0, size=2)[0, :, :, 0]
+    Array([[0., 0., 1., 1.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.]], dtype=float32)
+    """
+    x = _checks.check_rank(_checks.check_floating(x), 3, "[B, ..., C] with an axis between")
+    axes = masks.feature_map_dims(x.shape, channel_axis)
+    sides = _checks.check_window("size", size, tuple(x.shape[axis] for axis in axes))
+    rate = _checks.check_rate(rate)
+    _checks.check_broadcastable(np.shape(rate), (x.shape[0], *(1,) * (x.ndim - 1)), "rate")
+    fill = jnp.asarray(fill, x.dtype)
+    _checks.check_broadcastable(fill.shape, x.shape, "fill")
+    if _checks.is_scalar(rate, 0):
+        return x
+    share = masks.realised(rate, _WIDTH)
+    level = masks.threshold(share, _WIDTH), share, fill
+    return _cutout(key, x, level, axes=axes, sides=sides)
+
+
+@_redraw.redrawn("axes", "sides")
+def _cutout(seed: _bits.Seed, x: jax.Array, level: tuple, *, axes: tuple, sides: tuple) -> jax.Array:
+    threshold, share, fill = level
+    one = (x.shape[0], *(1,) * (x.ndim - 1))
+    first, second = _bits.words(seed, (x.shape[0], len(axes)))
+    inside = (second[:, :1] >> np.uint32(8)).reshape(one) >= threshold
+    for i, (axis, side) in enumerate(zip(axes, sides, strict=True)):
+        unit = (first[:, i] >> np.uint32(8)).astype(jnp.float32) * np.float32(2.0**-24)
+        start = jnp.floor(unit * x.shape[axis]).astype(jnp.int32).reshape(one) - side // 2
+        place = jax.lax.broadcasted_iota(
+            jnp.int32, [x.shape[i] if i == axis else 1 for i in range(x.ndim)], axis
+        )
+        inside = inside & (place >= start) & (place < start + side)
+    return masks.loud(jnp.where(inside, fill, x), share)

@@ -1,0 +1,143 @@
+"""DropKey: drops keys of attention before the softmax. Li et al., 2023."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
+
+
+def drop_key(
+    key: chex.PRNGKey,
+    logits: chex.Array,
+    rate: chex.Numeric,
+    *,
+    mask: chex.Array | None = None,
+    broadcast_dims: Sequence[int] = (),
+    bits: int | None = None,
+) -> jax.Array:
+    """Hides keys from queries with probability `rate`, before the softmax.
+
+    The softmax that follows shares the weight among the keys that are left, so nothing is scaled.
+    A row that would lose every key that it may see keeps them all, so the softmax is never of
+    nothing. What is hidden gets the smallest finite number of the dtype, which is safe in half
+    precision. Rate 0 hides only what `mask` hides.
+
+    Hand over as `mask` what a query may not see: of logits that are masked already it cannot know
+    (of a row whose other logits are all -inf, the softmax goes to the hidden keys, never to NaN).
+
+    Args:
+      key: A PRNG key, used once.
+      logits: Floating-point logits, `[..., Q, K]`, as they go into the softmax over the last axis.
+      rate: The probability of hiding a key, in [0, 1); may be traced, or an array that broadcasts
+        to `logits`. It has no gradient.
+      mask: Which keys a query may see at all: boolean, True is allowed; it broadcasts to `logits`.
+      broadcast_dims: Axes along which one decision is shared; not the last.
+      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `logits`.
+
+    Raises:
+      TypeError: If `logits` are not floating-point or `mask` not boolean.
+      ValueError: If a concrete rate is outside [0, 1), or shapes or axes do not fit.
+
+    References:
+      Li et al., "DropKey for vision transformer", 2023.
+
+    >>> jax.nn.softmax(drop_key(jax.random.key(0), jnp.zeros((2, 4)), 0.5))
+    Array([[0.33333334, 0.33333334, 0.33333334, 0.        ],
+           [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
+    """
+    logits = _checks.check_floating(logits, "logits")
+    level, shape, width = _settled(logits.shape, rate, mask, broadcast_dims, bits)
+    return _drop_key(key, logits, level, shape=shape, width=width)
+
+
+def drop_key_mask(
+    key: chex.PRNGKey,
+    shape: Sequence[int],
+    rate: chex.Numeric,
+    *,
+    mask: chex.Array | None = None,
+    broadcast_dims: Sequence[int] = (),
+    bits: int | None = None,
+) -> jax.Array:
+    """Draws the mask of `drop_key`: True is a key that a query still sees.
+
+    Args:
+      key: A PRNG key, used once.
+      shape: The shape of the logits, `[..., Q, K]`.
+      rate: The probability of hiding a key, in [0, 1); as for `drop_key`.
+      mask: Which keys a query may see at all; it broadcasts to `shape`.
+      broadcast_dims: Axes along which one decision is shared; not the last.
+      bits: As for `drop_key`.
+
+    Returns:
+      A boolean array of shape `shape`: within `mask`, and with a key in each row that had one.
+
+    Raises:
+      TypeError: If `mask` is not boolean.
+      ValueError: As `drop_key`.
+
+    >>> drop_key_mask(jax.random.key(0), (2, 4), 0.5)
+    Array([[ True,  True,  True, False],
+           [False,  True,  True, False]], dtype=bool)
+    """
+    sizes = _checks.check_shape(shape)
+    level, drawn, width = _settled(sizes, rate, mask, broadcast_dims, bits)
+    return jnp.broadcast_to(_drop_key_mask(key, level, shape=drawn, width=width), sizes)
+
+
+def _settled(
+    shape: tuple[int, ...],
+    rate: chex.Numeric,
+    mask: chex.Array | None,
+    broadcast_dims: Sequence[int],
+    bits: int | None,
+) -> tuple[tuple, tuple[int, ...], int]:
+    """All that is known before the draw: threshold, share and mask; the mask's shape; the width."""
+    if not shape:
+        raise ValueError("`logits` must be of shape [..., Q, K], got ().")
+    shared = _checks.check_axes(broadcast_dims, len(shape), "broadcast_dims")
+    if len(shape) - 1 in shared:
+        raise ValueError("`broadcast_dims` must not hold the last axis, that of the keys.")
+    drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
+    rate = _checks.check_below_one(_checks.check_rate(rate))
+    _checks.check_broadcastable(np.shape(rate), drawn, "rate")
+    width = _checks.check_bits(bits, rate)
+    share = masks.realised(rate, width)
+    if isinstance(share, jax.Array):
+        share = jnp.where(share == 0, jnp.nan, share)
+    allowed = np.True_ if mask is None else _checked_mask(mask, shape)
+    return (masks.threshold(share, width), share, allowed), drawn, width
+
+
+def _kept(seed: _bits.Seed, level: tuple, shape: tuple, width: int) -> jax.Array:
+    threshold, _, allowed = level
+    kept = masks.draw(seed, threshold, shape, width) & allowed
+    return jnp.where(kept.any(-1, keepdims=True), kept, allowed)
+
+
+@_redraw.redrawn("shape", "width")
+def _drop_key(seed: _bits.Seed, logits: jax.Array, level: tuple, *, shape: tuple, width: int) -> jax.Array:
+    y = jnp.where(_kept(seed, level, shape, width), logits, jnp.finfo(logits.dtype).min)
+    return masks.loud(y, level[1])
+
+
+@partial(jax.jit, static_argnames=("shape", "width"))
+def _drop_key_mask(key: chex.PRNGKey, level: tuple, *, shape: tuple, width: int) -> jax.Array:
+    return _kept(_bits.consume(key), level, shape, width)
+
+
+def _checked_mask(mask: chex.Array, shape: tuple[int, ...]) -> jax.Array:
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
+    _checks.check_broadcastable(mask.shape, shape, "mask")
+    return mask

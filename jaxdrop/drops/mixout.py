@@ -1,0 +1,87 @@
+"""Mixout: mixes weights with those of a starting point. Lee et al., 2020."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _bits, _checks, masks, penalties
+from jaxdrop.drops import _redraw
+from jaxdrop.drops.connect import check_scalar_rate, chosen
+
+
+def mixout(
+    key: chex.PRNGKey,
+    params: Any,
+    target: Any,
+    rate: chex.Numeric,
+    *,
+    where: penalties.Where = None,
+    bits: int | None = None,
+) -> Any:
+    """Puts weights of `target` in the place of random weights, and keeps the mean.
+
+    With t the target and p = `rate`, a weight w becomes t with probability p, and else
+    `(w - p * t) / (1 - p)`: the mean is w. For fine-tuning: t is the pretrained model, and zero
+    gives DropConnect. The gradient along w is `1 / (1 - p)` where w is kept, and else 0. Rate 0
+    gives `params`, rate 1 the target.
+
+    Args:
+      key: A PRNG key, used once.
+      params: A tree of arrays, such as Flax's `params` or an NNX state.
+      target: A tree of the same structure and shapes.
+      rate: The probability of replacing a weight, in [0, 1]: a scalar; may be traced. It has no
+        gradient.
+      where: Which leaves it concerns; as for `dropconnect`.
+      bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+
+    Returns:
+      A tree of the structure, shapes and dtypes of `params`; leaves not concerned are the same.
+
+    Raises:
+      TypeError: If a concerned leaf is not floating-point.
+      ValueError: If the trees differ in structure or shape, a concrete rate is outside [0, 1] or
+        not a scalar, or `where` is a tree of another structure or concerns no leaf.
+
+    References:
+      Lee, Cho and Kang, "Mixout: effective regularization to finetune large-scale pretrained
+      language models", 2020. Their code leaves 1 / (1 - p) out of the gradient.
+
+    >>> mixout(jax.random.key(0), jnp.full((2, 3), 3.0), jnp.ones((2, 3)), 0.5)
+    Array([[1., 1., 5.],
+           [1., 5., 1.]], dtype=float32)
+    """
+    rate = check_scalar_rate(rate)
+    mask = chosen(params, where)
+    if jax.tree.structure(target) != jax.tree.structure(params):
+        raise ValueError(
+            f"`target` must have the structure of the parameters, {jax.tree.structure(params)}, "
+            f"got {jax.tree.structure(target)}."
+        )
+    width = _checks.check_bits(bits, rate)
+    if _checks.is_scalar(rate, 0):
+        return params
+    keys = jax.random.split(key, sum(jax.tree.leaves(mask)))
+    source = iter(range(len(keys)))
+
+    def mix(leaf: Any, start: Any, use: bool) -> Any:
+        if not use:
+            return leaf
+        leaf = _checks.check_floating(leaf, "params")
+        start = _checks.check_same_shape(jnp.asarray(start), leaf, "target", "params").astype(leaf.dtype)
+        share = masks.realised(rate, width)
+        level = masks.threshold(share, width), masks.scale(share, width, leaf.dtype)
+        return _mixout(keys[next(source)], (leaf, start), level, width=width)
+
+    return jax.tree.map(mix, params, target, mask)
+
+
+@_redraw.redrawn("width")
+def _mixout(seed: _bits.Seed, weights: tuple, level: tuple, *, width: int) -> jax.Array:
+    (w, t), (threshold, scale) = weights, level
+    wide = masks.widened(w.dtype)
+    # (w - p t) / (1 - p), exactly w where p is 0.
+    beyond = (1 / scale if width == 32 else scale) - 1
+    mixed = w.astype(wide) + (w.astype(wide) - t.astype(wide)) * beyond
+    return jnp.where(masks.draw(seed, threshold, w.shape, width), mixed, t).astype(w.dtype)

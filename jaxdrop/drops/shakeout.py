@@ -1,0 +1,59 @@
+"""Shakeout: reverses or strengthens each input's weights at random. Kang et al., 2016."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _checks, masks
+from jaxdrop.drops.bernoulli import dropout
+
+
+def shakeout(
+    key: chex.PRNGKey,
+    x: chex.Array,
+    kernel: chex.Array,
+    rate: chex.Numeric,
+    *,
+    constant: chex.Numeric,
+    bits: int | None = None,
+) -> jax.Array:
+    """A matrix product in which a dropped input meets `-c * sign(W)` in the place of zero weights.
+
+    With c = `constant`, p = `rate` and s = sign(W): where an input is dropped its weights are
+    `-c * s`, and else `(W + c * p * s) / (1 - p)`; the mean is `x @ W`. It penalises as a blend
+    of L1 and L2 does: c = 0 is dropout before the product, and p = 0 is the plain product. The
+    sign counts as a constant: it has no gradient. At evaluation use `x @ kernel`.
+
+    Args:
+      key: A PRNG key, used once.
+      x: The floating-point inputs, `[..., I]`.
+      kernel: The floating-point weights, `[I, O]`.
+      rate: The probability of dropping an input, in [0, 1]; may be traced, or an array that
+        broadcasts to `x`. It has no gradient.
+      constant: The strength of the reversal, finite and at least 0: a scalar; may be traced.
+      bits: Random bits an input: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+
+    Returns:
+      The product, `[..., O]`, in the dtype of `x`.
+
+    Raises:
+      TypeError: If `x` or `kernel` is not floating-point.
+      ValueError: If the shapes do not fit, a concrete rate is outside [0, 1], or a concrete
+        constant is negative or not finite.
+
+    References:
+      Kang, Li and Tao, "Shakeout: a new approach to regularized deep neural network training",
+      2016.
+
+    >>> shakeout(jax.random.key(0), jnp.ones((1, 2)), jnp.array([[2.0], [-3.0]]), 0.5, constant=0.1)
+    Array([[-2.]], dtype=float32)
+    """
+    x, kernel = _checks.check_floating(x), _checks.check_floating(kernel, "kernel")
+    if x.ndim < 1 or kernel.ndim != 2 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(
+            f"`kernel` must be of shape [I, O] for `x` of [..., I], got {kernel.shape} and {x.shape}."
+        )
+    constant = jnp.asarray(_checks.check_nonnegative("constant", constant), masks.widened(x.dtype))
+    kept = dropout(key, x, rate, bits=bits)
+    sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
+    return kept @ kernel.astype(x.dtype) + (constant * ((kept - x) @ sign)).astype(x.dtype)

@@ -1,0 +1,93 @@
+"""Standout: dropout whose probabilities the network computes. Ba and Frey, 2013."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
+
+
+def standout(
+    key: chex.PRNGKey,
+    x: chex.Array,
+    logits: chex.Array,
+    *,
+    alpha: chex.Numeric = 1.0,
+    beta: chex.Numeric = 0.0,
+    bits: int | None = None,
+) -> jax.Array:
+    """Keeps each element with probability `sigmoid(alpha * logits + beta)`, and else zeroes it.
+
+    The paper's logits are the layer's own pre-activations, as its belief network shares the
+    layer's weights. Nothing is scaled: the mean is `standout_mean(x, logits, ...)`, which is what
+    evaluation uses. The mask has no gradient; the backward pass draws it again from the key.
+
+    Args:
+      key: A PRNG key, used once.
+      x: The floating-point activations, of any shape.
+      logits: Floating-point, broadcasts to `x`.
+      alpha: The scale of the logits; a scalar or an array that broadcasts; may be traced.
+      beta: The offset of the logits; likewise. With `alpha` 0 and `beta` 0 it is dropout of a half
+        without its scale.
+      bits: Random bits an element: 8, 16 (by default), 24 or 32 (Flax).
+
+    Returns:
+      An array of the shape and dtype of `x`.
+
+    Raises:
+      TypeError: If `x` or `logits` is not floating-point.
+      ValueError: If the shapes do not fit, or `bits` is not one of the above.
+
+    References:
+      Ba and Frey, "Adaptive dropout for training deep neural networks", 2013.
+
+    >>> standout(jax.random.key(0), jnp.ones(4), jnp.array([-50.0, -1.0, 1.0, 50.0]))
+    Array([0., 0., 1., 1.], dtype=float32)
+    """
+    x = _checks.check_floating(x)
+    keep = _keep_probability(x, logits, alpha, beta)
+    width = _checks.check_bits(bits, keep)
+    return _standout(key, x, jax.lax.stop_gradient(keep), width=width)
+
+
+def standout_mean(
+    x: chex.Array, logits: chex.Array, *, alpha: chex.Numeric = 1.0, beta: chex.Numeric = 0.0
+) -> jax.Array:
+    """The mean of `standout` over keys: `x * sigmoid(alpha * logits + beta)`, for evaluation.
+
+    Args:
+      x: As for `standout`.
+      logits: As for `standout`.
+      alpha: As for `standout`.
+      beta: As for `standout`.
+
+    Returns:
+      An array of the shape and dtype of `x`.
+
+    Raises:
+      TypeError: As `standout`.
+      ValueError: As `standout`.
+
+    >>> standout_mean(jnp.ones(2), jnp.array([0.0, 50.0]))
+    Array([0.5, 1. ], dtype=float32)
+    """
+    x = _checks.check_floating(x)
+    keep = _keep_probability(x, logits, alpha, beta)
+    return (x.astype(keep.dtype) * keep).astype(x.dtype)
+
+
+def _keep_probability(x: jax.Array, logits: chex.Array, alpha: chex.Numeric, beta: chex.Numeric) -> jax.Array:
+    logits = _checks.check_floating(logits, "logits")
+    _checks.check_broadcastable(logits.shape, x.shape, "logits")
+    wide = masks.widened(logits.dtype)
+    score = jnp.asarray(alpha, wide) * logits.astype(wide) + jnp.asarray(beta, wide)
+    _checks.check_broadcastable(score.shape, x.shape, "alpha and beta")
+    return jax.nn.sigmoid(score)
+
+
+@_redraw.redrawn("width")
+def _standout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
+    share = jnp.broadcast_to(masks.realised(1 - keep, width), x.shape)
+    mask = masks.draw(seed, jnp.asarray(masks.threshold(share, width)), x.shape, width)
+    return jnp.where(mask, x, 0)

@@ -1,0 +1,78 @@
+"""Targeted dropout: drops weights of small magnitude. Gomez et al., 2019."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
+
+
+def targeted_dropout(
+    key: chex.PRNGKey,
+    kernel: chex.Array,
+    rate: chex.Numeric,
+    *,
+    fraction: float,
+    unit: bool = False,
+    bits: int | None = None,
+) -> jax.Array:
+    """Zeroes the least of the weights with probability `rate`, so that they can be pruned later.
+
+    Of the n weights into each output unit, the floor(fraction * n) of smallest magnitude are
+    candidates; with `unit`, whole units are, those whose weights have the smallest norm. Of equal
+    ones at the border none is a candidate. Nothing is scaled: a network learns to do without them.
+    Rate 0 or fraction 0 is the identity; rate 1 is magnitude pruning.
+
+    Args:
+      key: A PRNG key, used once.
+      kernel: Floating-point weights, `[..., O]`: the last axis is that of the output units.
+      rate: The probability of dropping a candidate, in [0, 1]: a scalar; may be traced. It has no
+        gradient.
+      fraction: The share of candidates, in [0, 1]; a number, not traced.
+      unit: Whether to drop whole units in the place of weights.
+      bits: Random bits a weight or unit: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+
+    Returns:
+      An array of the shape and dtype of `kernel`. What is dropped has no gradient.
+
+    Raises:
+      TypeError: If `kernel` is not floating-point, or `fraction` is traced or an array.
+      ValueError: If `kernel` has fewer than two axes, or a rate or fraction is outside [0, 1].
+
+    References:
+      Gomez et al., "Learning sparse networks using targeted dropout", 2019.
+
+    >>> targeted_dropout(jax.random.key(0), jnp.array([[1.0, 4.0], [-2.0, 3.0]]), 1.0, fraction=0.5)
+    Array([[ 0.,  4.],
+           [-2.,  0.]], dtype=float32)
+    """
+    kernel = _checks.check_rank(_checks.check_floating(kernel, "kernel"), 2, "[..., O]", "kernel")
+    rate = _checks.check_rate(rate)
+    _checks.check_broadcastable(getattr(rate, "shape", ()), (), "rate")
+    _checks.check_number(_checks.check_rate(fraction, "fraction"), "fraction")
+    width = _checks.check_bits(bits, rate)
+    if _checks.is_scalar(rate, 0) or fraction == 0:
+        return kernel
+    share = masks.realised(rate, width)
+    level = masks.threshold(share, width), share
+    return _targeted(key, kernel, level, fraction=float(fraction), unit=unit, width=width)
+
+
+def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
+    """Who may be dropped, of the shape of the kernel, or of one decision a unit."""
+    flat = jnp.abs(kernel.astype(masks.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
+    size = jnp.linalg.norm(flat, axis=0)[:, None] if unit else flat
+    count = int(len(size) * fraction + 1e-6)
+    bound = jnp.inf if count == len(size) else jnp.sort(size, axis=0)[count]
+    return (size < bound).reshape((1,) * (kernel.ndim - 1) + (-1,) if unit else kernel.shape)
+
+
+@_redraw.redrawn("fraction", "unit", "width")
+def _targeted(
+    seed: _bits.Seed, kernel: jax.Array, level: tuple, *, fraction: float, unit: bool, width: int
+) -> jax.Array:
+    threshold, share = level
+    small = _candidates(jax.lax.stop_gradient(kernel), fraction, unit)
+    keep = masks.draw(seed, threshold, small.shape, width) | ~small
+    return masks.loud(jnp.where(keep, kernel, 0), share)

@@ -1,0 +1,90 @@
+"""Zoneout: keeps parts of the old state of a recurrent network. Krueger et al., 2017."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
+
+
+def zoneout(
+    key: chex.PRNGKey, new: chex.Array, old: chex.Array, rate: chex.Numeric, *, bits: int | None = None
+) -> jax.Array:
+    """Takes each element from the old state with probability `rate`, else from the new.
+
+    The mean is `zoneout_mean(new, old, rate)`, which is what evaluation uses. Rate 0 gives the new
+    state, rate 1 the old. The backward pass draws the mask again from the key.
+
+    Args:
+      key: A PRNG key, used once; a new one for each time step.
+      new: The floating-point state that the cell has made, of any shape.
+      old: The state before, of the same shape and dtype.
+      rate: The probability of staying, in [0, 1]; may be traced, or an array that broadcasts to
+        `new`. It has no gradient.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `new`.
+
+    Raises:
+      TypeError: If `new` is not floating-point.
+      ValueError: If the two differ in shape or dtype, or a concrete rate is outside [0, 1] or does
+        not broadcast.
+
+    References:
+      Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", 2017.
+
+    >>> zoneout(jax.random.key(0), jnp.ones(6), jnp.zeros(6), 0.5)
+    Array([1., 1., 1., 0., 1., 1.], dtype=float32)
+    """
+    new, old, rate = _checked(new, old, rate)
+    width = _checks.check_bits(bits, rate)
+    if _checks.is_trivial_rate(rate):
+        return new if rate == 0 else old
+    share = masks.realised(rate, width)
+    return _zoneout(key, (new, old), (masks.threshold(share, width), share), width=width)
+
+
+def zoneout_mean(
+    new: chex.Array, old: chex.Array, rate: chex.Numeric, *, bits: int | None = None
+) -> jax.Array:
+    """The mean of `zoneout` over keys: `(1 - rate) * new + rate * old`, for evaluation.
+
+    Args:
+      new: As for `zoneout`.
+      old: As for `zoneout`.
+      rate: As for `zoneout`, and as realised by so many bits.
+      bits: As for `zoneout`.
+
+    Returns:
+      An array of the shape and dtype of `new`.
+
+    Raises:
+      TypeError: As `zoneout`.
+      ValueError: As `zoneout`.
+
+    >>> zoneout_mean(jnp.ones(2), jnp.zeros(2), 0.25)
+    Array([0.75, 0.75], dtype=float32)
+    """
+    new, old, rate = _checked(new, old, rate)
+    wide = masks.widened(new.dtype)
+    share = jnp.asarray(masks.realised(rate, _checks.check_bits(bits, rate)), wide)
+    return (share * new.astype(wide) + (1 - share) * old.astype(wide)).astype(new.dtype)
+
+
+@_redraw.redrawn("width")
+def _zoneout(seed: _bits.Seed, states: tuple, level: tuple, *, width: int) -> jax.Array:
+    (new, old), (threshold, share) = states, level
+    return masks.loud(jnp.where(masks.draw(seed, threshold, new.shape, width), new, old), share)
+
+
+def _checked(
+    new: chex.Array, old: chex.Array, rate: chex.Numeric
+) -> tuple[jax.Array, jax.Array, chex.Numeric]:
+    new = _checks.check_floating(new, "new")
+    old = _checks.check_same_array(jnp.asarray(old), new, "old", "new")
+    rate = _checks.check_rate(rate)
+    _checks.check_broadcastable(np.shape(rate), new.shape, "rate")
+    return new, old, rate
