@@ -1,10 +1,14 @@
 """Dropout and everything near it, in JAX: pure functions of an explicit PRNG key."""
 
+from jaxdrop import adapters as adapters
+from jaxdrop import losses as losses
 from jaxdrop import penalties as penalties
+from jaxdrop import schedules as schedules
 from jaxdrop import training as training
 from jaxdrop.drops import alpha_dropout as alpha_dropout
 from jaxdrop.drops import attention_dropout as attention_dropout
 from jaxdrop.drops import block_mask as block_mask
+from jaxdrop.drops import concrete_dropout as concrete_dropout
 from jaxdrop.drops import cutout as cutout
 from jaxdrop.drops import drop_block as drop_block
 from jaxdrop.drops import drop_edge as drop_edge
@@ -20,14 +24,19 @@ from jaxdrop.drops import feature_alpha_dropout as feature_alpha_dropout
 from jaxdrop.drops import gaussian_dropout as gaussian_dropout
 from jaxdrop.drops import gaussian_noise as gaussian_noise
 from jaxdrop.drops import locked_dropout as locked_dropout
+from jaxdrop.drops import masksembles as masksembles
+from jaxdrop.drops import masksembles_masks as masksembles_masks
 from jaxdrop.drops import mixout as mixout
 from jaxdrop.drops import patch_dropout as patch_dropout
 from jaxdrop.drops import shakeout as shakeout
+from jaxdrop.drops import sparse_kernel as sparse_kernel
+from jaxdrop.drops import sparse_variational_dropout as sparse_variational_dropout
 from jaxdrop.drops import spatial_dropout as spatial_dropout
 from jaxdrop.drops import standout as standout
 from jaxdrop.drops import standout_mean as standout_mean
 from jaxdrop.drops import subset_depth as subset_depth
 from jaxdrop.drops import targeted_dropout as targeted_dropout
+from jaxdrop.drops import variational_dropout as variational_dropout
 from jaxdrop.drops import word_dropout as word_dropout
 from jaxdrop.drops import zoneout as zoneout
 from jaxdrop.drops import zoneout_mean as zoneout_mean

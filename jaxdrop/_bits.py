@@ -206,6 +206,18 @@ def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Ar
     return ((high ^ low) >> U(9)) < jnp.ceil(p * 2.0**23).astype(U)
 
 
+@partial(jax.jit, static_argnames="count")
+def split(key: chex.PRNGKey, count: int) -> list[jax.Array]:
+    """Some keys of one key, of Threefry whatever the key is, so that `vmap` is the loop.
+
+    Their blocks have a place along the last axis that no element's block has.
+    """
+    pair = _key_pair(consume(key).words)
+    last = jnp.full((), _LIMIT - 1, U)
+    blocks = (jnp.stack(threefry(pair, (jnp.full((), i, U), last))) for i in range(count))
+    return [jax.random.wrap_key_data(block, impl="threefry2x32") for block in blocks]
+
+
 def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Two uint32 words an element, a block for each: enough to order or to place things by."""
     first, second = threefry(_key_pair(seed.words), _row_and_place(_dense(shape)))

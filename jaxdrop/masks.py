@@ -196,6 +196,11 @@ def act(x: jax.Array, mask: chex.Array, scale: chex.Array, width: int) -> jax.Ar
     return jnp.where(mask, scaled, 0).astype(x.dtype)
 
 
+def choose(mask: jax.Array, kept: jax.Array, other: jax.Array) -> jax.Array:
+    """`jnp.where` between two arrays; the conjunction gives the mask the sharding of what is kept."""
+    return jnp.where(mask & jnp.ones_like(kept, bool), kept, other)
+
+
 def loud(y: jax.Array, share: chex.Array) -> jax.Array:
     """For a member that does not scale: NaN where a traced rate was out of range, as `act` gives."""
     return jnp.where(jnp.isnan(share), jnp.nan, y).astype(y.dtype) if isinstance(share, jax.Array) else y

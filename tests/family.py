@@ -1,4 +1,7 @@
-"""The family of regularizers as the law suite sees it: a new member is covered once listed here."""
+"""The family of regularizers as the law suite sees it: a new member is covered once listed here.
+
+Two are not: `word_dropout`, whose data are integers, and `masksembles`, whose masks are fixed.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +9,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
 
 import jaxdrop
 import jaxdrop.linen
@@ -15,66 +17,203 @@ import jaxdrop.nnx
 
 @dataclass(frozen=True)
 class Member:
-    """A regularizer, its shells, and what its paper says of it."""
+    """A regularizer as `pure(key, x, level)`, its shells, and what its paper says of it."""
 
     name: str
     pure: Callable
-    linen: type[linen.Module]
-    nnx: type[nnx.Module]
-    # The variance of one element, given the input and the level.
-    variance: Callable[[jax.Array, float], jax.Array]
+    # Its shells, where they take one array and a level, as `pure` does.
+    linen: Callable | None = None
+    nnx: Callable | None = None
+    # The public function, where `pure` hands it more than these three.
+    function: Callable | None = None
+    # The variance of one element, given the input and the level, where the mean is kept.
+    variance: Callable[[jax.Array, float], jax.Array] | None = None
     level: str = "rate"
+    # What level zero and rate one give; None where there is no such thing.
+    zero: Callable[[jax.Array], jax.Array] | None = lambda x: x
+    one: Callable[[jax.Array], jax.Array] | None = jnp.zeros_like
     # Whether what is dropped is replaced, so that an infinity there is gone.
     selects: bool = True
     # Whether the moments hold for a standardised input only.
     standardised: bool = False
     # The elements that share one draw, for an input of shape [64, 32, 128].
     shared: int = 1
+    # The forms that the level may take.
+    traced: bool = True
+    arrays: bool = True
+    # Whether each element of the result is its own input, times a factor, plus an offset.
+    elementwise: bool = True
+    # Whether half precision is the single precision, rounded once.
+    rounds_once: bool = True
+    # What may be sharded with no talk between devices: "any" axis, the "batch" alone, or "none".
+    shardable: str = "any"
+    # Whether the size of the batch may be unknown when it is exported.
+    any_batch: bool = True
+    # How many results there can be.
+    outcomes: float = float("inf")
+    # Whether nothing is kept for the backward pass but the key's words and scalars.
+    keeps_nothing: bool = True
 
     @property
     def is_rate(self) -> bool:
         return self.level == "rate"
 
+    @property
+    def public(self) -> Callable:
+        return self.function or self.pure
 
-def _bernoulli(x: jax.Array, p: float) -> jax.Array:
+
+def bernoulli(x: jax.Array, p: float) -> jax.Array:
     return x**2 * p / (1 - p)
 
 
+def _logit(p: float) -> jax.Array:
+    p = jax.lax.stop_gradient(jnp.asarray(p, jnp.float32))
+    return jnp.log(p) - jnp.log1p(-p)
+
+
+def _shakeout(key, x, rate):
+    return jaxdrop.shakeout(key, x, jnp.eye(x.shape[-1], dtype=x.dtype), rate, constant=0.25)
+
+
+def _drop_edge(key, x, rate):
+    x = jnp.asarray(x)
+    return jaxdrop.drop_edge(key, x.reshape(-1), rate).reshape(x.shape)
+
+
+def _shells(name: str) -> dict:
+    return {"linen": getattr(jaxdrop.linen, name), "nnx": getattr(jaxdrop.nnx, name)}
+
+
 FAMILY = (
-    Member("dropout", jaxdrop.dropout, jaxdrop.linen.Dropout, jaxdrop.nnx.Dropout, _bernoulli),
+    Member("dropout", jaxdrop.dropout, **_shells("Dropout"), variance=bernoulli),
     Member(
         "spatial_dropout",
         jaxdrop.spatial_dropout,
-        jaxdrop.linen.SpatialDropout,
-        jaxdrop.nnx.SpatialDropout,
-        _bernoulli,
+        **_shells("SpatialDropout"),
+        variance=bernoulli,
         shared=32,
     ),
     Member(
         "gaussian_dropout",
         jaxdrop.gaussian_dropout,
-        jaxdrop.linen.GaussianDropout,
-        jaxdrop.nnx.GaussianDropout,
-        _bernoulli,
+        **_shells("GaussianDropout"),
+        variance=bernoulli,
         selects=False,
     ),
     Member(
         "gaussian_noise",
         jaxdrop.gaussian_noise,
-        jaxdrop.linen.GaussianNoise,
-        jaxdrop.nnx.GaussianNoise,
-        lambda x, stddev: jnp.full_like(x, stddev**2),
+        **_shells("GaussianNoise"),
+        variance=lambda x, stddev: jnp.full_like(x, stddev**2),
         level="stddev",
         selects=False,
     ),
     Member(
         "alpha_dropout",
         jaxdrop.alpha_dropout,
-        jaxdrop.linen.AlphaDropout,
-        jaxdrop.nnx.AlphaDropout,
-        lambda x, _: jnp.ones_like(x),
+        **_shells("AlphaDropout"),
+        variance=lambda x, _: jnp.ones_like(x),
         standardised=True,
     ),
+    Member(
+        "feature_alpha_dropout",
+        jaxdrop.feature_alpha_dropout,
+        variance=lambda x, _: jnp.ones_like(x),
+        standardised=True,
+        shared=32,
+    ),
+    Member("drop_path", jaxdrop.drop_path, variance=bernoulli, shared=32 * 128),
+    Member(
+        "subset_depth",
+        lambda key, x, rate: jaxdrop.subset_depth(key, x, rate, branch=lambda x: x),
+        function=jaxdrop.subset_depth,
+        zero=lambda x: 2 * x,
+        one=None,
+        selects=False,
+        traced=False,
+        arrays=False,
+        rounds_once=False,
+        shardable="none",
+        any_batch=False,
+        outcomes=70,
+        keeps_nothing=False,
+    ),
+    Member(
+        "drop_block",
+        partial(jaxdrop.drop_block, block_size=3),
+        shardable="batch",
+    ),
+    Member(
+        "patch_dropout",
+        partial(jaxdrop.patch_dropout, prefix_tokens=1),
+        one=None,
+        traced=False,
+        arrays=False,
+        elementwise=False,
+        selects=False,
+        shardable="batch",
+        keeps_nothing=False,
+    ),
+    Member("cutout", partial(jaxdrop.cutout, size=2), one=None),
+    Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128),
+    Member(
+        "drop_layer",
+        lambda key, x, rate: jaxdrop.drop_layer(key, x, rate, layer=lambda x: -x),
+        function=jaxdrop.drop_layer,
+        zero=lambda x: -x,
+        one=lambda x: x,
+        arrays=False,
+        selects=False,
+        outcomes=2,
+    ),
+    Member(
+        "dropconnect",
+        lambda key, x, rate: jaxdrop.dropconnect(key, {"kernel": x, "bias": 0.0}, rate)["kernel"],
+        function=jaxdrop.dropconnect,
+        variance=bernoulli,
+        arrays=False,
+    ),
+    Member(
+        "mixout",
+        lambda key, x, rate: jaxdrop.mixout(key, x, jnp.full_like(x, 0.5), rate),
+        function=jaxdrop.mixout,
+        variance=lambda x, p: bernoulli(x - 0.5, p),
+        one=lambda x: jnp.full_like(x, 0.5),
+        arrays=False,
+    ),
+    Member("locked_dropout", jaxdrop.locked_dropout, variance=bernoulli, shared=32),
+    Member("embedding_dropout", jaxdrop.embedding_dropout, variance=bernoulli, shared=32 * 128),
+    Member(
+        "zoneout",
+        lambda key, x, rate: jaxdrop.zoneout(key, x, -jnp.asarray(x), rate),
+        function=jaxdrop.zoneout,
+        one=lambda x: -x,
+        selects=False,
+    ),
+    Member("attention_dropout", jaxdrop.attention_dropout, variance=bernoulli),
+    Member("drop_key", jaxdrop.drop_key, one=None, rounds_once=False, shardable="batch"),
+    Member(
+        "standout",
+        lambda key, x, rate: jaxdrop.standout(key, x, jnp.broadcast_to(-_logit(rate), jnp.shape(x))),
+        function=jaxdrop.standout,
+        keeps_nothing=False,
+    ),
+    Member(
+        "shakeout",
+        _shakeout,
+        function=jaxdrop.shakeout,
+        variance=lambda x, p: bernoulli(1.25 * x, p),
+        one=lambda x: -0.25 * x,
+        selects=False,
+        rounds_once=False,
+        shardable="batch",
+        keeps_nothing=False,
+    ),
+    Member(
+        "targeted_dropout", partial(jaxdrop.targeted_dropout, fraction=1.0), arrays=False, any_batch=False
+    ),
+    Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
 )
 
 # The members, and plain dropout in each of its other modes, which keep every law as well.
@@ -85,21 +224,21 @@ VARIANTS = (
         partial(jaxdrop.dropout, bits=8),
         partial(jaxdrop.linen.Dropout, bits=8),
         partial(jaxdrop.nnx.Dropout, bits=8),
-        lambda x, p: _bernoulli(x, 1 - round((1 - p) * 256) / 256),
+        variance=lambda x, p: bernoulli(x, 1 - round((1 - p) * 256) / 256),
     ),
     Member(
         "dropout of 32 bits",
         partial(jaxdrop.dropout, bits=32),
         partial(jaxdrop.linen.Dropout, bits=32),
         partial(jaxdrop.nnx.Dropout, bits=32),
-        _bernoulli,
+        variance=bernoulli,
     ),
     Member(
         "dropout with broadcast_dims",
         partial(jaxdrop.dropout, broadcast_dims=(1,)),
         partial(jaxdrop.linen.Dropout, broadcast_dims=(1,)),
         partial(jaxdrop.nnx.Dropout, broadcast_dims=(1,)),
-        _bernoulli,
+        variance=bernoulli,
         shared=32,
     ),
 )

@@ -15,17 +15,23 @@ from flax import linen, nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tests.family import FAMILY, VARIANTS, Member
+from tests.family import FAMILY, VARIANTS, Member, bernoulli
 
 KEY = jax.random.key(7)
 SHAPE = (64, 32, 128)
 COLLECTIVES = re.compile("all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
 
-everyone = pytest.mark.parametrize("member", VARIANTS, ids=lambda member: member.name)
-family = pytest.mark.parametrize("member", FAMILY, ids=lambda member: member.name)
-rates = pytest.mark.parametrize(
-    "member", [member for member in VARIANTS if member.is_rate], ids=lambda member: member.name
-)
+
+def those(condition, members: tuple[Member, ...] = VARIANTS):
+    """The members that a law concerns."""
+    chosen = [member for member in members if condition(member)]
+    return pytest.mark.parametrize("member", chosen, ids=lambda member: member.name)
+
+
+everyone = those(lambda member: True)
+family = those(lambda member: True, FAMILY)
+rates = those(lambda member: member.is_rate)
+shells = those(lambda member: member.linen is not None)
 
 
 def normal(shape: tuple[int, ...] = SHAPE, dtype: str = "float32") -> jax.Array:
@@ -34,38 +40,49 @@ def normal(shape: tuple[int, ...] = SHAPE, dtype: str = "float32") -> jax.Array:
 
 def forms(member: Member, level: float, x: jax.Array) -> dict[str, jax.Array]:
     """The result for a level that is static, traced, and an array that broadcasts."""
-    array = jnp.full((x.shape[0],) + (1,) * (x.ndim - 1), level)
-    return {
+    found = {
         "static": member.pure(KEY, x, level),
         "static under jit": jax.jit(lambda x: member.pure(KEY, x, level))(x),
-        "traced": jax.jit(member.pure)(KEY, x, level),
-        "array": member.pure(KEY, x, array),
-        "traced array": jax.jit(member.pure)(KEY, x, array),
     }
+    if member.traced:
+        found["traced"] = jax.jit(member.pure)(KEY, x, level)
+    if member.arrays:
+        array = jnp.full((x.shape[0],) + (1,) * (x.ndim - 1), level)
+        found |= {"array": member.pure(KEY, x, array), "traced array": jax.jit(member.pure)(KEY, x, array)}
+    return found
 
 
-@everyone
+@those(lambda member: member.zero)
 def test_level_zero_is_the_identity(member: Member):
+    """Of a member that chooses between two things, it is the first of them."""
     x = normal((8, 4, 16))
     for form, y in forms(member, 0.0, x).items():
-        np.testing.assert_array_equal(y, x, err_msg=form)
+        np.testing.assert_array_equal(y, member.zero(x), err_msg=form)
 
 
-@rates
+@those(lambda member: member.is_rate and member.one)
 def test_rate_one_gives_zeros_and_zero_gradients(member: Member):
+    """Of a member that chooses between two things, it is the second of them."""
     x = normal((8, 4, 16))
     for form, y in forms(member, 1.0, x).items():
-        np.testing.assert_array_equal(y, 0, err_msg=form)
+        np.testing.assert_allclose(y, member.one(x), rtol=1e-6, err_msg=form)
+    expected = jax.grad(lambda x: member.one(x).sum())(x)
     for pure in (member.pure, jax.jit(member.pure)):
         grad = jax.grad(lambda x, rate, pure=pure: pure(KEY, x, rate).sum())(x, 1.0)
-        np.testing.assert_array_equal(grad, 0)
+        np.testing.assert_array_equal(grad, expected)
 
 
 @everyone
 @pytest.mark.parametrize("level", [0.1, 0.25, 0.5, 0.004])
 def test_a_level_means_the_same_in_every_form(member: Member, level: float):
-    if level == 0.004 and "bits" in inspect.signature(member.pure).parameters and " bits" not in member.name:
+    if (
+        level == 0.004
+        and "bits" in inspect.signature(member.public).parameters
+        and " bits" not in member.name
+    ):
         # A concrete rate this small takes 24 bits, a traced one 16, as documented; `bits=` settles it.
+        if member.function:
+            pytest.skip("the bits are the function's own")
         member = dataclasses.replace(member, pure=partial(member.pure, bits=24))
     x = normal((8, 4, 19))
     results = forms(member, level, x)
@@ -74,7 +91,7 @@ def test_a_level_means_the_same_in_every_form(member: Member, level: float):
         np.testing.assert_array_equal(y == 0, results["static"] == 0, err_msg=form)
 
 
-@everyone
+@those(lambda member: member.variance)
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
 def test_moments_are_those_of_the_paper(member: Member, level: float):
     """Mean and variance within 5 standard errors, estimated from the independent draws."""
@@ -94,12 +111,13 @@ def test_moments_are_those_of_the_paper(member: Member, level: float):
 def test_shape_and_dtype_are_kept(member: Member, dtype: str):
     x = normal((8, 4, 16), dtype)
     for form, y in forms(member, 0.3, x).items():
-        assert (y.shape, y.dtype) == (x.shape, x.dtype), form
+        assert y.dtype == x.dtype, form
+        assert y.shape == x.shape or "patch" in member.name, form
     for level in (np.float64(0.3), jnp.bfloat16(0.3), jnp.float32(0.3)):
         assert member.pure(KEY, x, level).dtype == x.dtype
 
 
-@family
+@those(lambda member: member.rounds_once, FAMILY)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_the_rounded_single_precision(member: Member, dtype: str):
     x = normal((8, 4, 16), dtype)
@@ -110,10 +128,14 @@ def test_half_precision_is_the_rounded_single_precision(member: Member, dtype: s
 @everyone
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_derivatives_are_finite(member: Member, level: float):
+    if level == 1 and not member.one:
+        pytest.skip("this rate has no meaning here")
     x = normal((8, 4, 16))
+    if not member.traced:
+        member = dataclasses.replace(member, pure=lambda key, x, _, pure=member.pure: pure(key, x, level))
 
     def loss(x: jax.Array, level: jax.Array) -> jax.Array:
-        return jnp.sum(member.pure(KEY, x, level) ** 2)
+        return jnp.sum(jnp.tanh(member.pure(KEY, x, level)))
 
     for transform in (lambda f: f, jax.jit):
         value_grads = transform(jax.grad(loss, (0, 1)))(x, level)
@@ -123,15 +145,15 @@ def test_derivatives_are_finite(member: Member, level: float):
         chex.assert_tree_all_finite((value_grads, tangents, second))
 
 
-@rates
+@those(lambda member: member.is_rate and member.elementwise)
 def test_the_gradient_is_that_of_the_draw(member: Member):
-    """The backward pass repeats the draw: the derivative along x of a map linear in x."""
+    """The backward pass repeats the draw: the derivative along x of a map affine in x."""
     x = normal((8, 4, 16))
 
     def pure(x: jax.Array) -> jax.Array:
         return member.pure(KEY, x, 0.3)
 
-    offset = pure(jnp.zeros_like(x)) if member.standardised else 0.0
+    offset = pure(jnp.zeros_like(x))
     cotangent = jax.random.normal(jax.random.key(2), x.shape)
     (grad,) = jax.vjp(pure, x)[1](cotangent)
     slope = jax.jvp(pure, (x,), (jnp.ones_like(x),))[1]
@@ -159,10 +181,11 @@ def test_vmap_over_keys_gives_each_its_own_draw(member: Member):
     mapped = jax.vmap(lambda key: member.pure(key, x, 0.5))(keys)
     looped = jnp.stack([member.pure(key, x, 0.5) for key in keys])
     np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
-    assert len({np.asarray(y).tobytes() for y in mapped}) == 16
+    found = len({np.asarray(y).tobytes() for y in mapped})
+    assert found == 16 or 1 < found <= member.outcomes
 
 
-@everyone
+@those(lambda member: member.traced)
 def test_vmap_over_levels_keeps_the_draw(member: Member):
     x, levels = normal((8, 4, 16)), jnp.array([0.0, 0.25, 0.5])
     mapped = jax.vmap(lambda level: member.pure(KEY, x, level))(levels)
@@ -172,29 +195,41 @@ def test_vmap_over_levels_keeps_the_draw(member: Member):
 
 @everyone
 @pytest.mark.parametrize(
-    ("axis_type", "size"), [(AxisType.Auto, 24), (AxisType.Explicit, 24), (AxisType.Auto, 12)]
+    ("axis_type", "size", "specs"),
+    [
+        (AxisType.Auto, 24, (P("a"), P("a", "b"), P(("a", "b")), P(None, None, "b"))),
+        (AxisType.Explicit, 24, (P("a"), P(None, None, "b"))),
+        (AxisType.Auto, 12, (P(None, None, "b"),)),
+    ],
+    ids=["auto", "explicit", "uneven"],
 )
-def test_sharding_changes_nothing_and_costs_nothing(member: Member, axis_type: AxisType, size: int):
+def test_sharding_changes_nothing_and_costs_nothing(
+    member: Member, axis_type: AxisType, size: int, specs: tuple
+):
     """Same values, same sharding out as in, no collective: forward and backward."""
+    if member.shardable == "none" and axis_type is AxisType.Explicit:
+        pytest.skip("JAX wants to be told how what is taken across devices shall lie")
     x = normal((16, 6, size))
     forward = jax.jit(lambda key, x: member.pure(key, x, 0.3))
     backward = jax.jit(jax.grad(lambda key, x: member.pure(key, x, 0.3).sum(), 1))
     expected = forward(KEY, x)
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(axis_type,) * 2)
     with jax.set_mesh(mesh):
-        for spec in (P("a"), P(None, None, "b"), P("a", "b"), P(("a", "b"))):
+        for spec in specs if member.shardable == "any" else [spec for spec in specs if len(spec) == 1]:
             sharded = jax.device_put(x, NamedSharding(mesh, spec))
             y = forward(KEY, sharded)
-            if "dropout" in member.name and not (member.standardised or member.name.startswith("gaussian")):
+            if member.variance is bernoulli and member.selects:
                 np.testing.assert_array_equal(y, expected)
             # A product and a sum may be rounded once or twice, as XLA fuses them.
             np.testing.assert_allclose(y, expected, rtol=3e-6, atol=3e-7)
+            if member.shardable == "none":
+                continue
             assert y.sharding.is_equivalent_to(sharded.sharding, x.ndim)
             for program in (forward, backward):
                 assert not COLLECTIVES.findall(program.lower(KEY, sharded).compile().as_text())
 
 
-@everyone
+@those(lambda member: member.keeps_nothing)
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_nothing_is_kept_for_the_backward_pass_but_the_seed(member: Member, wrap):
     """At most the key's two words and three scalars, whatever the size of the array."""
@@ -224,7 +259,7 @@ def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
             member.pure(key, x, 0.3)
 
 
-@everyone
+@those(lambda member: member.variance)
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_keys_of_other_implementations(member: Member, impl: str):
     """Moments as from Threefry; and but for Flax's own mask, vmap is the loop, as nowhere in JAX."""
@@ -242,7 +277,7 @@ def test_keys_of_other_implementations(member: Member, impl: str):
         np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
 
 
-@pytest.mark.parametrize("member", [m for m in VARIANTS if m.selects], ids=lambda m: m.name)
+@those(lambda member: member.selects)
 def test_what_is_dropped_is_gone_whatever_it_was(member: Member):
     shape = (8, 4, 16)
     kept = jax.jvp(lambda x: member.pure(KEY, x, 0.5), (jnp.ones(shape),), (jnp.ones(shape),))[1] != 0
@@ -253,7 +288,7 @@ def test_what_is_dropped_is_gone_whatever_it_was(member: Member):
         assert np.isfinite(y).all()
 
 
-@everyone
+@shells
 def test_linen_shell_is_the_pure_function(member: Member):
     x = normal((8, 4, 16))
     module = member.linen(0.3, deterministic=False)
@@ -267,7 +302,7 @@ def test_linen_shell_is_the_pure_function(member: Member):
     assert member.linen(0.0).apply({}, x, deterministic=False) is x
 
 
-@everyone
+@shells
 def test_nnx_shell_is_the_pure_function(member: Member):
     x = normal((8, 4, 16))
     module = member.nnx(0.3, rngs=nnx.Rngs(dropout=5))
@@ -284,11 +319,14 @@ def test_nnx_shell_is_the_pure_function(member: Member):
 @family
 def test_argument_order_and_names(member: Member):
     """Key, data, level; every option keyword-only."""
-    parameters = list(inspect.signature(member.pure).parameters.values())
-    assert [p.name for p in parameters[:3]] == ["key", "x", member.level]
-    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[3:])
+    parameters = list(inspect.signature(member.public).parameters.values())
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional[0] == "key"
+    assert member.name == "standout" or positional[-1] == member.level
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[len(positional) :])
     for module in (member.linen, member.nnx):
-        assert set(inspect.signature(module.__init__).parameters) >= {p.name for p in parameters[2:]}
+        if module:
+            assert set(inspect.signature(module.__init__).parameters) >= {p.name for p in parameters[2:]}
 
 
 @rates
@@ -297,15 +335,18 @@ def test_a_rate_outside_the_unit_interval(member: Member, rate):
     bad = np.asarray(rate).flat[-1]
     message = re.escape(f"`rate` must lie in [0, 1], got {float(bad):g}.")
     x = jnp.ones((8, 4, 2))
-    with pytest.raises(ValueError, match=message):
-        member.pure(KEY, x, rate)
+    if member.name != "standout":  # its level is a logit
+        with pytest.raises(ValueError, match=message):
+            member.pure(KEY, x, rate)
+    if not member.linen:
+        return
     with pytest.raises(ValueError, match=message):
         member.linen(rate, deterministic=False).apply({}, x, rng=KEY)
     with pytest.raises(ValueError, match=message):
         member.nnx(rate, rngs=nnx.Rngs(0))
 
 
-@everyone
+@those(lambda member: member.traced)
 @pytest.mark.parametrize("level", [1.3, -0.3, float("nan")])
 def test_a_traced_level_that_is_out_of_range_is_loud(member: Member, level: float):
     """A trace cannot raise; the result is NaN all over, and so is its gradient where it has one."""
@@ -313,15 +354,29 @@ def test_a_traced_level_that_is_out_of_range_is_loud(member: Member, level: floa
         pytest.skip("a deviation of 1.3 is a good one")
     x = normal((8, 4, 16))
     assert np.isnan(jax.jit(member.pure)(KEY, x, level)).all()
-    assert np.isnan(jax.jit(member.pure)(KEY, x, jnp.full((8, 1, 1), level))).all()
-    if member.is_rate:
+    if member.arrays:
+        assert np.isnan(jax.jit(member.pure)(KEY, x, jnp.full((8, 1, 1), level))).all()
+    if member.is_rate and member.variance:
         grad = jax.jit(jax.grad(lambda x, level: member.pure(KEY, x, level).sum()))(x, level)
         assert np.isnan(grad).all()
 
 
 @everyone
-def test_lifted_transformations_and_shard_map(member: Member):
-    """In Linen's scan and vmap, NNX's vmap and jit, and under shard_map, it is the function it was."""
+def test_shard_map(member: Member):
+    """Each device draws from its own key what the function draws from it alone."""
+    x = normal((8, 4, 16))
+    mesh = jax.make_mesh((8,), ("a",), axis_types=(AxisType.Auto,))
+    keys = jax.random.split(KEY, 8)
+    mapped = jax.shard_map(
+        lambda key, x: member.pure(key[0], x, 0.3), mesh=mesh, in_specs=(P("a"), P("a")), out_specs=P("a")
+    )(keys, x)
+    looped = jnp.concatenate([member.pure(key, x[i : i + 1], 0.3) for i, key in enumerate(keys)])
+    np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
+
+
+@shells
+def test_lifted_transformations(member: Member):
+    """In Linen's scan and vmap, NNX's vmap and jit, it is the function it was."""
     x = normal((8, 4, 16))
 
     class Twice(linen.Module):
@@ -342,16 +397,8 @@ def test_lifted_transformations_and_shard_map(member: Member):
     first, second = (nnx.jit(lambda module: module(x))(module) for _ in range(2))
     assert not np.array_equal(first, second)
 
-    mesh = jax.make_mesh((8,), ("a",), axis_types=(AxisType.Auto,))
-    keys = jax.random.split(KEY, 8)
-    mapped = jax.shard_map(
-        lambda key, x: member.pure(key[0], x, 0.3), mesh=mesh, in_specs=(P("a"), P("a")), out_specs=P("a")
-    )(keys, x)
-    looped = jnp.concatenate([member.pure(key, x[i : i + 1], 0.3) for i, key in enumerate(keys)])
-    np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
 
-
-@everyone
+@those(lambda member: member.any_batch)
 def test_export_with_a_symbolic_batch(member: Member):
     (batch,) = jax.export.symbolic_shape("b")
     arguments = (
@@ -365,11 +412,11 @@ def test_export_with_a_symbolic_batch(member: Member):
 
 @everyone
 def test_an_integer_array(member: Member):
-    with pytest.raises(TypeError, match=r"`x` must be a floating-point array, got int32\."):
+    with pytest.raises(TypeError, match=r"`\w+` must be a floating-point array, got int32\."):
         member.pure(KEY, jnp.ones((8, 4, 2), jnp.int32), 0.5)
 
 
-@family
+@those(lambda member: member.traced and member.name not in ("standout", "drop_edge"), FAMILY)
 def test_a_level_that_does_not_broadcast(member: Member):
     message = re.escape(f"`{member.level}` must broadcast to shape ")
     with pytest.raises(ValueError, match=message):
@@ -377,8 +424,10 @@ def test_a_level_that_does_not_broadcast(member: Member):
 
 
 @family
-def test_empty_and_scalar_arrays(member: Member):
-    if member.name != "spatial_dropout":
-        assert member.pure(KEY, jnp.ones(()), 0.3).shape == ()
-    assert member.pure(KEY, jnp.ones((0, 4)), 0.3).shape == (0, 4)
-    assert member.pure(KEY, jnp.ones((4, 0)), 0.3).shape == (4, 0)
+def test_an_empty_batch(member: Member):
+    if member.name == "subset_depth":
+        pytest.skip("there is nothing to keep")
+    for shape in ((0, 4, 3), (4, 3, 0)):
+        y = member.pure(KEY, jnp.ones(shape), 0.3)
+        assert y.size == 0
+        assert y.shape == shape or "patch" in member.name

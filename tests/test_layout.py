@@ -16,8 +16,11 @@ FLOORS = {
     "_bits": 0,
     "masks": 1,
     "penalties": 1,
+    "schedules": 1,
     "drops": 2,
+    "losses": 2,
     "training": 2,
+    "adapters": 3,
     "linen": 3,
     "nnx": 3,
 }

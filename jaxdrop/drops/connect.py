@@ -5,7 +5,7 @@ from typing import Any
 import chex
 import jax
 
-from jaxdrop import _checks, penalties
+from jaxdrop import _bits, _checks, penalties
 from jaxdrop.drops.bernoulli import dropout
 
 
@@ -46,17 +46,16 @@ def dropconnect(
 
     >>> import jax.numpy as jnp
     >>> dropconnect(jax.random.key(0), {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, 0.5)
-    {'bias': Array([1., 1., 1.], dtype=float32), 'kernel': Array([[0., 0., 2.],
-           [0., 2., 0.]], dtype=float32)}
+    {'bias': Array([1., 1., 1.], dtype=float32), 'kernel': Array([[0., 2., 0.],
+           [2., 2., 2.]], dtype=float32)}
     """
     rate = check_scalar_rate(rate)
     mask = chosen(params, where)
     if _checks.is_scalar(rate, 0):
         return params
-    keys = jax.random.split(key, sum(jax.tree.leaves(mask)))
-    source = iter(range(len(keys)))
+    keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
     return jax.tree.map(
-        lambda leaf, use: dropout(keys[next(source)], leaf, rate, bits=bits) if use else leaf, params, mask
+        lambda leaf, use: dropout(next(keys), leaf, rate, bits=bits) if use else leaf, params, mask
     )
 
 

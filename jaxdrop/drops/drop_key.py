@@ -28,8 +28,9 @@ def drop_key(
     nothing. What is hidden gets the smallest finite number of the dtype, which is safe in half
     precision. Rate 0 hides only what `mask` hides.
 
-    Hand over as `mask` what a query may not see: of logits that are masked already it cannot know
-    (of a row whose other logits are all -inf, the softmax goes to the hidden keys, never to NaN).
+    Hand over as `mask` what a query may not see, so that it is not counted as a key that is left.
+    Of logits that are -inf already this is made good (the softmax then goes to the keys that it
+    may see and that are hidden); of others it cannot be known.
 
     Args:
       key: A PRNG key, used once.
@@ -56,6 +57,8 @@ def drop_key(
     """
     logits = _checks.check_floating(logits, "logits")
     level, shape, width = _settled(logits.shape, rate, mask, broadcast_dims, bits)
+    if _checks.is_scalar(rate, 0):
+        return logits if mask is None else jnp.where(level[-1], logits, jnp.finfo(logits.dtype).min)
     return _drop_key(key, logits, level, shape=shape, width=width)
 
 
@@ -91,6 +94,8 @@ def drop_key_mask(
     """
     sizes = _checks.check_shape(shape)
     level, drawn, width = _settled(sizes, rate, mask, broadcast_dims, bits)
+    if _checks.is_scalar(rate, 0):
+        return jnp.broadcast_to(level[-1], sizes)
     return jnp.broadcast_to(_drop_key_mask(key, level, shape=drawn, width=width), sizes)
 
 
@@ -126,7 +131,9 @@ def _kept(seed: _bits.Seed, level: tuple, shape: tuple, width: int) -> jax.Array
 
 @_redraw.redrawn("shape", "width")
 def _drop_key(seed: _bits.Seed, logits: jax.Array, level: tuple, *, shape: tuple, width: int) -> jax.Array:
-    y = jnp.where(_kept(seed, level, shape, width), logits, jnp.finfo(logits.dtype).min)
+    # What is infinitely unlikely already stays so.
+    hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
+    y = masks.choose(_kept(seed, level, shape, width), logits, hidden)
     return masks.loud(y, level[1])
 
 

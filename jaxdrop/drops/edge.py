@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _bits, _checks, masks
+from jaxdrop.drops import _redraw
 
 
 def drop_edge(
@@ -68,24 +69,25 @@ def drop_edge(
         raise ValueError("`num_nodes` must be given to renormalise, got None.")
     if undirected and bits == 32:
         raise ValueError("`bits` must be 8, 16, 24 or None for undirected edges, got 32.")
+    width = _checks.check_bits(bits, rate)
     if not _checks.is_scalar(rate, 0):
-        weights = _removed(key, weights, rate, ends, undirected, bits)
+        share = masks.realised(rate, width)
+        level = masks.threshold(share, width), share, ends
+        weights = _removed(key, weights, level, undirected=undirected, width=width)
     return _normalised(weights, ends, num_nodes) if renormalize else weights
 
 
+@_redraw.redrawn("undirected", "width")
 def _removed(
-    key: chex.PRNGKey, weights: jax.Array, rate: chex.Numeric, ends: tuple, undirected: bool, bits: int | None
+    seed: _bits.Seed, weights: jax.Array, level: tuple, *, undirected: bool, width: int
 ) -> jax.Array:
-    width = _checks.check_bits(bits, rate)
-    share = masks.realised(rate, width)
+    threshold, share, ends = level
     if undirected:
         # The draw of an edge is that of its ends in order, whichever way it is written.
         low, high = (jnp.asarray(f(*ends), jnp.uint32) for f in (jnp.minimum, jnp.maximum))
-        keep = _bits.below_at(
-            _bits.consume(key), jnp.asarray(masks.threshold(share, width)), low, high, width
-        )
+        keep = _bits.below_at(seed, threshold, low, high, width)
     else:
-        keep = masks.keep_mask(key, weights.shape, rate, bits=width)
+        keep = masks.draw(seed, threshold, weights.shape, width)
     if ends:
         keep = keep | (ends[0] == ends[1])
     return masks.loud(jnp.where(keep, weights, 0), share)

@@ -49,8 +49,8 @@ def mixout(
       language models", 2020. Their code leaves 1 / (1 - p) out of the gradient.
 
     >>> mixout(jax.random.key(0), jnp.full((2, 3), 3.0), jnp.ones((2, 3)), 0.5)
-    Array([[1., 1., 5.],
-           [1., 5., 1.]], dtype=float32)
+    Array([[1., 5., 1.],
+           [5., 5., 5.]], dtype=float32)
     """
     rate = check_scalar_rate(rate)
     mask = chosen(params, where)
@@ -62,8 +62,7 @@ def mixout(
     width = _checks.check_bits(bits, rate)
     if _checks.is_scalar(rate, 0):
         return params
-    keys = jax.random.split(key, sum(jax.tree.leaves(mask)))
-    source = iter(range(len(keys)))
+    keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
 
     def mix(leaf: Any, start: Any, use: bool) -> Any:
         if not use:
@@ -72,7 +71,7 @@ def mixout(
         start = _checks.check_same_shape(jnp.asarray(start), leaf, "target", "params").astype(leaf.dtype)
         share = masks.realised(rate, width)
         level = masks.threshold(share, width), masks.scale(share, width, leaf.dtype)
-        return _mixout(keys[next(source)], (leaf, start), level, width=width)
+        return _mixout(next(keys), (leaf, start), level, width=width)
 
     return jax.tree.map(mix, params, target, mask)
 
@@ -80,8 +79,9 @@ def mixout(
 @_redraw.redrawn("width")
 def _mixout(seed: _bits.Seed, weights: tuple, level: tuple, *, width: int) -> jax.Array:
     (w, t), (threshold, scale) = weights, level
-    wide = masks.widened(w.dtype)
+    wide, dtype = masks.widened(w.dtype), w.dtype
     # (w - p t) / (1 - p), exactly w where p is 0.
     beyond = (1 / scale if width == 32 else scale) - 1
-    mixed = w.astype(wide) + (w.astype(wide) - t.astype(wide)) * beyond
-    return jnp.where(masks.draw(seed, threshold, w.shape, width), mixed, t).astype(w.dtype)
+    w, t = w.astype(wide), t.astype(wide)
+    mask = masks.draw(seed, threshold, w.shape, width)
+    return masks.choose(mask, w + (w - t) * beyond, t).astype(dtype)

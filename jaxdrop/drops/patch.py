@@ -1,5 +1,7 @@
 """Patch dropout: takes a random part of a sequence of tokens. Liu et al., 2022."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -54,9 +56,16 @@ def patch_dropout(
         places = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (size, length))
         return (x, places) if return_indices else x
     count = kept_count(length - prefix_tokens, rate, "x")
+    places = _places(key, shape=(size, length), count=count, prefix_tokens=prefix_tokens)
+    y = jnp.take_along_axis(x, places.reshape(places.shape + (1,) * (x.ndim - 2)), axis=1)
+    return (y, places) if return_indices else y
+
+
+@partial(jax.jit, static_argnames=("shape", "count", "prefix_tokens"))
+def _places(key: chex.PRNGKey, *, shape: tuple[int, int], count: int, prefix_tokens: int) -> jax.Array:
+    """The places that are kept, in their order: those of the prefix, and `count` of the others."""
+    size, length = shape
     order = _bits.order(_bits.consume(key), (size, length - prefix_tokens))
     kept = jnp.sort(order[:, :count], axis=1) + prefix_tokens
     prefix = jnp.broadcast_to(jnp.arange(prefix_tokens, dtype=jnp.int32), (size, prefix_tokens))
-    places = jnp.concatenate([prefix, kept], axis=1)
-    y = jnp.take_along_axis(x, places.reshape(places.shape + (1,) * (x.ndim - 2)), axis=1)
-    return (y, places) if return_indices else y
+    return jnp.concatenate([prefix, kept], axis=1)

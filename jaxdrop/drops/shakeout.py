@@ -56,4 +56,5 @@ def shakeout(
     constant = jnp.asarray(_checks.check_nonnegative("constant", constant), masks.widened(x.dtype))
     kept = dropout(key, x, rate, bits=bits)
     sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
-    return kept @ kernel.astype(x.dtype) + (constant * ((kept - x) @ sign)).astype(x.dtype)
+    product, reversal = kept @ kernel.astype(x.dtype), (kept - x) @ sign
+    return (product.astype(constant.dtype) + constant * reversal.astype(constant.dtype)).astype(x.dtype)

@@ -21,7 +21,8 @@ def standout(
 
     The paper's logits are the layer's own pre-activations, as its belief network shares the
     layer's weights. Nothing is scaled: the mean is `standout_mean(x, logits, ...)`, which is what
-    evaluation uses. The mask has no gradient; the backward pass draws it again from the key.
+    evaluation uses. The mask has no gradient; the backward pass draws it again from the key. A
+    NaN among the logits gives NaN.
 
     Args:
       key: A PRNG key, used once.
@@ -90,4 +91,4 @@ def _keep_probability(x: jax.Array, logits: chex.Array, alpha: chex.Numeric, bet
 def _standout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
     share = jnp.broadcast_to(masks.realised(1 - keep, width), x.shape)
     mask = masks.draw(seed, jnp.asarray(masks.threshold(share, width)), x.shape, width)
-    return jnp.where(mask, x, 0)
+    return masks.loud(jnp.where(mask, x, 0), share)

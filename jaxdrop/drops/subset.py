@@ -1,6 +1,7 @@
 """Subset depth: computes a residual branch on a part of the batch only. Oquab et al., 2023."""
 
 from collections.abc import Callable
+from functools import partial
 
 import chex
 import jax
@@ -18,6 +19,8 @@ def subset_depth(
     k = max(1, floor(B * (1 - rate))) examples, chosen without replacement, and B / k times its
     result is added to theirs; the other examples stay as they are. Every example is chosen with
     probability k / B, so the mean is `x + branch(x)` exactly. At evaluation use that sum itself.
+    To take examples across devices costs talk between them; inside `jax.shard_map`, with a key for
+    each device, it costs none.
 
     Args:
       key: A PRNG key, used once.
@@ -46,7 +49,7 @@ def subset_depth(
     count = kept_count(size, rate, "x")
     if rate == 0:
         return x + _of_branch(branch, x)
-    rows = jnp.sort(_bits.order(_bits.consume(key), (size,))[:count])
+    rows = _rows(key, size=size, count=count)
     y = _of_branch(branch, x[rows])
     added = (y.astype(masks.widened(x.dtype)) * (size / count)).astype(x.dtype)
     return x.at[rows].add(added, indices_are_sorted=True, unique_indices=True)
@@ -60,6 +63,12 @@ def kept_count(total: int, rate: float, name: str) -> int:
     if total < 1:
         raise ValueError(f"`{name}` must hold at least one thing to keep, got {total}.")
     return max(1, int(total * (1 - rate) + 1e-6))
+
+
+@partial(jax.jit, static_argnames=("size", "count"))
+def _rows(key: chex.PRNGKey, *, size: int, count: int) -> jax.Array:
+    """The examples that are kept, in their order."""
+    return jnp.sort(_bits.order(_bits.consume(key), (size,))[:count])
 
 
 def _of_branch(branch: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -52,7 +52,7 @@ def targeted_dropout(
     _checks.check_broadcastable(getattr(rate, "shape", ()), (), "rate")
     _checks.check_number(_checks.check_rate(fraction, "fraction"), "fraction")
     width = _checks.check_bits(bits, rate)
-    if _checks.is_scalar(rate, 0) or fraction == 0:
+    if _checks.is_scalar(rate, 0) or fraction == 0 or kernel.size == 0:
         return kernel
     share = masks.realised(rate, width)
     level = masks.threshold(share, width), share
@@ -63,9 +63,10 @@ def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
     """Who may be dropped, of the shape of the kernel, or of one decision a unit."""
     flat = jnp.abs(kernel.astype(masks.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
     size = jnp.linalg.norm(flat, axis=0)[:, None] if unit else flat
-    count = int(len(size) * fraction + 1e-6)
-    bound = jnp.inf if count == len(size) else jnp.sort(size, axis=0)[count]
-    return (size < bound).reshape((1,) * (kernel.ndim - 1) + (-1,) if unit else kernel.shape)
+    count = int(size.shape[0] * fraction + 1e-6)
+    everyone = count == size.shape[0]
+    small = jnp.ones_like(size, bool) if everyone else size < jnp.sort(size, axis=0)[count]
+    return small.reshape((1,) * (kernel.ndim - 1) + (-1,) if unit else kernel.shape)
 
 
 @_redraw.redrawn("fraction", "unit", "width")

@@ -77,7 +77,7 @@ def zoneout_mean(
 @_redraw.redrawn("width")
 def _zoneout(seed: _bits.Seed, states: tuple, level: tuple, *, width: int) -> jax.Array:
     (new, old), (threshold, share) = states, level
-    return masks.loud(jnp.where(masks.draw(seed, threshold, new.shape, width), new, old), share)
+    return masks.loud(masks.choose(masks.draw(seed, threshold, new.shape, width), new, old), share)
 
 
 def _checked(

@@ -1,4 +1,4 @@
-"""NNX shells inside models; that a shell is the pure function is a law of the family."""
+"""What the NNX modules share, and how they live in models."""
 
 import inspect
 import re

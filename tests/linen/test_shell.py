@@ -1,4 +1,4 @@
-"""Linen shells inside models; that a shell is the pure function is a law of the family."""
+"""What the Linen modules share, and that they are those of NNX."""
 
 import inspect
 
@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import jaxdrop.linen
+import jaxdrop.nnx
+from tests.shells import ALL, Case, cases
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 8))
+OWN = {"parent", "name"}
 
 
 def mlp(dropout: type[nn.Module], **options) -> nn.Module:
@@ -23,6 +26,57 @@ def mlp(dropout: type[nn.Module], **options) -> nn.Module:
             return nn.Dense(1)(x)
 
     return MLP()
+
+
+def public(module) -> set[str]:
+    return {name for name in vars(module) if name[0].isupper() or name == "attention_fn"}
+
+
+def arguments(module: type) -> dict[str, inspect.Parameter]:
+    found = inspect.signature(module.__init__).parameters
+    return {name: parameter for name, parameter in found.items() if name not in OWN | {"self", "rngs"}}
+
+
+def test_both_apis_have_the_same_modules():
+    assert public(jaxdrop.linen) == public(jaxdrop.nnx)
+    assert len(public(jaxdrop.linen)) >= 25
+
+
+SHAPED = {"VariationalDense", "SparseVariationalDense", "ShakeoutDense", "Masksembles"}
+MODULES = sorted(public(jaxdrop.linen) - {"attention_fn"})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_both_apis_have_the_same_arguments(name: str):
+    """But that NNX, which does not see an input first, is told its size."""
+    linen, nnx = (arguments(getattr(api, name)) for api in (jaxdrop.linen, jaxdrop.nnx))
+    if name in SHAPED:
+        del nnx["in_features"]
+    assert set(linen) == set(nnx)
+    for key in set(linen) - {"deterministic"}:
+        assert linen[key].default == nnx[key].default or key == "kernel_init", key
+    free = [key for key, parameter in nnx.items() if parameter.kind is not parameter.KEYWORD_ONLY]
+    assert list(linen)[: len(free)] == free or name == "Dropout"
+    assert "bits" not in free
+
+
+@cases(ALL)
+def test_fields_cover_the_options_of_the_function(case: Case):
+    """Those of the constructor and those of the call together, with the same defaults."""
+    options = {
+        name: parameter
+        for name, parameter in inspect.signature(case.pure).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    for api in (jaxdrop.linen, jaxdrop.nnx):
+        module = getattr(api, case.name)
+        made, called = arguments(module), inspect.signature(module.__call__).parameters
+        assert set(options) <= set(made) | set(called)
+        assert set(made) == set(options) - set(called) | {"deterministic", "rng_collection"} | (
+            {case.level} - {None}
+        )
+        for name in set(options) & set(made):
+            assert made[name].default == options[name].default, name
 
 
 def test_dropout_takes_every_argument_of_flax():
@@ -89,3 +143,13 @@ def test_a_scheduled_rate_compiles_once():
     assert 0 < shares[1] < 1
     assert shares[2] == 1
     assert len(traces) == 1
+
+
+def test_a_module_of_ones_own_is_its_fields_and_its_function():
+    from jaxdrop.linen._shell import Shell
+
+    class Doubled(Shell):
+        times: int = 2
+        pure = staticmethod(lambda key, x, rate, *, times: x * times if key is None else x * times * rate)
+
+    np.testing.assert_array_equal(Doubled(0.5, times=3).apply({}, X, False, KEY), X * 1.5)

@@ -1,0 +1,158 @@
+"""Dropout under the conventions of other libraries: Keras's `noise_shape`, torch's channel-first.
+
+Each returns what `jaxdrop.dropout` returns with the `broadcast_dims` that it stands for.
+"""
+
+import operator
+from collections.abc import Sequence
+
+import chex
+import jax
+
+from jaxdrop import _checks
+from jaxdrop.drops.bernoulli import dropout
+
+
+def keras_dropout(
+    key: chex.PRNGKey,
+    x: chex.Array,
+    rate: chex.Numeric,
+    *,
+    noise_shape: Sequence[int | None] | None = None,
+    bits: int | None = None,
+) -> jax.Array:
+    """`dropout` with the shape of its decisions given as in Keras's `Dropout`.
+
+    Keras lets any shape that broadcasts pass; here each size of `x` has its entry, so that a
+    mistake is seen.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point array of any shape.
+      rate: The probability of dropping, in [0, 1]; as for `dropout`.
+      noise_shape: One entry for each axis: 1 for a decision that is shared along it, the size of
+        `x` or None for decisions of its own. None for no sharing at all.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point, or `noise_shape` not a sequence of integers or None.
+      ValueError: If `noise_shape` does not fit `x`, or for the reasons of `dropout`.
+
+    >>> keras_dropout(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5, noise_shape=(None, 1))
+    Array([[0., 0., 0.],
+           [2., 2., 2.]], dtype=float32)
+    """
+    x = _checks.check_floating(x)
+    dims = () if noise_shape is None else _shared_dims(noise_shape, x.shape)
+    return dropout(key, x, rate, broadcast_dims=dims, bits=bits)
+
+
+def dropout1d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+    """Zeroes whole channels of sequences, as torch's `Dropout1d`.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point array, `[N, C, L]` or `[C, L]`.
+      rate: The probability of dropping a channel, in [0, 1]; as for `dropout`.
+      bits: As for `dropout`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point.
+      ValueError: If `x` is of another rank, or for the reasons of `dropout`.
+
+    References:
+      Tompson et al., "Efficient object localization using convolutional networks", 2015.
+
+    >>> dropout1d(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5)
+    Array([[0., 0., 0.],
+           [2., 2., 2.]], dtype=float32)
+    """
+    return _channel_dropout(key, x, rate, "CL", bits)
+
+
+def dropout2d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+    """Zeroes whole channels of images, as torch's `Dropout2d`.
+
+    Three axes are read as `[C, H, W]`, one decision for each C. Torch warns, and reads them as
+    `[N, C, L]`, one decision for each N and C: that is `dropout1d`.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point array, `[N, C, H, W]` or `[C, H, W]`.
+      rate: The probability of dropping a channel, in [0, 1]; as for `dropout`.
+      bits: As for `dropout`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point.
+      ValueError: If `x` is of another rank, or for the reasons of `dropout`.
+
+    References:
+      Tompson et al., "Efficient object localization using convolutional networks", 2015.
+
+    >>> dropout2d(jax.random.key(2), jax.numpy.ones((3, 1, 2)), 0.5)[:, 0]
+    Array([[0., 0.],
+           [2., 2.],
+           [2., 2.]], dtype=float32)
+    """
+    return _channel_dropout(key, x, rate, "CHW", bits)
+
+
+def dropout3d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+    """Zeroes whole channels of volumes, as torch's `Dropout3d`.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point array, `[N, C, D, H, W]` or `[C, D, H, W]`.
+      rate: The probability of dropping a channel, in [0, 1]; as for `dropout`.
+      bits: As for `dropout`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point.
+      ValueError: If `x` is of another rank, or for the reasons of `dropout`.
+
+    References:
+      Tompson et al., "Efficient object localization using convolutional networks", 2015.
+
+    >>> dropout3d(jax.random.key(2), jax.numpy.ones((3, 1, 1, 2)), 0.5)[:, 0, 0]
+    Array([[0., 0.],
+           [2., 2.],
+           [2., 2.]], dtype=float32)
+    """
+    return _channel_dropout(key, x, rate, "CDHW", bits)
+
+
+def _channel_dropout(
+    key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, axes: str, bits: int | None
+) -> jax.Array:
+    x = _checks.check_floating(x)
+    if x.ndim not in (len(axes), len(axes) + 1):
+        one = ", ".join(axes)
+        raise ValueError(f"`x` must be of shape [N, {one}] or [{one}], got {x.shape}.")
+    return dropout(key, x, rate, broadcast_dims=range(1 - len(axes), 0), bits=bits)
+
+
+def _shared_dims(noise_shape: Sequence[int | None], shape: tuple[int, ...]) -> list[int]:
+    """The axes where the noise has size 1."""
+    try:
+        sizes = tuple(None if size is None else operator.index(size) for size in noise_shape)
+    except TypeError:
+        message = f"`noise_shape` must be a sequence of integers or None, got {noise_shape!r}."
+        raise TypeError(message) from None
+    fits = [size in (1, None, own) for size, own in zip(sizes, shape, strict=False)]
+    if len(sizes) != len(shape) or not all(fits):
+        raise ValueError(
+            f"`noise_shape` must hold for each axis of `x` its size, 1 or None: {shape}, got {sizes}."
+        )
+    return [axis for axis, size in enumerate(sizes) if size == 1]

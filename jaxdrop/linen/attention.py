@@ -1,0 +1,159 @@
+"""Regularizers of attention, and their place in Flax's own attention modules."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+from jaxdrop import _checks, drops
+from jaxdrop.linen._shell import Shell
+
+
+class AttentionDropout(Shell):
+    """`jaxdrop.attention_dropout` as a module, on weights after the softmax.
+
+    Attributes:
+      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
+      broadcast_dims: Axes along which one decision is shared.
+      bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+    """
+
+    broadcast_dims: Sequence[int] = ()
+    bits: int | None = None
+    pure = staticmethod(drops.attention_dropout)
+
+
+class DropKey(Shell):
+    """`jaxdrop.drop_key` as a module, on logits before the softmax; called with a mask, if there is one.
+
+    Where deterministic only what the mask hides is hidden.
+
+    Attributes:
+      rate: The probability of hiding a key, in [0, 1); a scalar or an array; may be traced.
+      broadcast_dims: Axes along which one decision is shared; not the last.
+      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+    """
+
+    broadcast_dims: Sequence[int] = ()
+    bits: int | None = None
+    pure = staticmethod(drops.drop_key)
+
+    def __call__(
+        self,
+        inputs: chex.Array,
+        deterministic: bool | None = None,
+        rng: chex.PRNGKey | None = None,
+        *,
+        mask: chex.Array | None = None,
+        rate: chex.Numeric | None = None,
+    ) -> jax.Array:
+        """Hides keys, never those that `mask` hides already; it is boolean, True is allowed."""
+        return self._run((inputs,), self._rate(rate), deterministic, rng, mask=mask)
+
+    def _still(self, inputs: chex.Array, *_: Any, mask: chex.Array | None) -> jax.Array:
+        inputs = jnp.asarray(inputs)
+        return inputs if mask is None else jnp.where(mask, inputs, jnp.finfo(inputs.dtype).min)
+
+
+class DropHead(Shell):
+    """`jaxdrop.drop_head` as a module, on the outputs of the heads before they are mixed.
+
+    Attributes:
+      rate: The probability of dropping a head, in [0, 1]; a scalar or an array; may be traced.
+      head_axis: The axis of the heads; not 0, which is the batch.
+      bits: Random bits a head: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+    """
+
+    head_axis: int = -2
+    bits: int | None = None
+    pure = staticmethod(drops.drop_head)
+
+
+def attention_fn(
+    regularizer: Callable[..., jax.Array] = drops.attention_dropout, **options: Any
+) -> Callable[..., jax.Array]:
+    """Makes an `attention_fn` for Flax's attention, which regularizes in the place of Flax's dropout.
+
+    Rate, key and determinism are those that the attention module hands over: its `dropout_rate`,
+    its stream "dropout", its `deterministic`. Its `broadcast_dropout` has no effect: every example
+    and head has its own draw, unless the options say `broadcast_dims=(0, 1)`.
+
+    Args:
+      regularizer: `jaxdrop.drop_key`, or a function of `(key, weights, rate)` that keeps the shape,
+        such as `jaxdrop.attention_dropout` or `jaxdrop.gaussian_dropout`.
+      **options: Options of the regularizer, such as `broadcast_dims` and `bits`.
+
+    Returns:
+      A function that takes what `flax.linen.dot_product_attention` takes.
+
+    References:
+      Vaswani et al., "Attention is all you need", 2017; Li et al., "DropKey for vision
+      transformer", 2023.
+
+    >>> layer = nn.MultiHeadDotProductAttention(
+    ...     num_heads=2, dropout_rate=0.1, deterministic=False, attention_fn=attention_fn(drops.drop_key))
+    >>> x = jnp.ones((1, 5, 8))
+    >>> y, variables = layer.init_with_output(jax.random.key(0), x)
+    >>> y.shape
+    (1, 5, 8)
+    """
+
+    # The attention module hands over what it finds in the signature.
+    @functools.wraps(nn.dot_product_attention)
+    def attend(
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        broadcast_dropout: bool = True,
+        dropout_rng: chex.PRNGKey | None = None,
+        dropout_rate: chex.Numeric = 0.0,
+        deterministic: bool = False,
+        **rest: Any,
+    ) -> jax.Array:
+        if deterministic or _checks.is_scalar(dropout_rate, 0):
+            return nn.dot_product_attention(query, key, value, bias, mask, **rest)
+        if dropout_rng is None:
+            raise ValueError("`dropout_rng` must be given where not deterministic, got None.")
+        draw = functools.partial(regularizer, dropout_rng, rate=dropout_rate, **options)
+        if regularizer is not drops.drop_key:
+            return _weighted(draw, query, key, value, bias=bias, mask=mask, **rest)
+        shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
+        seen = None if mask is None else jnp.asarray(mask, bool)
+        mask = drops.drop_key_mask(dropout_rng, shape, dropout_rate, mask=seen, **options)
+        return nn.dot_product_attention(query, key, value, bias, mask, **rest)
+
+    return attend
+
+
+def _weighted(
+    draw: Callable[..., jax.Array],
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    dtype: Any = None,
+    precision: Any = None,
+    einsum_dot_general: Callable[..., jax.Array] | None = None,
+    qk_attn_weights_einsum: Callable[..., jax.Array] | None = None,
+    attn_weights_value_einsum: Callable[..., jax.Array] | None = None,
+    **rest: Any,
+) -> jax.Array:
+    """Flax's attention with a draw between its weights and its sum."""
+    query, key, value = promote_dtype(query, key, value, dtype=dtype)
+    ways = {
+        "precision": precision,
+        "einsum_dot_general": einsum_dot_general,
+        "einsum": qk_attn_weights_einsum,
+    }
+    weights = nn.dot_product_attention_weights(query, key, **ways, **rest)
+    product = attn_weights_value_einsum or functools.partial(
+        jnp.einsum, precision=precision, _dot_general=einsum_dot_general or jax.lax.dot_general
+    )
+    return product("...hqk,...khd->...qhd", draw(weights), value)

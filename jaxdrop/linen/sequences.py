@@ -1,0 +1,71 @@
+"""Regularizers of sequences and of recurrent states."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import chex
+import jax
+
+from jaxdrop import drops
+from jaxdrop.linen._shell import Shell
+
+
+class LockedDropout(Shell):
+    """`jaxdrop.locked_dropout` as a module: one mask for all time steps.
+
+    Attributes:
+      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
+      time_axis: The axis of time.
+      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+    """
+
+    time_axis: int = 1
+    bits: int | None = None
+    pure = staticmethod(drops.locked_dropout)
+
+
+class WordDropout(Shell):
+    """`jaxdrop.word_dropout` as a module, on integers.
+
+    Attributes:
+      rate: The probability of replacing, in [0, 1]; a scalar or an array; may be traced.
+      replacement: The token to put in place.
+      protected: Tokens that are never replaced, such as padding.
+      bits: Random bits a token: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+    """
+
+    replacement: int
+    protected: Sequence[int] = ()
+    bits: int | None = None
+    pure = staticmethod(drops.word_dropout)
+    keyless = (0,)
+
+
+class Zoneout(Shell):
+    """`jaxdrop.zoneout` as a module: called with the new state and the old.
+
+    Where deterministic it gives `jaxdrop.zoneout_mean`, not the new state as it is. `ZoneoutCell`
+    applies it inside a recurrent cell.
+
+    Attributes:
+      rate: The probability of staying, in [0, 1]; a scalar or an array; may be traced.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+    """
+
+    bits: int | None = None
+    pure = staticmethod(drops.zoneout)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        new: chex.Array,
+        old: chex.Array,
+        deterministic: bool | None = None,
+        rng: chex.PRNGKey | None = None,
+        *,
+        rate: chex.Numeric | None = None,
+    ) -> jax.Array:
+        """Mixes the new state and the old; where deterministic, gives the mean."""
+        return self._run((new, old), self._rate(rate), deterministic, rng)
+
+    def _still(self, *data_and_rate: Any) -> jax.Array:
+        return drops.zoneout_mean(*data_and_rate, **self._options())

@@ -1,0 +1,203 @@
+"""Rates that change with the step: functions of the step, as optax's schedules are.
+
+A schedule gives a float32 rate for a step that may be traced, so it is used inside a jitted step,
+and nothing is traced anew: `dropout(key, x, schedule(state.step))`. Any of optax's schedules whose
+values lie in [0, 1] serves as well.
+"""
+
+import operator
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdrop import _checks
+
+Schedule = Callable[[chex.Numeric], jax.Array]
+
+
+def constant(rate: chex.Numeric) -> Schedule:
+    """The same rate at every step.
+
+    Args:
+      rate: The rate, in [0, 1]: a scalar; may be traced.
+
+    Returns:
+      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      step's shape.
+
+    Raises:
+      ValueError: If a concrete rate is outside [0, 1], or it is not a scalar.
+
+    >>> constant(0.5)(1000)
+    Array(0.5, dtype=float32)
+    """
+    rate = _check_scalar_rate("rate", rate)
+    return lambda step: jnp.full(jnp.shape(step), rate, jnp.float32)
+
+
+def linear(start: chex.Numeric, end: chex.Numeric, steps: int, *, begin: int = 0) -> Schedule:
+    """A line from one rate to another: optax's `linear_schedule`, never beyond its two ends.
+
+    The rate is `start` until step `begin`, and `end` from step `begin + steps` on.
+
+    Args:
+      start: The first rate, in [0, 1]: a scalar; may be traced.
+      end: The last rate, in [0, 1]: a scalar; may be traced.
+      steps: How many steps lie between the two, at least 1.
+      begin: The step at which the rate begins to change, at least 0.
+
+    Returns:
+      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      step's shape.
+
+    Raises:
+      TypeError: If `steps` or `begin` is not an integer.
+      ValueError: If a concrete rate is outside [0, 1] or a number of steps too small.
+
+    >>> [float(linear(0.0, 0.5, 10, begin=5)(step)) for step in (0, 5, 10, 15, 99)]
+    [0.0, 0.0, 0.25, 0.5, 0.5]
+    """
+    start, end = _check_scalar_rate("start", start), _check_scalar_rate("end", end)
+    line = optax.linear_schedule(start, end, _check_steps("steps", steps, 1), _check_steps("begin", begin, 0))
+    low, high = (jnp.asarray(f(start, end), jnp.float32) for f in (jnp.minimum, jnp.maximum))
+    return lambda step: jnp.clip(jnp.asarray(line(jnp.asarray(step, jnp.int32)), jnp.float32), low, high)
+
+
+def early(rate: chex.Numeric, steps: int, *, decay: bool = False) -> Schedule:
+    """Early dropout: the rate for the first steps, and then none, against underfitting.
+
+    In small models, or with much data, dropout of the first part of training makes the gradients
+    of different batches agree better, and the training loss at the end lower.
+
+    Args:
+      rate: The rate of the first steps, in [0, 1]: a scalar; may be traced.
+      steps: How many steps have dropout, at least 1.
+      decay: Whether the rate falls to 0 along a line over these steps, rather than at their end.
+
+    Returns:
+      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      step's shape.
+
+    Raises:
+      TypeError: If `steps` is not an integer.
+      ValueError: If a concrete rate is outside [0, 1] or `steps` below 1.
+
+    References:
+      Liu et al., "Dropout reduces underfitting", 2023.
+
+    >>> [float(early(0.5, 10)(step)) for step in (0, 9, 10)]
+    [0.5, 0.5, 0.0]
+    """
+    rate, steps = _check_scalar_rate("rate", rate), _check_steps("steps", steps, 1)
+    if decay:
+        return linear(rate, 0.0, steps)
+    return lambda step: jnp.where(jnp.asarray(step) < steps, rate, 0.0).astype(jnp.float32)
+
+
+def late(rate: chex.Numeric, begin: int) -> Schedule:
+    """Late dropout: none at first, and then the rate until the end, against overfitting.
+
+    Args:
+      rate: The rate of the later steps, in [0, 1]: a scalar; may be traced.
+      begin: The first step that has dropout, at least 0.
+
+    Returns:
+      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      step's shape.
+
+    Raises:
+      TypeError: If `begin` is not an integer.
+      ValueError: If a concrete rate is outside [0, 1] or `begin` negative.
+
+    References:
+      Liu et al., "Dropout reduces underfitting", 2023.
+
+    >>> [float(late(0.5, 10)(step)) for step in (0, 9, 10)]
+    [0.0, 0.0, 0.5]
+    """
+    rate, begin = _check_scalar_rate("rate", rate), _check_steps("begin", begin, 0)
+    return lambda step: jnp.where(jnp.asarray(step) >= begin, rate, 0.0).astype(jnp.float32)
+
+
+def curriculum(rate: chex.Numeric, gamma: chex.Numeric) -> Schedule:
+    """Curriculum dropout: from none to the rate, fast at first: `rate * (1 - exp(-gamma * step))`.
+
+    The paper sets gamma to 10 over the number of training steps.
+
+    Args:
+      rate: The rate in the limit, in [0, 1]: a scalar; may be traced.
+      gamma: How fast it is neared, finite and at least 0: a scalar; may be traced.
+
+    Returns:
+      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      step's shape. A step below 0 counts as 0.
+
+    Raises:
+      ValueError: If a concrete rate is outside [0, 1], or `gamma` negative or not finite.
+
+    References:
+      Morerio et al., "Curriculum dropout", 2017.
+
+    >>> [round(float(curriculum(0.5, 0.01)(step)), 3) for step in (0, 100, 1000)]
+    [0.0, 0.316, 0.5]
+    """
+    rate, gamma = _check_scalar_rate("rate", rate), _checks.check_nonnegative("gamma", gamma)
+    _checks.check_broadcastable(np.shape(gamma), (), "gamma")
+
+    def schedule(step: chex.Numeric) -> jax.Array:
+        passed = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
+        return (-jnp.expm1(-jnp.asarray(gamma, jnp.float32) * passed)) * jnp.asarray(rate, jnp.float32)
+
+    return schedule
+
+
+def depth_rates(rate: float, depth: int, *, first: float | None = None) -> list[float]:
+    """Rates that grow linearly over the blocks of a network, for `drop_path` and its like.
+
+    Args:
+      rate: The rate of the last block, in [0, 1].
+      depth: How many blocks there are, at least 1.
+      first: The rate of the first block; `0.0` gives timm's rates, from 0 to `rate`. By default
+        that of the paper, `rate / depth`.
+
+    Returns:
+      A list of `depth` floats: by default `rate * l / depth` for l = 1, ..., depth.
+
+    Raises:
+      TypeError: If a rate is traced or an array, or `depth` not an integer.
+      ValueError: If a rate is outside [0, 1] or `depth` below 1.
+
+    References:
+      Huang et al., "Deep networks with stochastic depth", 2016.
+
+    >>> depth_rates(0.5, 4), depth_rates(0.5, 3, first=0.0)
+    ([0.125, 0.25, 0.375, 0.5], [0.0, 0.25, 0.5])
+    """
+    depth, rate = _check_steps("depth", depth, 1), _check_number_rate("rate", rate)
+    if first is None:
+        return [rate * (block / depth) for block in range(1, depth + 1)]
+    return np.linspace(_check_number_rate("first", first), rate, depth).tolist()
+
+
+def _check_scalar_rate(name: str, rate: chex.Numeric) -> chex.Numeric:
+    rate = _checks.check_rate(rate, name)
+    _checks.check_broadcastable(np.shape(rate), (), name)
+    return rate
+
+
+def _check_number_rate(name: str, rate: float) -> float:
+    return _checks.check_number(_checks.check_rate(rate, name), name)
+
+
+def _check_steps(name: str, value: int, least: int) -> int:
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    return value

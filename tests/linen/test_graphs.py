@@ -1,0 +1,8 @@
+"""Linen shells: each is its pure function."""
+
+from tests.shells import GRAPHS, Case, cases, check_linen
+
+
+@cases(GRAPHS)
+def test_it_is_its_function(case: Case):
+    check_linen(case)

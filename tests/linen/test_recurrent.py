@@ -1,0 +1,163 @@
+"""Linen cells around cells: zoneout, and masks that are drawn once for all steps."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdrop
+from jaxdrop.linen import RecurrentDropoutCell, ZoneoutCell
+from tests.shells import draws, loop_bodies
+
+KEY = jax.random.key(3)
+X = jax.random.normal(jax.random.key(1), (6, 5, 4))
+SPLIT = {"params": False, "dropout": True}
+
+
+class Echo(nn.RNNCellBase):
+    """Tells what it reads: its inputs and its hidden state, which is ones at every step."""
+
+    def __call__(self, carry, inputs):
+        count, hidden = carry
+        return (count + 1, jnp.ones_like(hidden)), (inputs, hidden)
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        return jnp.zeros(input_shape[:-1]), jnp.ones((*input_shape[:-1], 3))
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+class Tied(Echo):
+    """The new state is all twos, and what it gives is its hidden part."""
+
+    def __call__(self, carry, inputs):
+        new = jax.tree.map(lambda part: jnp.full_like(part, 2.0), carry)
+        return new, new[1]
+
+
+def test_zoneout_cell_mixes_each_part_of_the_state():
+    cell, x = ZoneoutCell(Tied(), (0.3, 0.5), bits=8), X[:, 0]
+    carry = cell.initialize_carry(KEY, x.shape)
+    (c, h), y = cell.apply({}, carry, x, deterministic=False, rngs={"dropout": KEY})
+    assert y is h
+    assert 0 < (h == 1).mean() < 1
+    assert set(np.unique(c)) <= {0.0, 2.0}
+    (c, h), y = cell.apply({}, carry, x, deterministic=True)
+    np.testing.assert_array_equal(c, jaxdrop.zoneout_mean(2 * jnp.ones(6), jnp.zeros(6), 0.3, bits=8))
+    np.testing.assert_array_equal(h, 1.5)
+    assert y is h
+    one, _ = ZoneoutCell(Tied(), (0.0, 1.0)).apply({}, carry, x, deterministic=False)
+    np.testing.assert_array_equal(one[0], 2)
+    np.testing.assert_array_equal(one[1], 1)
+    with pytest.raises(
+        ValueError, match=re.escape("`rate` must be one rate or 2, one for each part, got 3.")
+    ):
+        ZoneoutCell(Tied(), (0.1, 0.1, 0.1)).apply({}, carry, x, deterministic=True)
+
+
+def test_zoneout_cell_in_a_network_has_new_masks_at_every_step():
+    rnn = nn.RNN(ZoneoutCell(Tied(), 0.5, deterministic=False), split_rngs=SPLIT)
+    y = rnn.apply({}, X, initial_carry=(jnp.zeros((6,)), jnp.zeros((6, 3))), rngs={"dropout": KEY})
+    changes = np.diff(np.asarray(y), axis=1) != 0
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert all(change.any() for change in np.moveaxis(changes, 1, 0)[:2])
+    with pytest.raises(Exception, match="dropout"):
+        nn.RNN(ZoneoutCell(Tied(), 0.5, deterministic=False)).apply({}, X, rngs={"dropout": KEY})
+
+
+def test_zoneout_cell_trains_and_evaluates():
+    def rnn(deterministic):
+        return nn.RNN(ZoneoutCell(nn.SimpleCell(3), 0.3, deterministic=deterministic), split_rngs=SPLIT)
+
+    variables = jax.jit(rnn(True).init)(KEY, X)
+    plain = jax.eval_shape(nn.RNN(nn.SimpleCell(3)).init, KEY, X)
+    inner = {"params": {"cell": variables["params"]["cell"]["cell"]}}
+    assert jax.tree.map(jnp.shape, plain) == jax.tree.map(jnp.shape, inner)
+
+    @jax.jit
+    def gradient(variables, key):
+        return jax.grad(lambda v: rnn(False).apply(v, X, rngs={"dropout": key}).sum())(variables)
+
+    first, second = (jax.tree.leaves(gradient(variables, key)) for key in jax.random.split(KEY))
+    assert all(np.isfinite(leaf).all() for leaf in first)
+    assert not np.array_equal(first[0], second[0])
+    still = rnn(True).apply(variables, X)
+    np.testing.assert_array_equal(still, rnn(True).apply(variables, X, rngs={"dropout": KEY}))
+
+
+def test_recurrent_dropout_has_one_mask_for_all_steps():
+    rnn = nn.RNN(RecurrentDropoutCell(Echo(), (0.5, 0.25), deterministic=False), return_carry=True)
+    (_, masks), (inputs, hidden) = rnn.apply({}, jnp.ones((6, 5, 4)), rngs={"dropout": KEY})
+    for got, mask, scale in zip((inputs, hidden), masks, (2.0, 4 / 3), strict=True):
+        assert 0 < mask.mean() < 1
+        expected = jnp.broadcast_to(jnp.where(mask, scale, 0.0)[:, None], got.shape)
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    (_, other), _ = rnn.apply({}, jnp.ones((6, 5, 4)), rngs={"dropout": jax.random.key(9)})
+    assert not np.array_equal(masks[0], other[0])
+    (_, fresh), _ = rnn.apply(
+        {}, X, rngs={"dropout": KEY}, initial_carry=((jnp.zeros(6), jnp.ones((6, 3))), other)
+    )
+    np.testing.assert_array_equal(fresh[0], other[0])
+
+
+def test_the_loop_draws_nothing():
+    """But that of zoneout does, so the probe can tell."""
+    once = nn.RNN(RecurrentDropoutCell(nn.LSTMCell(3), 0.5, deterministic=False))
+    each = nn.RNN(ZoneoutCell(nn.LSTMCell(3), 0.5, deterministic=False), split_rngs=SPLIT)
+    for rnn, drawn in ((once, False), (each, True)):
+        variables = jax.eval_shape(rnn.init, KEY, X)
+        program = jax.make_jaxpr(lambda v, rnn=rnn: rnn.apply(v, X, rngs={"dropout": KEY}))(variables)
+        (body,) = loop_bodies(program.jaxpr)
+        assert draws(program.jaxpr)
+        assert draws(body) is drawn
+
+
+def test_recurrent_dropout_trains_and_evaluates():
+    def rnn(deterministic, rate=0.5):
+        return nn.RNN(RecurrentDropoutCell(nn.SimpleCell(3), rate, deterministic=deterministic))
+
+    variables = jax.jit(rnn(True).init)(KEY, X)
+    plain = nn.RNN(nn.SimpleCell(3))
+    inner = {"params": {"cell": variables["params"]["cell"]["cell"]}}
+    expected = plain.apply(inner, X)
+    np.testing.assert_array_equal(rnn(True).apply(variables, X), expected)
+    np.testing.assert_array_equal(rnn(False, 0.0).apply(variables, X), expected)
+
+    @jax.jit
+    def gradient(variables, key):
+        return jax.grad(lambda v: rnn(False).apply(v, X, rngs={"dropout": key}).sum())(variables)
+
+    first, second = (jax.tree.leaves(gradient(variables, key)) for key in jax.random.split(KEY))
+    assert all(np.isfinite(leaf).all() for leaf in first)
+    assert not np.array_equal(first[0], second[0])
+
+
+def test_sequence_lengths_and_a_cell_by_hand():
+    rnn = nn.RNN(RecurrentDropoutCell(nn.LSTMCell(3), 0.5, deterministic=False), return_carry=True)
+    variables = rnn.init(KEY, X)
+    lengths = jnp.array([1, 2, 3, 4, 5, 5])
+    (state, _), y = rnn.apply(variables, X, seq_lengths=lengths, rngs={"dropout": KEY})
+    np.testing.assert_allclose(state[1], y[jnp.arange(6), lengths - 1], rtol=1e-6)
+    _, masks = RecurrentDropoutCell(nn.LSTMCell(3), 0.5, deterministic=False).initialize_carry(KEY, (6, 4))
+    assert [mask.shape for mask in masks] == [(6, 4), (6, 3)]
+
+
+def test_zoneout_of_a_cell_with_recurrent_dropout_leaves_its_masks_alone():
+    cell = RecurrentDropoutCell(Tied(), 0.5, deterministic=False)
+    carry = cell.initialize_carry(KEY, (6, 4))
+    both = ZoneoutCell(cell, 0.5, deterministic=False)
+    (_, masks), _ = both.apply({}, carry, X[:, 0], rngs={"dropout": KEY})
+    jax.tree.map(np.testing.assert_array_equal, masks, carry[1])
+
+
+@pytest.mark.parametrize("cell", [nn.GRUCell(3), nn.MGUCell(3), nn.SimpleCell(3, residual=True)])
+def test_a_cell_that_adds_its_hidden_state_is_refused(cell):
+    message = "`cell` must read its hidden state in matrix products alone, as LSTM cells do, got "
+    with pytest.raises(TypeError, match=re.escape(message + type(cell).__name__)):
+        RecurrentDropoutCell(ZoneoutCell(cell, 0.1), 0.5, deterministic=False).initialize_carry(KEY, (6, 4))

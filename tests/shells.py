@@ -1,0 +1,198 @@
+"""The modules that are one pure function each, as their tests in both APIs see them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.errors
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxdrop
+import jaxdrop.linen
+import jaxdrop.nnx
+
+KEY = jax.random.key(5)
+X = jax.random.normal(jax.random.key(1), (4, 6, 5, 8))
+TOKENS = jax.random.randint(jax.random.key(2), (4, 30), 0, 20)
+SEEN = jnp.tril(jnp.ones((5, 8), bool))
+ENDS = {"senders": jnp.array([0, 1, 1, 2, 0]), "receivers": jnp.array([1, 0, 2, 1, 0]), "num_nodes": 3}
+LOW = float(jnp.finfo(jnp.float32).min)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A module, its function, and what it is called with."""
+
+    name: str
+    pure: Callable
+    options: dict[str, Any] = field(default_factory=dict)
+    data: tuple = (X,)
+    # What is given at call time, beside the data.
+    called: dict[str, Any] = field(default_factory=dict)
+    # What evaluation gives; by default the data as it is.
+    still: Callable[[], Any] = lambda: X
+    level: str | None = "rate"
+
+    @property
+    def levels(self) -> tuple:
+        return () if self.level is None else (0.3,)
+
+    def expected(self, *level: float) -> Any:
+        return self.pure(KEY, *self.data, *(level or self.levels), **self.options, **self.called)
+
+
+ELEMENTS = (
+    Case("Dropout", jaxdrop.dropout, {"broadcast_dims": (1,), "bits": 8}),
+    Case("GaussianDropout", jaxdrop.gaussian_dropout),
+    Case("GaussianNoise", jaxdrop.gaussian_noise, level="stddev"),
+    Case("AlphaDropout", jaxdrop.alpha_dropout, {"broadcast_dims": (2,), "bits": 24}),
+    Case(
+        "Standout",
+        jaxdrop.standout,
+        {"alpha": 0.5, "beta": 0.2, "bits": 24},
+        data=(X, 2 * X),
+        still=lambda: jaxdrop.standout_mean(X, 2 * X, alpha=0.5, beta=0.2),
+        level=None,
+    ),
+)
+STRUCTURED = (
+    Case("SpatialDropout", jaxdrop.spatial_dropout, {"channel_axis": 1, "bits": 8}),
+    Case("FeatureAlphaDropout", jaxdrop.feature_alpha_dropout, {"channel_axis": 2, "bits": 24}),
+    Case("DropPath", jaxdrop.drop_path, {"mode": "batch", "bits": 24}),
+    Case("DropBlock", jaxdrop.drop_block, {"block_size": 3, "channel_axis": 1, "broadcast_dims": (1,)}),
+    Case("PatchDropout", jaxdrop.patch_dropout, {"prefix_tokens": 2}),
+    Case(
+        "PatchDropout",
+        jaxdrop.patch_dropout,
+        {"return_indices": True},
+        still=lambda: (X, jnp.broadcast_to(jnp.arange(6), (4, 6))),
+    ),
+    Case("Cutout", jaxdrop.cutout, {"size": (3, 2), "fill": 0.5, "channel_axis": 3}),
+)
+SEQUENCES = (
+    Case("LockedDropout", jaxdrop.locked_dropout, {"time_axis": 2, "bits": 8}),
+    Case(
+        "WordDropout",
+        jaxdrop.word_dropout,
+        {"replacement": 99, "protected": (3, 4), "bits": 8},
+        data=(TOKENS,),
+        still=lambda: TOKENS,
+    ),
+    Case(
+        "Zoneout",
+        jaxdrop.zoneout,
+        {"bits": 8},
+        data=(X, X + 1),
+        still=lambda: jaxdrop.zoneout_mean(X, X + 1, 0.3, bits=8),
+    ),
+)
+ATTENTION = (
+    Case("AttentionDropout", jaxdrop.attention_dropout, {"broadcast_dims": (0, 1), "bits": 24}),
+    Case("DropKey", jaxdrop.drop_key, {"broadcast_dims": (0,), "bits": 8}),
+    Case("DropKey", jaxdrop.drop_key, called={"mask": SEEN}, still=lambda: jnp.where(SEEN, X, LOW)),
+    Case("DropHead", jaxdrop.drop_head, {"head_axis": 1, "bits": 8}),
+)
+GRAPHS = (
+    Case("DropEdge", jaxdrop.drop_edge, {"bits": 8}, data=(jnp.ones(50),), still=lambda: jnp.ones(50)),
+    Case(
+        "DropEdge",
+        jaxdrop.drop_edge,
+        {"undirected": True, "renormalize": True},
+        data=(jnp.ones(5),),
+        called=ENDS,
+        still=lambda: jaxdrop.drop_edge(KEY, jnp.ones(5), 0.0, renormalize=True, **ENDS),
+    ),
+)
+ALL = (*ELEMENTS, *STRUCTURED, *SEQUENCES, *ATTENTION, *GRAPHS)
+
+
+def cases(these: tuple[Case, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", these, ids=lambda case: case.name)
+
+
+def equal(got: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def check_linen(case: Case) -> None:
+    """The function bit for bit, at rest where deterministic, in a jitted model with its gradient."""
+    make = getattr(jaxdrop.linen, case.name)
+    module = make(*case.levels, **case.options)
+
+    def call(*data: Any, **options: Any) -> Any:
+        return module.apply({}, *data, **case.called, **options)
+
+    equal(call(*case.data, deterministic=False, rng=KEY), case.expected())
+    equal(call(*case.data, deterministic=True), case.still())
+    with pytest.raises(ValueError, match="deterministic"):
+        call(*case.data, rng=KEY)
+    with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
+        call(*case.data, deterministic=False)
+    if case.level is not None:
+        at_call = call(*case.data, deterministic=False, rng=KEY, **{case.level: 0.5})
+        equal(at_call, case.expected(0.5))
+        keyless = call(*case.data, deterministic=False, **{case.level: 0.0})
+        equal(keyless, case.expected(0.0))
+    check_gradient(lambda *data: call(*data, deterministic=False, rngs={"dropout": KEY}), case)
+
+
+def check_nnx(case: Case) -> None:
+    """As `check_linen`, and that its clone goes on as it does, and it follows `train` and `eval`."""
+    make = getattr(jaxdrop.nnx, case.name)
+    module = make(*case.levels, **case.options, rngs=nnx.Rngs(dropout=5))
+    equal(module(*case.data, rngs=KEY, **case.called), case.expected())
+    if case.level is not None:
+        equal(module(*case.data, rngs=KEY, **{case.level: 0.5}, **case.called), case.expected(0.5))
+    again = nnx.clone(module)
+    equal(again(*case.data, **case.called), module(*case.data, **case.called))
+    module.eval()
+    equal(module(*case.data, **case.called), case.still())
+    module.train()
+    bare = make(*case.levels, **case.options)
+    with pytest.raises(ValueError, match="`rngs` must be given to the constructor or the call"):
+        bare(*case.data, **case.called)
+    if case.level is not None:
+        equal(bare(*case.data, **{case.level: 0.0}, **case.called), case.expected(0.0))
+
+
+def check_gradient(call: Callable, case: Case) -> None:
+    """Under `jit`, with respect to the first array, finite and not zero all over."""
+    first, *rest = case.data
+    if not jnp.issubdtype(first.dtype, jnp.floating):
+        equal(jax.jit(call)(*case.data), call(*case.data))
+        return
+
+    def total(first: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.tanh(jax.tree.leaves(call(first, *rest))[0]))
+
+    gradient = jax.jit(jax.grad(total))(first)
+    assert np.isfinite(gradient).all()
+    assert np.any(gradient != 0)
+
+
+def primitives(jaxpr: Any) -> set[str]:
+    """The names of all operations of a program, those of its inner programs too."""
+    return {equation.primitive.name for equation in _equations(jaxpr)}
+
+
+def loop_bodies(jaxpr: Any) -> list[Any]:
+    return [e.params["jaxpr"].jaxpr for e in _equations(jaxpr) if e.primitive.name == "scan"]
+
+
+def draws(jaxpr: Any) -> bool:
+    """Whether a program makes random bits: by JAX's operations, or by shifts and xors of its own."""
+    return bool(primitives(jaxpr) & {"random_bits", "threefry2x32", "shift_right_logical", "xor"})
+
+
+def _equations(jaxpr: Any) -> list[Any]:
+    found = []
+    for equation in jaxpr.eqns:
+        found.append(equation)
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            found += _equations(inner)
+    return found
