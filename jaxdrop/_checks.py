@@ -57,7 +57,7 @@ def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
     return rate
 
 
-def check_nonnegative(name: str, value: chex.Numeric) -> chex.Numeric:
+def check_nonnegative(value: chex.Numeric, name: str) -> chex.Numeric:
     """A finite, non-negative real scalar or array, such as a strength or a deviation."""
     value = _check_real(name, value)
     if is_concrete(value):
@@ -88,7 +88,25 @@ def check_below_one(rate: Any, name: str = "rate") -> Any:
     return rate
 
 
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+def check_scalar(value: Any, name: str) -> Any:
+    """One value, traced or not."""
+    if np.ndim(value) != 0:
+        raise ValueError(f"`{name}` must be a scalar, got shape {np.shape(value)}.")
+    return value
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """A number of things, of which there must be a least."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
+    if count < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {count}.")
+    return count
+
+
+def check_choice(value: Any, choices: Sequence[Any], name: str) -> Any:
     """One of some values."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
@@ -169,7 +187,7 @@ def check_broadcastable(shape: Sequence[int], to: Sequence[int], name: str) -> N
         raise ValueError(f"`{name}` must broadcast to shape {tuple(to)}, got {tuple(shape)}.")
 
 
-def check_window(name: str, window: Any, sides: Sequence[int], odd: bool = False) -> tuple[int, ...]:
+def check_window(window: Any, sides: Sequence[int], name: str, odd: bool = False) -> tuple[int, ...]:
     """The sides of a box within a map: one for all axes, or one for each."""
     lengths = tuple(window) if isinstance(window, list | tuple) else (window,) * len(sides)
     if len(lengths) != len(sides):

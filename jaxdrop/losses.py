@@ -1,6 +1,5 @@
 """Losses that go with dropout: on activations, and on how far its draws disagree."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -125,7 +124,7 @@ def multi_sample(key: chex.PRNGKey, loss_fn: Callable[[chex.PRNGKey], Any], num_
     >>> multi_sample(jax.random.key(0), lambda key: jax.random.uniform(key, (2,)), 10_000).round(2)
     Array([0.5, 0.5], dtype=float32)
     """
-    losses = jax.vmap(loss_fn)(jax.random.split(key, _check_samples(num_samples)))
+    losses = jax.vmap(loss_fn)(jax.random.split(key, _checks.check_count(num_samples, "num_samples")))
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=_mean_dtype(leaf)), losses)
 
 
@@ -171,16 +170,4 @@ def _mean_dtype(leaf: jax.Array) -> np.dtype | None:
 
 
 def _check_strength(strength: chex.Numeric) -> jax.Array:
-    strength = _checks.check_nonnegative("strength", strength)
-    _checks.check_broadcastable(np.shape(strength), (), "strength")
-    return jnp.asarray(strength)
-
-
-def _check_samples(num_samples: int) -> int:
-    try:
-        count = operator.index(num_samples)
-    except TypeError:
-        raise TypeError(f"`num_samples` must be an integer, got {num_samples!r}.") from None
-    if count < 1:
-        raise ValueError(f"`num_samples` must be at least 1, got {count}.")
-    return count
+    return jnp.asarray(_checks.check_nonnegative(_checks.check_scalar(strength, "strength"), "strength"))

@@ -156,9 +156,7 @@ def _name(path: tuple) -> str:
 
 
 def _scalar(name: str, value: chex.Numeric) -> chex.Numeric:
-    if np.ndim(value) != 0:
-        raise ValueError(f"`{name}` must be a scalar, got shape {np.shape(value)}.")
-    return _checks.check_nonnegative(name, value)
+    return _checks.check_nonnegative(_checks.check_scalar(value, name), name)
 
 
 def _total(size: Callable[[jax.Array], jax.Array], params: Any, where: Where) -> jax.Array:

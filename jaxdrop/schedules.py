@@ -5,7 +5,6 @@ and nothing is traced anew: `dropout(key, x, schedule(state.step))`. Any of opta
 values lie in [0, 1] serves as well.
 """
 
-import operator
 from collections.abc import Callable
 
 import chex
@@ -62,7 +61,9 @@ def linear(start: chex.Numeric, end: chex.Numeric, steps: int, *, begin: int = 0
     [0.0, 0.0, 0.25, 0.5, 0.5]
     """
     start, end = _check_scalar_rate("start", start), _check_scalar_rate("end", end)
-    line = optax.linear_schedule(start, end, _check_steps("steps", steps, 1), _check_steps("begin", begin, 0))
+    line = optax.linear_schedule(
+        start, end, _checks.check_count(steps, "steps", 1), _checks.check_count(begin, "begin", 0)
+    )
     low, high = (jnp.asarray(f(start, end), jnp.float32) for f in (jnp.minimum, jnp.maximum))
     return lambda step: jnp.clip(jnp.asarray(line(jnp.asarray(step, jnp.int32)), jnp.float32), low, high)
 
@@ -92,7 +93,7 @@ def early(rate: chex.Numeric, steps: int, *, decay: bool = False) -> Schedule:
     >>> [float(early(0.5, 10)(step)) for step in (0, 9, 10)]
     [0.5, 0.5, 0.0]
     """
-    rate, steps = _check_scalar_rate("rate", rate), _check_steps("steps", steps, 1)
+    rate, steps = _check_scalar_rate("rate", rate), _checks.check_count(steps, "steps", 1)
     if decay:
         return linear(rate, 0.0, steps)
     return lambda step: jnp.where(jnp.asarray(step) < steps, rate, 0.0).astype(jnp.float32)
@@ -119,7 +120,7 @@ def late(rate: chex.Numeric, begin: int) -> Schedule:
     >>> [float(late(0.5, 10)(step)) for step in (0, 9, 10)]
     [0.0, 0.0, 0.5]
     """
-    rate, begin = _check_scalar_rate("rate", rate), _check_steps("begin", begin, 0)
+    rate, begin = _check_scalar_rate("rate", rate), _checks.check_count(begin, "begin", 0)
     return lambda step: jnp.where(jnp.asarray(step) >= begin, rate, 0.0).astype(jnp.float32)
 
 
@@ -145,8 +146,10 @@ def curriculum(rate: chex.Numeric, gamma: chex.Numeric) -> Schedule:
     >>> [round(float(curriculum(0.5, 0.01)(step)), 3) for step in (0, 100, 1000)]
     [0.0, 0.316, 0.5]
     """
-    rate, gamma = _check_scalar_rate("rate", rate), _checks.check_nonnegative("gamma", gamma)
-    _checks.check_broadcastable(np.shape(gamma), (), "gamma")
+    rate, gamma = (
+        _check_scalar_rate("rate", rate),
+        _checks.check_nonnegative(_checks.check_scalar(gamma, "gamma"), "gamma"),
+    )
 
     def schedule(step: chex.Numeric) -> jax.Array:
         passed = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
@@ -177,27 +180,15 @@ def depth_rates(rate: float, depth: int, *, first: float | None = None) -> list[
     >>> depth_rates(0.5, 4), depth_rates(0.5, 3, first=0.0)
     ([0.125, 0.25, 0.375, 0.5], [0.0, 0.25, 0.5])
     """
-    depth, rate = _check_steps("depth", depth, 1), _check_number_rate("rate", rate)
+    depth, rate = _checks.check_count(depth, "depth", 1), _check_number_rate("rate", rate)
     if first is None:
         return [rate * (block / depth) for block in range(1, depth + 1)]
     return np.linspace(_check_number_rate("first", first), rate, depth).tolist()
 
 
 def _check_scalar_rate(name: str, rate: chex.Numeric) -> chex.Numeric:
-    rate = _checks.check_rate(rate, name)
-    _checks.check_broadcastable(np.shape(rate), (), name)
-    return rate
+    return _checks.check_scalar(_checks.check_rate(rate, name), name)
 
 
 def _check_number_rate(name: str, rate: float) -> float:
     return _checks.check_number(_checks.check_rate(rate, name), name)
-
-
-def _check_steps(name: str, value: int, least: int) -> int:
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-    return value

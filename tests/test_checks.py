@@ -19,12 +19,12 @@ from jaxdrop import _checks
         (lambda: _checks.check_rate("a"), TypeError, "`rate` must be a real number"),
         (lambda: _checks.check_rate(None), TypeError, "`rate` must be a real number"),
         (
-            lambda: _checks.check_nonnegative("stddev", -1.0),
+            lambda: _checks.check_nonnegative(-1.0, "stddev"),
             ValueError,
             "`stddev` must be finite and at least 0, got -1.",
         ),
         (
-            lambda: _checks.check_nonnegative("stddev", np.inf),
+            lambda: _checks.check_nonnegative(np.inf, "stddev"),
             ValueError,
             "`stddev` must be finite and at least 0, got inf.",
         ),

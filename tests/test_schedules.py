@@ -147,7 +147,7 @@ def test_depth_rates():
         (
             lambda: schedules.constant(jnp.array([0.1, 0.2])),
             ValueError,
-            "`rate` must broadcast to shape (), got (2,).",
+            "`rate` must be a scalar, got shape (2,).",
         ),
         (lambda: schedules.depth_rates(0.5, 0), ValueError, "`depth` must be at least 1, got 0."),
         (lambda: schedules.depth_rates(1.5, 3), ValueError, "`rate` must lie in [0, 1], got 1.5."),

@@ -6,7 +6,7 @@ training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take what 
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
     python -m experiments.benchmark                  # all suites, about 20 minutes
-    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile
+    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family
 
 `pip install -e ".[benchmark]"` brings the peers; one that is not installed is left out, by name. All
 contenders are timed in turn, round after round, in one process, so that a noisy machine is noisy to
@@ -22,9 +22,15 @@ import numpy as np
 import typer
 
 from experiments import cli, report
-from experiments.benchmark import models, ops, peers, timing
+from experiments.benchmark import family, models, ops, peers, timing
 
-SUITES = {"ops": ops.ops, "step": models.step, "mc": models.mc, "compile": ops.compiling}
+SUITES = {
+    "ops": ops.ops,
+    "step": models.step,
+    "mc": models.mc,
+    "compile": ops.compiling,
+    "family": family.family,
+}
 DEVICES = ("cpu", "gpu")
 # The same colour and marker for the same contender in every plot.
 STYLES = {
@@ -128,7 +134,9 @@ def plot(results: list[dict[str, Any]]) -> Any:
 
 
 def main(
-    suite: Annotated[str | None, typer.Option(help="One of ops, step, mc, compile; by default all.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="One of ops, step, mc, compile, family; by default all.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or gpu; by default what JAX takes first.")] = None,
     out: cli.Out = Path("results"),
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 11,

@@ -56,7 +56,7 @@ def ops(setting: Setting) -> Iterator[Contest]:
         yield Contest(title, COPY, partial(_keyed, setting, small, 0.1, name, derive))
 
 
-def _forms(forward: Callable, key: jax.Array, x: jax.Array, kept: int | None) -> dict[str, Program]:
+def forms(forward: Callable, key: jax.Array, x: jax.Array, kept: int | None) -> dict[str, Program]:
     """Forward; and forward and backward, from a gradient of the result that is given."""
     result = jax.eval_shape(forward, key, x)
     given = jax.random.normal(_key(3), result.shape, result.dtype)
@@ -72,7 +72,7 @@ def _forms(forward: Callable, key: jax.Array, x: jax.Array, kept: int | None) ->
 
 def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: tuple) -> dict:
     x = jax.random.normal(_key(1), shape, dtype)
-    programs = {(COPY, form): p for form, p in _forms(lambda key, x: x * 2, _key(0), x, None).items()}
+    programs = {(COPY, form): p for form, p in forms(lambda key, x: x * 2, _key(0), x, None).items()}
     drops: dict[str, Drop] = dict(setting.drops)
     if not dims:
         drops["jaxdrop bits=32"] = lambda key, x, rate, dims: jaxdrop.dropout(key, x, rate, bits=32)
@@ -88,7 +88,7 @@ def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: 
             kept = timing.kept_bytes(lambda x, drop=drop: drop(_key(0), x, rate, dims), x)
         except NotImplementedError:
             continue
-        programs |= {(name, form): p for form, p in _forms(forward, _key(0), x, kept).items()}
+        programs |= {(name, form): p for form, p in forms(forward, _key(0), x, kept).items()}
     if setting.torch:
         programs |= _torch_elementwise(setting, np.asarray(x, np.float32), dtype, rate, dims)
     return programs
@@ -136,7 +136,7 @@ def _weights(setting: Setting, size: int, rate: float) -> dict:
             return x @ drop(jax.random.fold_in(key, 1), w, rate)
 
         kept = timing.kept_bytes(lambda w, drop=drop: drop(_key(0), w, rate), w)
-        programs |= {(name, form): p for form, p in _forms(forward, _key(0), w, kept).items()}
+        programs |= {(name, form): p for form, p in forms(forward, _key(0), w, kept).items()}
     return programs
 
 
@@ -159,7 +159,7 @@ def _keyed(setting: Setting, shape: tuple, rate: float, name: str, derive: Calla
     x = jax.random.normal(_key(1), shape)
     floor = (lambda key, x: jnp.stack([x * (2 + i) for i in range(16)])) if "vmap" in name else None
     programs = {}
-    for form, program in _forms(floor or (lambda key, x: x * 2), _key(0), x, None).items():
+    for form, program in forms(floor or (lambda key, x: x * 2), _key(0), x, None).items():
         programs[COPY, form] = program
     for contender in (OURS, FLAX):
         if contender not in setting.drops:
@@ -169,7 +169,7 @@ def _keyed(setting: Setting, shape: tuple, rate: float, name: str, derive: Calla
         def forward(key: jax.Array, x: jax.Array, drop: Drop = drop, own: str = contender) -> jax.Array:
             return derive(drop, own, key, x, rate)
 
-        programs |= {(contender, form): p for form, p in _forms(forward, _key(0), x, None).items()}
+        programs |= {(contender, form): p for form, p in forms(forward, _key(0), x, None).items()}
     return programs
 
 

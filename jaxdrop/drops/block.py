@@ -118,7 +118,7 @@ def _plan(
     axes = masks.feature_map_dims(shape, channel_axis)
     if not 1 <= len(axes) <= 3:
         raise ValueError(f"`x` must be of shape [B, ..., C] with one to three axes between, got {shape}.")
-    sides = _checks.check_window("block_size", block_size, tuple(shape[axis] for axis in axes), odd=True)
+    sides = _checks.check_window(block_size, tuple(shape[axis] for axis in axes), "block_size", odd=True)
     shared = _checks.check_axes(broadcast_dims, len(shape), "broadcast_dims")
     if set(shared) & set(axes):
         raise ValueError(

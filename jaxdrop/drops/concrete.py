@@ -132,6 +132,5 @@ def _check_temperature(temperature: chex.Numeric) -> jax.Array:
 
 
 def _scalar(name: str, value: chex.Numeric) -> jax.Array:
-    value = _checks.check_nonnegative(name, value)
-    _checks.check_broadcastable(np.shape(value), (), name)
-    return jnp.asarray(value)
+    value = _checks.check_nonnegative(value, name)
+    return jnp.asarray(_checks.check_scalar(value, name))

@@ -49,7 +49,7 @@ def dropconnect(
     {'bias': Array([1., 1., 1.], dtype=float32), 'kernel': Array([[0., 2., 0.],
            [2., 2., 2.]], dtype=float32)}
     """
-    rate = check_scalar_rate(rate)
+    rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     mask = chosen(params, where)
     if _checks.is_scalar(rate, 0):
         return params
@@ -57,13 +57,6 @@ def dropconnect(
     return jax.tree.map(
         lambda leaf, use: dropout(next(keys), leaf, rate, bits=bits) if use else leaf, params, mask
     )
-
-
-def check_scalar_rate(rate: chex.Numeric) -> chex.Numeric:
-    """One rate for all leaves."""
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(getattr(rate, "shape", ()), (), "rate")
-    return rate
 
 
 def chosen(params: Any, where: penalties.Where) -> Any:

@@ -57,7 +57,7 @@ def cutout(
     """
     x = _checks.check_rank(_checks.check_floating(x), 3, "[B, ..., C] with an axis between")
     axes = masks.feature_map_dims(x.shape, channel_axis)
-    sides = _checks.check_window("size", size, tuple(x.shape[axis] for axis in axes))
+    sides = _checks.check_window(size, tuple(x.shape[axis] for axis in axes), "size")
     rate = _checks.check_rate(rate)
     _checks.check_broadcastable(np.shape(rate), (x.shape[0], *(1,) * (x.ndim - 1)), "rate")
     fill = jnp.asarray(fill, x.dtype)

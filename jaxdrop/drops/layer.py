@@ -6,7 +6,6 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _checks, masks
 
@@ -47,8 +46,7 @@ def drop_layer(
     [10.0, 10.0, 1.0, 10.0, 1.0]
     """
     x = _checks.check_floating(x)
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), (), "rate")
+    rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
 
     def checked(x: jax.Array) -> jax.Array:
         y: Any = jnp.asarray(layer(x))

@@ -1,7 +1,6 @@
 """Masksembles: a few fixed masks, each a model of its own. Durasov et al., 2021."""
 
 import math
-import operator
 from functools import partial
 
 import chex
@@ -45,7 +44,8 @@ def masksembles_masks(key: chex.PRNGKey, features: int, num_masks: int, scale: f
            [1, 1, 1, 1, 0, 0],
            [0, 1, 0, 1, 1, 1]], dtype=int32)
     """
-    features, num_masks = _check_count("features", features), _check_count("num_masks", num_masks)
+    features = _checks.check_count(features, "features")
+    num_masks = _checks.check_count(num_masks, "num_masks")
     kept = _kept(features, num_masks, scale)
     return _masks(key, features=features, num_masks=num_masks, kept=kept)
 
@@ -94,16 +94,6 @@ def masksembles(x: chex.Array, masks: chex.Array, *, channel_axis: int = -1) -> 
     rows = jnp.broadcast_to(masks[:, None], parts).reshape(size, features)
     kept = lax.expand_dims(rows, [a for a in range(1, x.ndim) if a != axis])
     return jnp.where(kept, x, 0)
-
-
-def _check_count(name: str, value: int) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
-    if count < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {count}.")
-    return count
 
 
 def _kept(features: int, num_masks: int, scale: float) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks, masks, penalties
 from jaxdrop.drops import _redraw
-from jaxdrop.drops.connect import check_scalar_rate, chosen
+from jaxdrop.drops.connect import chosen
 
 
 def mixout(
@@ -52,7 +52,7 @@ def mixout(
     Array([[1., 5., 1.],
            [5., 5., 5.]], dtype=float32)
     """
-    rate = check_scalar_rate(rate)
+    rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     mask = chosen(params, where)
     if jax.tree.structure(target) != jax.tree.structure(params):
         raise ValueError(

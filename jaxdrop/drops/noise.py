@@ -37,7 +37,7 @@ def gaussian_noise(key: chex.PRNGKey, x: chex.Array, stddev: chex.Numeric) -> ja
     3.0
     """
     x = _checks.check_floating(x)
-    stddev = _checks.check_nonnegative("stddev", stddev)
+    stddev = _checks.check_nonnegative(stddev, "stddev")
     _checks.check_broadcastable(np.shape(stddev), x.shape, "stddev")
     if _checks.is_scalar(stddev, 0):
         return x

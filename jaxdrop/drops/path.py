@@ -44,6 +44,6 @@ def drop_path(
     Array([2., 2., 2., 0.], dtype=float32)
     """
     x = _checks.check_rank(_checks.check_floating(x), 1, "[B, ...]")
-    _checks.check_choice("mode", mode, ("row", "batch"))
+    _checks.check_choice(mode, ("row", "batch"), "mode")
     shared = range(1 if mode == "row" else 0, x.ndim)
     return dropout(key, x, rate, broadcast_dims=shared, bits=bits)

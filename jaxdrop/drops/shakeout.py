@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jaxdrop import _checks, masks
 from jaxdrop.drops.bernoulli import dropout
+from jaxdrop.drops.variational import check_product
 
 
 def shakeout(
@@ -48,12 +49,8 @@ def shakeout(
     >>> shakeout(jax.random.key(0), jnp.ones((1, 2)), jnp.array([[2.0], [-3.0]]), 0.5, constant=0.1)
     Array([[-2.]], dtype=float32)
     """
-    x, kernel = _checks.check_floating(x), _checks.check_floating(kernel, "kernel")
-    if x.ndim < 1 or kernel.ndim != 2 or x.shape[-1] != kernel.shape[0]:
-        raise ValueError(
-            f"`kernel` must be of shape [I, O] for `x` of [..., I], got {kernel.shape} and {x.shape}."
-        )
-    constant = jnp.asarray(_checks.check_nonnegative("constant", constant), masks.widened(x.dtype))
+    x, kernel = check_product(x, kernel)
+    constant = jnp.asarray(_checks.check_nonnegative(constant, "constant"), masks.widened(x.dtype))
     kept = dropout(key, x, rate, bits=bits)
     sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
     product, reversal = kept @ kernel.astype(x.dtype), (kept - x) @ sign

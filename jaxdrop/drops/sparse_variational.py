@@ -3,7 +3,6 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _checks, masks
 from jaxdrop.drops.variational import check_product, noisy_product
@@ -89,7 +88,7 @@ def sparse_kernel(
            [0.]], dtype=float32)
     """
     kernel = _checks.check_floating(kernel, "kernel")
-    _checks.check_broadcastable(np.shape(threshold), (), "threshold")
+    _checks.check_scalar(threshold, "threshold")
     return jnp.where(_log_alpha(kernel, log_variance) > threshold, 0, kernel)
 
 

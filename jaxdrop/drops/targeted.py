@@ -48,8 +48,7 @@ def targeted_dropout(
            [-2.,  0.]], dtype=float32)
     """
     kernel = _checks.check_rank(_checks.check_floating(kernel, "kernel"), 2, "[..., O]", "kernel")
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(getattr(rate, "shape", ()), (), "rate")
+    rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     _checks.check_number(_checks.check_rate(fraction, "fraction"), "fraction")
     width = _checks.check_bits(bits, rate)
     if _checks.is_scalar(rate, 0) or fraction == 0 or kernel.size == 0:

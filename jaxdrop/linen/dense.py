@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, drops
-from jaxdrop.drops.sparse_variational import sparse_kernel, sparse_variational_dropout
-from jaxdrop.drops.variational import variational_dropout
 from jaxdrop.linen._shell import Switched
 
 
@@ -53,7 +51,7 @@ class VariationalDense(_Dense):
 
     rate: float = 0.1
     shared: str = "layer"
-    pure = staticmethod(variational_dropout)
+    pure = staticmethod(drops.variational_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -85,7 +83,7 @@ class SparseVariationalDense(_Dense):
 
     log_variance_init: float = -10.0
     threshold: chex.Numeric = 3.0
-    pure = staticmethod(sparse_variational_dropout)
+    pure = staticmethod(drops.sparse_variational_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -99,7 +97,7 @@ class SparseVariationalDense(_Dense):
         return self._biased(y), penalty
 
     def _still(self, inputs: chex.Array, *weights: Any) -> tuple[jax.Array, jax.Array]:
-        return self._product(inputs, sparse_kernel(*weights, threshold=self.threshold)), jnp.zeros(())
+        return self._product(inputs, drops.sparse_kernel(*weights, threshold=self.threshold)), jnp.zeros(())
 
 
 class ShakeoutDense(_Dense):

@@ -67,7 +67,7 @@ class GaussianNoise(Switched):
         stddev: chex.Numeric | None = None,
     ) -> jax.Array:
         """Adds the noise, of `stddev` for this call in the place of the module's own if given."""
-        stddev = _checks.check_nonnegative("stddev", self.stddev if stddev is None else stddev)
+        stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
         return self._run((inputs,), (stddev,), deterministic, rng)
 
 

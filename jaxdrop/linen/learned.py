@@ -10,9 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
-from jaxdrop.drops.concrete import concrete_dropout
-from jaxdrop.drops.masksembles import masksembles, masksembles_masks
+from jaxdrop import _checks, drops
 from jaxdrop.linen._shell import Switched
 
 
@@ -40,7 +38,7 @@ class ConcreteDropout(Switched):
     dropout_strength: chex.Numeric = 1e-5
     temperature: chex.Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
-    pure = staticmethod(concrete_dropout)
+    pure = staticmethod(drops.concrete_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -79,10 +77,10 @@ class Masksembles(nn.Module):
         """Gives each part of the batch, a multiple of the masks, its own mask."""
         channel = _checks.check_channel_axis(self.channel_axis, inputs.shape)
         masks: Any = self.variable("masks", "masks", self._drawn, inputs.shape[channel])
-        return masksembles(inputs, masks.value, channel_axis=self.channel_axis)
+        return drops.masksembles(inputs, masks.value, channel_axis=self.channel_axis)
 
     def _drawn(self, features: int) -> jax.Array:
-        return masksembles_masks(self.make_rng("params"), features, self.num_masks, self.scale)
+        return drops.masksembles_masks(self.make_rng("params"), features, self.num_masks, self.scale)
 
 
 def _log_odds(rate: float) -> jax.Array:

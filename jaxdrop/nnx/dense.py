@@ -11,8 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import _checks, drops
-from jaxdrop.drops.sparse_variational import sparse_kernel, sparse_variational_dropout
-from jaxdrop.drops.variational import variational_dropout
 from jaxdrop.nnx._shell import Base, Rngs, params_key
 
 
@@ -55,7 +53,7 @@ class VariationalDense(_Dense):
 
     rate: float = 0.1
     shared: str = "layer"
-    pure = staticmethod(variational_dropout)
+    pure = staticmethod(drops.variational_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -94,7 +92,7 @@ class SparseVariationalDense(_Dense):
 
     log_variance_init: float = -10.0
     threshold: chex.Numeric = 3.0
-    pure = staticmethod(sparse_variational_dropout)
+    pure = staticmethod(drops.sparse_variational_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -113,7 +111,7 @@ class SparseVariationalDense(_Dense):
         return self._biased(y), penalty
 
     def _still(self, inputs: chex.Array, *weights: Any) -> tuple[jax.Array, jax.Array]:
-        return self._product(inputs, sparse_kernel(*weights, threshold=self.threshold)), jnp.zeros(())
+        return self._product(inputs, drops.sparse_kernel(*weights, threshold=self.threshold)), jnp.zeros(())
 
 
 class ShakeoutDense(_Dense):

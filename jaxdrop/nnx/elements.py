@@ -58,7 +58,7 @@ class GaussianNoise(Base):
 
     def __post_init__(self, rngs: Rngs | None):
         super().__post_init__(rngs)
-        _checks.check_nonnegative("stddev", self.stddev)
+        _checks.check_nonnegative(self.stddev, "stddev")
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -69,7 +69,7 @@ class GaussianNoise(Base):
         stddev: chex.Numeric | None = None,
     ) -> jax.Array:
         """Adds the noise, of `stddev` for this call in the place of the module's own if given."""
-        stddev = _checks.check_nonnegative("stddev", self.stddev if stddev is None else stddev)
+        stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
         return self._run((inputs,), (stddev,), deterministic, rngs)
 
 

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxdrop.drops.concrete import concrete_dropout
-from jaxdrop.drops.masksembles import masksembles, masksembles_masks
+from jaxdrop import drops
 from jaxdrop.nnx._shell import Base, Rngs, params_key
 
 
@@ -39,7 +38,7 @@ class ConcreteDropout(Base):
     dropout_strength: chex.Numeric = 1e-5
     temperature: chex.Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
-    pure = staticmethod(concrete_dropout)
+    pure = staticmethod(drops.concrete_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -87,11 +86,11 @@ class Masksembles(nnx.Module):
         rngs: nnx.Rngs | nnx.RngStream,
     ):
         self.channel_axis = channel_axis
-        self.masks = Masks(masksembles_masks(params_key(rngs), in_features, num_masks, scale))
+        self.masks = Masks(drops.masksembles_masks(params_key(rngs), in_features, num_masks, scale))
 
     def __call__(self, inputs: chex.Array) -> jax.Array:
         """Gives each part of the batch, a multiple of the masks, its own mask."""
-        return masksembles(inputs, self.masks[...], channel_axis=self.channel_axis)
+        return drops.masksembles(inputs, self.masks[...], channel_axis=self.channel_axis)
 
 
 def _log_odds(rate: float) -> jax.Array:

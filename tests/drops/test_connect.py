@@ -59,5 +59,5 @@ def test_a_dropped_weight_has_no_gradient():
 
 
 def test_one_rate_for_all():
-    with pytest.raises(ValueError, match=re.escape("`rate` must broadcast to shape (), got (2,).")):
+    with pytest.raises(ValueError, match=re.escape("`rate` must be a scalar, got shape (2,).")):
         jaxdrop.dropconnect(KEY, PARAMS, jnp.array([0.5, 0.5]))

@@ -48,5 +48,5 @@ def test_bad_input():
         ValueError, match=re.escape("`layer(x)` must have the shape and dtype of `x`, (3,) float32")
     ):
         jaxdrop.drop_layer(KEY, jnp.ones(3), 0.5, layer=jnp.sum)
-    with pytest.raises(ValueError, match="`rate` must broadcast to shape"):
+    with pytest.raises(ValueError, match="`rate` must be a scalar"):
         jaxdrop.drop_layer(KEY, jnp.ones(3), jnp.array([0.5, 0.5]), layer=jnp.sin)

@@ -132,7 +132,7 @@ def test_shapes_that_do_not_fit():
     message = "`kernel` must be of shape [I, O] for `x` of [..., I], got (4, 3) and (16, 5)."
     with pytest.raises(ValueError, match=re.escape(message)):
         sparse_variational_dropout(KEY, X, KERNEL[:4], LOG_VARIANCE[:4])
-    with pytest.raises(ValueError, match=re.escape("`threshold` must broadcast to shape (), got (3,).")):
+    with pytest.raises(ValueError, match=re.escape("`threshold` must be a scalar, got shape (3,).")):
         sparse_kernel(KERNEL, LOG_VARIANCE, threshold=jnp.zeros(3))
 
 

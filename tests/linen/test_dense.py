@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop.drops.sparse_variational import sparse_kernel, sparse_variational_dropout
-from jaxdrop.drops.variational import variational_dropout
 from jaxdrop.linen import ShakeoutDense, SparseVariationalDense, VariationalDense
 
 KEY = jax.random.key(3)
@@ -34,7 +32,7 @@ def test_variational_dense(shared: str, shape: tuple):
     assert jax.tree.map(jnp.shape, params) == {"kernel": (5, 3), "bias": (3,), "log_alpha": shape}
     np.testing.assert_allclose(jnp.exp(params["log_alpha"]), 0.25, rtol=1e-6)
     y, penalty = module.apply(variables, X, deterministic=False, rng=KEY)
-    expected = variational_dropout(KEY, X, params["kernel"], params["log_alpha"])
+    expected = jaxdrop.variational_dropout(KEY, X, params["kernel"], params["log_alpha"])
     np.testing.assert_array_equal(y, expected[0] + 1)
     np.testing.assert_array_equal(penalty, expected[1])
     still, none = module.apply(variables, X, deterministic=True)
@@ -49,10 +47,10 @@ def test_sparse_variational_dense():
     assert jax.tree.map(jnp.shape, params) == {"kernel": (5, 3), "bias": (3,), "log_variance": (5, 3)}
     y, penalty = module.apply(variables, X, deterministic=False, rng=KEY)
     weights = params["kernel"], params["log_variance"]
-    expected = sparse_variational_dropout(KEY, X, *weights)
+    expected = jaxdrop.sparse_variational_dropout(KEY, X, *weights)
     np.testing.assert_array_equal(y, expected[0] + 1)
     np.testing.assert_array_equal(penalty, expected[1])
-    pruned = sparse_kernel(*weights, threshold=1.0)
+    pruned = jaxdrop.sparse_kernel(*weights, threshold=1.0)
     assert 0 < (pruned == 0).mean() < 1
     still, none = module.apply(variables, X, deterministic=True)
     np.testing.assert_array_equal(still, X @ pruned + 1)

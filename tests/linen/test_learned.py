@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdrop.drops.concrete import concrete_dropout
-from jaxdrop.drops.masksembles import masksembles, masksembles_masks
+import jaxdrop
 from jaxdrop.linen import ConcreteDropout, Masksembles
 
 KEY = jax.random.key(3)
@@ -23,7 +22,7 @@ def test_concrete_dropout_is_the_function_of_its_logit():
     (logit,) = jax.tree.leaves(variables)
     np.testing.assert_allclose(jax.nn.sigmoid(logit), 0.25, rtol=1e-6)
     y, penalty = module.apply(variables, X, deterministic=False, rng=KEY, kernel=KERNEL)
-    expected = concrete_dropout(KEY, X, logit, kernel=KERNEL, **options)
+    expected = jaxdrop.concrete_dropout(KEY, X, logit, kernel=KERNEL, **options)
     np.testing.assert_array_equal(y, expected[0])
     np.testing.assert_array_equal(penalty, expected[1])
     still, none = module.apply(variables, X, deterministic=True, kernel=KERNEL)
@@ -64,6 +63,6 @@ def test_masksembles_draws_its_masks_once():
     masks = variables["masks"]["masks"]
     assert masks.dtype == bool
     y = jax.jit(module.apply)(variables, x)
-    np.testing.assert_array_equal(y, masksembles(x, masks, channel_axis=1))
-    np.testing.assert_array_equal(masks.sum(1), masksembles_masks(KEY, 10, 4, 2.0).sum(1))
+    np.testing.assert_array_equal(y, jaxdrop.masksembles(x, masks, channel_axis=1))
+    np.testing.assert_array_equal(masks.sum(1), jaxdrop.masksembles_masks(KEY, 10, 4, 2.0).sum(1))
     assert not np.array_equal(module.init(jax.random.key(9), x)["masks"]["masks"], masks)

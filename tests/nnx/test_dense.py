@@ -9,8 +9,6 @@ import pytest
 from flax import nnx
 
 import jaxdrop
-from jaxdrop.drops.sparse_variational import sparse_kernel, sparse_variational_dropout
-from jaxdrop.drops.variational import variational_dropout
 from jaxdrop.nnx import ShakeoutDense, SparseVariationalDense, VariationalDense
 
 KEY = jax.random.key(3)
@@ -31,7 +29,7 @@ def test_variational_dense(shared: str, shape: tuple):
     kernel, log_alpha = module.kernel[...], module.log_alpha[...]
     np.testing.assert_allclose(jnp.exp(log_alpha), 0.25, rtol=1e-6)
     y, penalty = module(X, rngs=KEY)
-    expected = variational_dropout(KEY, X, kernel, log_alpha)
+    expected = jaxdrop.variational_dropout(KEY, X, kernel, log_alpha)
     np.testing.assert_array_equal(y, expected[0] + 1)
     np.testing.assert_array_equal(penalty, expected[1])
     module.eval()
@@ -46,10 +44,10 @@ def test_sparse_variational_dense():
     assert shapes(module) == {"kernel": (5, 3), "bias": (3,), "log_variance": (5, 3)}
     weights = module.kernel[...], module.log_variance[...]
     y, penalty = module(X, rngs=KEY)
-    expected = sparse_variational_dropout(KEY, X, *weights)
+    expected = jaxdrop.sparse_variational_dropout(KEY, X, *weights)
     np.testing.assert_array_equal(y, expected[0] + 1)
     np.testing.assert_array_equal(penalty, expected[1])
-    pruned = sparse_kernel(*weights, threshold=1.0)
+    pruned = jaxdrop.sparse_kernel(*weights, threshold=1.0)
     assert 0 < (pruned == 0).mean() < 1
     module.eval()
     still, none = module(X)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxdrop.drops.concrete import concrete_dropout
-from jaxdrop.drops.masksembles import masksembles, masksembles_masks
+import jaxdrop
 from jaxdrop.nnx import ConcreteDropout, Masksembles
 from jaxdrop.nnx.learned import Masks
 
@@ -24,7 +23,7 @@ def test_concrete_dropout_is_the_function_of_its_logit():
     logit = module.logit[...]
     np.testing.assert_allclose(jax.nn.sigmoid(logit), 0.25, rtol=1e-6)
     y, penalty = module(X, rngs=KEY, kernel=KERNEL)
-    expected = concrete_dropout(KEY, X, logit, kernel=KERNEL, **options)
+    expected = jaxdrop.concrete_dropout(KEY, X, logit, kernel=KERNEL, **options)
     np.testing.assert_array_equal(y, expected[0])
     np.testing.assert_array_equal(penalty, expected[1])
     with pytest.raises(ValueError, match="`rngs` must be given to the constructor or the call"):
@@ -56,9 +55,11 @@ def test_a_rate_that_cannot_be_learned_from(rate: float):
 def test_masksembles_draws_its_masks_once():
     module = Masksembles(10, 4, 2.0, channel_axis=1, rngs=nnx.Rngs(0))
     x = jnp.ones((8, 10, 3))
-    expected = masksembles_masks(nnx.Rngs(0).params(), 10, 4, 2.0)
+    expected = jaxdrop.masksembles_masks(nnx.Rngs(0).params(), 10, 4, 2.0)
     np.testing.assert_array_equal(module.masks[...], expected)
-    np.testing.assert_array_equal(nnx.jit(lambda m: m(x))(module), masksembles(x, expected, channel_axis=1))
+    np.testing.assert_array_equal(
+        nnx.jit(lambda m: m(x))(module), jaxdrop.masksembles(x, expected, channel_axis=1)
+    )
     assert not jax.tree.leaves(nnx.state(module, nnx.Param))
     graph, masks = nnx.split(module)
     assert isinstance(masks["masks"], Masks)
