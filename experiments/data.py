@@ -15,11 +15,16 @@ import sklearn.model_selection
 from experiments import cli
 
 NAMES = ("digits", "mnist", "fashion-mnist")
+TEXTS = ("descriptions", "tinyshakespeare")
 _SOURCES = {
     "mnist": "the four files of LeCun's MNIST (Hugging Face: ylecun/mnist; or torchvision.datasets.MNIST)",
     "fashion-mnist": "the four files of github.com/zalandoresearch/fashion-mnist, data/fashion",
+    "text": "tinyshakespeare.txt is input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare",
 }
 _IDX_BYTES = 0x08
+_IDX_FILES = [
+    f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+]
 
 
 class Dataset(NamedTuple):
@@ -40,6 +45,20 @@ class Dataset(NamedTuple):
     y_test: np.ndarray
 
 
+class Text(NamedTuple):
+    """A text as the places of its characters in an alphabet.
+
+    Attributes:
+      name: One of `TEXTS`.
+      codes: The text, int32, `[N]`.
+      alphabet: Every character that it has, sorted.
+    """
+
+    name: str
+    codes: np.ndarray
+    alphabet: str
+
+
 def load(name: str, data_dir: Path | None = None) -> Dataset:
     """Loads a data set.
 
@@ -58,7 +77,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     cli.check_choice("dataset", name, NAMES)
     if name == "digits":
         return _digits()
-    folder = _folder(name, data_dir)
+    folder = _folder(name, data_dir, _IDX_FILES)
     parts = []
     for part in ("train", "t10k"):
         images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
@@ -69,6 +88,29 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
             )
         parts += [images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int32)]
     return Dataset(name, *parts)
+
+
+def load_text(name: str, data_dir: Path | None = None) -> Text:
+    """Loads a text.
+
+    Args:
+      name: "descriptions" (those of scikit-learn's own data sets, 15,000 characters) or
+        "tinyshakespeare" (1.1 million).
+      data_dir: The folder that holds `text/NAME.txt`; by default `$JAXDROP_DATA`.
+
+    Returns:
+      The text.
+
+    Raises:
+      BadInputError: If the name is unknown, or the file is not UTF-8 or has fewer than two
+        different characters.
+      FileNotFoundError: If the file is missing; the message says where it was looked for.
+    """
+    cli.check_choice("text", name, TEXTS)
+    content = _descriptions() if name == "descriptions" else _read_text(name, data_dir)
+    points = np.frombuffer(content.encode("utf-32-le"), np.uint32)
+    alphabet, codes = np.unique(points, return_inverse=True)
+    return Text(name, codes.astype(np.int32), "".join(map(chr, alphabet)))
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -105,19 +147,32 @@ def _digits() -> Dataset:
     return Dataset("digits", x[rows[0]], y[rows[0]], x[rows[1]], y[rows[1]])
 
 
-def _folder(name: str, data_dir: Path | None) -> Path:
+def _descriptions() -> str:
+    names = ("iris", "wine", "digits", "diabetes", "linnerud", "breast_cancer")
+    return "\n".join(getattr(sklearn.datasets, f"load_{name}")().DESCR for name in names)
+
+
+def _read_text(name: str, data_dir: Path | None) -> str:
+    path = _folder("text", data_dir, [f"{name}.txt"]) / f"{name}.txt"
+    try:
+        content = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise cli.BadInputError(f"`{path}` must be UTF-8, got one that fails with: {error}.") from None
+    if len(set(content)) < 2:
+        raise cli.BadInputError(
+            f"`{path}` must have at least 2 different characters, got {len(set(content))}."
+        )
+    return content
+
+
+def _folder(name: str, data_dir: Path | None, files: list[str]) -> Path:
     root = data_dir or (Path(os.environ["JAXDROP_DATA"]) if "JAXDROP_DATA" in os.environ else None)
     if root is None:
         raise FileNotFoundError(
             f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {name}/, got neither. "
             f"To get it: {_SOURCES[name]}."
         )
-    files = [
-        root / name / f"{part}-{kind}-ubyte.gz"
-        for part in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
-    ]
-    missing = [str(path) for path in files if not path.is_file()]
+    missing = [str(root / name / file) for file in files if not (root / name / file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"`--data-dir` must hold {name}/, looked for {', '.join(missing)}. To get it: {_SOURCES[name]}."

@@ -70,10 +70,11 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of one contest."""
     forms = list(result["rows"][0]["forms"])
     kept = any("kept_bytes" in row for row in result["rows"])
+    flax = any("speed_of_flax" in cell for row in result["rows"] for cell in row["forms"].values())
     header = [""]
     for form in forms:
         seconds = form == "compile"
-        header += [f"{form} {'s' if seconds else 'ms'}", "±%", f"/{result['floor']}", "x Flax"]
+        header += [f"{form} {'s' if seconds else 'ms'}", "±%", f"/{result['floor']}"] + ["x Flax"] * flax
     moved = forms == ["step"]
     header += ["kept bytes"] * kept + ["MB moved"] * moved
     body = []
@@ -87,7 +88,7 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 _three_digits(median),
                 f"{50 * (high - low) / cell['median_ms']:.0f}",
                 f"{cell['times_floor']:.2f}",
-                f"{cell['speed_of_flax']:.2f}" if "speed_of_flax" in cell else "-",
+                *([f"{cell['speed_of_flax']:.2f}" if "speed_of_flax" in cell else "-"] * flax),
             ]
         if kept:
             cells.append(f"{row['kept_bytes']:,}" if "kept_bytes" in row else "-")
@@ -133,6 +134,37 @@ def plot(results: list[dict[str, Any]]) -> Any:
     return figure
 
 
+def plot_members(results: list[dict[str, Any]]) -> Any:
+    """A line for each member of the family: how many times plain dropout of as many elements it takes."""
+    rows = [row for result in results for row in result["rows"] if row["name"] != result["floor"]]
+    starts = np.cumsum([0] + [len(result["rows"]) - 1 for result in results])
+    figure, panel = plt.subplots(figsize=(9, 1.5 + 0.26 * len(rows)))
+    for form, colour, marker in (("fwd", "C0", "o"), ("fwd+bwd", "C1", "s")):
+        ratios = [row["forms"][form]["times_floor"] for row in rows]
+        panel.plot(ratios, range(len(rows)), marker, color=colour, label=form, alpha=0.85)
+    panel.axvline(1, color="black", lw=1)
+    panel.axvline(1.3, color="0.6", ls=":", label="1.3 times")
+    for start, result in zip(starts, results, strict=False):
+        panel.axhline(start - 0.5, color="0.8", lw=1)
+        panel.annotate(
+            result["title"],
+            (1, start - 0.4),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            ha="right",
+            va="top",
+            color="0.4",
+        )
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    panel.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_xlabel("times plain dropout")
+    panel.legend(loc="lower right", frameon=True)
+    return figure
+
+
 def main(
     suite: Annotated[
         str | None, typer.Option(help="One of ops, step, mc, compile, family; by default all.")
@@ -144,7 +176,8 @@ def main(
 ) -> None:
     """Time dropout against the peers' and against no dropout; write OUT/benchmark.
 
-    "/copy" and "/none" are how many times as slow as a copy, or as no dropout at all; "x Flax" how many
+    "/copy", "/none" and "/dropout" are how many times as slow as a copy, as no dropout at all, or as
+    plain dropout; "x Flax" how many
     times as fast as Flax's Dropout; "±%" half the distance of the quartiles; "MB moved" what XLA counts
     that the program reads and writes.
     """
@@ -171,7 +204,7 @@ def main(
             folder / f"{name}.md",
             "\n".join(f"{result['title']}:\n\n{report.markdown_table(*table(result))}" for result in results),
         )
-        figure = plot(results)
+        figure = (plot_members if results[0]["floor"] == family.PLAIN else plot)(results)
         report.write_figure(folder / f"{name}.png", figure)
         plt.close(figure)
 

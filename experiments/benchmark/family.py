@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from experiments.benchmark.peers import Setting
 from experiments.benchmark.timing import Contest
 
 PLAIN = "dropout"
-Forward = Callable[[jax.Array, jax.Array], jax.Array]
+Forward = Callable[[jax.Array, jax.Array], Any]
 
 
 def family(setting: Setting) -> Iterator[Contest]:
@@ -60,7 +61,10 @@ def _elements(shape: tuple) -> dict[str, Forward]:
         "drop_edge": flat,
         "drop_edge, undirected": partial(flat, undirected=True, **ends),
         "gaussian_dropout": lambda key, x: jaxdrop.gaussian_dropout(key, x, 0.1),
-        "concrete_dropout": lambda key, x: jaxdrop.concrete_dropout(key, x, -2.0 + 0 * x[0, 0])[0],
+        "concrete_dropout": lambda key, x: jaxdrop.concrete_dropout(key, x, jnp.float32(-2.0))[0],
+        "concrete_dropout, its logit traced": lambda key, x: jaxdrop.concrete_dropout(
+            key, x, -2.0 + 0 * x[0, 0]
+        )[0],
     }
 
 

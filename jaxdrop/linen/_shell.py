@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxdrop import _checks
 
 
-@dataclass_transform(kw_only_default=True)
+@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
 class Base(nn.Module):
     """The behaviour of a module; the fields that it speaks of are the subclass's.
 

@@ -15,7 +15,7 @@ from jaxdrop import _checks
 Rngs = nnx.Rngs | nnx.RngStream
 
 
-@dataclass_transform(kw_only_default=True)
+@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class Base(nnx.Module):
     """The behaviour of a module, and the fields that all have.

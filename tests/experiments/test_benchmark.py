@@ -44,8 +44,20 @@ def test_quick_operations(tmp_path):
     assert kept["flax"] >= 8 * 64
 
 
+def test_quick_family(tmp_path, capsys):
+    benchmark.main(suite="family", out=tmp_path, quick=True)
+    folder = tmp_path / "benchmark-quick"
+    results = json.loads((folder / "family.json").read_text())["results"]
+    assert {"drop_block", "zoneout", "drop_path", "spatial_dropout"} <= {
+        row["name"] for result in results for row in result["rows"]
+    }
+    assert all(result["floor"] == "dropout" for result in results)
+    assert "x Flax" not in capsys.readouterr().out
+    assert (folder / "family.png").stat().st_size > 10_000
+
+
 def test_bad_options(tmp_path):
-    with pytest.raises(ValueError, match="`suite` must be one of ops, step, mc, compile, got all"):
+    with pytest.raises(ValueError, match="`suite` must be one of ops, step, mc, compile, family, got all"):
         benchmark.main(suite="all", out=tmp_path)
     with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):
         benchmark.main(out=tmp_path, rounds=0)

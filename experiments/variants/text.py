@@ -1,0 +1,236 @@
+"""Dropout, locked dropout with DropConnect, and zoneout in an LSTM that predicts characters.
+
+One layer, of which the noise is: a fresh mask at every step on what goes in and out (Zaremba et
+al., 2014); the same mask at every step there, and DropConnect on the recurrent weights, one mask
+a sequence (Gal and Ghahramani, 2016; Merity et al., 2018); or states that stay as they were
+(Krueger et al., 2017), in evaluation by their mean. The score is bits per character.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxdrop
+from experiments import cli, data
+from experiments.variants import study
+from jaxdrop import training
+
+LEARNING_RATE = 5e-3
+
+
+class Config(NamedTuple):
+    """What a run is made of."""
+
+    text: str
+    seed: int
+    seeds: int
+    embedding: int = 32
+    width: int = 128
+    length: int = 32
+    batch_size: int = 64
+    train_size: int = 40_000
+    valid_windows: int = 512
+    steps: int = 500
+
+
+QUICK = {
+    "embedding": 8,
+    "width": 16,
+    "length": 8,
+    "batch_size": 16,
+    "train_size": 2_000,
+    "valid_windows": 32,
+    "steps": 20,
+}
+
+Hyper = dict[str, jax.Array]
+
+
+class Noise(NamedTuple):
+    """Where noise may enter an LSTM.
+
+    Attributes:
+      settings: What there is to choose from.
+      outer: On the embeddings and on the outputs, `[B, T, C]`.
+      weights: On the recurrent weights, once a sequence.
+      state: From the new and the old (cell, hidden) states to those that are kept.
+      mean_state: What stands for that in evaluation.
+    """
+
+    settings: list[dict[str, float]]
+    outer: Callable[[jax.Array, jax.Array, Hyper], jax.Array] = lambda key, x, hyper: x
+    weights: Callable[[jax.Array, jax.Array, Hyper], jax.Array] = lambda key, kernel, hyper: kernel
+    state: Callable[[jax.Array, tuple, tuple, Hyper], tuple] | None = None
+    mean_state: Callable[[tuple, tuple, Hyper], tuple] = lambda new, old, hyper: new
+
+
+def zone(key: jax.Array, new: tuple, old: tuple, hyper: Hyper) -> tuple:
+    """Zoneout of the cell and of the hidden state, each at its rate."""
+    cell_key, hidden_key = jax.random.split(key)
+    return (
+        jaxdrop.zoneout(cell_key, new[0], old[0], hyper["cell"]),
+        jaxdrop.zoneout(hidden_key, new[1], old[1], hyper["hidden"]),
+    )
+
+
+def zone_mean(new: tuple, old: tuple, hyper: Hyper) -> tuple:
+    """The mean of both."""
+    return (
+        jaxdrop.zoneout_mean(new[0], old[0], hyper["cell"]),
+        jaxdrop.zoneout_mean(new[1], old[1], hyper["hidden"]),
+    )
+
+
+METHODS = {
+    "none": Noise([{}]),
+    "dropout": Noise(
+        [{"rate": p} for p in (0.1, 0.25, 0.5)],
+        outer=lambda key, x, hyper: jaxdrop.dropout(key, x, hyper["rate"]),
+    ),
+    "locked + DropConnect": Noise(
+        [{"rate": p, "weights": p} for p in (0.1, 0.25, 0.5)],
+        outer=lambda key, x, hyper: jaxdrop.locked_dropout(key, x, hyper["rate"]),
+        weights=lambda key, kernel, hyper: jaxdrop.dropconnect(key, kernel, hyper["weights"]),
+    ),
+    "zoneout": Noise(
+        [{"cell": c, "hidden": h} for c, h in ((0.1, 0.05), (0.3, 0.05), (0.5, 0.05))],
+        state=zone,
+        mean_state=zone_mean,
+    ),
+}
+
+
+def init(key: jax.Array, symbols: int, config: Config) -> dict[str, jax.Array]:
+    """Normal weights of variance one over their inputs, and a forget gate that starts open."""
+    width, embedding = config.width, config.embedding
+    keys = jax.random.split(key, 4)
+    shapes = {"input": (embedding, 4 * width), "recurrent": (width, 4 * width), "output": (width, symbols)}
+    params = {
+        name: jax.random.normal(k, shape) * shape[0] ** -0.5
+        for k, (name, shape) in zip(keys, shapes.items(), strict=False)
+    }
+    bias = jnp.zeros(4 * width).at[width : 2 * width].set(1.0)
+    table = jax.random.normal(keys[3], (symbols, embedding))
+    return params | {"bias": bias, "output_bias": jnp.zeros(symbols), "embedding": table}
+
+
+def cell(kernel: jax.Array, state: tuple, gates: jax.Array) -> tuple:
+    """One step of an LSTM from (cell, hidden), the input's share of the gates given."""
+    entry, forget, output, update = jnp.split(gates + state[1] @ kernel, 4, -1)
+    memory = jax.nn.sigmoid(forget) * state[0] + jax.nn.sigmoid(entry) * jnp.tanh(update)
+    return memory, jax.nn.sigmoid(output) * jnp.tanh(memory)
+
+
+def apply(
+    params: dict[str, jax.Array], tokens: jax.Array, noise: Noise, hyper: Hyper, key: jax.Array | None = None
+) -> jax.Array:
+    """Logits, `[B, T, symbols]`, each window from a state of zeros; with noise if there is a key."""
+    x, kernel = params["embedding"][tokens], params["recurrent"]
+    keys = None if key is None else jax.random.split(key, 4)
+    if keys is not None:
+        x, kernel = noise.outer(keys[0], x, hyper), noise.weights(keys[1], kernel, hyper)
+    gates = (x @ params["input"] + params["bias"]).swapaxes(0, 1)
+    noisy = keys is not None and noise.state is not None
+    step_keys = jax.random.split(keys[2], len(gates)) if noisy else None
+
+    def step(state: tuple, inputs: tuple) -> tuple[tuple, jax.Array]:
+        new = cell(kernel, state, inputs[0])
+        if noisy and noise.state is not None:
+            new = noise.state(inputs[1], new, state, hyper)
+        elif key is None:
+            new = noise.mean_state(new, state, hyper)
+        return new, new[1]
+
+    zeros = jnp.zeros((len(tokens), kernel.shape[0]))
+    hidden = jax.lax.scan(step, (zeros, zeros), (gates, step_keys))[1].swapaxes(0, 1)
+    if keys is not None:
+        hidden = noise.outer(keys[3], hidden, hyper)
+    return hidden @ params["output"] + params["output_bias"]
+
+
+def bits(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """The mean bits that a character costs."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, tokens).mean() / np.log(2)
+
+
+def windows(codes: jax.Array, starts: jax.Array, length: int) -> jax.Array:
+    """Windows of `length + 1` characters, the last of which is only predicted."""
+    return codes[starts[:, None] + jnp.arange(length + 1)]
+
+
+def method(name: str, symbols: int, config: Config) -> study.Method:
+    """The network with one kind of noise."""
+    noise = METHODS[name]
+
+    def recipe(hyper: Hyper) -> tuple[training.LossFn, optax.GradientTransformation]:
+        def loss_fn(params: Any, key: jax.Array, codes: jax.Array) -> tuple[jax.Array, tuple]:
+            batch_key, noise_key = jax.random.split(key)
+            last = config.train_size - config.length
+            starts = hyper["train"][0] + jax.random.randint(batch_key, (config.batch_size,), 0, last)
+            batch = windows(codes, starts, config.length)
+            return bits(apply(params, batch[:, :-1], noise, hyper, noise_key), batch[:, 1:]), ()
+
+        clip = optax.clip_by_global_norm(1.0)
+        return loss_fn, optax.chain(clip, optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, config.steps)))
+
+    def score(params: Any, hyper: Hyper, batch: jax.Array) -> jax.Array:
+        return bits(apply(params, batch[:, :-1], noise, hyper), batch[:, 1:])
+
+    return study.Method(
+        name=name,
+        settings=noise.settings,
+        init=lambda key: init(key, symbols, config),
+        recipe=recipe,
+        score=score,
+        steps=config.steps,
+        baseline="none",
+    )
+
+
+def draw_rows(config: Config, size: int) -> dict[str, np.ndarray]:
+    """For each seed, a stretch of the first nine tenths to train on, and the windows to score.
+
+    The validation windows lie in the next twentieth and are the same for all.
+    """
+    end, stop = size * 9 // 10, size * 19 // 20
+    if config.train_size > end:
+        raise cli.BadInputError(f"`train_size` must be at most {end}, got {config.train_size}.")
+    first = [
+        np.random.default_rng(config.seed + i).integers(0, end - config.train_size + 1)
+        for i in range(config.seeds)
+    ]
+    train = np.array(first)[:, None]
+    valid = spread(end, stop, config)
+    probe = train + spread(0, config.train_size, config)
+    return {"train": train, "probe": probe, "valid": np.tile(valid, (config.seeds, 1))}
+
+
+def spread(first: int, stop: int, config: Config) -> np.ndarray:
+    """Where so many windows start that lie apart, spread over a stretch; fewer if there is no room."""
+    room = (stop - first - 1) // config.length
+    count = min(config.valid_windows, room)
+    return first + config.length * (np.arange(count) * room // count)
+
+
+def make(config: Config, text: data.Text) -> study.Study:
+    """The study; the test part is the last twentieth, all of it."""
+    codes = jnp.asarray(text.codes)
+    start = len(text.codes) * 19 // 20
+    starts = np.arange(start, len(text.codes) - config.length, config.length)
+    return study.Study(
+        title=f"{text.name}, {config.train_size} training characters, LSTM of {config.width}",
+        methods=[method(name, len(text.alphabet), config) for name in METHODS],
+        rows=draw_rows(config, len(text.codes)),
+        pool=codes,
+        take=lambda codes, rows: windows(codes, rows, config.length),
+        test=windows(codes, jnp.asarray(starts), config.length),
+        score="bits per character",
+        factor=1,
+        digits=3,
+        seed=config.seed,
+        config=config._asdict(),
+    )

@@ -1,0 +1,41 @@
+"""The contests of the family: every pure member contends, and draws what it says."""
+
+import inspect
+
+import jax
+import numpy as np
+
+import jaxdrop
+from experiments.benchmark import family, peers
+
+# Matrix products with parameters of their own have no plain dropout to be held against.
+ELSEWHERE = {"variational_dropout", "sparse_variational_dropout", "drop_head", "locked_dropout"}
+
+
+def test_every_member_contends():
+    titles, names = zip(
+        *((title, set(members)) for title, _, _, members in family._groups(True)), strict=True
+    )
+    assert len(set(titles)) == len(titles)
+    words = {name.split(",")[0].split(" ")[0] for group in names for name in group}
+    members = {
+        name for name, value in vars(jaxdrop.drops).items() if inspect.isfunction(value) and name[0] != "_"
+    }
+    parts = {
+        "block_mask",
+        "drop_key_mask",
+        "zoneout_mean",
+        "standout_mean",
+        "sparse_kernel",
+        "masksembles_masks",
+    }
+    assert members - words - parts - ELSEWHERE == {"dropout", "gaussian_noise", "embedding_dropout"}
+
+
+def test_programs_run():
+    for contest in family.family(peers.Setting({}, None, quick=True)):
+        programs = contest.build()
+        assert {contest.floor, "copy"} <= {name for name, _ in programs}
+        for (name, form), program in programs.items():
+            for leaf in jax.tree.leaves(program.call()):
+                assert np.isfinite(np.asarray(leaf)).all() or name == "drop_key", (name, form)
