@@ -161,7 +161,7 @@ def plot_members(results: list[dict[str, Any]]) -> Any:
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlabel("times plain dropout")
-    panel.legend(loc="lower right", frameon=True)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
