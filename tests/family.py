@@ -216,7 +216,8 @@ FAMILY = (
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
 )
 
-# The members, and plain dropout in each of its other modes, which keep every law as well.
+# The members, and plain dropout in each of its other modes, which keep every law as well (that of
+# `broadcast_dims` is `locked_dropout`).
 VARIANTS = (
     *FAMILY,
     Member(
@@ -232,13 +233,5 @@ VARIANTS = (
         partial(jaxdrop.linen.Dropout, bits=32),
         partial(jaxdrop.nnx.Dropout, bits=32),
         variance=bernoulli,
-    ),
-    Member(
-        "dropout with broadcast_dims",
-        partial(jaxdrop.dropout, broadcast_dims=(1,)),
-        partial(jaxdrop.linen.Dropout, broadcast_dims=(1,)),
-        partial(jaxdrop.nnx.Dropout, broadcast_dims=(1,)),
-        variance=bernoulli,
-        shared=32,
     ),
 )

@@ -107,7 +107,9 @@ def test_other_ranks(drop, rank, accepted):
 
 
 @pytest.mark.parametrize(
-    ("drop", "shape"), [(adapters.keras_dropout, (4, 3)), *CHANNEL_FIRST[::2]], ids=lambda a: str(a)
+    ("drop", "shape"),
+    [(adapters.keras_dropout, (4, 3)), *CHANNEL_FIRST[::2]],
+    ids=["keras", "1d", "2d", "3d"],
 )
 def test_what_dropout_promises(drop, shape):
     x = jnp.ones(shape, jnp.bfloat16)

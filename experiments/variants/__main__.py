@@ -41,9 +41,8 @@ def caption(part: str, study: study.Study) -> str:
     """What the columns mean."""
     shared = (
         f"{study.score.capitalize()}: mean ± standard error over {study.seeds} seeds. Chosen: by the "
-        "validation score. Best valid: the lowest on the way, of the mean over the seeds. Vs "
-        "baseline: the difference of the test scores, paired by seed; the verdict is at two "
-        "standard errors of it. The baseline is "
+        "validation score. Vs baseline: the difference of the test scores, paired by seed; the "
+        "verdict is at two standard errors of it. The baseline is "
     )
     return shared + ("ReLU + dropout with the same optimiser." if part == "selu" else "none.")
 

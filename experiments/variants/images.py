@@ -33,10 +33,10 @@ class Config(NamedTuple):
     strides: tuple[int, ...] = (2, 2, 1)
     train_size: int = 2_000
     valid_size: int = 1_000
-    steps: int = 700
+    steps: int = 500
 
 
-QUICK = {"channels": (4, 8, 8), "strides": (1, 2, 1), "train_size": 200, "valid_size": 200, "steps": 20}
+QUICK = {"channels": (4, 8), "strides": (1, 2), "train_size": 200, "valid_size": 200, "steps": 20}
 
 Noise = Callable[[jax.Array, jax.Array, Any], jax.Array]
 
@@ -59,17 +59,19 @@ METHODS: dict[str, Noise | None] = {
 }
 
 
-def init(key: jax.Array, side: int, channels: tuple[int, ...], strides: tuple[int, ...]) -> dict[str, Any]:
+def init(
+    rng: np.random.Generator, side: int, channels: tuple[int, ...], strides: tuple[int, ...]
+) -> dict[str, Any]:
     """He's normal weights for the convolutions, LeCun's for the linear layer, no biases."""
-    kernels = []
-    for i, (fan_in, fan_out) in enumerate(zip((1, *channels[:-1]), channels, strict=True)):
-        kernel = jax.random.normal(jax.random.fold_in(key, i), (9 * fan_in, fan_out))
-        kernels.append({"kernel": kernel * (2 / 9 / fan_in) ** 0.5, "bias": jnp.zeros(fan_out)})
+    convolutions = []
+    for fan_in, fan_out in zip((1, *channels[:-1]), channels, strict=True):
+        kernel = rng.normal(0, (2 / 9 / fan_in) ** 0.5, (9 * fan_in, fan_out))
+        convolutions.append({"kernel": kernel, "bias": np.zeros(fan_out)})
     for stride in strides:
         side = -(-side // stride)
     features = side**2 * channels[-1]
-    out = jax.random.normal(jax.random.fold_in(key, len(channels)), (features, 10)) * features**-0.5
-    return {"convolutions": kernels, "out": {"kernel": out, "bias": jnp.zeros(10)}}
+    out = {"kernel": rng.normal(0, features**-0.5, (features, 10)), "bias": np.zeros(10)}
+    return {"convolutions": convolutions, "out": out}
 
 
 def convolve(x: jax.Array, layer: dict[str, jax.Array], stride: int) -> jax.Array:
@@ -107,7 +109,7 @@ def method(name: str, side: int, config: Config) -> study.Method:
     def recipe(hyper: dict[str, jax.Array]) -> tuple[training.LossFn, optax.GradientTransformation]:
         def loss_fn(params: Any, key: jax.Array, pool: tuple) -> tuple[jax.Array, tuple]:
             batch_key, noise_key = jax.random.split(key)
-            rows = hyper["train"][jax.random.randint(batch_key, (BATCH,), 0, config.train_size)]
+            rows = hyper["train"][study.draw_batch(batch_key, BATCH, config.train_size)]
             logits = apply(params, pool[0][rows], config.strides, noise, noise_key, hyper.get("rate"))
             return optax.softmax_cross_entropy_with_integer_labels(logits, pool[1][rows]).mean(), ()
 
@@ -119,7 +121,7 @@ def method(name: str, side: int, config: Config) -> study.Method:
     return study.Method(
         name=name,
         settings=[{}] if noise is None else [{"rate": rate} for rate in RATES],
-        init=lambda key: init(key, side, config.channels, config.strides),
+        init=lambda rng: init(rng, side, config.channels, config.strides),
         recipe=recipe,
         score=score,
         steps=config.steps,

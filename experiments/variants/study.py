@@ -28,7 +28,8 @@ class Method(NamedTuple):
     Attributes:
       name: What the table calls it.
       settings: What there is to choose from: dicts of the same names.
-      init: From a key to parameters.
+      init: From a generator to parameters, in NumPy: to compile the draws would take longer than
+        a quick training.
       recipe: As `jaxdrop.training.sweep` wants it; its hyper-parameters are a setting's and the
         seed's own rows.
       score: `score(params, hyper, batch)`, without noise; lower is better.
@@ -38,7 +39,7 @@ class Method(NamedTuple):
 
     name: str
     settings: list[dict[str, float]]
-    init: Callable[[jax.Array], Any]
+    init: Callable[[np.random.Generator], Any]
     recipe: training.Recipe
     score: Callable[[Any, dict[str, jax.Array], Any], jax.Array]
     steps: int
@@ -52,7 +53,7 @@ class Study(NamedTuple):
       title: What the table and the plots say.
       methods: Its methods; a baseline stands before those that are compared with it.
       rows: Of each seed, what it trains on ("train") and the rows scored on the way ("probe" of
-        the training part, "valid"), `[seeds, ...]`.
+        the training part, "valid", as many), `[seeds, ...]`.
       pool: The development part.
       take: From the pool and rows to a batch.
       test: The test part, a batch.
@@ -81,6 +82,11 @@ class Study(NamedTuple):
         return len(self.rows["train"])
 
 
+def draw_batch(key: jax.Array, count: int, size: int) -> jax.Array:
+    """So many of the numbers below `size`, with replacement; the bias of the modulus is 2**-16 at most."""
+    return (jax.random.bits(key, (count,)) % jnp.uint32(size)).astype(jnp.int32)
+
+
 def draw_rows(seed: int, seeds: int, size: int, parts: dict[str, int]) -> dict[str, np.ndarray]:
     """For each seed, parts of some sizes drawn from so many rows; "probe" is the head of "train"."""
     draws = np.stack([np.random.default_rng(seed + i).permutation(size) for i in range(seeds)])
@@ -102,15 +108,17 @@ def cells(study: Study, method: Method) -> tuple[jax.Array, dict[str, jax.Array]
 def train(study: Study, method: Method, checkpoints: Path) -> dict[str, Any]:
     """Trains a method; its scores on the way, the chosen setting, and the test scores of that."""
     keys, hyper = cells(study, method)
-    params = jax.vmap(lambda key: method.init(jax.random.fold_in(key, 2**31)))(keys)
+    draws = [method.init(np.random.default_rng((study.seed + i, 1))) for i in range(study.seeds)]
+    count = len(method.settings)
+    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves * count), jnp.float32), *draws)
     pair = training.sweep(method.recipe)
 
     def evaluate(state: training.TrainState, pool: Any) -> jax.Array:
         """Scores on the training and validation rows, `[cells, 2]`."""
 
         def scores(params: Any, hyper: dict[str, jax.Array]) -> jax.Array:
-            batches = [study.take(pool, hyper[part]) for part in ("probe", "valid")]
-            return jnp.stack([method.score(params, hyper, batch) for batch in batches])
+            rows = jnp.stack([hyper["probe"], hyper["valid"]])
+            return jax.vmap(lambda part: method.score(params, hyper, study.take(pool, part)))(rows)
 
         return jax.vmap(scores)(state.params, state.hyper)
 
@@ -128,7 +136,7 @@ def train(study: Study, method: Method, checkpoints: Path) -> dict[str, Any]:
     chosen = int(np.argmin(curves[-1, :, :, 1].mean(1)))
     best = slice(chosen * study.seeds, (chosen + 1) * study.seeds)
     runs = jax.tree.map(lambda leaf: leaf[best], (state.params, state.hyper))
-    test = jax.jit(lambda runs, batch: jax.lax.map(lambda run: method.score(*run, batch), runs))
+    test = jax.jit(lambda runs, batch: jax.lax.map(lambda run: method.score(run[0], run[1], batch), runs))
     return {"curves": curves, "chosen": chosen, "test": np.asarray(test(runs, study.test))}
 
 
@@ -174,13 +182,12 @@ def shown(study: Study, row: dict[str, Any], name: str) -> str:
 
 def table(study: Study, rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the results."""
-    header = ["method", "chosen", "test", "train", "valid", "best valid", "vs baseline", "verdict"]
+    header = ["method", "chosen", "test", "train", "valid", "vs baseline", "verdict"]
     return header, [
         [
             row["method"],
             ", ".join(f"{name}\u00a0{value:g}" for name, value in row["setting"].items()) or "-",
             *(shown(study, row, name) for name in ("test", "train", "valid")),
-            f"{study.factor * row['best_valid']:.{study.digits}f}",
             "-" if row["verdict"] == "-" else shown(study, row, "difference"),
             row["verdict"],
         ]

@@ -34,7 +34,7 @@ class Config(NamedTuple):
     batch_size: int = 64
     train_size: int = 40_000
     valid_windows: int = 512
-    steps: int = 500
+    steps: int = 400
 
 
 QUICK = {
@@ -104,18 +104,15 @@ METHODS = {
 }
 
 
-def init(key: jax.Array, symbols: int, config: Config) -> dict[str, jax.Array]:
+def init(rng: np.random.Generator, symbols: int, config: Config) -> dict[str, np.ndarray]:
     """Normal weights of variance one over their inputs, and a forget gate that starts open."""
     width, embedding = config.width, config.embedding
-    keys = jax.random.split(key, 4)
     shapes = {"input": (embedding, 4 * width), "recurrent": (width, 4 * width), "output": (width, symbols)}
-    params = {
-        name: jax.random.normal(k, shape) * shape[0] ** -0.5
-        for k, (name, shape) in zip(keys, shapes.items(), strict=False)
-    }
-    bias = jnp.zeros(4 * width).at[width : 2 * width].set(1.0)
-    table = jax.random.normal(keys[3], (symbols, embedding))
-    return params | {"bias": bias, "output_bias": jnp.zeros(symbols), "embedding": table}
+    params = {name: rng.normal(0, shape[0] ** -0.5, shape) for name, shape in shapes.items()}
+    params["bias"] = np.repeat([0.0, 1.0, 0.0, 0.0], width)
+    params["output_bias"] = np.zeros(symbols)
+    params["embedding"] = rng.normal(0, 1, (symbols, embedding))
+    return params
 
 
 def cell(kernel: jax.Array, state: tuple, gates: jax.Array) -> tuple:
@@ -134,13 +131,13 @@ def apply(
     if keys is not None:
         x, kernel = noise.outer(keys[0], x, hyper), noise.weights(keys[1], kernel, hyper)
     gates = (x @ params["input"] + params["bias"]).swapaxes(0, 1)
-    noisy = keys is not None and noise.state is not None
-    step_keys = jax.random.split(keys[2], len(gates)) if noisy else None
+    noisy = None if keys is None else noise.state
+    step_keys = None if keys is None or noisy is None else jax.random.split(keys[2], len(gates))
 
     def step(state: tuple, inputs: tuple) -> tuple[tuple, jax.Array]:
         new = cell(kernel, state, inputs[0])
-        if noisy and noise.state is not None:
-            new = noise.state(inputs[1], new, state, hyper)
+        if noisy is not None:
+            new = noisy(inputs[1], new, state, hyper)
         elif key is None:
             new = noise.mean_state(new, state, hyper)
         return new, new[1]
@@ -170,12 +167,14 @@ def method(name: str, symbols: int, config: Config) -> study.Method:
         def loss_fn(params: Any, key: jax.Array, codes: jax.Array) -> tuple[jax.Array, tuple]:
             batch_key, noise_key = jax.random.split(key)
             last = config.train_size - config.length
-            starts = hyper["train"][0] + jax.random.randint(batch_key, (config.batch_size,), 0, last)
+            starts = hyper["train"][0] + study.draw_batch(batch_key, config.batch_size, last)
             batch = windows(codes, starts, config.length)
             return bits(apply(params, batch[:, :-1], noise, hyper, noise_key), batch[:, 1:]), ()
 
         clip = optax.clip_by_global_norm(1.0)
-        return loss_fn, optax.chain(clip, optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, config.steps)))
+        return loss_fn, optax.chain(
+            clip, optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, config.steps))
+        )
 
     def score(params: Any, hyper: Hyper, batch: jax.Array) -> jax.Array:
         return bits(apply(params, batch[:, :-1], noise, hyper), batch[:, 1:])
@@ -183,7 +182,7 @@ def method(name: str, symbols: int, config: Config) -> study.Method:
     return study.Method(
         name=name,
         settings=noise.settings,
-        init=lambda key: init(key, symbols, config),
+        init=lambda rng: init(rng, symbols, config),
         recipe=recipe,
         score=score,
         steps=config.steps,
@@ -204,16 +203,16 @@ def draw_rows(config: Config, size: int) -> dict[str, np.ndarray]:
         for i in range(config.seeds)
     ]
     train = np.array(first)[:, None]
-    valid = spread(end, stop, config)
-    probe = train + spread(0, config.train_size, config)
+    room = min(stop - end, config.train_size)
+    valid, probe = end + spread(room, config), train + spread(room, config)
     return {"train": train, "probe": probe, "valid": np.tile(valid, (config.seeds, 1))}
 
 
-def spread(first: int, stop: int, config: Config) -> np.ndarray:
-    """Where so many windows start that lie apart, spread over a stretch; fewer if there is no room."""
-    room = (stop - first - 1) // config.length
+def spread(size: int, config: Config) -> np.ndarray:
+    """Where windows start that lie apart, spread over so many characters; fewer if there is no room."""
+    room = (size - 1) // config.length
     count = min(config.valid_windows, room)
-    return first + config.length * (np.arange(count) * room // count)
+    return config.length * (np.arange(count) * room // count)
 
 
 def make(config: Config, text: data.Text) -> study.Study:

@@ -94,3 +94,51 @@ def test_a_broken_file(content, message, tmp_path):
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         data.load("mnist", tmp_path)
+
+
+def test_descriptions():
+    text = data.load_text("descriptions")
+    assert text.codes.dtype == np.int32
+    assert 10_000 < len(text.codes) < 100_000
+    assert (text.codes.min(), text.codes.max()) == (0, len(text.alphabet) - 1)
+    assert "Iris plants dataset" in "".join(text.alphabet[code] for code in text.codes[:100])
+
+
+def test_a_text(tmp_path, monkeypatch):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "tinyshakespeare.txt").write_bytes("to be é\r\n".encode())
+    text = data.load_text("tinyshakespeare", tmp_path)
+    assert text.alphabet == "\n\r beoté"
+    assert "".join(text.alphabet[code] for code in text.codes) == "to be é\r\n"
+    monkeypatch.setenv("JAXDROP_DATA", str(tmp_path))
+    np.testing.assert_array_equal(data.load_text("tinyshakespeare").codes, text.codes)
+
+
+def test_an_unknown_text():
+    message = "`text` must be one of descriptions, tinyshakespeare, got bible."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.load_text("bible")
+
+
+def test_a_missing_text(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXDROP_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="must name the folder that holds text/, got neither"):
+        data.load_text("tinyshakespeare")
+    with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}/text/tinysh")) as error:
+        data.load_text("tinyshakespeare", tmp_path)
+    assert "To get it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"caf\xe9", "must be UTF-8, got one that fails with"),
+        (b"", "must have at least 2 different characters, got 0."),
+        (b"aaaa", "must have at least 2 different characters, got 1."),
+    ],
+)
+def test_a_broken_text(content, message, tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "tinyshakespeare.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.load_text("tinyshakespeare", tmp_path)

@@ -1,0 +1,72 @@
+"""Every part in its quick form, and what the command refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from experiments.variants import __main__ as job
+from experiments.variants import images, selu, text
+
+METHODS = {
+    "selu": [f"{name}, {by}" for by in ("SGD", "Adam") for name in ("ReLU + dropout", "ReLU + dropout, He")],
+    "images": list(images.METHODS),
+    "text": list(text.METHODS),
+}
+
+
+@pytest.mark.parametrize("part", job.PARTS)
+def test_quick_writes_every_result(part, tmp_path):
+    job.main(part=part, out=tmp_path, quick=True)
+    folder = tmp_path / "variants" / f"{part}-quick"
+    names = {"metrics.json", "table.md", "comparison.png", "learning_curves.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = {row["method"]: row for row in metrics["methods"]}
+    assert set(METHODS[part]) <= set(rows)
+    assert len((folder / "table.md").read_text().splitlines()) == 2 + len(rows)
+    for row in rows.values():
+        assert len(row["test_by_seed"]) == 2
+        difference = np.subtract(row["test_by_seed"], rows[row["baseline"]]["test_by_seed"])
+        np.testing.assert_allclose(row["difference"], difference.mean(), atol=1e-12)
+        np.testing.assert_allclose(row["difference_error"], difference.std(ddof=1) / 2**0.5, atol=1e-12)
+        assert row["valid"] == pytest.approx(min(tried["valid"] for tried in row["tried"]))
+        assert row["setting"] in [tried["setting"] for tried in row["tried"]]
+        assert row["best_valid"] <= row["valid"] + 1e-6
+        assert (row["verdict"] == "-") == (row["method"] == row["baseline"])
+    assert metrics["published"] == {}
+
+
+def test_the_published_figures_have_their_methods():
+    made = job.make("selu", None, 0, 2, quick=True)
+    assert set(selu.PUBLISHED) <= {method.name for method in made.methods}
+
+
+@pytest.mark.parametrize("part", job.PARTS)
+def test_a_baseline_stands_before_what_is_compared_with_it(part):
+    seen = set()
+    for method in job.make(part, None, 0, 2, quick=True).methods:
+        assert method.baseline in seen | {method.name}
+        seen.add(method.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"part": "sound"}, "`part` must be one of selu, images, text, all, got sound."),
+        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
+        ({"seed": -1}, "`seed` must be at least 0, got -1."),
+    ],
+)
+def test_bad_options_leave_nothing(options, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        job.main(out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", job.PARTS)
+def test_missing_data_leave_nothing(part, tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}")):
+        job.main(part=part, data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
