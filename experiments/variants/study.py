@@ -197,16 +197,18 @@ def table(study: Study, rows: list[dict[str, Any]]) -> tuple[list[str], list[lis
 
 def plot_curves(study: Study, rows: list[dict[str, Any]]) -> Figure:
     """Training and validation scores over the steps, a panel for each method."""
-    figure, axes = plt.subplots(
-        1, len(rows), figsize=(2.8 * len(rows), 3.4), sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, row in zip(axes[0], rows, strict=True):
+    columns = len(rows) if len(rows) <= 4 else 3
+    shape = (-(-len(rows) // columns), columns)
+    size = (3.2 * columns, 0.4 + 2.7 * shape[0])
+    figure, axes = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False)
+    for axis, row in zip(axes.flat, rows, strict=False):
         steps = row["steps"] // CHUNKS * np.arange(1, CHUNKS + 1)
         for part, (name, color) in enumerate((("training", "C0"), ("validation", "C3"))):
             axis.plot(steps, study.factor * np.asarray(row["curves"])[:, part], color=color, label=name)
-        axis.set_title(row["method"].replace(", ", ",\n"), fontsize=10)
+        axis.set_title(row["method"])
         axis.set_xlabel("step")
-    axes[0, 0].set_ylabel(study.score)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(study.score)
     axes[0, 0].legend(frameon=False)
     figure.suptitle(f"{study.title}: mean over {study.seeds} seeds, without noise", fontsize=10)
     return figure
@@ -227,7 +229,7 @@ def plot_comparison(study: Study, rows: list[dict[str, Any]], published: dict[st
                 axis.plot(published[row["method"]], place, "kx", label="published, one run")
     right.axvline(0, color="0.6", ls=":")
     left.set_xlabel(f"test {study.score}")
-    right.set_xlabel("difference from the baseline, paired by seed")
+    right.set_xlabel("that less the baseline's, paired by seed")
     left.set_yticks(places, [row["method"] for row in rows])
     left.set_ylim(-0.6, len(rows) - 0.4)
     if published:

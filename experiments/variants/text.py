@@ -32,9 +32,9 @@ class Config(NamedTuple):
     width: int = 128
     length: int = 32
     batch_size: int = 64
-    train_size: int = 40_000
+    train_size: int = 20_000
     valid_windows: int = 512
-    steps: int = 400
+    steps: int = 300
 
 
 QUICK = {

@@ -57,13 +57,10 @@ def test_inference_set_and_unset():
     np.testing.assert_array_equal(module(X, rngs=KEY), expected)
 
 
-@pytest.mark.parametrize("regularizer", [jaxdrop.attention_dropout, jaxdrop.drop_key])
-def test_attention(regularizer):
+def test_attention():
     """Equinox test_nn.py::test_multihead_attention_inference: keys matter in training alone."""
     x = X[:1]
-    layer = nn.MultiHeadDotProductAttention(
-        num_heads=1, dropout_rate=0.5, attention_fn=attention_fn(regularizer)
-    )
+    layer = nn.MultiHeadDotProductAttention(num_heads=1, dropout_rate=0.5, attention_fn=attention_fn())
     variables = layer.init(KEY, x, deterministic=True)
     first, second = ({"dropout": key} for key in jax.random.split(KEY))
     still = layer.apply(variables, x, deterministic=True)

@@ -119,7 +119,7 @@ def _view(module, deterministic):
 
 @pytest.mark.parametrize("switched", [_set, _view])
 def test_nnx_arguments_of_the_call_come_first(switched):
-    """Flax stochastic_test.py::test_dropout_arg_override, test_dropout_arg_override_view: and a key is asked."""
+    """Flax stochastic_test.py::test_dropout_arg_override{,_view}: and a key is asked for."""
     module = jaxdrop.nnx.Dropout(rate=0.5, deterministic=False)
     np.testing.assert_array_equal(module(ROW, deterministic=True), ROW)
     module = switched(module, True)

@@ -27,11 +27,17 @@ MAPS = jnp.ones((2, 16, 16, 4))
     [(7, 7, 3), (4, 8, 3), (10, 5, 3), (3, 3, 3), (8, 16, 5), (16, 8, 5), (7, 14, 5), (14, 7, 5)],
 )
 def test_drop_block_shapes(height, width, side):
-    """Timm TestDropBlock2d::test_drop_block_2d_output_shape, _asymmetric_input: any map, and the share too."""
-    x = jnp.ones((400, height, width, 3))
-    y = jaxdrop.drop_block(KEY, x, 0.1, block_size=side)
-    assert y.shape == x.shape
-    assert_mean((y == 0).mean((1, 2, 3)), 0.1)
+    """Timm TestDropBlock2d::test_drop_block_2d_output_shape, _asymmetric_input: any map keeps its shape."""
+    x = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+    y = jax.eval_shape(lambda x: jaxdrop.drop_block(KEY, x, 0.1, block_size=side), x)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(10, 5, 3), (7, 14, 5)])
+def test_the_share_of_asymmetric_maps(height, width, side):
+    """Timm TestDropBlock2d::test_drop_block_2d_asymmetric_input asserts the shape alone; this the share."""
+    mask = jaxdrop.block_mask(KEY, (2000, height, width, 4), 0.1, block_size=side)
+    assert_mean(1 - mask.mean((1, 2, 3)), 0.1)
 
 
 def test_drop_block_of_rate_zero():

@@ -48,7 +48,7 @@ def test_stochastic_depth_limits(rate, mode):
 
 @pytest.mark.parametrize("spatial", [2, 3])
 def test_drop_block_limits(spatial):
-    """Torchvision TestDropBlock::test_drop_block: identity at 0; a block of the map's size takes all of it."""
+    """Torchvision TestDropBlock::test_drop_block: identity at 0; a block of the map's size takes it all."""
     x = jnp.ones((200, 3) + (11,) * spatial)
     for side in (5, 11):
         np.testing.assert_array_equal(jaxdrop.drop_block(KEY, x, 0, block_size=side, channel_axis=1), x)
@@ -94,9 +94,15 @@ def test_the_share_that_drop_block_drops(height, side, rate):
 def test_drop_block_at_rate_one(height, theirs):
     """At rate 1 and blocks of 7 torchvision drops these shares of a map; here all is dropped."""
     x = jnp.ones((2, height, height, 3))
-    for f in (jaxdrop.drop_block, jax.jit(jaxdrop.drop_block, static_argnames="block_size")):
-        np.testing.assert_array_equal(f(KEY, x, 1.0, block_size=7), jnp.zeros_like(x))
+    np.testing.assert_array_equal(jaxdrop.drop_block(KEY, x, 1.0, block_size=7), jnp.zeros_like(x))
     assert abs(usual_block_share(height, 7, 1.0, everywhere=False) - theirs) < 5e-4
+
+
+def test_drop_block_at_a_traced_rate_one():
+    """The same, where the rate cannot be looked at."""
+    x = jnp.ones((2, 14, 14, 3))
+    y = jax.jit(lambda rate: jaxdrop.drop_block(KEY, x, rate, block_size=7))(1.0)
+    np.testing.assert_array_equal(y, jnp.zeros_like(x))
 
 
 def test_drop_block_in_half_precision():
