@@ -92,7 +92,7 @@ def test_impossible_rates(rate):
 
 
 def test_a_scheduled_rate():
-    """Asked of equinox (#1015): the rate is an argument, traced, and compiles nothing anew."""
+    """What users ask of equinox: a rate that changes with the step, and compiles nothing anew."""
     count = []
 
     @jax.jit

@@ -191,7 +191,7 @@ def test_impossible_rates(rate):
 
 
 def test_traced_rates():
-    """Flax raises TracerBoolConversionError (#4085); here a rate may be traced, in every place."""
+    """Flax raises TracerBoolConversionError; here a rate may be traced, in every place."""
     key = nnx.Rngs(dropout=0).dropout.fork()()
     places = (
         lambda rate: jaxdrop.dropout(key, X, rate),
