@@ -51,6 +51,8 @@ class Member:
     any_batch: bool = True
     # How many results there can be.
     outcomes: float = float("inf")
+    # The member of which it is but another form: what its transformations promise is held there.
+    form_of: str | None = None
     # Whether nothing is kept for the backward pass but the key's words and scalars.
     keeps_nothing: bool = True
 
@@ -93,6 +95,7 @@ FAMILY = (
         **_shells("SpatialDropout"),
         variance=bernoulli,
         shared=32,
+        form_of="dropout",
     ),
     Member(
         "gaussian_dropout",
@@ -122,8 +125,9 @@ FAMILY = (
         variance=lambda x, _: jnp.ones_like(x),
         standardised=True,
         shared=32,
+        form_of="alpha_dropout",
     ),
-    Member("drop_path", jaxdrop.drop_path, variance=bernoulli, shared=32 * 128),
+    Member("drop_path", jaxdrop.drop_path, variance=bernoulli, shared=32 * 128, form_of="dropout"),
     Member(
         "subset_depth",
         lambda key, x, rate: jaxdrop.subset_depth(key, x, rate, branch=lambda x: x),
@@ -156,7 +160,7 @@ FAMILY = (
         keeps_nothing=False,
     ),
     Member("cutout", partial(jaxdrop.cutout, size=2), one=None),
-    Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128),
+    Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128, form_of="dropout"),
     Member(
         "drop_layer",
         lambda key, x, rate: jaxdrop.drop_layer(key, x, rate, layer=lambda x: -x),
@@ -182,8 +186,10 @@ FAMILY = (
         one=lambda x: jnp.full_like(x, 0.5),
         arrays=False,
     ),
-    Member("locked_dropout", jaxdrop.locked_dropout, variance=bernoulli, shared=32),
-    Member("embedding_dropout", jaxdrop.embedding_dropout, variance=bernoulli, shared=32 * 128),
+    Member("locked_dropout", jaxdrop.locked_dropout, variance=bernoulli, shared=32, form_of="dropout"),
+    Member(
+        "embedding_dropout", jaxdrop.embedding_dropout, variance=bernoulli, shared=32 * 128, form_of="dropout"
+    ),
     Member(
         "zoneout",
         lambda key, x, rate: jaxdrop.zoneout(key, x, -jnp.asarray(x), rate),
@@ -191,7 +197,7 @@ FAMILY = (
         one=lambda x: -x,
         selects=False,
     ),
-    Member("attention_dropout", jaxdrop.attention_dropout, variance=bernoulli),
+    Member("attention_dropout", jaxdrop.attention_dropout, variance=bernoulli, form_of="dropout"),
     Member("drop_key", jaxdrop.drop_key, one=None, rounds_once=False, shardable="batch"),
     Member(
         "standout",
