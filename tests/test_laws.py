@@ -453,7 +453,7 @@ def test_an_integer_array(member: Member):
         member.pure(KEY, jnp.ones((8, 4, 2), jnp.int32), 0.5)
 
 
-@those(lambda member: member.traced and member.name not in ("standout", "drop_edge"), FAMILY)
+@those(lambda member: member.arrays and member.name != "standout", FAMILY)
 def test_a_level_that_does_not_broadcast(member: Member):
     message = re.escape(f"`{member.level}` must broadcast to shape ")
     with pytest.raises(ValueError, match=message):
