@@ -9,7 +9,7 @@ are chosen on a validation part, by the mean over the seeds; the test part is lo
     python -m experiments.variants --part text --data-dir DIR
     python -m experiments.variants --quick
 
-Each part takes about a quarter of an hour on 2 CPU cores. What came out is in README.md, beside
+Each part takes ten to twenty minutes on 2 CPU cores. What came out is in README.md, beside
 this file; where the published figures come from is said in selu.py.
 """
 
