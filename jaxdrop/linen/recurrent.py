@@ -66,7 +66,7 @@ class ZoneoutCell(_Cell):
         spots = [i for i, part in enumerate(new) if jnp.issubdtype(part.dtype, jnp.floating)]
         old, rates = jax.tree.leaves(carry), _rates(self.rate, len(spots))
         drawn = not off and not all(_checks.is_trivial_rate(rate) for rate in rates)
-        keys = jax.random.split(self._key(None), len(spots)) if drawn else [None] * len(spots)
+        keys: Any = jax.random.split(self._key(None), len(spots)) if drawn else [None] * len(spots)
         mixed = list(new)
         for i, key, rate in zip(spots, keys, rates, strict=True):
             args, options = (new[i], old[i], rate), {"bits": self.bits}
