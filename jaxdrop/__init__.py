@@ -2,6 +2,7 @@
 
 from jaxdrop import adapters as adapters
 from jaxdrop import losses as losses
+from jaxdrop import optim as optim
 from jaxdrop import penalties as penalties
 from jaxdrop import schedules as schedules
 from jaxdrop import training as training

@@ -57,15 +57,15 @@ def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
     return rate
 
 
-def check_nonnegative(value: chex.Numeric, name: str) -> chex.Numeric:
-    """A finite, non-negative real scalar or array, such as a strength or a deviation."""
+def check_nonnegative(value: chex.Numeric, name: str, *, finite: bool = True) -> chex.Numeric:
+    """A non-negative real scalar or array, such as a strength or a deviation; finite unless a limit."""
     value = _check_real(name, value)
     if is_concrete(value):
         values = np.asarray(value, np.float64)
-        allowed = np.isfinite(values) & (values >= 0)
+        allowed = (np.isfinite(values) | (not finite)) & (values >= 0)
         if not allowed.all():
-            message = f"`{name}` must be finite and at least 0, got {_offender(values, allowed)}."
-            raise ValueError(message)
+            expected = "finite and at least 0" if finite else "at least 0"
+            raise ValueError(f"`{name}` must be {expected}, got {_offender(values, allowed)}.")
     return value
 
 

@@ -14,13 +14,16 @@ PACKAGE = ROOT / "jaxdrop"
 FLOORS = {
     "_checks": 0,
     "_bits": 0,
+    "_where": 1,
+    "_units": 1,
     "masks": 1,
-    "penalties": 1,
     "schedules": 1,
     "drops": 2,
     "losses": 2,
+    "penalties": 2,
     "training": 2,
     "adapters": 3,
+    "optim": 3,
     "linen": 3,
     "nnx": 3,
 }

@@ -46,6 +46,11 @@ def weights(params) -> np.ndarray:
         (penalties.l2, 0.3, lambda w: 0.3 * (w**2).sum()),
         (penalties.l1_l2, (0.3, 0.2), lambda w: 0.3 * np.abs(w).sum() + 0.2 * (w**2).sum()),
         (penalties.l1_l2, 0.3, lambda w: 0.3 * np.abs(w).sum() + 0.3 * (w**2).sum()),
+        (
+            lambda p, c: penalties.l2_sp(p, jax.tree.map(jnp.ones_like, p), c),
+            0.3,
+            lambda w: 0.3 * ((w - 1) ** 2).sum(),
+        ),
     ],
 )
 def test_values_against_numpy(penalty, strength, reference):
@@ -88,30 +93,15 @@ def test_half_precision_sums_do_not_overflow(dtype):
     assert jax.grad(penalties.l2)(params, 1.0)["kernel"].dtype == dtype
 
 
-def test_default_rule_on_linen():
-    mask = penalties.weight_mask(linen_params())
-    found = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(mask)
-    }
-    assert len(found) == 12
-    assert all(use == path.endswith("/kernel") for path, use in found.items())
-
-
-def test_default_rule_on_nnx():
-    class Model(nnx.Module):
-        def __init__(self, rngs):
-            self.linear, self.norm = nnx.Linear(3, 4, rngs=rngs), nnx.LayerNorm(4, rngs=rngs)
-
-    params = nnx.state(Model(nnx.Rngs(0)), nnx.Param)
-    names = []
-    mask = penalties.weight_mask(
-        params, lambda path, leaf: names.append(path) or penalties.is_weight(path, leaf)
-    )
-    assert sorted(names) == ["linear/bias", "linear/kernel", "norm/bias", "norm/scale"]
-    assert jax.tree.leaves(nnx.to_pure_dict(mask)["linear"]) == [False, True]
-    assert not any(jax.tree.leaves(nnx.to_pure_dict(mask)["norm"]))
-    np.testing.assert_allclose(penalties.l2(params, 2.0), 2 * (weights(params) ** 2).sum(), rtol=1e-6)
+def test_the_parameters_of_nnx_and_the_model_itself():
+    model = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    params = nnx.state(model, nnx.Param)
+    expected = 2 * (weights(params) ** 2).sum()
+    np.testing.assert_allclose(penalties.l2(params, 2.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(penalties.l2(model, 2.0), expected, rtol=1e-6)
+    grads = nnx.grad(lambda model: penalties.l2(model, 2.0))(model)
+    np.testing.assert_allclose(grads["kernel"][...], 4 * model.kernel[...], rtol=1e-6)
+    np.testing.assert_array_equal(grads["bias"][...], 0)
 
 
 def test_where():
@@ -120,12 +110,12 @@ def test_where():
     tree = {"a": {"kernel": True}, "b": {"kernel": False, "bias": True}}
     assert penalties.l1(params, 1.0, where=tree) == 6
     assert penalties.l1_l2(params, (1.0, 1.0), where=tree) == 12
-    assert penalties.l2(params, 1.0, where=lambda *_: False) == 0
     assert penalties.l1_l2(params, jnp.array([1.0, 0.0]), where=tree) == 6
-    with pytest.raises(ValueError, match="`where` must hold one boolean for each leaf"):
-        penalties.l1(params, 1.0, where=jax.tree.map(lambda leaf: leaf > 0, params))
-    with pytest.raises(ValueError, match="`where` must have the structure of the parameters"):
-        penalties.l1(params, 1.0, where={"a": True})
+    pairs = [("b/bias", 0.5), ("*/kernel", 2.0)]
+    assert penalties.l1(params, 0.1, where=pairs) == pytest.approx(0.1 * (0.5 * 2 + 2 * 8))
+    assert jax.jit(lambda c: penalties.l1(params, c, where=[("b/*", c)]))(0.5) == pytest.approx(0.25 * 6)
+    with pytest.raises(ValueError, match="the nearest are "):
+        penalties.l1(params, 1.0, where=[("c/kernel", 1.0)])
 
 
 @pytest.mark.parametrize(
@@ -141,3 +131,132 @@ def test_where():
 def test_bad_strengths(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call({"kernel": jnp.ones((2, 2))})
+
+
+KERNEL = jax.random.normal(KEY, (3, 4, 6))
+
+
+def by_unit(w, axes) -> np.ndarray:
+    """Rows of units, in float64."""
+    w = np.moveaxis(np.asarray(w, np.float64), axes, range(len(axes)))
+    return w.reshape(np.prod(w.shape[: len(axes)]), -1)
+
+
+@pytest.mark.parametrize(("unit_axis", "axes"), [(-1, (2,)), (-2, (1,)), (0, (0,)), ((-2, -1), (1, 2))])
+def test_group_lasso_against_numpy(unit_axis, axes):
+    rows = by_unit(KERNEL, axes)
+    expected = 0.3 * rows.shape[1] ** 0.5 * np.sqrt((rows**2).sum(1)).sum()
+    params = {"kernel": KERNEL, "bias": jnp.ones(6)}
+    found, grad = jax.value_and_grad(lambda p: penalties.group_lasso(p, 0.3, unit_axis=unit_axis))(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    slopes = 0.3 * rows.shape[1] ** 0.5 * rows / np.sqrt((rows**2).sum(1, keepdims=True))
+    np.testing.assert_allclose(by_unit(grad["kernel"], axes), slopes, rtol=1e-5)
+    np.testing.assert_array_equal(grad["bias"], 0)
+
+
+@pytest.mark.parametrize(("unit_axis", "axes"), [(-1, (2,)), (0, (0,)), ((0, 2), (0, 2))])
+def test_orthogonal_against_numpy(unit_axis, axes):
+    rows = by_unit(KERNEL, axes)
+    rows /= np.sqrt((rows**2).sum(1, keepdims=True))
+    cosines = np.abs(rows @ rows.T)[np.triu_indices(len(rows), 1)]
+    found = penalties.orthogonal({"kernel": KERNEL}, 0.3, unit_axis=unit_axis)
+    np.testing.assert_allclose(found, 0.3 * cosines.mean(), rtol=1e-5)
+
+
+def test_orthogonal_is_zero_where_all_are():
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))
+    assert penalties.orthogonal({"kernel": jnp.asarray(5 * q, jnp.float32)}, 1.0) < 1e-6
+    assert penalties.orthogonal({"kernel": jnp.ones((6, 4))}, 1.0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kernel", [jnp.ones((4, 1)), jnp.zeros((4, 3)), jnp.ones((4, 3)).at[:, 1].set(0)])
+@pytest.mark.parametrize("penalty", [penalties.orthogonal, penalties.group_lasso])
+def test_finite_for_one_unit_and_at_zero(penalty, kernel):
+    """Keras's orthogonal regularizer is NaN for a single row, and has a NaN gradient at 0."""
+    value, grad = jax.value_and_grad(penalty)(kernel, 1.0)
+    assert np.isfinite(value)
+    assert np.isfinite(grad).all()
+    np.testing.assert_array_equal(np.asarray(grad)[np.asarray(kernel) == 0], 0)
+
+
+def test_activity_is_keras_s():
+    h = {"a": jax.random.normal(KEY, (8, 3, 2)), "b": [jax.random.normal(KEY, (8, 5))]}
+    parts = [np.asarray(part, np.float64) for part in jax.tree.leaves(h)]
+    expected = sum(0.2 * np.abs(part).sum() + 0.5 * (part**2).sum() for part in parts) / 8
+    np.testing.assert_allclose(penalties.activity(h, (0.2, 0.5)), expected, rtol=1e-6)
+    np.testing.assert_array_equal(jax.grad(penalties.activity)(jnp.zeros((2, 3)), 1.0), 0)
+
+
+def test_kl_sparsity_against_numpy():
+    h = jax.nn.sigmoid(jax.random.normal(KEY, (8, 3, 2)))
+    mean, t = np.asarray(h, np.float64).mean(0), 0.05
+    expected = 0.3 * (t * np.log(t / mean) + (1 - t) * np.log((1 - t) / (1 - mean))).sum()
+    np.testing.assert_allclose(penalties.kl_sparsity(h, 0.3, target=t), expected, rtol=1e-5)
+    np.testing.assert_allclose(penalties.kl_sparsity(jnp.full((4, 2), t), 1.0, target=t), 0, atol=1e-6)
+
+
+def test_kl_sparsity_pulls_means_to_the_target_and_is_finite_at_the_ends():
+    h = jnp.array([[0.0, 0.01, 0.5, 1.0]] * 4)
+    value, grad = jax.value_and_grad(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(h)
+    assert np.isfinite(value)
+    np.testing.assert_array_equal(np.sign(grad[0]), [0, -1, 1, 0])
+    assert np.isnan(jax.jit(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(2 * h))
+
+
+def test_l2_sp_has_no_gradient_for_the_start():
+    params, start = {"kernel": jnp.ones((2, 2))}, {"kernel": jnp.full((2, 2), 3.0)}
+    grads = jax.grad(lambda p, s: penalties.l2_sp(p, s, 0.5), (0, 1))(params, start)
+    np.testing.assert_array_equal(grads[0]["kernel"], -2)
+    np.testing.assert_array_equal(grads[1]["kernel"], 0)
+    assert penalties.l2_sp(params, params, 0.5) == 0
+
+
+def test_no_retrace_when_a_strength_changes():
+    traced = []
+
+    @jax.jit
+    def total(params, strength, share):
+        traced.append(1)
+        return penalties.l1_l2(params, (strength, strength), where=[("kernel", share)])
+
+    for strength, share in ((0.1, 1.0), (0.2, 1.0), (0.0, 0.5)):
+        assert total({"kernel": jnp.ones((2, 2))}, strength, share) == pytest.approx(8 * strength * share)
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: penalties.group_lasso(KERNEL, -1.0), "`strength` must be finite and at least 0, got -1."),
+        (
+            lambda: penalties.group_lasso(KERNEL, 1.0, unit_axis=3),
+            "`unit_axis` must lie in [-3, 2] for an array",
+        ),
+        (
+            lambda: penalties.orthogonal({"b": jnp.ones(3)}, 1.0, where=lambda *_: True),
+            "`params` must be of shape [..., inputs, units], got (3,).",
+        ),
+        (
+            lambda: penalties.l2_sp(KERNEL, {"a": KERNEL}, 1.0),
+            "`start` must have the structure of the parameters",
+        ),
+        (
+            lambda: penalties.l2_sp(KERNEL, KERNEL[0], 1.0),
+            "`start` must have the shape of `params`, (3, 4, 6), got (4, 6).",
+        ),
+        (
+            lambda: penalties.activity(KERNEL, (1.0, -1.0)),
+            "`strength` must be finite and at least 0, got -1.",
+        ),
+        (lambda: penalties.activity(jnp.ones(()), 1.0), "`activations` must be of shape [B, ...], got ()."),
+        (lambda: penalties.kl_sparsity(KERNEL, 1.0, target=1.0), "`target` must lie in (0, 1), got 1."),
+        (
+            lambda: penalties.kl_sparsity(jnp.full((2, 2), 1.5), 1.0, target=0.1),
+            "`activations` must lie in [0, 1], got 1.5.",
+        ),
+        (lambda: penalties.l2({"a": jnp.ones(3)}, 1.0), "`where` must concern at least one leaf"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

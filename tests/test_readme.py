@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_api_block_runs():
+def test_the_api_block_runs(compiled_in_haste):
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     namespace: dict = {}
     with jax.debug_key_reuse(True):
@@ -24,7 +24,11 @@ def test_the_api_block_runs():
 
 def test_the_api_block_shows_every_public_name():
     names = [name for name in vars(jaxdrop) if not name.startswith("_") and name not in FLOORS]
-    names += [f"penalties.{name}" for name in ("l1", "l2", "l1_l2", "weight_mask")]
+    penalties = ("l1", "l2", "l1_l2", "group_lasso", "orthogonal", "l2_sp", "activity", "kl_sparsity")
+    names += [f"penalties.{name}" for name in (*penalties, "weight_mask")]
+    names += [
+        name for name in vars(jaxdrop.optim) if name[0].islower() and callable(getattr(jaxdrop.optim, name))
+    ]
     names += [f"training.{name}" for name in ("trainer", "sweep", "grid")]
     names += [name for name in vars(jaxdrop.linen) if name[0].isupper()]
     missing = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", README)]

@@ -5,7 +5,7 @@ from typing import Any
 import chex
 import jax
 
-from jaxdrop import _bits, _checks, penalties
+from jaxdrop import _bits, _checks, _where
 from jaxdrop.drops.bernoulli import dropout
 
 
@@ -14,7 +14,7 @@ def dropconnect(
     params: Any,
     rate: chex.Numeric,
     *,
-    where: penalties.Where = None,
+    where: _where.Where = None,
     bits: int | None = None,
 ) -> Any:
     """Applies `dropout` to the weights of a tree of parameters, each leaf with a key of its own.
@@ -28,8 +28,7 @@ def dropconnect(
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       rate: The probability of dropping a weight, in [0, 1]: a scalar; may be traced. It has no
         gradient.
-      where: Which leaves it concerns: a predicate on a leaf's path and the leaf, a tree of
-        booleans, or None for the weights; see `penalties.weight_mask`.
+      where: Which leaves it concerns, by default the weights; see `penalties.weight_mask`.
       bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
 
     Returns:
@@ -50,21 +49,10 @@ def dropconnect(
            [2., 2., 2.]], dtype=float32)}
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
-    mask = chosen(params, where)
+    mask = _where.chosen(params, where)
     if _checks.is_scalar(rate, 0):
         return params
     keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
     return jax.tree.map(
         lambda leaf, use: dropout(next(keys), leaf, rate, bits=bits) if use else leaf, params, mask
     )
-
-
-def chosen(params: Any, where: penalties.Where) -> Any:
-    """The tree of booleans of `where`, of which one at least must be true."""
-    mask = penalties.weight_mask(params, where)
-    if not any(jax.tree.leaves(mask)):
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
-        raise ValueError(
-            f"`where` must concern at least one leaf, got none of {', '.join(paths) or 'no leaves'}."
-        )
-    return mask

@@ -6,9 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, masks, penalties
+from jaxdrop import _bits, _checks, _where, masks
 from jaxdrop.drops import _redraw
-from jaxdrop.drops.connect import chosen
 
 
 def mixout(
@@ -17,7 +16,7 @@ def mixout(
     target: Any,
     rate: chex.Numeric,
     *,
-    where: penalties.Where = None,
+    where: _where.Where = None,
     bits: int | None = None,
 ) -> Any:
     """Puts weights of `target` in the place of random weights, and keeps the mean.
@@ -53,7 +52,7 @@ def mixout(
            [5., 5., 5.]], dtype=float32)
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
-    mask = chosen(params, where)
+    mask = _where.chosen(params, where)
     if jax.tree.structure(target) != jax.tree.structure(params):
         raise ValueError(
             f"`target` must have the structure of the parameters, {jax.tree.structure(params)}, "

@@ -1,0 +1,28 @@
+"""Decays, proximal steps and constraints as optax transformations, to chain with any optimizer.
+
+`coupled_l2` stands first in an `optax.chain`, where the gradient comes in. All the others stand
+last, behind the learning rate: they are given the step that is about to be made, and change where
+it ends. So what a constraint or a proximal step promises holds of the parameters themselves:
+
+    optax.chain(optax.adam(1e-3), optim.proximal_l1(1e-4, 1e-3), optim.max_norm(3.0))
+
+A strength, limit or learning rate is a scalar, which may be traced, or a schedule: a function of
+the step, as optax's. `where` says which parameters are concerned, and for what share of the
+strength: see `penalties.weight_mask`. Strengths mean what they mean in `penalties`: with plain SGD
+as the optimizer, `proximal_l1(c, lr)` ends where the loss plus `penalties.l1(params, c)` is least.
+Behind Adam it thresholds by the same amount however a weight's gradient was scaled.
+
+Half-precision parameters are worked on in float32. Sharded parameters keep their sharding.
+"""
+
+from jaxdrop.optim.constraints import max_norm as max_norm
+from jaxdrop.optim.constraints import non_negative as non_negative
+from jaxdrop.optim.constraints import unit_norm as unit_norm
+from jaxdrop.optim.decays import coupled_l2 as coupled_l2
+from jaxdrop.optim.decays import decoupled_l2 as decoupled_l2
+from jaxdrop.optim.halting import HaltState as HaltState
+from jaxdrop.optim.halting import halt_on_nonfinite as halt_on_nonfinite
+from jaxdrop.optim.halting import raise_if_halted as raise_if_halted
+from jaxdrop.optim.proximal import proximal_elastic_net as proximal_elastic_net
+from jaxdrop.optim.proximal import proximal_group_lasso as proximal_group_lasso
+from jaxdrop.optim.proximal import proximal_l1 as proximal_l1

@@ -1,0 +1,69 @@
+"""Weight decay: in the gradient, or past the optimizer."""
+
+from typing import Any
+
+import jax
+import optax
+
+from jaxdrop._where import Where
+from jaxdrop.optim._step import Value, check_step, check_value, transformation
+
+
+def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransformation:
+    """Adds the gradient of `penalties.l2`, `2 * strength * w`, to the gradient; first in a chain.
+
+    The weight decay of torch's SGD and Adam, of `weight_decay=2 * strength`.
+
+    Args:
+      strength: A finite, non-negative scalar, or a schedule; may be traced.
+      where: Which leaves it concerns; by default the weights.
+
+    Returns:
+      A transformation.
+
+    Raises:
+      ValueError: If a concrete strength is negative or not finite; from `init` if `where` does not
+        fit the parameters.
+
+    >>> import jax.numpy as jnp
+    >>> params = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}
+    >>> optimizer = optax.chain(coupled_l2(0.5), optax.sgd(0.1))
+    >>> grads = jax.tree.map(jnp.zeros_like, params)
+    >>> updates, state = optimizer.update(grads, optimizer.init(params), params)
+    >>> updates["kernel"]
+    Array([[-0.1,  0.2]], dtype=float32)
+    """
+
+    def decay(p: jax.Array, u: jax.Array, share: Any, strength: Any) -> jax.Array:
+        return u + 2 * strength * share * p
+
+    return transformation(decay, where, check_value(strength, "strength"))
+
+
+def decoupled_l2(
+    strength: Value, learning_rate: Value, *, where: Where = None
+) -> optax.GradientTransformation:
+    """Takes `2 * strength * learning_rate * w` off each weight, past the optimizer; last in a chain.
+
+    AdamW's weight decay: `optax.chain(optax.adam(lr), decoupled_l2(c, lr))` is
+    `optax.adamw(lr, weight_decay=2 * c)`. With plain SGD it is `coupled_l2`.
+
+    Args:
+      strength: A finite, non-negative scalar, or a schedule; may be traced.
+      learning_rate: The optimizer's own; or 1 for a decay that does not follow it.
+      where: Which leaves it concerns; by default the weights.
+
+    Returns:
+      A transformation.
+
+    Raises:
+      ValueError: As `coupled_l2`.
+
+    References:
+      Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+    """
+
+    def decay(p: jax.Array, u: jax.Array, share: Any, strength: Any, rate: Any) -> jax.Array:
+        return u - 2 * rate * strength * share * p
+
+    return transformation(decay, where, *check_step(strength, learning_rate))

@@ -1,0 +1,96 @@
+"""Halting at a gradient that is not finite: nothing is overwritten, and the parameter is named."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdrop import optim, training
+
+PARAMS = {"Dense_0": {"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}}
+
+
+def recipe(hyper):
+    """At step `hyper` the gradient of the kernel, and it alone, is NaN."""
+
+    def loss_fn(params, key, batch):
+        layer = params["Dense_0"]
+        poison = jnp.where(batch["step"] == hyper, jnp.nan, 1.0)
+        return jnp.sum(layer["kernel"] ** 2) * poison + jnp.sum(layer["bias"] ** 2), ()
+
+    return loss_fn, optim.halt_on_nonfinite(optax.adam(0.1))
+
+
+def test_nothing_is_overwritten_and_the_path_is_named():
+    init, step = training.trainer(*recipe(3))
+    state = init(jax.random.key(0), PARAMS)
+    states = []
+    for i in range(6):
+        states.append(state)
+        state, _ = step(state, {"step": i})
+    for part in ("params", "opt_state"):
+        kept = jax.tree.map(np.asarray, getattr(states[3], part))
+        kept = kept.inner if part == "opt_state" else kept
+        now = state.opt_state.inner if part == "opt_state" else state.params
+        jax.tree.map(np.testing.assert_array_equal, now, kept)
+    assert (states[3].params["Dense_0"]["kernel"] != 1).all()
+    optim.raise_if_halted(states[3])
+    message = "the gradient must be finite, got NaN or infinity in that of `Dense_0/kernel` at step 3."
+    with pytest.raises(FloatingPointError, match=re.escape(message)):
+        optim.raise_if_halted(state)
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
+def test_every_parameter_that_is_bad_is_named(value):
+    optimizer = optax.chain(optax.clip(1e9), optim.halt_on_nonfinite(optax.sgd(0.1)))
+    params = {"a": jnp.ones(2), "b": jnp.ones(2), "c": jnp.ones(())}
+    grads = {"a": jnp.array([1.0, jnp.nan]), "b": jnp.ones(2), "c": jnp.array(jnp.nan)}
+    updates, state = optimizer.update(grads, optimizer.init(params), params)
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(updates))
+    with pytest.raises(FloatingPointError, match=re.escape("in that of `a`, `c` at step 0.")):
+        optim.raise_if_halted(state)
+    alone = optim.halt_on_nonfinite(optax.sgd(0.1))
+    _, state = alone.update({"w": jnp.array([value])}, alone.init({"w": jnp.ones(1)}))
+    with pytest.raises(FloatingPointError, match=re.escape("in that of `w` at step 0.")):
+        optim.raise_if_halted({"deep": (state, 1)})
+
+
+def test_a_run_of_a_sweep_halts_by_itself():
+    init, step = training.sweep(recipe)
+    keys = jax.random.split(jax.random.key(0), 3)
+    many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), PARAMS)
+    state = init(keys, many, jnp.array([99, 2, 99]))
+    for i in range(5):
+        state, _ = step(state, {"step": i})
+    kernels = state.params["Dense_0"]["kernel"]
+    np.testing.assert_array_equal(kernels[0], kernels[2])
+    assert (kernels[1] > kernels[0]).all()
+    assert state.opt_state.step.tolist() == [5, 2, 5]
+    with pytest.raises(FloatingPointError, match=re.escape("`Dense_0/kernel` at step 2 of run 1.")):
+        optim.raise_if_halted(state)
+
+
+def test_it_is_the_optimizer_where_all_is_finite():
+    inner = optax.adam(0.1)
+    wrapped = optim.halt_on_nonfinite(inner)
+    a, b = inner.init(PARAMS), wrapped.init(PARAMS)
+    for i in range(3):
+        grads = jax.tree.map(lambda leaf, i=i: leaf + i, PARAMS)
+        mine, b = wrapped.update(grads, b, PARAMS)
+        theirs, a = inner.update(grads, a, PARAMS)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), mine, theirs)
+    optim.raise_if_halted(b)
+
+
+def test_line_searches_are_given_what_they_ask_for():
+    def loss_fn(params, key, batch):
+        return jnp.sum((params["w"] - 3.0) ** 2), ()
+
+    init, step = training.trainer(loss_fn, optim.halt_on_nonfinite(optax.lbfgs()))
+    state = init(jax.random.key(0), {"w": jnp.zeros(3)})
+    for _ in range(5):
+        state, _ = step(state, None)
+    np.testing.assert_allclose(state.params["w"], 3.0, rtol=1e-4)
