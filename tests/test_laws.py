@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from tests.family import FAMILY, VARIANTS, Member, bernoulli
 
 KEY = jax.random.key(7)
+HASTE = pytest.mark.usefixtures("compiled_in_haste")
 SHAPE = (64, 32, 128)
 COLLECTIVES = re.compile("all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
 
@@ -62,6 +63,7 @@ def test_level_zero_is_the_identity(member: Member):
         np.testing.assert_array_equal(y, member.zero(x), err_msg=form)
 
 
+@HASTE
 @those(lambda member: member.is_rate and member.one)
 def test_rate_one_gives_zeros_and_zero_gradients(member: Member):
     """Of a member that chooses between two things, it is the second of them."""
@@ -74,6 +76,7 @@ def test_rate_one_gives_zeros_and_zero_gradients(member: Member):
         np.testing.assert_array_equal(grad, expected)
 
 
+@HASTE
 @everyone
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.004])
 def test_a_level_means_the_same_in_every_form(member: Member, level: float):
@@ -93,6 +96,7 @@ def test_a_level_means_the_same_in_every_form(member: Member, level: float):
         np.testing.assert_array_equal(y == 0, results["static"] == 0, err_msg=form)
 
 
+@HASTE
 @those(lambda member: member.variance)
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
 def test_moments_are_those_of_the_paper(member: Member, level: float):
@@ -154,6 +158,7 @@ def test_all_transformations_in_one_program(member: Member):
     )
 
 
+@HASTE
 @sources
 def test_derivatives_are_finite(member: Member):
     """Gradient, tangent and second derivative, eager and jitted, at every level that has a meaning."""
@@ -177,6 +182,7 @@ def test_derivatives_are_finite(member: Member):
     chex.assert_tree_all_finite(static(0.5)(x, 0.5))
 
 
+@HASTE
 @those(lambda member: member.is_rate and member.elementwise)
 def test_the_gradient_is_that_of_the_draw(member: Member):
     """The backward pass repeats the draw: the derivative along x of a map affine in x."""
@@ -266,6 +272,7 @@ def test_sharding_changes_nothing_and_costs_nothing(
                 assert not COLLECTIVES.findall(program.as_text())
 
 
+@HASTE
 @those(lambda member: member.keeps_nothing and not member.form_of)
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_nothing_is_kept_for_the_backward_pass_but_the_seed(member: Member, wrap):
@@ -275,6 +282,7 @@ def test_nothing_is_kept_for_the_backward_pass_but_the_seed(member: Member, wrap
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 20
 
 
+@HASTE
 @sources
 def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
     x = normal((8, 4, 16))
@@ -296,6 +304,7 @@ def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
             member.pure(key, x, 0.3)
 
 
+@HASTE
 @those(lambda member: member.variance and not member.form_of)
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_keys_of_other_implementations(member: Member, impl: str):
@@ -325,6 +334,7 @@ def test_what_is_dropped_is_gone_whatever_it_was(member: Member):
         assert np.isfinite(y).all()
 
 
+@HASTE
 @shells
 def test_linen_shell_is_the_pure_function(member: Member):
     x = normal((8, 4, 16))
@@ -339,6 +349,7 @@ def test_linen_shell_is_the_pure_function(member: Member):
     assert member.linen(0.0).apply({}, x, deterministic=False) is x
 
 
+@HASTE
 @shells
 def test_nnx_shell_is_the_pure_function(member: Member):
     x = normal((8, 4, 16))
@@ -383,6 +394,7 @@ def test_a_rate_outside_the_unit_interval(member: Member, rate):
         member.nnx(rate, rngs=nnx.Rngs(0))
 
 
+@HASTE
 @those(lambda member: member.traced and not member.form_of)
 @pytest.mark.parametrize("level", [1.3, -0.3, float("nan")])
 def test_a_traced_level_that_is_out_of_range_is_loud(member: Member, level: float):
@@ -398,6 +410,7 @@ def test_a_traced_level_that_is_out_of_range_is_loud(member: Member, level: floa
         assert np.isnan(grad).all()
 
 
+@HASTE
 @sources
 def test_shard_map(member: Member):
     """Each device draws from its own key what the function draws from it alone."""
@@ -411,6 +424,7 @@ def test_shard_map(member: Member):
     np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
 
 
+@HASTE
 @shells
 def test_lifted_transformations(member: Member):
     """In Linen's scan and vmap, NNX's vmap and jit, it is the function it was."""

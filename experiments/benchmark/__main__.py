@@ -5,8 +5,8 @@ fast as Flax's and torch's, and about 4 times with the backward pass, near what 
 training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take what they take without any
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
-    python -m experiments.benchmark                  # all suites, about 20 minutes
-    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family
+    python -m experiments.benchmark                  # all suites, about 25 minutes
+    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family, sweep
 
 `pip install -e ".[benchmark]"` brings the peers; one that is not installed is left out, by name. All
 contenders are timed in turn, round after round, in one process, so that a noisy machine is noisy to
@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from experiments import cli, report
-from experiments.benchmark import family, models, ops, peers, timing
+from experiments.benchmark import family, models, ops, peers, sweeps, timing
 
 SUITES = {
     "ops": ops.ops,
@@ -30,6 +30,7 @@ SUITES = {
     "mc": models.mc,
     "compile": ops.compiling,
     "family": family.family,
+    "sweep": sweeps.sweeps,
 }
 DEVICES = ("cpu", "gpu")
 # The same colour and marker for the same contender in every plot.
@@ -76,7 +77,9 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         seconds = form == "compile"
         header += [f"{form} {'s' if seconds else 'ms'}", "±%", f"/{result['floor']}"] + ["x Flax"] * flax
     moved = forms == ["step"]
+    whole = forms == ["steps"]
     header += ["kept bytes"] * kept + ["MB moved"] * moved
+    header += ["compile s", "total s", f"total /{result['floor']}"] * whole
     body = []
     for row in result["rows"]:
         cells = [row["name"]]
@@ -95,8 +98,18 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         if moved:
             count = row["forms"]["step"]["moved_bytes"]
             cells.append("-" if count is None else f"{count / 1e6:.0f}")
+        if whole:
+            compiling = row["forms"]["steps"]["compile_s"]
+            cells += [_three_digits(value) for value in (compiling, total_seconds(row))]
+            cells.append(f"{total_seconds(row) / total_seconds(result['rows'][0]):.2f}")
         body.append(cells)
     return header, body
+
+
+def total_seconds(row: dict[str, Any]) -> float:
+    """Of a contender of the sweep: to compile once, and to run once."""
+    cell = row["forms"]["steps"]
+    return cell["compile_s"] + cell["median_ms"] / 1e3
 
 
 def _three_digits(value: float) -> str:
@@ -134,6 +147,26 @@ def plot(results: list[dict[str, Any]]) -> Any:
     return figure
 
 
+def plot_sweep(results: list[dict[str, Any]]) -> Any:
+    """Bars: what it takes to compile and to run all cells, one way and the others."""
+    (result,) = results
+    rows = result["rows"]
+    figure, panel = plt.subplots(figsize=(9, 1.6 + 0.4 * len(rows)))
+    compiling = [row["forms"]["steps"]["compile_s"] for row in rows]
+    running = [row["forms"]["steps"]["median_ms"] / 1e3 for row in rows]
+    panel.barh(range(len(rows)), compiling, color="C1", label="to compile")
+    panel.barh(range(len(rows)), running, left=compiling, color="C0", label="to run")
+    for i, row in enumerate(rows):
+        panel.annotate(f" {total_seconds(row):.3g} s", (total_seconds(row), i), va="center")
+    panel.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    panel.invert_yaxis()
+    panel.set_xlabel("seconds")
+    panel.set_title(result["title"], fontsize=10)
+    panel.margins(x=0.12)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
 def plot_members(results: list[dict[str, Any]]) -> Any:
     """A line for each member of the family: how many times plain dropout of as many elements it takes."""
     rows = [row for result in results for row in result["rows"] if row["name"] != result["floor"]]
@@ -167,7 +200,7 @@ def plot_members(results: list[dict[str, Any]]) -> Any:
 
 def main(
     suite: Annotated[
-        str | None, typer.Option(help="One of ops, step, mc, compile, family; by default all.")
+        str | None, typer.Option(help="One of ops, step, mc, compile, family, sweep; by default all.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or gpu; by default what JAX takes first.")] = None,
     out: cli.Out = Path("results"),
@@ -204,7 +237,7 @@ def main(
             folder / f"{name}.md",
             "\n".join(f"{result['title']}:\n\n{report.markdown_table(*table(result))}" for result in results),
         )
-        figure = (plot_members if results[0]["floor"] == family.PLAIN else plot)(results)
+        figure = {"family": plot_members, "sweep": plot_sweep}.get(name, plot)(results)
         report.write_figure(folder / f"{name}.png", figure)
         plt.close(figure)
 

@@ -63,7 +63,7 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
 
         def stay() -> tuple[Any, Any]:
             like, _ = jax.eval_shape(go_on)
-            return jax.tree.map(lambda u: jnp.zeros(u.shape, u.dtype), like), state.inner
+            return jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like), state.inner
 
         halts = _any(bad)
         steps, own = jax.lax.cond(halts, stay, go_on)

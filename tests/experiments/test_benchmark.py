@@ -9,6 +9,8 @@ from experiments import cli
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import peers
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 
 @pytest.mark.parametrize("suite", ["step", "mc", "compile"])
 def test_quick(tmp_path, capsys, suite):
@@ -56,8 +58,21 @@ def test_quick_family(tmp_path, capsys):
     assert (folder / "family.png").stat().st_size > 10_000
 
 
+def test_quick_sweep(tmp_path, capsys):
+    benchmark.main(suite="sweep", out=tmp_path, quick=True)
+    folder = tmp_path / "benchmark-quick"
+    (result,) = json.loads((folder / "sweep.json").read_text())["results"]
+    assert result["rows"][0]["name"] == result["floor"] == "one program"
+    for row in result["rows"]:
+        cell = row["forms"]["steps"]
+        assert benchmark.total_seconds(row) == cell["compile_s"] + cell["median_ms"] / 1e3 > 0
+    assert "total s" in capsys.readouterr().out
+    assert (folder / "sweep.png").stat().st_size > 10_000
+
+
 def test_bad_options(tmp_path):
-    with pytest.raises(ValueError, match="`suite` must be one of ops, step, mc, compile, family, got all"):
+    suites = "ops, step, mc, compile, family, sweep"
+    with pytest.raises(ValueError, match=f"`suite` must be one of {suites}, got all"):
         benchmark.main(suite="all", out=tmp_path)
     with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):
         benchmark.main(out=tmp_path, rounds=0)

@@ -9,6 +9,8 @@ import pytest
 from experiments.variants import __main__ as job
 from experiments.variants import images, selu, text
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 METHODS = {
     "selu": [f"{name}, {by}" for by in ("SGD", "Adam") for name in ("ReLU + dropout", "ReLU + dropout, He")],
     "images": list(images.METHODS),

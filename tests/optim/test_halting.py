@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdrop import optim, training
 
@@ -83,6 +84,19 @@ def test_it_is_the_optimizer_where_all_is_finite():
         theirs, a = inner.update(grads, a, PARAMS)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), mine, theirs)
     optim.raise_if_halted(b)
+
+
+def test_sharded_parameters_keep_their_sharding():
+    mesh = Mesh(np.array(jax.devices()[:4]), ("x",), axis_types=(AxisType.Explicit,))
+    sharding = NamedSharding(mesh, PartitionSpec("x"))
+    optimizer = optim.halt_on_nonfinite(optax.adam(0.1))
+    with jax.set_mesh(mesh):
+        w = jax.device_put(jnp.ones((8, 2)), sharding)
+        updates, state = jax.jit(optimizer.update)(w, optimizer.init(w), w)
+        updates, state = jax.jit(optimizer.update)(w * jnp.nan, state, w)
+    assert updates.sharding.is_equivalent_to(sharding, 2)
+    np.testing.assert_array_equal(updates, 0)
+    assert state.step == 1
 
 
 def test_line_searches_are_given_what_they_ask_for():

@@ -32,7 +32,7 @@ def test_every_member_contends():
     assert members - words - parts - ELSEWHERE == {"dropout", "gaussian_noise", "embedding_dropout"}
 
 
-def test_programs_run():
+def test_programs_run(compiled_in_haste):
     for contest in family.family(peers.Setting({}, None, quick=True)):
         programs = contest.build()
         assert {contest.floor, "copy"} <= {name for name, _ in programs}

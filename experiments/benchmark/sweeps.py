@@ -1,0 +1,131 @@
+"""What a grid of 64 runs costs: one program for all of them, or one run after another.
+
+Every contender trains the same cells, 4 seeds x 4 dropout rates x 4 weight decays of an MLP, by the
+same steps. One after another there are three ways: a program for each run, as a script with its
+settings as constants is started 64 times over; one compiled step that is given the settings; and
+one compiled loop of all steps.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxdrop
+from experiments.benchmark import peers, timing
+from jaxdrop import penalties, training
+
+ONE = "one program"
+EACH, STEP, LOOP = "a program a run", "runs of a compiled step", "runs of a compiled loop"
+
+
+def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:
+    """The one contest: a grid on examples of the digits' size."""
+    steps, values, sizes = (3, 2, (8, 4)) if setting.quick else (200, 4, (64, 64, 64, 10))
+    title = f"{values**3} runs of {steps} steps, MLP {'-'.join(map(str, sizes))}, batch 50"
+    yield timing.Contest(title, ONE, partial(programs, steps, values, sizes))
+
+
+def grid(values: int) -> dict[str, jax.Array]:
+    """So many seeds, rates and decays, in every combination."""
+    rates, decays = np.linspace(0.0, 0.6, values), np.geomspace(1e-4, 1e-2, values)
+    return dict(training.grid(seed=np.arange(values), rate=rates.tolist(), decay=decays.tolist()))
+
+
+def recipe_for(count: int, batch: int = 50) -> training.Recipe:
+    """Dropout and AdamW; the rate and the decay are a cell's own, traced or not."""
+
+    def recipe(hyper: dict[str, Any]) -> tuple[training.LossFn, optax.GradientTransformation]:
+        def loss_fn(params: Any, key: jax.Array, data: Any) -> tuple[jax.Array, tuple]:
+            batch_key, key = jax.random.split(key)
+            rows = jax.random.randint(batch_key, (batch,), 0, count)
+            h = data[0][rows]
+            for i, layer in enumerate(params[:-1]):
+                h = jax.nn.relu(h @ layer["kernel"] + layer["bias"])
+                h = jaxdrop.dropout(jax.random.fold_in(key, i), h, hyper["rate"])
+            logits = h @ params[-1]["kernel"] + params[-1]["bias"]
+            return optax.softmax_cross_entropy_with_integer_labels(logits, data[1][rows]).mean(), ()
+
+        decay = hyper["decay"]
+        return loss_fn, optax.adamw(1e-3, weight_decay=decay, mask=penalties.weight_mask)
+
+    return recipe
+
+
+def start(hyper: dict[str, jax.Array], sizes: tuple[int, ...]) -> tuple[jax.Array, Any]:
+    """The keys and first parameters of all cells, by their seeds."""
+    keys = jax.vmap(jax.random.key)(hyper["seed"])
+
+    def init(key: jax.Array) -> list[dict[str, jax.Array]]:
+        own = jax.random.split(jax.random.fold_in(key, 2**31), len(sizes) - 1)
+        shapes = zip(own, sizes, sizes[1:], strict=False)
+        return [
+            {"kernel": jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, "bias": jnp.zeros(b)}
+            for k, a, b in shapes
+        ]
+
+    return keys, jax.vmap(init)(keys)
+
+
+def programs(steps: int, values: int, sizes: tuple[int, ...]) -> dict[tuple[str, str], timing.Program]:
+    """Every contender, compiled; each gives the final parameters of all cells, in their order."""
+    rng, count = np.random.default_rng(0), 1000
+    data = (
+        jnp.asarray(rng.normal(size=(count, sizes[0])), jnp.float32),
+        jnp.asarray(rng.integers(0, sizes[-1], count)),
+    )
+    recipe, hyper = recipe_for(count), grid(values)
+    keys, params = start(hyper, sizes)
+    pair = training.sweep(recipe)
+    cells = [jax.tree.map(lambda leaf, i=i: leaf[i], (keys, params, hyper)) for i in range(values**3)]
+    alone = [(training.trainer(*recipe(own)).init(key, first), own) for key, first, own in cells]
+    all_at_once = timing.compiled(partial(_many, pair.step, steps), pair.init(keys, params, hyper), data)
+
+    def step(state: Any, own: Any, data: Any) -> Any:
+        return training.trainer(*recipe(own)).step(state, data)[0]
+
+    def loop(state: Any, own: Any, data: Any) -> Any:
+        return jax.lax.scan(lambda s, _: (step(s, own, data), None), state, length=steps)[0]
+
+    found = {
+        ONE: all_at_once,
+        EACH: _each(recipe, alone, data, steps),
+        STEP: _compiled_once(step, alone, data, steps),
+        LOOP: _compiled_once(loop, alone, data, 1),
+    }
+    return {(name, "steps"): program for name, program in found.items()}
+
+
+def _many(step: Callable, steps: int, state: Any, data: Any) -> Any:
+    return jax.lax.scan(lambda s, _: (step(s, data)[0], None), state, length=steps)[0].params
+
+
+def _compiled_once(function: Callable, cells: list, data: Any, times: int) -> timing.Program:
+    begin = time.perf_counter()
+    executable = jax.jit(function).lower(*cells[0], data).compile()
+    seconds = time.perf_counter() - begin
+    return timing.Program(
+        lambda: [_run(executable, state, times, own, data) for state, own in cells], seconds
+    )
+
+
+def _each(recipe: training.Recipe, cells: list, data: Any, times: int) -> timing.Program:
+    """A program for each cell, which has its settings as constants."""
+    executables, begin = [], time.perf_counter()
+    for state, own in cells:
+        pair = training.trainer(*recipe({name: float(value) for name, value in own.items()}))
+        executables.append(jax.jit(lambda s, d, pair=pair: pair.step(s, d)[0]).lower(state, data).compile())
+    seconds = time.perf_counter() - begin
+    runs = list(zip(executables, cells, strict=True))
+    return timing.Program(lambda: [_run(e, state, times, data) for e, (state, _) in runs], seconds)
+
+
+def _run(executable: Callable, state: Any, times: int, *args: Any) -> Any:
+    for _ in range(times):
+        state = executable(state, *args)
+    return state.params
