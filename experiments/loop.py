@@ -1,4 +1,9 @@
-"""The one training loop: chunks of steps in one compiled program, evaluated, shown, and resumable."""
+"""The one training loop: chunks of steps in one compiled program, evaluated, shown, and resumable.
+
+A run may be killed at any moment. A checkpoint is written in full under another name and then
+renamed, and is removed only when there is a later one or the results are written; to write results
+again, as the one who comes back does, changes nothing in them.
+"""
 
 import functools
 import hashlib
@@ -11,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments import cli
+from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -31,11 +36,12 @@ def train(
     every: int,
     title: str,
     checkpoints: Path,
+    save_every: float = SECONDS_BETWEEN_CHECKPOINTS,
 ) -> tuple[TrainState, np.ndarray]:
     """Trains a run or a sweep, `every` steps a call, and evaluates after each call.
 
-    What has been done is saved every 20 seconds, atomically; a later call with the same
-    checkpoint folder goes on from there and ends with the same result.
+    What has been done is saved now and then, atomically; a later call with the same checkpoint
+    folder goes on from there and ends with the same result.
 
     Args:
       pair: The init/step pair; `init` has been called.
@@ -46,9 +52,14 @@ def train(
       every: The steps between two evaluations.
       title: What the progress bar says.
       checkpoints: Where to save; see `checkpoint_folder`.
+      save_every: The least seconds between two checkpoints; 0 saves after each chunk.
 
     Returns:
       The final state, and the metrics after each chunk with a leading axis of `steps / every`.
+
+    Raises:
+      BadInputError: If an optimizer under `optim.halt_on_nonfinite` has halted: with the parameter,
+        the step and the run. The last checkpoint stays as it is.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -66,8 +77,9 @@ def train(
             saved = time.monotonic()
             for chunk in range(first, steps // every):
                 state, history[chunk] = advance(state, batch)
+                _check_finite(state)
                 bar.advance(task, every)
-                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                if time.monotonic() - saved >= save_every:
                     manager.save((chunk + 1) * every, args=ocp.args.StandardSave(_saved(state, history)))
                     saved = time.monotonic()
     return state, history
@@ -83,12 +95,27 @@ def checkpoint_folder(out: Path, config: dict[str, Any], arrays: Any = ()) -> Pa
 
 def forget(checkpoints: Path) -> None:
     """Removes the checkpoints of a run that has ended and whose results are written."""
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    # Under another name first: what is left if this is killed is not taken for a checkpoint.
+    gone = checkpoints.with_name(f".gone-{checkpoints.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    if checkpoints.exists():
+        checkpoints.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _check_finite(state: TrainState) -> None:
+    try:
+        optim.raise_if_halted(state.opt_state)
+    except FloatingPointError as error:
+        raise cli.BadInputError(str(error)) from None
 
 
 def _manager(folder: Path) -> ocp.CheckpointManager:
     logging.getLogger("absl").setLevel(logging.ERROR)
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
+    # Not in the background: the state is donated to the next chunk, which writes over it.
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
+    )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
@@ -98,7 +125,7 @@ def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
         "step": state.step,
         "params": state.params,
         "opt_state": state.opt_state,
-        "history": jnp.asarray(history),
+        "history": history,
     }
 
 

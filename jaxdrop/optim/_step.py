@@ -11,7 +11,7 @@ import optax
 from jaxdrop import _checks, _where
 from jaxdrop.masks import widened
 
-Value = chex.Numeric | optax.Schedule
+Value = chex.Numeric | Callable[[Any], Any]  # a scalar, or a schedule: a function of the step
 # `change(p, u, share, *values) -> u`: the new update of a parameter, of float32 at least.
 Change = Callable[..., jax.Array]
 # `act(end, share, *values) -> end`: where a parameter shall end, which is about to end at `p + u`.

@@ -8,7 +8,8 @@ import optax
 import pytest
 
 import jaxdrop
-from experiments import loop
+from experiments import cli, loop
+from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState, grid, sweep
 
 BATCH = jax.random.normal(jax.random.key(1), (16, 4))
@@ -33,9 +34,19 @@ def setup() -> tuple[Trainer, TrainState]:
     return pair, pair.init(keys, params, grid(rate=[0.0, 0.2, 0.5]))
 
 
-def run(folder, evaluate=evaluate):
+def run(folder, evaluate=evaluate, setup=setup, save_every=loop.SECONDS_BETWEEN_CHECKPOINTS):
     pair, state = setup()
-    return loop.train(pair, state, BATCH, evaluate, steps=20, every=4, title="test", checkpoints=folder)
+    return loop.train(
+        pair,
+        state,
+        BATCH,
+        evaluate,
+        steps=20,
+        every=4,
+        title="test",
+        checkpoints=folder,
+        save_every=save_every,
+    )
 
 
 def test_history_is_the_metrics_after_each_chunk(tmp_path):
@@ -48,34 +59,123 @@ def test_history_is_the_metrics_after_each_chunk(tmp_path):
     chex.assert_trees_all_close(state.params, expected.params, rtol=1e-5, atol=1e-6)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
-    whole, whole_history = run(tmp_path / "whole")
-    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    advance, calls = loop.cli.progress, []
+class Killed(BaseException):
+    """What no `except Exception` takes."""
+
+
+def stop_at(monkeypatch, chunk):
+    """Ends the training after so many chunks, whatever it was about to do."""
+    make = loop.cli.progress
 
     def progress(*args):
-        bar, task = advance(*args)
-        update = bar.advance
+        bar, task = make(*args)
+        update, calls = bar.advance, []
 
         def stop(*args):
             calls.append(args)
-            if len(calls) == 3:
-                raise KeyboardInterrupt
+            if len(calls) == chunk:
+                raise Killed
             update(*args)
 
-        bar.advance = stop
+        monkeypatch.setattr(bar, "advance", stop)
         return bar, task
 
     monkeypatch.setattr(loop.cli, "progress", progress)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut")
-    monkeypatch.setattr(loop.cli, "progress", advance)
-    assert any((tmp_path / "cut").iterdir())
-    state, history = run(tmp_path / "cut")
-    chex.assert_trees_all_equal(state.params, whole.params)
-    np.testing.assert_array_equal(history, whole_history)
-    loop.forget(tmp_path / "cut")
-    assert not (tmp_path / "cut").exists()
+
+
+def interrupted(folder, monkeypatch):
+    """A folder as it is left by a run that ended in its third chunk."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Killed):
+            run(folder, save_every=0.0)
+    assert [path.name for path in folder.iterdir()] == ["8"]
+
+
+def check_same(one, other):
+    chex.assert_trees_all_equal(one[0].params, other[0].params)
+    np.testing.assert_array_equal(one[1], other[1])
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, capsys):
+    interrupted(tmp_path / "cut", monkeypatch)
+    again = run(tmp_path / "cut")
+    assert "Resuming from step 8." in capsys.readouterr().out
+    check_same(again, run(tmp_path / "whole"))
+
+
+def test_what_a_kill_leaves_half_written_or_half_removed_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "cut"
+    interrupted(folder, monkeypatch)
+    # A later checkpoint that was being written, and an earlier one that was being removed.
+    (folder / "12.orbax-checkpoint-tmp-1").mkdir()
+    (folder / "12.orbax-checkpoint-tmp-1" / "default").mkdir()
+    (folder / "4" / "default").mkdir(parents=True)
+    check_same(run(folder, save_every=0.0), run(tmp_path / "whole"))
+    assert [path.name for path in folder.iterdir()] == ["20"]
+
+
+def test_a_run_that_was_through_is_not_trained_again(tmp_path, monkeypatch):
+    done = run(tmp_path / "a", save_every=0.0)
+    stop_at(monkeypatch, 1)
+    check_same(run(tmp_path / "a"), done)
+
+
+def test_checkpoints_are_as_far_apart_as_is_said(tmp_path):
+    run(tmp_path / "a", save_every=1e9)
+    assert not list((tmp_path / "a").iterdir())
+
+
+def test_forgetting_that_was_cut_short_leaves_no_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "a"
+    done = run(folder, save_every=0.0)
+
+    def cut_short(path, **_):
+        if path.exists():
+            next(file for file in sorted(path.rglob("*")) if file.is_file()).unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.shutil, "rmtree", cut_short)
+        with pytest.raises(Killed):
+            loop.forget(folder)
+    assert not folder.exists()
+    check_same(run(folder, save_every=0.0), done)
+    loop.forget(folder)
+    assert not list(tmp_path.iterdir())
+    loop.forget(folder)
+
+
+def diverging():
+    """Three runs with a clock that each update moves on by 1; the gradient of run 1 is NaN from step 9 on."""
+
+    def recipe(hyper):
+        def loss_fn(params, key, x):
+            late = jax.lax.stop_gradient(params["clock"]) >= hyper["end"]
+            size = jnp.mean((x @ params["layer"]["kernel"] - 1) ** 2) * 1e-3
+            return jnp.where(late, jnp.nan, 1.0) * size - params["clock"], ()
+
+        return loss_fn, optim.halt_on_nonfinite(optax.sgd(1.0))
+
+    pair = sweep(recipe)
+    params = {"clock": jnp.zeros(3), "layer": {"kernel": jnp.ones((3, 4, 1))}}
+    hyper = {"end": jnp.array([99.0, 9.0, 99.0])}
+    return pair, pair.init(jax.random.split(jax.random.key(0), 3), params, hyper)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_training_and_no_checkpoint_is_overwritten(tmp_path):
+    message = r"NaN or infinity in that of `layer/kernel` at step 9 of run 1\."
+    before = None
+    for _ in range(2):
+        with pytest.raises(cli.BadInputError, match=message):
+            run(tmp_path, lambda state, batch: state.params["clock"], diverging, save_every=0.0)
+        assert [path.name for path in tmp_path.iterdir()] == ["8"]
+        before = before or content(tmp_path)
+        assert content(tmp_path) == before
 
 
 def test_a_configuration_has_its_own_folder(tmp_path):

@@ -1,0 +1,240 @@
+"""The models in Flax Linen and Flax NNX, an epoch of each, and what a run of any contender is.
+
+An epoch takes every example once, in a new order, in batches of 64; 60,000 are 937 batches and one
+of 32, which is a step like the others. Whole, an epoch is one compiled program: a scan over the
+batches of 64, then the last step. By steps, each batch is a call of a compiled step, as most
+tutorials have it. Both take the same steps with the same keys.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import jaxdrop.linen
+import jaxdrop.nnx
+from experiments import data
+from jaxdrop import training
+
+LEARNING_RATE, EPSILON = 1e-3, 1e-8
+BY_STEPS = ", by steps"
+adam = optax.adam(LEARNING_RATE, eps=EPSILON)
+glorot = jax.nn.initializers.glorot_uniform()
+
+
+class Task(NamedTuple):
+    """A model and what it is trained on.
+
+    Attributes:
+      hidden: The widths of the hidden layers.
+      dataset: The data; its test part is looked at once, after the last epoch.
+      epochs: How often each example is seen.
+      rate: The dropout rate after every hidden layer.
+      batch_size: Examples in a step, but for the last step of an epoch.
+    """
+
+    hidden: tuple[int, ...]
+    dataset: data.Dataset
+    epochs: int
+    rate: float = 0.5
+    batch_size: int = 64
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The units of all layers, input and classes with them."""
+        return (self.dataset.x.shape[1], *self.hidden, 10)
+
+    @property
+    def name(self) -> str:
+        """The model, as `784-128-10`."""
+        return "-".join(map(str, self.sizes))
+
+
+class Run(NamedTuple):
+    """What came of one training: the share of the test part right, and the seconds of each epoch."""
+
+    accuracy: float
+    seconds: list[float]
+
+
+# Made ready for a task once; then a run for each seed, by programs that are compiled in the first.
+Contender = Callable[[Task], Callable[[int], Run]]
+
+
+class LinenMLP(nn.Module):
+    """Dense layers of ReLU with dropout after each, in Flax Linen."""
+
+    sizes: tuple[int, ...]
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits, `[B, classes]`."""
+        for width in self.sizes[1:-1]:
+            x = nn.relu(nn.Dense(width, kernel_init=glorot)(x))
+            x = jaxdrop.linen.Dropout(self.rate, deterministic=not train)(x)
+        return nn.Dense(self.sizes[-1], kernel_init=glorot)(x)
+
+
+def linen_trainer(model: LinenMLP) -> training.Trainer:
+    """The init/step pair of the model, with Adam."""
+
+    def loss_fn(params: Any, key: jax.Array, batch: tuple) -> tuple[jax.Array, tuple]:
+        x, y = batch
+        logits: Any = model.apply({"params": params}, x, train=True, rngs={"dropout": key})
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), ()
+
+    return training.trainer(loss_fn, adam)
+
+
+def linen_whole(step: Callable, batch_size: int) -> Callable:
+    """An epoch as one compiled program."""
+
+    @jax.jit
+    def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
+        batches, last = split(order, batch_size)
+        state, _ = jax.lax.scan(lambda state, rows: step(state, (x[rows], y[rows])), state, batches)
+        return step(state, (x[last], y[last]))[0] if len(last) else state
+
+    return epoch
+
+
+def linen_by_steps(step: Callable, batch_size: int) -> Callable:
+    """An epoch as a loop of compiled steps."""
+
+    def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            state, _ = step(state, (x[rows], y[rows]))
+        return state
+
+    return epoch
+
+
+class NNXMLP(nnx.Module):
+    """Dense layers of ReLU with dropout after each, in Flax NNX."""
+
+    def __init__(self, sizes: tuple[int, ...], rate: float, *, rngs: nnx.Rngs):
+        self.layers = nnx.List([nnx.Linear(*pair, kernel_init=glorot, rngs=rngs) for pair in pairwise(sizes)])
+        self.dropout = jaxdrop.nnx.Dropout(rate, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits, `[B, classes]`."""
+        for layer in self.layers[:-1]:
+            x = self.dropout(nnx.relu(layer(x)))
+        return self.layers[-1](x)
+
+
+def nnx_step(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any) -> None:
+    """A training step, in place."""
+
+    def loss_fn(model: NNXMLP) -> jax.Array:
+        return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+
+    optimizer.update(model, nnx.grad(loss_fn)(model))
+
+
+def nnx_whole(batch_size: int) -> Callable:
+    """An epoch as one compiled program, in place."""
+
+    @nnx.jit
+    def epoch(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any, order: Any) -> None:
+        batches, last = split(order, batch_size)
+
+        def step(carry: tuple[NNXMLP, nnx.Optimizer], rows: jax.Array) -> tuple:
+            nnx_step(*carry, x[rows], y[rows])
+            return carry
+
+        scan: Any = nnx.scan(step, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        scan((model, optimizer), batches)
+        if len(last):
+            nnx_step(model, optimizer, x[last], y[last])
+
+    return epoch
+
+
+def nnx_by_steps(batch_size: int) -> Callable:
+    """An epoch as a loop of compiled steps, in place."""
+    step = nnx.jit(nnx_step)
+
+    def epoch(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any, order: Any) -> None:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            step(model, optimizer, x[rows], y[rows])
+
+    return epoch
+
+
+def split(order: Any, batch_size: int) -> tuple[Any, Any]:
+    """The rows of the full batches, `[batches, batch_size]`, and those of the last one, maybe none."""
+    full = len(order) // batch_size * batch_size
+    return order[:full].reshape(-1, batch_size), order[full:]
+
+
+def train_linen(task: Task, *, whole: bool) -> Callable[[int], Run]:
+    """Trains and tests the Linen model."""
+    model = LinenMLP(task.sizes, task.rate)
+    init, step = linen_trainer(model)
+    epoch = (linen_whole if whole else linen_by_steps)(step, task.batch_size)
+    x, y = _placed(task, whole)
+
+    def run(seed: int) -> Run:
+        init_key, key = jax.random.split(jax.random.key(seed))
+        state = init(key, model.init(init_key, x[:1])["params"])
+        rng, seconds = np.random.default_rng((seed, 0)), []
+        for _ in range(task.epochs):
+            start = time.perf_counter()
+            state = jax.block_until_ready(epoch(state, x, y, rng.permutation(len(x))))
+            seconds.append(time.perf_counter() - start)
+        logits: Any = model.apply({"params": state.params}, task.dataset.x_test)
+        return Run(accuracy(logits, task), seconds)
+
+    return run
+
+
+def train_nnx(task: Task, *, whole: bool) -> Callable[[int], Run]:
+    """Trains and tests the NNX model."""
+    epoch = (nnx_whole if whole else nnx_by_steps)(task.batch_size)
+    x, y = _placed(task, whole)
+
+    def run(seed: int) -> Run:
+        model = NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(seed))
+        optimizer = nnx.Optimizer(model, adam, wrt=nnx.Param)
+        rng, seconds = np.random.default_rng((seed, 1)), []
+        for _ in range(task.epochs):
+            start = time.perf_counter()
+            epoch(model, optimizer, x, y, rng.permutation(len(x)))
+            jax.block_until_ready(nnx.state(model))
+            seconds.append(time.perf_counter() - start)
+        model.eval()
+        return Run(accuracy(model(jnp.asarray(task.dataset.x_test)), task), seconds)
+
+    return run
+
+
+def accuracy(logits: Any, task: Task) -> float:
+    """The share of the test part that is right."""
+    return float(np.mean(np.argmax(np.asarray(logits), -1) == task.dataset.y_test))
+
+
+def _placed(task: Task, whole: bool) -> tuple[Any, Any]:
+    # A loop picks its rows with NumPy: an eager gather of JAX would cost it more than the step.
+    x, y = task.dataset.x, task.dataset.y
+    return (jnp.asarray(x), jnp.asarray(y)) if whole else (x, y)
+
+
+LINEN, NNX = "jaxdrop Linen", "jaxdrop NNX"
+OURS: dict[str, Contender] = {
+    LINEN: partial(train_linen, whole=True),
+    LINEN + BY_STEPS: partial(train_linen, whole=False),
+    NNX: partial(train_nnx, whole=True),
+    NNX + BY_STEPS: partial(train_nnx, whole=False),
+}

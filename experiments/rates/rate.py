@@ -1,0 +1,128 @@
+"""Figure 9a: the error over the dropout rate of the hidden units; the network stays the same.
+
+The paper's is 784-2048-2048-2048-10, its inputs are not dropped, and the rate goes from .9 to 0
+(its `p`, the share kept, from .1 to 1). The test error is flat for rates of .2 to .6 and rises at
+both ends; at high rates the training error is high as well.
+"""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import data, report
+from experiments.rates import runs
+from experiments.regularizers.__main__ import verdict
+
+PAPER_WIDTH, PAPER_IMAGES = 2048, 60_000
+RATES = tuple(i / 10 for i in range(10))
+QUICK_RATES = (0.0, 0.2, 0.6, 0.9)
+LOW, HIGH = 0.2, 0.6
+HEADER = ["rate", "test", "train", "difference", "verdict"]
+WORDS = {"helps": "lower", "hurts": "higher"}
+
+
+def make(dataset: str, seed: int, seeds: int, scale: float, quick: bool) -> runs.Plan:
+    """The part's networks; images are scaled with the square, as the hidden layers' weights are."""
+    hidden = (32, 32) if quick else (runs.scaled(PAPER_WIDTH, scale),) * 3
+    images = 100 if quick else runs.scaled(PAPER_IMAGES, scale**2)
+    steps = 100 if quick else runs.updates(scale)
+    settings = tuple(runs.Setting(0.0, rate, images) for rate in (QUICK_RATES if quick else RATES))
+    return runs.Plan("rate", dataset, seed, seeds, hidden, steps, settings)
+
+
+def summarise(plan: runs.Plan, trained: runs.Trained) -> list[dict[str, Any]]:
+    """A row for each rate; its difference is from the mean over the rates of .2 to .6, by seed."""
+    flat = trained.test[_middle(plan)].mean(0)
+    rows = []
+    for i, setting in enumerate(plan.settings):
+        row: dict[str, Any] = {"rate": setting.hidden}
+        values = {"test": trained.test[i], "train": trained.train[i], "difference": trained.test[i] - flat}
+        for name, value in values.items():
+            row[name], row[f"{name}_error"] = map(float, report.mean_and_error(value))
+        row["verdict"] = _compare(trained.test[i], flat)
+        rows.append(row | {"test_by_seed": trained.test[i], "train_by_seed": trained.train[i]})
+    return rows
+
+
+def claims(plan: runs.Plan, rows: list[dict[str, Any]]) -> list[runs.Claim]:
+    """The paper's: the error rises at both ends, and is flat in the middle."""
+    found = [
+        runs.Claim(
+            f"the error at rate {row['rate']:g} is higher than at .2 to .6",
+            f"{report.percent(row['difference'], row['difference_error'])} points, {row['verdict']}",
+            {"higher": "yes", "lower": "no"}.get(row["verdict"], "unclear"),
+        )
+        for row in (rows[0], rows[-1])
+    ]
+    means = [rows[i]["test"] for i in _middle(plan)]
+    spread, rise = max(means) - min(means), min(rows[0]["difference"], rows[-1]["difference"])
+    best = min(rows, key=lambda row: row["test"])
+    near = [
+        f"{row['rate']:g}"
+        for row in rows
+        if row is best or _compare(row["test_by_seed"], best["test_by_seed"]) != "higher"
+    ]
+    flat = runs.Claim(
+        "it is flat from .2 to .6",
+        f"the means there span {100 * spread:.2f} points, and the lower end is {100 * rise:.2f} above their "
+        f"mean; the lowest is at {best['rate']:g}, and not told from it: {', '.join(near)}",
+        "yes" if spread < rise else "no",
+    )
+    return [*found, flat]
+
+
+def plot(plan: runs.Plan, rows: list[dict[str, Any]], title: str) -> Figure:
+    """Test and training error over the rate: all of it, and where the test error is low."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+    rates = [row["rate"] for row in rows]
+    for name, label, color in (("test", "test", "C3"), ("train", "training", "C0")):
+        mean, error = (100 * np.array([row[key] for row in rows]) for key in (name, f"{name}_error"))
+        for axis in axes:
+            axis.plot(rates, mean, "o-", ms=3, color=color, label=label)
+            axis.fill_between(rates, mean - error, mean + error, color=color, alpha=0.25, lw=0)
+    for axis in axes:
+        axis.axvspan(LOW, HIGH, color="0.5", alpha=0.1, lw=0, label="flat in the paper")
+        axis.set_xticks(rates)
+        axis.set_xlabel("dropout rate of the hidden units")
+        axis.set_ylabel("error (%)")
+    low = 100 * min(row["test"] for row in rows)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_ylim(0, 2 * low)
+    axes[1].set_title(f"the same, up to {2 * low:.0f} %", fontsize=10)
+    axes[0].legend(frameon=False)
+    figure.suptitle(f"{title}: mean ± standard error over {plan.seeds} seeds", fontsize=10)
+    return figure
+
+
+def finish(plan: runs.Plan, examples: data.Dataset, trained: runs.Trained) -> runs.Result:
+    """The table, the claims and the plot."""
+    rows = summarise(plan, trained)
+    name, images = plan.name(examples.x.shape[1]), plan.settings[0].size
+    title = f"{plan.dataset}, {images} training images, {name}"
+    body = [
+        [
+            f"{row['rate']:g}",
+            *(report.percent(row[key], row[f"{key}_error"]) for key in ("test", "train", "difference")),
+            row["verdict"],
+        ]
+        for row in rows
+    ]
+    caption = (
+        f"Errors in percent: mean ± standard error over {plan.seeds} seeds. Difference: of the test "
+        "error from the mean over the rates of .2 to .6, paired by seed; the verdict is at two "
+        "standard errors of it."
+    )
+    figure = plot(plan, rows, title)
+    return runs.Result(title, HEADER, body, caption, claims(plan, rows), figure, {"rates": rows})
+
+
+def _middle(plan: runs.Plan) -> list[int]:
+    """Where the paper finds the error flat."""
+    return [i for i, setting in enumerate(plan.settings) if LOW <= setting.hidden <= HIGH]
+
+
+def _compare(mine: np.ndarray, other: np.ndarray) -> str:
+    word = verdict(*map(float, report.mean_and_error(mine - other)))
+    return WORDS.get(word, word)
