@@ -83,8 +83,9 @@ def test_l1_comes_at_the_end_and_gives_exact_zeros():
 
 def test_l2_is_in_the_gradient():
     now, first = after({"l2": 0.1}, 1), params()
-    # The first momentum is .5: half the gradient, 2 * 0.1 * w, at a learning rate of 1.
-    np.testing.assert_allclose(now["layer_1"]["kernel"], 0.9 * first["layer_1"]["kernel"], rtol=1e-5)
+    # The first momentum is .5: half the gradient, 2 * 0.1 * w, times the learning rate.
+    left = 1 - 0.1 * CONFIG.learning_rate
+    np.testing.assert_allclose(now["layer_1"]["kernel"], left * first["layer_1"]["kernel"], rtol=1e-5)
 
 
 def test_the_loss_is_cross_entropy_with_the_sparsity_of_the_hidden_units():

@@ -84,8 +84,8 @@ def test_runs_under_vmap_are_those_without():
 
 def test_schedules():
     rate, momentum = network.learning_rate(2.0, 100), network.momentum(100)
-    np.testing.assert_allclose([float(rate(step)) for step in (0, 50, 100, 200)], [2, 1, 0, 0])
-    shares = [float(momentum(step)) for step in (0, 5, 10, 99)]
+    np.testing.assert_allclose([np.asarray(rate(step)) for step in (0, 50, 100, 200)], [2, 1, 0, 0])
+    shares = [np.asarray(momentum(step)) for step in (0, 5, 10, 99)]
     np.testing.assert_allclose(shares, [0.5, 0.725, 0.95, 0.95], rtol=1e-6)
 
 
