@@ -194,6 +194,7 @@ def test_missing_data_leave_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_a_gradient_that_is_not_finite_ends_the_command_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
     def recipe_for(config):
         def recipe(hyper):
