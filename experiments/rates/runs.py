@@ -138,7 +138,7 @@ def balanced(params: network.Params, rates: tuple[Any, Any]) -> network.Params:
     What is kept is divided by that share, so the sums have under noise the size that He's start
     gives them without; else high rates blow them up, and the network dies at the first updates.
     """
-    keep = dict.fromkeys(params, 1 - rates[1]) | {"layer_0": 1 - rates[0]}
+    keep: dict[str, Any] = dict.fromkeys(params, 1 - rates[1]) | {"layer_0": 1 - rates[0]}
     return {name: {**layer, "kernel": layer["kernel"] * keep[name] ** 0.5} for name, layer in params.items()}
 
 
