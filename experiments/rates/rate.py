@@ -57,18 +57,19 @@ def claims(plan: runs.Plan, rows: list[dict[str, Any]]) -> list[runs.Claim]:
         for row in (rows[0], rows[-1])
     ]
     means = [rows[i]["test"] for i in _middle(plan)]
-    spread, rise = max(means) - min(means), min(rows[0]["difference"], rows[-1]["difference"])
+    spread, end = max(means) - min(means), min(rows[0], rows[-1], key=lambda row: row["difference"])
     best = min(rows, key=lambda row: row["test"])
     near = [
         f"{row['rate']:g}"
         for row in rows
-        if row is best or _compare(row["test_by_seed"], best["test_by_seed"]) != "higher"
+        if row is not best and _compare(row["test_by_seed"], best["test_by_seed"]) != "higher"
     ]
     flat = runs.Claim(
         "it is flat from .2 to .6",
-        f"the means there span {100 * spread:.2f} points, and the lower end is {100 * rise:.2f} above their "
-        f"mean; the lowest is at {best['rate']:g}, and not told from it: {', '.join(near)}",
-        "yes" if spread < rise else "no",
+        f"the means there span {100 * spread:.2f} points, and rate {end['rate']:g} lies "
+        f"{100 * end['difference']:.2f} above their mean; the lowest of all is at {best['rate']:g}, "
+        f"not told from it: {', '.join(near) or 'none'}",
+        "yes" if spread < end["difference"] else "no",
     )
     return [*found, flat]
 

@@ -89,13 +89,17 @@ def test_the_numbers_of_samples_that_match(differences, expected):
 
 
 @pytest.mark.parametrize(
-    ("at", "last", "shows"),
+    ("at", "last", "verdict", "shows"),
     [
-        (40, -0.01, ["yes", "yes"]),
-        (5, -0.5, ["no", "in part"]),
-        (None, 0.01, ["no", "no"]),
+        (40, -0.01, "better", ["yes", "yes"]),
+        (5, -0.5, "better", ["no", "in part"]),
+        (40, -0.01, "unclear", ["yes", "unclear"]),
+        (None, 0.01, "worse", ["no", "no"]),
     ],
 )
-def test_claims(at, last, shows):
-    rows = [row(k, -0.01 if at is not None and k >= at else 0.3) for k in range(1, 60)] + [row(60, last)]
-    assert [claim.shows for claim in average.claims(rows)] == shows
+def test_claims(at, last, verdict, shows):
+    rows = [row(k, -0.01 if at is not None and k >= at else 0.3) for k in range(1, 60)]
+    rows.append(row(60, last) | {"verdict": verdict})
+    found = average.claims(rows, [7, None])
+    assert [claim.shows for claim in found] == shows
+    assert found[0].here.endswith("no higher by network at 7, none tried")

@@ -42,7 +42,7 @@ def test_the_rates_not_told_from_the_lowest_are_named():
     found = trained([0.5, 0.4, 0.2, 0.21, 0.2, 0.21, 0.2, 0.4, 0.5, 0.6])
     found.test[3] += [-0.02, 0.02, 0.0]
     here = rate.claims(PLAN, rate.summarise(PLAN, found))[-1].here
-    assert here.endswith("the lowest is at 0.2, and not told from it: 0.2, 0.3, 0.4, 0.6")
+    assert here.endswith("the lowest of all is at 0.2, not told from it: 0.3, 0.4, 0.6")
 
 
 def test_images_go_with_the_square_of_the_scale():
