@@ -12,7 +12,7 @@ chosen cells are tested once.
     python -m experiments.srivastava --quick
 
 Scale 1 is the paper's widths and its million updates, for a GPU. Scale S has widths of S times and
-updates of S**2 times as many: 0.1, the default, takes about a quarter of an hour on 2 CPU cores.
+updates of S**2 times as many: 0.1, the default, takes about 20 minutes on 2 CPU cores.
 A run that was killed goes on from its last checkpoint when the same command is given again, and
 ends with the same metrics.json. What came out is in README.md, beside this file.
 """

@@ -58,6 +58,8 @@ class Config(NamedTuple):
       probe_size: The training images that are scored on the way.
       batch_size: The images of an update.
       learning_rate: The first one.
+      clip: The norm that no gradient exceeds: that of the sparsity penalty has no bound at a unit
+        that nearly all images leave at 0, and has been seen to end in NaN.
       target: The mean activity that the sparsity penalty holds the hidden units at.
       late: From what share of the updates on there is L1.
     """
@@ -73,6 +75,7 @@ class Config(NamedTuple):
     probe_size: int = 2_000
     batch_size: int = 100
     learning_rate: float = 0.5
+    clip: float = 1.0
     target: float = 0.1
     late: float = 0.8
 
@@ -105,6 +108,7 @@ def recipe_for(config: Config) -> training.Recipe:
         l1 = schedules.late(hyper["l1"], round(config.late * config.steps))
         steps = optax.chain(
             optim.coupled_l2(hyper["l2"]),
+            optax.clip_by_global_norm(config.clip),
             network.optimiser(config.learning_rate, config.steps),
             optim.proximal_l1(l1, rate),
             optim.max_norm(hyper["max_norm"], where=concerned),

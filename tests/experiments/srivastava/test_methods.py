@@ -12,7 +12,7 @@ from jaxdrop import optim, penalties
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
-CONFIG = methods.Config("digits", 3, 2, (5, 4, 6), 20, 4, 30, 10, 10)
+CONFIG = methods.Config("digits", 3, 2, (5, 4, 6), 20, 4, 30, 10, 10, clip=np.inf)
 X = np.random.default_rng(0).random((50, 8)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 10, 50).astype(np.int32)
 
