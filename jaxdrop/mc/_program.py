@@ -1,0 +1,168 @@
+"""How a predictor becomes the body of a program: what is static of it, its chunks and its devices."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxdrop import _checks
+from jaxdrop.mc import _prefix
+
+Predict = Callable[[chex.PRNGKey, Any], Any]
+# What a chunk works on: on a CPU it should stay in the cache; elsewhere a share of the memory.
+_CPU_BYTES = 4 * 2**20
+_MEMORY_SHARE = 8
+_MOST = 1024
+SAMPLES, BATCH = "samples", "batch"
+
+
+class Way(NamedTuple):
+    """How a program goes about it; static."""
+
+    chunk: int
+    shared: bool
+    mesh: Mesh | None
+
+
+class Plan(NamedTuple):
+    """A predictor as what is static of it and its arrays, and what is known of it by looking.
+
+    Attributes:
+      program: Structure and leaves that are no arrays; hashable.
+      arrays: The others.
+      way: How to go about it.
+      outputs: The types of one sample.
+    """
+
+    program: tuple
+    arrays: tuple
+    way: Way
+    outputs: Any
+
+
+def plan(
+    predict: Predict,
+    key: chex.PRNGKey,
+    x: Any,
+    most: int,
+    chunk_size: int | None,
+    shared: bool,
+    mesh: Mesh | None,
+) -> Plan:
+    """Checks what can be checked before any work, and chooses the size of the chunks."""
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
+    if len(sizes) != 1 or not all(size and size[0] for size in sizes):
+        found = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(x)) or "no arrays"
+        raise ValueError(f"`x` must hold arrays of one leading axis of at least one example, got {found}.")
+    ((batch,),) = sizes
+    shards = _check_mesh(mesh, batch)
+    leaves, treedef = jax.tree.flatten(predict)
+    program = treedef, tuple(None if _is_array(leaf) else leaf for leaf in leaves)
+    arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
+    structs, structure = jax.tree.flatten(jax.tree.map(_struct, (arrays, key, x)))
+    bytes_a_sample, outputs = _look(program, structure, tuple(structs), shared)
+    if chunk_size is None:
+        chunk = int(np.clip(_budget() // bytes_a_sample, 1, _MOST))
+        # As many to each chunk, so that little is drawn in vain.
+        chunk = -(-most // -(-most // chunk))
+    else:
+        chunk = min(_checks.check_count(chunk_size, "chunk_size"), most)
+    return Plan(program, arrays, Way(-(-chunk // shards) * shards, bool(shared), mesh), outputs)
+
+
+@lru_cache(maxsize=256)
+def _look(program: tuple, structure: Any, structs: tuple, shared: bool) -> tuple[int, Any]:
+    """The working set of one sample and the types of its outputs."""
+    found: list[Any] = []
+
+    def trace(arrays: tuple, key: chex.PRNGKey, x: Any) -> None:
+        parts = _prefix.Divided(_function(program, arrays, x, shared), key)
+        found.extend((parts.working_set, parts.outputs))
+
+    jax.eval_shape(trace, *structure.unflatten(structs))
+    batch = jax.tree.leaves(structure.unflatten(structs)[2])[0].shape[0]
+    for leaf in jax.tree.leaves(found[1]):
+        if leaf.shape[:1] != (batch,):
+            raise ValueError(
+                f"`predict` must give arrays with one row for each of the {batch} examples, got {leaf.shape}."
+            )
+    return found[0], found[1]
+
+
+def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[chex.PRNGKey], Any]:
+    """The prediction as a function of the key alone."""
+    treedef, others = program
+    pairs = zip(arrays, others, strict=True)
+    predict = treedef.unflatten([other if array is None else array for array, other in pairs])
+    if not shared:
+        return lambda key: predict(key, x)
+
+    def alone(key: chex.PRNGKey, row: Any) -> Any:
+        outputs = predict(key, jax.tree.map(lambda leaf: leaf[None], row))
+        return jax.tree.map(lambda leaf: leaf[0], outputs)
+
+    return lambda key: jax.vmap(partial(alone, key))(x)
+
+
+def draws(
+    program: tuple, arrays: tuple, key: chex.PRNGKey, x: Any, way: Way
+) -> tuple[Callable[[jax.Array], Any], Any]:
+    """From numbers of samples `[C]` to samples `[C, B, ...]`; and the types of one sample."""
+    x = divided(x, way.mesh, BATCH)
+    parts = _prefix.Divided(_function(program, arrays, x, way.shared), key)
+    predict = parts.hoisted()
+
+    def draw(index: jax.Array) -> Any:
+        index = divided(index, way.mesh, SAMPLES)
+        samples = jax.vmap(lambda t: predict(jax.random.fold_in(key, t)))(index)
+        return divided(samples, way.mesh, SAMPLES, BATCH)
+
+    return draw, parts.outputs
+
+
+def divided(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
+    """The same, its leading axes divided over those axes of the mesh, as far as it has them."""
+    if mesh is None:
+        return tree
+    spec = PartitionSpec(*(axis if axis in mesh.axis_names else None for axis in axes))
+    auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(auto, spec))
+
+
+def _check_mesh(mesh: Mesh | None, batch: int) -> int:
+    """How many parts the samples are divided into."""
+    if mesh is None:
+        return 1
+    wrong = set(mesh.axis_names) - {SAMPLES, BATCH}
+    if wrong or not mesh.axis_names:
+        names = ", ".join(mesh.axis_names) or "none"
+        raise ValueError(f"`mesh` must have axes named '{SAMPLES}' or '{BATCH}', got {names}.")
+    parts = mesh.shape.get(BATCH, 1)
+    if batch % parts:
+        raise ValueError(
+            f"`x` must have a multiple of {parts} examples, the '{BATCH}' axis of `mesh`, got {batch}."
+        )
+    return mesh.shape.get(SAMPLES, 1)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
+
+
+def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
+    leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _budget() -> int:
+    """The bytes that a chunk may work on."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if not stats or "bytes_limit" not in stats:
+        return _CPU_BYTES
+    return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) // _MEMORY_SHARE

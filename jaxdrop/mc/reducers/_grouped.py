@@ -1,0 +1,141 @@
+"""What a reducer is, and standard errors for those that know estimates alone."""
+
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _checks
+
+GROUPS = 32
+State = dict[str, Any]
+
+
+class Reducer(Protocol):
+    """What `estimate` asks of a reducer: a pytree, whose leaves may be traced."""
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """Raises what is wrong with the types of one sample, or with concrete targets."""
+        ...
+
+    def check_values(self, values: State) -> None:
+        """Raises what only shows in concrete estimates."""
+        ...
+
+    def summarise(self, samples: Any, index: jax.Array, targets: Any) -> State:
+        """The state of some samples.
+
+        Args:
+          samples: A tree of arrays `[C, B, ...]`.
+          index: Which samples they are, `[C]`, int32; -1 for one that does not count.
+          targets: What `estimate` was given.
+
+        Returns:
+          Arrays whose shapes are the same for any C, and all 0 for no samples.
+        """
+        ...
+
+    def merge(self, a: State, b: State) -> State:
+        """The state of the samples of two states."""
+        ...
+
+    def finish(self, state: State) -> tuple[State, State]:
+        """The estimates, and their standard errors under the same names."""
+        ...
+
+
+class Grouped:
+    """Standard errors for a reducer that knows estimates alone, by a jackknife over groups.
+
+    Sample t belongs to group t modulo `groups`. The error is that of Busing et al., 1999, for
+    groups of different sizes; with 32 groups it is itself off by about 13 % (one standard error).
+
+    A subclass has `summary(samples, weights, targets)`, a state whose entry "n" is the sum of the
+    weights; `join(a, b)` of two states of which neither is empty; and `values(state)`, the
+    estimates.
+
+    Attributes:
+      groups: How many groups; 0 for no standard errors, and that much less memory.
+    """
+
+    groups: int
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """The number of groups."""
+        _checks.check_count(self.groups, "groups", 0)
+
+    def check_values(self, values: State) -> None:
+        """Nothing."""
+
+    def summary(self, samples: Any, weights: jax.Array, targets: Any) -> State:
+        """The state of samples that count by weights of 0 or 1."""
+        raise NotImplementedError
+
+    def join(self, a: State, b: State) -> State:
+        """The state of the samples of two states, neither of them empty."""
+        raise NotImplementedError
+
+    def values(self, state: State) -> State:
+        """The estimates."""
+        raise NotImplementedError
+
+    def summarise(self, samples: Any, index: jax.Array, targets: Any) -> State:
+        """A state with a leading axis of groups."""
+        count, groups = index.shape[0], self.groups or 1
+        samples = jax.tree.map(partial(_without_idle, index), samples)
+        weights = (index >= 0).astype(jnp.float32)
+        if count % groups == 0:
+            # Dealt as they lie, for a chunk starts at a multiple of its length.
+            samples = jax.tree.map(lambda y: y.reshape(-1, groups, *y.shape[1:]), samples)
+            return jax.vmap(self.summary, (1, 1, None))(samples, weights.reshape(-1, groups), targets)
+        own = weights * (index % groups == jnp.arange(groups)[:, None])
+        return jax.vmap(self.summary, (None, 0, None))(samples, own, targets)
+
+    def merge(self, a: State, b: State) -> State:
+        """Group by group."""
+        return jax.vmap(self._joined)(a, b)
+
+    def finish(self, state: State) -> tuple[State, State]:
+        """The estimates of all samples, and their errors."""
+        join = jax.vmap(self._joined)
+        up = jax.lax.associative_scan(join, state)
+        estimate = self.values(jax.tree.map(lambda leaf: leaf[-1], up))
+        if not self.groups:
+            return estimate, jax.tree.map(lambda value: jnp.full_like(value, jnp.nan), estimate)
+        down = jax.lax.associative_scan(join, state, reverse=True)
+        before = jax.tree.map(lambda s: jnp.concatenate([jnp.zeros_like(s[:1]), s[:-1]]), up)
+        after = jax.tree.map(lambda s: jnp.concatenate([s[1:], jnp.zeros_like(s[:1])]), down)
+        without = jax.vmap(self.values)(join(before, after))
+        return estimate, jax.tree.map(partial(_jackknife, state["n"]), estimate, without)
+
+    def _joined(self, a: State, b: State) -> State:
+        some = self.join(a, b)
+        return jax.tree.map(
+            lambda x, y, z: jnp.where(a["n"] == 0, y, jnp.where(b["n"] == 0, x, z)), a, b, some
+        )
+
+
+def _without_idle(index: jax.Array, samples: jax.Array) -> jax.Array:
+    """Zeros for samples that do not count, whatever they are."""
+    return jnp.where((index >= 0).reshape(-1, *[1] * (samples.ndim - 1)), samples, 0)
+
+
+def average(weights: jax.Array, samples: jax.Array) -> jax.Array:
+    """The weighted mean over the first axis, in float32; 0 for no samples."""
+    shares = weights / jnp.maximum(weights.sum(), 1)
+    return jnp.tensordot(shares, samples.astype(jnp.float32), 1, precision="highest")
+
+
+def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Array:
+    """The standard error from the estimates without each group; NaN for fewer than two groups."""
+    used = sizes > 0
+    count, n = used.sum(), sizes.sum()
+    shape = (-1, *[1] * whole.ndim)
+    rest = (1 - sizes / n).reshape(shape)
+    ratio = (n / jnp.maximum(sizes, 1)).reshape(shape)
+    used = used.reshape(shape)
+    pseudo = ratio * whole - (ratio - 1) * without
+    centre = count * whole - jnp.sum(jnp.where(used, rest * without, 0), 0)
+    terms = jnp.where(used, (pseudo - centre) ** 2 / (ratio - 1), 0)
+    return jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count), jnp.nan)

@@ -1,0 +1,141 @@
+"""The log predictive density of targets: the log of the mean over the samples."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jax.tree_util import register_dataclass
+
+from jaxdrop import _checks
+from jaxdrop.mc.reducers import _classes
+from jaxdrop.mc.reducers._grouped import GROUPS, Grouped, State
+
+
+class _LogMean(Grouped):
+    """The logarithm of the mean of what is given by its logarithm."""
+
+    def log_densities(self, samples: Any, targets: Any) -> jax.Array:
+        """Of each sample and example, `[C, B]`."""
+        raise NotImplementedError
+
+    def summary(self, samples: Any, weights: jax.Array, targets: Any) -> State:
+        """See `Grouped`."""
+        logs = self.log_densities(samples, targets)
+        shown = jnp.where(weights.reshape(-1, *[1] * (logs.ndim - 1)) > 0, logs, -jnp.inf)
+        return {"n": weights.sum(), "log_sum": logsumexp(shown, 0)}
+
+    def join(self, a: State, b: State) -> State:
+        """See `Grouped`."""
+        return {"n": a["n"] + b["n"], "log_sum": jnp.logaddexp(a["log_sum"], b["log_sum"])}
+
+    def values(self, state: State) -> State:
+        """See `Grouped`."""
+        return {"log_density": state["log_sum"] - jnp.log(state["n"])}
+
+
+@partial(register_dataclass, data_fields=[], meta_fields=["from_logits", "groups"])
+@dataclass(frozen=True)
+class CategoricalLogDensity(_LogMean):
+    """The log of the mean probability of the right class: `log mean_t p_t[target]`.
+
+    Gives "log_density", `[B]`. Targets are labels, integers `[B]` in [0, K).
+
+    Attributes:
+      from_logits: Whether the outputs `[B, K]` are logits; else they are probabilities.
+      groups: The groups of samples that the standard errors come from; 0 for none.
+    """
+
+    from_logits: bool = True
+    groups: int = GROUPS
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """Outputs `[B, K]`, labels `[B]`."""
+        super().check(outputs, targets)
+        classes = _classes.check_classes(outputs).shape[-1]
+        _check_labels(targets, outputs.shape[0], classes)
+
+    def check_values(self, values: State) -> None:
+        """Probabilities that are such."""
+        _classes.check_probabilities(values["log_density"], self.from_logits)
+
+    def log_densities(self, samples: Any, targets: Any) -> jax.Array:
+        """Of each sample and example, `[C, B]`."""
+        logs, _ = _classes.log_probabilities(samples, self.from_logits)
+        places = jnp.broadcast_to(targets, logs.shape[:-1])[..., None]
+        return jnp.take_along_axis(logs, places, -1)[..., 0]
+
+
+@partial(register_dataclass, data_fields=["precision"], meta_fields=["groups"])
+@dataclass(frozen=True)
+class GaussianLogDensity(_LogMean):
+    """The log of the mean normal density of the targets: `log mean_t N(target; mean_t, variance_t)`.
+
+    Gives "log_density", `[B]`: of the D outputs of an example together, which are independent given
+    the sample. Targets are of the shape of the means, `[B, ...]`.
+
+    Attributes:
+      precision: One over the variance, Gal's tau: positive, a scalar or an array that broadcasts to
+        the outputs; may be traced. None if the outputs are a pair (mean, variance) of arrays.
+      groups: The groups of samples that the standard errors come from; 0 for none.
+
+    References:
+      Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016; with a predicted variance
+      Kendall and Gal, "What uncertainties do we need in Bayesian deep learning", 2017.
+    """
+
+    precision: chex.Numeric | None = None
+    groups: int = GROUPS
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """Outputs and targets of one shape, and a precision that is positive."""
+        super().check(outputs, targets)
+        means = outputs if self.precision is not None else _check_pair(outputs)[0]
+        if not hasattr(means, "shape") or jnp.shape(targets) != means.shape:
+            raise ValueError(
+                f"`targets` must have the shape of the predicted means, {getattr(means, 'shape', means)}, "
+                f"got {'none' if targets is None else jnp.shape(targets)}."
+            )
+        if self.precision is not None:
+            _check_positive(self.precision)
+
+    def log_densities(self, samples: Any, targets: Any) -> jax.Array:
+        """Of each sample and example, `[C, B]`."""
+        if self.precision is None:
+            mean, variance = (part.astype(jnp.float32) for part in samples)
+            precision = 1 / variance
+        else:
+            mean, precision = samples.astype(jnp.float32), jnp.asarray(self.precision, jnp.float32)
+        logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * (targets - mean) ** 2)
+        return logs.reshape(*logs.shape[:2], -1).sum(-1)
+
+
+def _check_labels(targets: Any, count: int, classes: int) -> None:
+    dtype = getattr(targets, "dtype", None)
+    if dtype is None or jnp.shape(targets) != (count,) or not jnp.issubdtype(dtype, jnp.integer):
+        kind = "none" if targets is None else f"shape {jnp.shape(targets)} of {dtype}"
+        raise ValueError(f"`targets` must be integer labels of shape [{count}], got {kind}.")
+    if _checks.is_concrete(targets):
+        labels = np.asarray(targets)
+        if (labels < 0).any() or (labels >= classes).any():
+            wrong = labels[(labels < 0) | (labels >= classes)][0]
+            raise ValueError(f"`targets` must lie in [0, {classes - 1}], got {wrong}.")
+
+
+def _check_positive(precision: chex.Numeric) -> None:
+    _checks.check_nonnegative(precision, "precision")
+    if _checks.is_concrete(precision) and (np.asarray(precision) == 0).any():
+        raise ValueError("`precision` must be positive, got 0.")
+
+
+def _check_pair(outputs: Any) -> Any:
+    if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+        raise ValueError(
+            "`predict` must give a pair (mean, variance) where the reducer has no `precision`, "
+            f"got {jax.tree.structure(outputs)}."
+        )
+    return outputs

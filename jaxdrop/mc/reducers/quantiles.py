@@ -1,0 +1,85 @@
+"""Quantiles of the outputs."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from jaxdrop import _checks
+from jaxdrop.mc.reducers._grouped import State
+
+
+@partial(register_dataclass, data_fields=[], meta_fields=["levels", "capacity"])
+@dataclass(frozen=True)
+class Quantiles:
+    """Quantiles of the outputs, of the first `capacity` samples: of all, if there are no more.
+
+    Gives "quantiles", `[Q, B, ...]`, between the order statistics as `numpy.quantile`. The samples
+    are independent, so the first of them serve as well as any; the standard error, from the order
+    statistics about one standard deviation of their ranks away, is for as many as are kept.
+
+    Attributes:
+      levels: The levels of the quantiles, each in (0, 1).
+      capacity: How many samples are kept, `capacity` times the bytes of the outputs.
+    """
+
+    levels: tuple[float, ...] = (0.05, 0.5, 0.95)
+    capacity: int = 2048
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """Levels in (0, 1), and room for two samples."""
+        _checks.check_count(self.capacity, "capacity", 2)
+        for level in self.levels:
+            if not 0 < level < 1:
+                raise ValueError(f"`levels` must lie in (0, 1), got {level:g}.")
+
+    def check_values(self, values: State) -> None:
+        """Nothing."""
+
+    def summarise(self, samples: Any, index: jax.Array, targets: Any) -> State:
+        """The samples themselves."""
+        order = jnp.argsort(index < 0, stable=True)[: self.capacity]
+        room = max(self.capacity - order.shape[0], 0)
+        kept = jax.tree.map(lambda y: jnp.pad(y[order], [(0, room)] + [(0, 0)] * (y.ndim - 1)), samples)
+        return {"n": jnp.minimum((index >= 0).sum(), self.capacity).astype(jnp.int32), "kept": kept}
+
+    def merge(self, a: State, b: State) -> State:
+        """Those of the second behind those of the first, as far as there is room."""
+        place = jnp.arange(self.capacity)
+        mine, theirs = place < a["n"], jnp.clip(place - a["n"], 0)
+
+        def both(x: jax.Array, y: jax.Array) -> jax.Array:
+            return jnp.where(mine.reshape(-1, *[1] * (x.ndim - 1)), x, y[theirs])
+
+        n = jnp.minimum(a["n"] + b["n"], self.capacity)
+        return {"n": n, "kept": jax.tree.map(both, a["kept"], b["kept"])}
+
+    def finish(self, state: State) -> tuple[State, State]:
+        """Quantiles, and half the distance between those one standard deviation up and down."""
+        levels = jnp.asarray(self.levels, jnp.float32)
+        spread = jnp.sqrt(levels * (1 - levels) / state["n"])
+        ordered = jax.tree.map(partial(_sorted, state["n"]), state["kept"])
+
+        def at(levels: jax.Array) -> Any:
+            return jax.tree.map(lambda y: _quantiles(y, levels, state["n"]), ordered)
+
+        up, down = at(levels + spread), at(levels - spread)
+        error = jax.tree.map(lambda x, y: jnp.where(state["n"] > 1, (x - y) / 2, jnp.nan), up, down)
+        return {"quantiles": at(levels)}, {"quantiles": error}
+
+
+def _sorted(n: jax.Array, kept: jax.Array) -> jax.Array:
+    """In order along the first axis, what is no sample at the end."""
+    idle = jnp.arange(kept.shape[0]).reshape(-1, *[1] * (kept.ndim - 1)) >= n
+    return jnp.sort(jnp.where(idle, jnp.inf, kept.astype(jnp.float32)), axis=0)
+
+
+def _quantiles(ordered: jax.Array, levels: jax.Array, n: jax.Array) -> jax.Array:
+    place = jnp.clip(levels, 0, 1) * (n - 1)
+    low = jnp.floor(place).astype(jnp.int32)
+    high = jnp.minimum(low + 1, n - 1)
+    share = (place - low).reshape(-1, *[1] * (ordered.ndim - 1))
+    return ordered[low] + share * (ordered[high] - ordered[low])
