@@ -29,6 +29,8 @@ from jaxdrop.linen.layers import EmbeddingDropout as EmbeddingDropout
 from jaxdrop.linen.layers import TargetedDropout as TargetedDropout
 from jaxdrop.linen.learned import ConcreteDropout as ConcreteDropout
 from jaxdrop.linen.learned import Masksembles as Masksembles
+from jaxdrop.linen.predictive import MCDropout as MCDropout
+from jaxdrop.linen.predictive import stochastic as stochastic
 from jaxdrop.linen.recurrent import RecurrentDropoutCell as RecurrentDropoutCell
 from jaxdrop.linen.recurrent import ZoneoutCell as ZoneoutCell
 from jaxdrop.linen.sequences import LockedDropout as LockedDropout

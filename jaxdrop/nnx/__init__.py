@@ -30,6 +30,8 @@ from jaxdrop.nnx.layers import EmbeddingDropout as EmbeddingDropout
 from jaxdrop.nnx.layers import TargetedDropout as TargetedDropout
 from jaxdrop.nnx.learned import ConcreteDropout as ConcreteDropout
 from jaxdrop.nnx.learned import Masksembles as Masksembles
+from jaxdrop.nnx.predictive import MCDropout as MCDropout
+from jaxdrop.nnx.predictive import stochastic as stochastic
 from jaxdrop.nnx.recurrent import RecurrentDropoutCell as RecurrentDropoutCell
 from jaxdrop.nnx.recurrent import ZoneoutCell as ZoneoutCell
 from jaxdrop.nnx.sequences import LockedDropout as LockedDropout

@@ -1,0 +1,69 @@
+"""Where a model draws: the sites that a predictor lists, and which of them are to draw."""
+
+import difflib
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdrop import _checks
+
+# "all", "last" (the one that is called last), or patterns of paths as a shell has them.
+Sites = str | Sequence[str]
+_LEVELS = ("rate", "dropout_rate", "stddev")
+
+
+class Site(NamedTuple):
+    """A module that draws.
+
+    Attributes:
+      path: Where it is in the model, "encoder/Dropout_0".
+      kind: What it is, "Dropout".
+      rate: Its rate or standard deviation as text, of one that is learned the first; "" if it has none.
+    """
+
+    path: str
+    kind: str
+    rate: str
+
+
+def site(path: str, module: Any, given: Mapping[str, Any]) -> Site | None:
+    """The site of a module, called with some arguments; None if there is nothing to draw."""
+    levels = [given.get(name) for name in _LEVELS] + [getattr(module, name, None) for name in _LEVELS]
+    level = next((one for one in levels if one is not None), ())
+    parts = level if isinstance(level, tuple | list) else (level,)
+    idle = getattr(module, "keyless", (0, 1))
+    if parts and all(_checks.is_scalar(part, *idle) for part in parts):
+        return None
+    known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
+    rate = ", ".join(f"{float(part):g}" for part in parts) if known else "array"
+    return Site(path, type(module).__name__, rate)
+
+
+def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:
+    """Those that are to draw, of all in the order in which they are called.
+
+    Raises:
+      ValueError: If there are none, or a pattern fits none; the message lists what there is.
+    """
+    if not found:
+        raise ValueError(
+            "`model` must have at least one stochastic site, got none: no Dropout or other module "
+            "that draws, with a rate other than 0 and 1."
+        )
+    if sites == "all":
+        return tuple(found)
+    if sites == "last":
+        return (found[-1],)
+    patterns = (sites,) if isinstance(sites, str) else tuple(sites)
+    if not patterns:
+        raise ValueError("`sites` must be 'all', 'last' or patterns of paths, got none.")
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(one.path, pattern) for one in found):
+            near = difflib.get_close_matches(pattern, [one.path for one in found], n=5, cutoff=0.0)
+            raise ValueError(
+                f"`sites` must be 'all', 'last' or patterns that fit the path of a site, got {pattern!r}; "
+                f"the nearest are {', '.join(near)}."
+            )
+    return tuple(one for one in found if any(fnmatch.fnmatchcase(one.path, p) for p in patterns))

@@ -1,0 +1,201 @@
+"""Monte-Carlo dropout of any NNX model, and dropout that is never off."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import chex
+import jax
+from flax import nnx
+
+from jaxdrop import drops
+from jaxdrop.mc import sites as _sites
+from jaxdrop.nnx._shell import Base, Shell
+
+_DRAWING = (nnx.Dropout, nnx.MultiHeadAttention, Base)
+# What learns from the batches that it sees, and the setting with which it does not.
+_LEARNING = {nnx.BatchNorm: ("use_running_average", True), nnx.SpectralNorm: ("update_stats", False)}
+_draws: ContextVar[Callable[[_sites.Site], bool]] = ContextVar("draws")
+
+
+class MCDropout(Shell):
+    """`jaxdrop.dropout` as a module that is active at evaluation too, for models written for it.
+
+    `model.eval()` does not turn it off.
+
+    Args:
+      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
+      broadcast_dims: Axes along which one decision is shared.
+      rng_collection: The stream that the key is drawn from.
+      rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
+      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None for 16 or 24 by the rate.
+
+    References:
+      Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
+
+    >>> import jax.numpy as jnp
+    >>> layer = MCDropout(0.5, rngs=nnx.Rngs(0))
+    >>> layer.eval()
+    >>> layer(jnp.ones(6))
+    Array([2., 2., 2., 2., 2., 0.], dtype=float32)
+    """
+
+    broadcast_dims: Sequence[int] = ()
+    bits: int | None = None
+    pure = staticmethod(drops.dropout)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["state"], meta_fields=["sites", "graphdef", "kwargs"]
+)
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """`predict(key, x)`, a pytree whose leaves are the model's variables.
+
+    Attributes:
+      state: The variables, as they were when it was made.
+      sites: The sites that draw, in the order in which they are called (last).
+      graphdef: The model without its variables.
+      kwargs: What it is called with.
+    """
+
+    state: Any
+    sites: tuple[_sites.Site, ...]
+    graphdef: Any
+    kwargs: tuple[tuple[str, Any], ...]
+
+    def __call__(self, key: chex.PRNGKey, x: Any) -> Any:
+        """One sample: the outputs of the model with the chosen sites drawing from a key."""
+        on = frozenset(site.path for site in self.sites)
+        return _called(self.graphdef, self.state, key, x, self.kwargs, lambda site: site.path in on)
+
+
+def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwargs: Any) -> Predictor:
+    """Makes `predict(key, x)` of a model: one sample of Monte-Carlo dropout, for `jaxdrop.mc`.
+
+    The model is called as for evaluation, but that the chosen sites draw, whatever mode they are
+    in: Flax's own Dropout and attention, and every module of `jaxdrop.nnx`. Whatever learns from
+    its batches, as BatchNorm does, uses what it has learnt; the model itself is neither changed nor
+    looked at again. All its streams begin anew from the key in each sample, whatever their names.
+    Functions of a key, such as `jaxdrop.dropout`, that a model calls by itself are not seen, but they
+    draw too if their keys come from a stream of the model.
+
+    Args:
+      model: An NNX module.
+      x: Inputs as it takes them, or their `jax.ShapeDtypeStruct`s; only types are looked at, to find
+        the sites. If it takes several, wrap it in a function `predict(key, x)` of a tree.
+      sites: Which sites are to draw: "all"; "last", the one that is called last; or a pattern, or
+        a list of such, that fits paths as in a shell ("encoder/*"). The others are deterministic.
+      **kwargs: What the model is to be called with.
+
+    Returns:
+      A `Predictor`. It is a pytree of the variables: predictors of models of one structure share
+      their compiled programs.
+
+    Raises:
+      ValueError: If the model has no site with anything to draw, or a pattern fits none.
+
+    References:
+      Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
+
+    >>> import jax.numpy as jnp
+    >>> rngs = nnx.Rngs(0)
+    >>> net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
+    >>> net.eval()
+    >>> predict = stochastic(net, jnp.ones((3, 4)))
+    >>> predict.sites
+    (Site(path='layers/1', kind='Dropout', rate='0.5'),)
+    >>> from jaxdrop import mc
+    >>> mc.sample(predict, jax.random.key(1), jnp.ones((3, 4)), num_samples=100).shape
+    (100, 3, 8)
+    """
+    graphdef, state = nnx.split(_told(model))
+    arguments = tuple(sorted(kwargs.items()))
+    found: dict[str, _sites.Site] = {}
+
+    def note(site: _sites.Site) -> bool:
+        # Each at the place of its last call.
+        found[site.path] = found.pop(site.path, site)
+        return True
+
+    def look(state: Any, x: Any) -> Any:
+        return _called(graphdef, state, jax.random.key(0), x, arguments, note)
+
+    jax.eval_shape(look, state, x)
+    return Predictor(state, _sites.choose(list(found.values()), sites), graphdef, arguments)
+
+
+def _told(model: nnx.Module) -> nnx.Module:
+    """A copy whose modules that draw or learn are of classes that obey no mode but that of `_called`."""
+    copy = nnx.clone(model)
+    for path, module in nnx.iter_modules(copy):
+        learning = next((mode for kind, mode in _LEARNING.items() if isinstance(module, kind)), None)
+        if isinstance(module, _DRAWING):
+            module.__class__ = _drawing(type(module))
+            vars(module)["site_path"] = "/".join(map(str, path))
+        elif learning:
+            module.__class__ = _settled(type(module), *learning)
+    return copy
+
+
+def _called(
+    graphdef: Any, state: Any, key: chex.PRNGKey, x: Any, kwargs: tuple, draws: Callable[[_sites.Site], bool]
+) -> Any:
+    """The outputs, with those sites drawing of which `draws` says so, and streams that start from a key."""
+    model = nnx.merge(graphdef, state, copy=True)
+    streams = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
+    keys = [key] if len(streams) == 1 else jax.random.split(key, max(len(streams), 1))
+    for stream, own in zip(streams, keys, strict=False):
+        stream.key[...] = own
+        stream.count[...] = jax.numpy.zeros_like(stream.count[...])
+    with _answering(draws):
+        return model(x, **dict(kwargs))
+
+
+@contextmanager
+def _answering(draws: Callable[[_sites.Site], bool]) -> Iterator[None]:
+    token = _draws.set(draws)
+    try:
+        yield
+    finally:
+        _draws.reset(token)
+
+
+@functools.cache
+def _drawing(kind: type) -> type:
+    """A class like another, whose instances draw when `_draws` says so."""
+
+    def wrapped(method: Callable) -> Callable:
+        signature = inspect.signature(method)
+
+        @functools.wraps(method)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(self, *args, **kwargs)
+            site = _sites.site(self.site_path, self, bound.arguments)
+            on = site is not None and _draws.get()(site)
+            if "deterministic" in signature.parameters:
+                bound.arguments["deterministic"] = not on
+            self.deterministic = not on
+            return method(*bound.args, **bound.kwargs)
+
+        return call
+
+    own = ("__call__", "initialize_carry")
+    methods = {name: wrapped(getattr(kind, name)) for name in own if hasattr(kind, name)}
+    return type(kind.__name__, (kind,), methods)
+
+
+@functools.cache
+def _settled(kind: type, name: str, value: bool) -> type:
+    """A class like another, which is always called with an argument of that value."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(kind.__call__).bind(self, *args, **kwargs)
+        bound.arguments[name] = value
+        return kind.__call__(*bound.args, **bound.kwargs)
+
+    return type(kind.__name__, (kind,), {"__call__": functools.wraps(kind.__call__)(call)})
