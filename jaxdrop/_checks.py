@@ -227,3 +227,112 @@ def check_bits(bits: int | None, rate: chex.Numeric) -> int:
 def _is_realised(keep: np.ndarray) -> bool:
     tolerance = 1e-3 * np.minimum(keep, 1 - keep)
     return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())
+
+
+def check_values(x: Any, name: str) -> jax.Array:
+    """A real array that is not empty and holds no NaN, in float32 at least."""
+    truth = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.bool_)
+    real = _check_real(name, x.astype(np.int32) if truth else x)
+    check_not_empty(np.shape(real), name)
+    if _is_visible(real) and np.isnan(np.asarray(real, np.float64)).any():
+        raise ValueError(f"`{name}` must not hold a NaN, got one.")
+    return _widened(real)
+
+
+def check_vector(x: Any, name: str) -> jax.Array:
+    """The same of one axis."""
+    array = check_values(x, name)
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must have one axis, got shape {array.shape}.")
+    return array
+
+
+def check_finite(x: jax.Array, name: str) -> jax.Array:
+    """An array without a NaN or an infinity."""
+    if _is_visible(x):
+        values = np.asarray(x, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"`{name}` must be finite, got {_offender(values, np.isfinite(values))}.")
+    return x
+
+
+def check_not_empty(shape: Sequence[int], name: str) -> None:
+    """An array with something in it."""
+    if 0 in shape:
+        raise ValueError(f"`{name}` must not be empty, got shape {tuple(shape)}.")
+
+
+def check_positive(value: Any, name: str) -> Any:
+    """Real numbers above 0."""
+    value = _check_real(name, value)
+    if _is_visible(value):
+        values = np.asarray(value, np.float64)
+        if not (values > 0).all():
+            raise ValueError(f"`{name}` must be above 0, got {_offender(values, values > 0)}.")
+    return value
+
+
+def check_level(level: Any, name: str = "level") -> Any:
+    """A level, such as that of a quantile or of a coverage: each value in (0, 1)."""
+    level = _check_real(name, level)
+    if _is_visible(level):
+        values = np.asarray(level, np.float64)
+        allowed = (values > 0) & (values < 1)
+        if not allowed.all():
+            raise ValueError(f"`{name}` must lie in (0, 1), got {_offender(values, allowed)}.")
+    return level
+
+
+def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array:
+    """Probabilities of classes along the last axis, in float32 at least.
+
+    They must sum to 1 to within 1e-3, or 2e-2 of half precision: what rounding does to a softmax.
+    """
+    array = check_floating(probs, name)
+    named = len(axes.split(",")) - axes.count("...")
+    if array.ndim != max(named, array.ndim * axes.count("...")):
+        raise ValueError(f"`{name}` must be of shape {axes}, got {array.shape}.")
+    check_not_empty(array.shape, name)
+    if _is_visible(array):
+        values, tolerance = np.asarray(array, np.float64), 1e-3 if array.dtype.itemsize > 2 else 2e-2
+        allowed = (values >= 0) & (values <= 1 + tolerance)
+        if not allowed.all():
+            raise ValueError(f"`{name}` must lie in [0, 1], got {_offender(values, allowed)}.")
+        sums = values.sum(-1)
+        allowed = np.abs(sums - 1) <= tolerance
+        if not allowed.all():
+            got = _offender(sums, allowed)
+            raise ValueError(
+                f"`{name}` must sum to 1 along the last axis to within {tolerance:g}, got {got}."
+            )
+    return _widened(array)
+
+
+def check_labels(labels: Any, of: jax.Array, name: str = "labels", of_name: str = "probs") -> jax.Array:
+    """An index of a class for each example of an array `[..., K]`."""
+    array = jnp.asarray(labels)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"`{name}` must be an array of integers, got {array.dtype}.")
+    if array.shape != of.shape[:-1]:
+        raise ValueError(
+            f"`{name}` must have the shape of `{of_name}` without its last axis, {of.shape[:-1]}, "
+            f"got {array.shape}."
+        )
+    if _is_visible(array):
+        values = np.asarray(array)
+        allowed = (values >= 0) & (values < of.shape[-1])
+        if not allowed.all():
+            got = _offender(values, allowed)
+            raise ValueError(f"`{name}` must lie in [0, {of.shape[-1] - 1}], got {got}.")
+    return array
+
+
+def _is_visible(value: Any) -> bool:
+    """Whether the values can be looked at: not traced, and all of them in this process."""
+    return is_concrete(value) and getattr(value, "is_fully_addressable", True)
+
+
+def _widened(x: Any) -> jax.Array:
+    array = jnp.asarray(x)
+    narrow = not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize < 4
+    return array.astype(jnp.float32) if narrow else array

@@ -1,0 +1,205 @@
+"""How good predictions of a number are: proper scores, and intervals that cover what they should."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop import _checks
+
+
+def gaussian_nll(mean: chex.Array, variance: chex.Array, y: chex.Array) -> jax.Array:
+    """The negative log likelihood under a normal distribution, constant included, in nats.
+
+    Args:
+      mean: Predicted means, `[...]`.
+      variance: Predicted variances, above 0, of that shape or one that broadcasts to it. A traced
+        one of 0 or below gives NaN.
+      y: Targets, of the shape of `mean`.
+
+    Returns:
+      An array `[...]`, one value for each target; in float32 at least.
+
+    Raises:
+      TypeError: If an argument is not real.
+      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN or
+        variances not above 0.
+
+    >>> gaussian_nll(jnp.zeros(1), jnp.ones(1), jnp.ones(1))
+    Array([1.4189385], dtype=float32)
+    """
+    mean, y = _pair(mean, y, "mean")
+    variance = _fitting(variance, mean, "variance", "mean")
+    _checks.check_positive(variance, "variance")
+    return 0.5 * (jnp.log(2 * np.pi * variance) + (y - mean) ** 2 / variance)
+
+
+def crps(samples: chex.Array, y: chex.Array) -> jax.Array:
+    """The continuous ranked probability score of samples, exactly, in time T log T.
+
+    `mean(|x - y|) - mean(|x - x'|) / 2` over the samples and over all their pairs, each sample
+    with itself too: the score of the distribution that the samples are. It is in the units of the
+    target, and the mean absolute error of one sample.
+
+    Args:
+      samples: Samples of each prediction, `[T, ...]`, the samples first.
+      y: Targets, `[...]`.
+
+    Returns:
+      An array `[...]`, one value of at least 0 for each target; in float32 at least.
+
+    Raises:
+      TypeError: If an argument is not real.
+      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN.
+
+    References:
+      Matheson and Winkler, "Scoring rules for continuous probability distributions", 1976; the
+      sorted form: Laio and Tamea, "Verification tools for probabilistic forecasts of continuous
+      hydrological variables", 2007.
+
+    >>> crps(jnp.array([[0.0], [2.0]]), jnp.array([1.0]))
+    Array([0.5], dtype=float32)
+    """
+    samples = _checks.check_rank(_checks.check_values(samples, "samples"), 1, "[T, ...]", "samples")
+    y = _checks.check_values(y, "y")
+    if y.shape != samples.shape[1:]:
+        expected = f"the shape of `samples` without its first axis, {samples.shape[1:]}"
+        raise ValueError(f"`y` must have {expected}, got {y.shape}.")
+    distance = jnp.sort(samples, axis=0) - y
+    level = (np.arange(len(samples)) + 0.5) / len(samples)
+    level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * y.ndim)
+    # Twice the mean pinball loss of the order statistics: no term is negative, so none cancel.
+    return 2 * jnp.mean(jnp.where(distance > 0, 1 - level, -level) * distance, axis=0)
+
+
+def crps_gaussian(mean: chex.Array, stddev: chex.Array, y: chex.Array) -> jax.Array:
+    """The continuous ranked probability score of a normal distribution, in closed form.
+
+    Args:
+      mean: Predicted means, `[...]`.
+      stddev: Predicted standard deviations, at least 0, of that shape or one that broadcasts to
+        it. Where it is 0 the score is its limit, the absolute error.
+      y: Targets, of the shape of `mean`.
+
+    Returns:
+      An array `[...]`, one value of at least 0 for each target; in float32 at least.
+
+    Raises:
+      TypeError: If an argument is not real.
+      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN or
+        deviations negative.
+
+    References:
+      Gneiting et al., "Calibrated probabilistic forecasting using ensemble model output statistics
+      and minimum CRPS estimation", 2005.
+
+    >>> crps_gaussian(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(2))
+    Array([0.6024414, 1.       ], dtype=float32)
+    """
+    mean, y = _pair(mean, y, "mean")
+    stddev = _fitting(stddev, mean, "stddev", "mean")
+    _checks.check_nonnegative(stddev, "stddev")
+    spread = jnp.where(stddev == 0, 1, stddev)
+    z = (y - mean) / spread
+    score = z * jax.lax.erf(z / 2**0.5) + 2 * jax.scipy.stats.norm.pdf(z) - np.pi**-0.5
+    return jnp.where(stddev == 0, jnp.abs(y - mean), spread * score)
+
+
+def pinball(quantiles: chex.Array, y: chex.Array, level: chex.Numeric) -> jax.Array:
+    """The pinball loss of predicted quantiles, which the true quantile makes least.
+
+    `level * (y - q)` where the target lies above, `(1 - level) * (q - y)` where below.
+
+    Args:
+      quantiles: Predicted quantiles: of the shape of `y`, or with an axis `[Q, ...]` before it.
+      y: Targets, `[...]`.
+      level: The level of the quantiles, in (0, 1): one, or an array `[Q]`; may be traced.
+
+    Returns:
+      An array of the shape of `quantiles`, each value at least 0; in float32 at least.
+
+    Raises:
+      TypeError: If an argument is not real.
+      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN or
+        levels outside (0, 1).
+
+    References:
+      Koenker and Bassett, "Regression quantiles", 1978.
+
+    >>> pinball(jnp.array([[0.0], [3.0]]), jnp.array([2.0]), jnp.array([0.25, 0.75]))
+    Array([[0.5 ],
+           [0.25]], dtype=float32)
+    """
+    quantiles, y = _checks.check_values(quantiles, "quantiles"), _checks.check_values(y, "y")
+    level = _checks.check_values(_checks.check_level(level), "level")
+    if level.ndim > 1 or quantiles.shape != level.shape + y.shape:
+        raise ValueError(
+            "`quantiles` must have the shape of `level`, () or (Q,), and then that of `y`, "
+            f"{level.shape} and {y.shape}, got {quantiles.shape}."
+        )
+    level = level.astype(quantiles.dtype).reshape(level.shape + (1,) * y.ndim)
+    above = y - quantiles
+    return jnp.where(above >= 0, level, level - 1) * above
+
+
+def coverage(lower: chex.Array, upper: chex.Array, y: chex.Array) -> jax.Array:
+    """The share of targets that lie in their intervals, ends included.
+
+    Args:
+      lower: Lower ends, of the shape of `y`; may be infinite.
+      upper: Upper ends, of the shape of `y`; an interval that ends before it begins covers nothing.
+      y: Targets, `[...]`.
+
+    Returns:
+      A scalar in [0, 1], in float32 at least. It has no gradient.
+
+    Raises:
+      TypeError: If an argument is not real.
+      ValueError: If an argument is empty, the shapes differ, or concrete values are NaN.
+
+    >>> coverage(jnp.zeros(4), jnp.ones(4), jnp.array([0.5, 1.0, 1.5, 0.0]))
+    Array(0.75, dtype=float32)
+    """
+    lower, y = _pair(lower, y, "lower")
+    upper, _ = _pair(upper, y, "upper")
+    return jnp.mean(((lower <= y) & (y <= upper)).astype(y.dtype))
+
+
+def sharpness(stddev: chex.Array) -> jax.Array:
+    """How narrow predictions are: the root of their mean variance, in the units of the target.
+
+    Smaller is sharper. It says nothing without a score or a coverage beside it.
+
+    Args:
+      stddev: Predicted standard deviations, at least 0, of any shape.
+
+    Returns:
+      A scalar, in float32 at least. Its gradient is 0 where all are 0.
+
+    Raises:
+      TypeError: If `stddev` is not real.
+      ValueError: If it is empty, or concrete values are negative, infinite or NaN.
+
+    References:
+      Gneiting, Balabdaoui and Raftery, "Probabilistic forecasts, calibration and sharpness", 2007;
+      as a root mean square: Tran et al., "Methods for comparing uncertainty quantifications for
+      material property predictions", 2020.
+
+    >>> sharpness(jnp.array([3.0, 4.0]))
+    Array(3.535534, dtype=float32)
+    """
+    stddev = _checks.check_values(stddev, "stddev")
+    _checks.check_nonnegative(stddev, "stddev")
+    mean = jnp.mean(stddev**2)
+    return jnp.where(mean > 0, jnp.sqrt(jnp.where(mean > 0, mean, 1)), 0)
+
+
+def _pair(prediction: chex.Array, y: chex.Array, name: str) -> tuple[jax.Array, jax.Array]:
+    y = _checks.check_values(y, "y")
+    return _checks.check_same_shape(_checks.check_values(prediction, name), y, name, "y"), y
+
+
+def _fitting(value: chex.Array, like: jax.Array, name: str, of: str) -> jax.Array:
+    value = _checks.check_values(value, name)
+    _checks.check_broadcastable(value.shape, like.shape, name)
+    return value

@@ -1,0 +1,212 @@
+"""Fits against scipy's optimizers in float64 and scikit-learn's isotonic regression."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize, special
+from sklearn.isotonic import IsotonicRegression
+
+from jaxdrop import uncertainty
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+RNG = np.random.default_rng(0)
+COUNT, CLASSES = 400, 4
+TRUTH = 2 * RNG.normal(size=(COUNT, CLASSES))
+LABELS = np.array([RNG.choice(CLASSES, p=p) for p in special.softmax(TRUTH, axis=-1)])
+LOGITS = np.float32(TRUTH * 3 + 0.5 * RNG.normal(size=TRUTH.shape) + np.array([1, 0, -1, 0]))
+PROBS = np.float32(special.softmax(LOGITS, axis=-1))
+
+
+def mean_nll(logits: np.ndarray) -> float:
+    picked = np.take_along_axis(special.log_softmax(np.float64(logits), axis=-1), LABELS[:, None], axis=-1)
+    return -picked.mean()
+
+
+def test_temperature_is_that_of_scipy():
+    best = optimize.minimize_scalar(lambda log: mean_nll(LOGITS / np.exp(log)), tol=1e-12)
+    for fit in (uncertainty.fit_temperature, jax.jit(uncertainty.fit_temperature)):
+        fitted = fit(LOGITS, LABELS)
+        np.testing.assert_allclose(fitted.temperature, np.exp(best.x), rtol=1e-4)
+    calibrated = fitted(LOGITS)
+    np.testing.assert_allclose(calibrated, special.softmax(LOGITS / np.exp(best.x), axis=-1), atol=1e-4)
+    assert uncertainty.nll(calibrated, LABELS).mean() < uncertainty.nll(PROBS, LABELS).mean()
+    np.testing.assert_array_equal(calibrated.argmax(-1), LOGITS.argmax(-1))
+
+
+def test_temperature_does_not_mind_a_shift_or_more_axes():
+    fitted = uncertainty.fit_temperature(LOGITS, LABELS)
+    shifted = uncertainty.fit_temperature((LOGITS + 30).reshape(20, 20, 4), LABELS.reshape(20, 20))
+    np.testing.assert_allclose(shifted.temperature, fitted.temperature, rtol=1e-4)
+    again = uncertainty.fit_temperature(jnp.log(fitted(LOGITS)), LABELS)
+    np.testing.assert_allclose(again.temperature, 1, rtol=1e-3)
+
+
+def test_temperatures_at_the_ends():
+    apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
+    np.testing.assert_allclose(uncertainty.fit_temperature(apart, labels).temperature, 1e-3, rtol=1e-3)
+    np.testing.assert_allclose(uncertainty.fit_temperature(apart, 1 - labels).temperature, 1e3, rtol=1e-3)
+    hot = uncertainty.fit_temperature(apart, 1 - labels)(apart)
+    np.testing.assert_allclose(hot, 0.5, atol=0.01)
+    absent = uncertainty.Temperature(jnp.array(2.0))(jnp.array([0.0, 0.0, -jnp.inf]))
+    np.testing.assert_allclose(absent, [0.5, 0.5, 0])
+
+
+@pytest.mark.parametrize("fit", [uncertainty.fit_temperature, uncertainty.fit_vector_scaling])
+def test_traced_values_that_make_no_sense_give_nan(fit, compiled_in_haste):
+    jitted = jax.jit(fit)
+    assert np.isnan(jitted(jnp.ones((3, 2)), jnp.array([0, 1, 2]))[0]).all()
+    assert np.isnan(jitted(jnp.full((3, 2), jnp.nan), jnp.array([0, 1, 1]))[0]).all()
+    assert np.isnan(jitted(jnp.full((3, 2), jnp.inf), jnp.array([0, 1, 1]))[0]).all()
+
+
+def test_vector_scaling_is_that_of_scipy():
+    def loss(of):
+        return mean_nll(LOGITS * of[:CLASSES] + of[CLASSES:])
+
+    best = optimize.minimize(loss, np.r_[np.ones(CLASSES), np.zeros(CLASSES)], tol=1e-12)
+    fitted = uncertainty.fit_vector_scaling(LOGITS, LABELS)
+    np.testing.assert_allclose(fitted.scale, best.x[:CLASSES], rtol=2e-3)
+    bias = best.x[CLASSES:]
+    np.testing.assert_allclose(fitted.bias - fitted.bias.mean(), bias - bias.mean(), atol=2e-3)
+    nll = uncertainty.nll(fitted(LOGITS), LABELS).mean()
+    np.testing.assert_allclose(nll, best.fun, rtol=1e-5)
+    assert nll < uncertainty.nll(uncertainty.fit_temperature(LOGITS, LABELS)(LOGITS), LABELS).mean()
+
+
+def test_vector_scaling_of_what_can_be_set_apart_stays_finite():
+    apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
+    fitted = uncertainty.fit_vector_scaling(apart, labels, steps=30)
+    assert np.isfinite(fitted.scale).all()
+    assert uncertainty.nll(fitted(apart), labels).max() < 0.01
+
+
+CURVES = {
+    "noisy": (RNG.uniform(size=200), RNG.normal(size=200)),
+    "labels": (RNG.uniform(size=200), RNG.integers(0, 2, 200)),
+    "rising": (np.arange(50.0), np.arange(50.0) ** 2),
+    "falling": (np.arange(50.0), -np.arange(50.0)),
+    "ties": (RNG.integers(0, 12, 200), RNG.normal(size=200)),
+    "constant": (np.zeros(9), np.arange(9.0)),
+    "one": (np.zeros(1), np.ones(1)),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_isotonic_regression_is_that_of_scikit_learn(name):
+    x, y = (np.float32(a) for a in CURVES[name])
+    expected = IsotonicRegression().fit(x, y).predict(x)
+    for fit in (uncertainty.isotonic_regression, jax.jit(uncertainty.isotonic_regression)):
+        np.testing.assert_allclose(fit(x, y), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_isotonic_regression_of_many():
+    """Ten thousand coins: pooling runs at once takes few passes."""
+    x = RNG.uniform(size=10_000).astype(np.float32)
+    y = (RNG.uniform(size=10_000) < x).astype(np.float32)
+    expected = IsotonicRegression().fit(x, y).predict(x)
+    np.testing.assert_allclose(jax.jit(uncertainty.isotonic_regression)(x, y), expected, atol=1e-4)
+
+
+def test_gradient_of_isotonic_regression_is_that_of_the_means():
+    x, y = jnp.arange(4.0), jnp.array([0.0, 3.0, 1.0, 5.0])
+    jacobian = jax.jacrev(uncertainty.isotonic_regression, 1)(x, y)
+    expected = [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(jacobian, expected)
+
+
+def test_isotonic_calibration_is_scikit_learns_one_against_the_rest():
+    fitted = jax.jit(uncertainty.fit_isotonic)(PROBS, LABELS)
+    new = RNG.dirichlet(np.ones(CLASSES), size=100).astype(np.float32)
+    peer = IsotonicRegression(out_of_bounds="clip")  # in float64: in float32 it joins what lies close
+    fits = [peer.fit(np.float64(PROBS[:, k]), k == LABELS).predict(new[:, k]) for k in range(CLASSES)]
+    expected = np.stack(fits, axis=-1) / np.sum(fits, axis=0)[:, None]
+    np.testing.assert_allclose(fitted(new), expected, atol=1e-4)
+    np.testing.assert_allclose(fitted(new).sum(-1), 1, rtol=1e-5)
+
+
+def test_isotonic_calibration_of_two_classes_lowers_the_nll():
+    probs = np.stack([1 - PROBS[:, 0], PROBS[:, 0]], axis=-1)
+    labels = (LABELS == 0).astype(int)
+    fitted = uncertainty.fit_isotonic(probs, labels)
+    assert uncertainty.nll(fitted(probs), labels).mean() < uncertainty.nll(probs, labels).mean()
+    assert uncertainty.ece(fitted(probs), labels) < uncertainty.ece(probs, labels)
+
+
+def test_isotonic_calibration_where_each_class_is_given_0_is_uniform():
+    fitted = uncertainty.fit_isotonic(jnp.eye(3)[:2], jnp.array([2, 2]))
+    np.testing.assert_allclose(fitted(jnp.array([0.0, 0.0, 1.0])), [0, 0, 1])
+    nothing = uncertainty.Isotonic(jnp.zeros((3, 1)), jnp.zeros((3, 1)))
+    np.testing.assert_allclose(nothing(jnp.array([0.0, 0.5, 0.5])), 1 / 3, rtol=1e-6)
+
+
+def test_fits_pass_through_jit():
+    fitted = uncertainty.fit_isotonic(PROBS, LABELS)
+    applied = jax.jit(lambda fitted, probs: fitted(probs))(fitted, PROBS)
+    np.testing.assert_allclose(applied, fitted(PROBS), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: uncertainty.fit_temperature(LOGITS, LABELS[:3]),
+            ValueError,
+            "`labels` must have the shape of `logits` without its last axis, (400,), got (3,).",
+        ),
+        (
+            lambda: uncertainty.fit_temperature([[0.0, -np.inf]], [0]),
+            ValueError,
+            "`logits` must be finite, got -inf.",
+        ),
+        (
+            lambda: uncertainty.fit_temperature(LOGITS[:0], LABELS[:0]),
+            ValueError,
+            "`logits` must not be empty",
+        ),
+        (lambda: uncertainty.fit_temperature([[1, 2]], [0]), TypeError, "`logits` must be a floating-point"),
+        (
+            lambda: uncertainty.fit_vector_scaling(LOGITS[:1], [4]),
+            ValueError,
+            "`labels` must lie in [0, 3], got 4.",
+        ),
+        (
+            lambda: uncertainty.fit_vector_scaling(LOGITS, LABELS, steps=0),
+            ValueError,
+            "`steps` must be at least 1, got 0.",
+        ),
+        (
+            lambda: uncertainty.fit_vector_scaling(LOGITS, LABELS, tolerance=0.0),
+            ValueError,
+            "`tolerance` must be above 0, got 0.",
+        ),
+        (
+            lambda: uncertainty.VectorScaling(jnp.ones(3), jnp.zeros(3))(LOGITS),
+            ValueError,
+            "`logits` must have the 3 classes of the fit, got 4.",
+        ),
+        (
+            lambda: uncertainty.fit_isotonic(PROBS, LABELS)(
+                PROBS[:, :2] / PROBS[:, :2].sum(-1, keepdims=True)
+            ),
+            ValueError,
+            "`probs` must have the 4 classes of the fit, got 2.",
+        ),
+        (
+            lambda: uncertainty.isotonic_regression(np.ones(3), np.ones(4)),
+            ValueError,
+            "`y` must have the shape of `x`, (3,), got (4,).",
+        ),
+        (
+            lambda: uncertainty.isotonic_regression(np.ones((3, 1)), np.ones(3)),
+            ValueError,
+            "`x` must have one axis",
+        ),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()

@@ -1,0 +1,290 @@
+"""Coverage on exchangeable data, and sets against MAPIE and float64 loops."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mapie.classification import SplitConformalClassifier
+from mapie.conformity_scores.sets.aps import APSConformityScore
+from mapie.regression import ConformalizedQuantileRegressor
+from scipy import special, stats
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from jaxdrop import uncertainty
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+RNG = np.random.default_rng(0)
+CLASSES = 5
+KEYS = jax.random.split(jax.random.key(0), 2)
+
+
+def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and a model of them that is too sure."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.normal(size=(count, CLASSES))
+    labels = (special.softmax(logits, axis=-1).cumsum(-1) > rng.uniform(size=(count, 1))).argmax(-1)
+    return np.float32(special.softmax(2 * logits, axis=-1)), labels
+
+
+PROBS, LABELS = drawn(99, 1)
+NEW, _ = drawn(60, 2)
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """A classifier whose features are its probabilities."""
+
+    def fit(self, x, y):
+        self.classes_ = np.arange(CLASSES)
+        return self
+
+    def predict_proba(self, x):
+        return x
+
+    def predict(self, x):
+        return x.argmax(-1)
+
+
+class Column(RegressorMixin, BaseEstimator):
+    """A regressor whose prediction is one of its features."""
+
+    def __init__(self, column=0):
+        self.column = column
+
+    def fit(self, x, y):
+        self.fitted_ = True
+        return self
+
+    def predict(self, x):
+        return x[:, self.column]
+
+
+def loop_scores(probs, penalty=0.0, free=0.0, share=0.0) -> np.ndarray:
+    """Of each class: the probability of those likelier and of it, less a share of its own."""
+    scores = np.zeros(probs.shape)
+    for n, p in enumerate(np.float64(probs)):
+        for k in range(len(p)):
+            rank = 1 + (p > p[k]).sum()
+            scores[n, k] = p[p >= p[k]].sum() - share * p[k] + penalty * max(rank - free, 0)
+    return scores
+
+
+def loop_quantile(scores: np.ndarray, percent: int) -> float:
+    rank = -(-(len(scores) + 1) * percent // 100)
+    return np.sort(scores)[rank - 1] if rank <= len(scores) else np.inf
+
+
+@pytest.mark.parametrize("percent", [1, 7, 10, 29, 55, 57, 90, 95, 99])
+@pytest.mark.parametrize("count", [9, 19, 99, 999])
+def test_the_rank_of_the_quantile_is_exact(percent, count):
+    scores = RNG.permutation(count) + 1.0
+    expected = loop_quantile(scores, percent)
+    assert uncertainty.conformal_quantile(scores, percent / 100) == expected
+
+
+def test_the_quantile_under_jit_and_of_several_columns():
+    scores = RNG.normal(size=(19, 3))
+    expected = [uncertainty.conformal_quantile(column, 0.9) for column in scores.T]
+    np.testing.assert_array_equal(jax.jit(uncertainty.conformal_quantile)(scores, 0.9), expected)
+    assert uncertainty.conformal_quantile([1.0], 0.9) == np.inf
+
+
+def test_lac_is_that_of_mapie():
+    peer = SplitConformalClassifier(Given().fit(None, None), 0.8, conformity_score="lac", prefit=True)
+    peer.conformalize(PROBS, LABELS)
+    _, sets = peer.predict_set(NEW)
+    for fit in (uncertainty.fit_lac, jax.jit(uncertainty.fit_lac)):
+        np.testing.assert_array_equal(fit(PROBS, LABELS, level=0.8)(NEW), sets[..., 0])
+
+
+def test_scores_of_aps_are_those_of_mapie():
+    peer, _ = APSConformityScore.get_true_label_cumsum_proba(LABELS, PROBS, np.arange(CLASSES))
+    fitted = uncertainty.fit_aps(PROBS, LABELS, level=0.7)
+    np.testing.assert_allclose(fitted.threshold, loop_quantile(peer[:, 0], 70), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"penalty": 0.1, "free": 2}, {"penalty": 0.3, "free": 0.5}])
+def test_raps_is_that_of_a_loop(options):
+    fitted = uncertainty.fit_raps(PROBS, LABELS, level=0.7, **{"penalty": 0, "free": 0, **options})
+    scores = loop_scores(PROBS, **options)[np.arange(99), LABELS]
+    np.testing.assert_allclose(fitted.threshold, loop_quantile(scores, 70), rtol=1e-5)
+    all_scores = loop_scores(NEW, **options)
+    clear = np.abs(all_scores - float(fitted.threshold)) > 1e-5
+    np.testing.assert_array_equal(
+        np.asarray(fitted(NEW))[clear], (all_scores <= float(fitted.threshold))[clear]
+    )
+
+
+def test_random_scores_take_off_the_same_share_of_each_class():
+    fitted = uncertainty.fit_aps(PROBS, LABELS, level=0.7, key=KEYS[0])
+    share = np.asarray(jax.random.uniform(KEYS[0], (99, 1), jnp.float32))
+    scores = loop_scores(PROBS) - share * PROBS
+    np.testing.assert_allclose(fitted.threshold, loop_quantile(scores[np.arange(99), LABELS], 70), rtol=1e-5)
+    plain = uncertainty.fit_aps(PROBS, LABELS, level=0.7)
+    assert fitted(NEW, key=KEYS[1]).sum() < plain(NEW).sum()
+
+
+def test_cqr_is_that_of_mapie():
+    y = RNG.normal(size=99)
+    x = np.stack([RNG.normal(-0.5, 0.3, 99), RNG.normal(0.5, 0.3, 99)], axis=-1)
+    x = np.concatenate([x, x.mean(-1, keepdims=True)], axis=-1)
+    columns = [Column(column).fit(None, None) for column in range(3)]
+    peer = ConformalizedQuantileRegressor(columns, 0.8, prefit=True)
+    peer.conformalize(x, y)
+    _, expected = peer.predict_interval(x, symmetric_correction=True)
+    lower, upper = uncertainty.fit_cqr(x[:, 0], x[:, 1], y, level=0.8)(x[:, 0], x[:, 1])
+    np.testing.assert_allclose(np.stack([lower, upper], axis=-1), expected[..., 0], rtol=1e-4, atol=1e-5)
+
+
+def test_cqr_of_several_outputs_has_a_margin_for_each():
+    lower, y = RNG.normal(size=(2, 50, 3))
+    margin = jax.jit(uncertainty.fit_cqr)(lower, lower + 1, y, level=0.9).margin
+    expected = [
+        uncertainty.fit_cqr(lower[:, i], lower[:, i] + 1, y[:, i], level=0.9).margin for i in range(3)
+    ]
+    np.testing.assert_allclose(margin, expected, rtol=1e-6)
+
+
+def exchangeable(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    normal, choice = jax.random.split(key)
+    logits = 1.5 * jax.random.normal(normal, (count, CLASSES))
+    return jax.nn.softmax(2 * logits), jax.random.categorical(choice, logits)
+
+
+@pytest.mark.parametrize(
+    ("fit", "randomized"),
+    [
+        (uncertainty.fit_lac, False),
+        (uncertainty.fit_aps, False),
+        (uncertainty.fit_aps, True),
+        (functools.partial(uncertainty.fit_raps, penalty=0.05, free=2), True),
+    ],
+    ids=["lac", "aps", "aps randomized", "raps randomized"],
+)
+def test_sets_cover_as_often_as_they_say(fit, randomized):
+    """One new example for each of 10,000 fits to 19: covered with 16 / 20, or more with ties. The
+    score of an APS that is not randomized has one tie, at 1, and is far from 0.8 of it here.
+    """
+
+    def covered(key):
+        data, new, fitting, asking = jax.random.split(key, 4)
+        options = ({"key": fitting}, {"key": asking}) if randomized else ({}, {})
+        fitted = fit(*exchangeable(data, 19), level=0.8, **options[0])
+        probs, labels = exchangeable(new, 1)
+        return fitted(probs, **options[1])[0, labels[0]]
+
+    share = jax.jit(jax.vmap(covered))(jax.random.split(jax.random.key(3), 10_000)).mean()
+    assert abs(share - 0.8) <= 5 * np.sqrt(0.8 * 0.2 / 10_000)
+
+
+def test_intervals_cover_as_often_as_they_say():
+    """Whatever the intervals were: here half as wide as they should be."""
+
+    def covered(key):
+        y = jax.random.normal(key, (20,))
+        half = jnp.full(20, 0.5 * stats.norm.ppf(0.95))
+        cqr = uncertainty.fit_cqr(-half[1:], half[1:], y[1:], level=0.9)
+        lower, upper = cqr(-half[:1], half[:1])
+        return uncertainty.coverage(lower, upper, y[:1])
+
+    share = jax.jit(jax.vmap(covered))(jax.random.split(jax.random.key(4), 10_000)).mean()
+    assert abs(share - 0.9) <= 5 * np.sqrt(0.9 * 0.1 / 10_000)
+
+
+def test_too_few_examples_give_all_classes_and_the_whole_line():
+    probs, labels = PROBS[:8], LABELS[:8]
+    assert uncertainty.fit_lac(probs, labels, level=0.9)(NEW).all()
+    assert uncertainty.fit_aps(probs, labels, level=0.9)(NEW).all()
+    lower, upper = uncertainty.fit_cqr(jnp.zeros(8), jnp.ones(8), jnp.ones(8), level=0.9)(
+        jnp.zeros(2), jnp.ones(2)
+    )
+    assert (lower == -jnp.inf).all()
+    assert (upper == jnp.inf).all()
+    assert uncertainty.coverage(lower, upper, jnp.zeros(2)) == 1
+
+
+def test_lac_keeps_the_digits_of_small_probabilities():
+    probs = jnp.array([[1.0, 3e-9, 1e-9]] * 19)
+    fitted = uncertainty.fit_lac(probs, jnp.ones(19, int), level=0.9)
+    np.testing.assert_array_equal(fitted(probs[0]), [True, True, False])
+
+
+def test_fits_pass_through_jit():
+    fitted = uncertainty.fit_aps(PROBS, LABELS, level=0.9, key=KEYS[0])
+    applied = jax.jit(lambda fitted, probs, key: fitted(probs, key=key))(fitted, NEW, KEYS[1])
+    np.testing.assert_array_equal(applied, fitted(NEW, key=KEYS[1]))
+    at = jax.jit(lambda level: uncertainty.fit_lac(PROBS, LABELS, level=level).threshold)(0.9)
+    assert at == uncertainty.fit_lac(PROBS, LABELS, level=0.9).threshold
+
+
+def test_traced_levels_and_labels_out_of_range_break_nothing():
+    threshold = jax.jit(lambda level: uncertainty.conformal_quantile(jnp.arange(5.0), level))
+    assert threshold(2.0) == np.inf
+    assert threshold(-1.0) == 0
+    fitted = jax.jit(uncertainty.fit_lac)(PROBS, jnp.full(99, CLASSES), level=0.9)
+    assert fitted(NEW).shape == NEW.shape
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: uncertainty.fit_lac(PROBS, LABELS, level=1.0),
+            ValueError,
+            "`level` must lie in (0, 1), got 1.",
+        ),
+        (
+            lambda: uncertainty.fit_lac(PROBS, LABELS, level=0),
+            ValueError,
+            "`level` must lie in (0, 1), got 0.",
+        ),
+        (lambda: uncertainty.fit_lac(PROBS, LABELS, level=[0.5]), ValueError, "`level` must be a scalar"),
+        (
+            lambda: uncertainty.fit_lac(PROBS[0], LABELS[0], level=0.5),
+            ValueError,
+            "`probs` must be of shape [N, K]",
+        ),
+        (
+            lambda: uncertainty.fit_aps(PROBS, LABELS[:1], level=0.5),
+            ValueError,
+            "`labels` must have the shape",
+        ),
+        (
+            lambda: uncertainty.fit_aps(PROBS[:0], LABELS[:0], level=0.5),
+            ValueError,
+            "`probs` must not be empty",
+        ),
+        (
+            lambda: uncertainty.fit_raps(PROBS, LABELS, level=0.5, penalty=-1.0),
+            ValueError,
+            "`penalty` must be finite and at least 0, got -1.",
+        ),
+        (
+            lambda: uncertainty.fit_aps(PROBS, LABELS, level=0.5, key=KEYS[0])(NEW),
+            ValueError,
+            "`key` must be given, as it was for the fit, got None.",
+        ),
+        (
+            lambda: uncertainty.fit_aps(PROBS, LABELS, level=0.5)(NEW, key=KEYS[0]),
+            ValueError,
+            "`key` must be None, as it was for the fit, got",
+        ),
+        (
+            lambda: uncertainty.fit_cqr([np.inf], [1.0], [0.0], level=0.5),
+            ValueError,
+            "`lower` must be finite, got inf.",
+        ),
+        (
+            lambda: uncertainty.fit_cqr([0.0], [1.0, 2.0], [0.0], level=0.5),
+            ValueError,
+            "`upper` must have the shape of `lower`, (1,), got (2,).",
+        ),
+        (lambda: uncertainty.conformal_quantile([], 0.5), ValueError, "`scores` must not be empty"),
+    ],
+)
+def test_bad_arguments(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
