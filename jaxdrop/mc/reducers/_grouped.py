@@ -98,16 +98,19 @@ class Grouped:
 
     def finish(self, state: State) -> tuple[State, State]:
         """The estimates of all samples, and their errors."""
-        join = jax.vmap(self._joined)
-        up = jax.lax.associative_scan(join, state)
-        estimate = self.values(jax.tree.map(lambda leaf: leaf[-1], up))
+        whole, before = self._joins(state, reverse=False)
+        estimate = self.values(whole)
         if not self.groups:
             return estimate, jax.tree.map(lambda value: jnp.full_like(value, jnp.nan), estimate)
-        down = jax.lax.associative_scan(join, state, reverse=True)
-        before = jax.tree.map(lambda s: jnp.concatenate([jnp.zeros_like(s[:1]), s[:-1]]), up)
-        after = jax.tree.map(lambda s: jnp.concatenate([s[1:], jnp.zeros_like(s[:1])]), down)
-        without = jax.vmap(self.values)(join(before, after))
+        _, after = self._joins(state, reverse=True)
+        without = jax.vmap(lambda a, b: self.values(self._joined(a, b)))(before, after)
         return estimate, jax.tree.map(partial(_jackknife, state["n"]), estimate, without)
+
+    def _joins(self, state: State, *, reverse: bool) -> tuple[State, State]:
+        """The groups joined one after another: all of them, and for each those that came before it."""
+        nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), state)
+        # A loop, for the program is small: there are few groups.
+        return jax.lax.scan(lambda sum, one: (self._joined(sum, one), sum), nothing, state, reverse=reverse)
 
     def _joined(self, a: State, b: State) -> State:
         some = self.join(a, b)

@@ -11,15 +11,19 @@ from jax.tree_util import register_dataclass
 from jaxdrop import _checks
 from jaxdrop.mc.reducers._grouped import State
 
+# Standard deviations of a rank; fewer give a noisier width.
+_WIDTH = 1.96
+
 
 @partial(register_dataclass, data_fields=[], meta_fields=["levels", "capacity"])
 @dataclass(frozen=True)
 class Quantiles:
     """Quantiles of the outputs, of the first `capacity` samples: of all, if there are no more.
 
-    Gives "quantiles", `[Q, B, ...]`, between the order statistics as `numpy.quantile`. The samples
-    are independent, so the first of them serve as well as any; the standard error, from the order
-    statistics about one standard deviation of their ranks away, is for as many as are kept.
+    Gives "quantiles", `[B, Q, ...]` of outputs `[B, ...]`, between the order statistics as
+    `numpy.quantile`. The samples are independent, so the first of them serve as well as any. The
+    standard error is the width of the 95 % interval between order statistics, which holds for any
+    distribution, over twice 1.96; it is for as many samples as are kept.
 
     Attributes:
       levels: The levels of the quantiles, each in (0, 1).
@@ -58,16 +62,18 @@ class Quantiles:
         return {"n": n, "kept": jax.tree.map(both, a["kept"], b["kept"])}
 
     def finish(self, state: State) -> tuple[State, State]:
-        """Quantiles, and half the distance between those one standard deviation up and down."""
+        """Quantiles, and the width of the interval between order statistics."""
         levels = jnp.asarray(self.levels, jnp.float32)
-        spread = jnp.sqrt(levels * (1 - levels) / state["n"])
+        spread = _WIDTH * jnp.sqrt(levels * (1 - levels) / state["n"])
         ordered = jax.tree.map(partial(_sorted, state["n"]), state["kept"])
 
         def at(levels: jax.Array) -> Any:
             return jax.tree.map(lambda y: _quantiles(y, levels, state["n"]), ordered)
 
         up, down = at(levels + spread), at(levels - spread)
-        error = jax.tree.map(lambda x, y: jnp.where(state["n"] > 1, (x - y) / 2, jnp.nan), up, down)
+        error = jax.tree.map(
+            lambda x, y: jnp.where(state["n"] > 1, (x - y) / (2 * _WIDTH), jnp.nan), up, down
+        )
         return {"quantiles": at(levels)}, {"quantiles": error}
 
 
@@ -82,4 +88,5 @@ def _quantiles(ordered: jax.Array, levels: jax.Array, n: jax.Array) -> jax.Array
     low = jnp.floor(place).astype(jnp.int32)
     high = jnp.minimum(low + 1, n - 1)
     share = (place - low).reshape(-1, *[1] * (ordered.ndim - 1))
-    return ordered[low] + share * (ordered[high] - ordered[low])
+    found = ordered[low] + share * (ordered[high] - ordered[low])
+    return jnp.moveaxis(found, 0, 1)

@@ -1,0 +1,131 @@
+"""Whole data sets: one batch after another, with progress, and what is done is not done again."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdrop import _checks
+from jaxdrop.mc._program import Predict
+from jaxdrop.mc.estimator import Estimate, estimate
+from jaxdrop.mc.stopping import until
+
+
+def over(
+    predict: Predict,
+    key: chex.PRNGKey,
+    data: Any,
+    *,
+    batch_size: int,
+    num_samples: int | until,
+    reducers: Any,
+    targets: Any = None,
+    chunk_size: int | None = None,
+    shared: bool = False,
+    mesh: Mesh | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    folder: str | os.PathLike | None = None,
+) -> Estimate:
+    """`estimate` of a whole data set, a batch at a time; only a batch is ever on the device.
+
+    Batch b has the key `fold_in(key, b)`, or with `shared` the key itself, so that sample t is the same
+    function all over the data. The last batch is filled up with its last example, which leaves
+    the masks of the others as they are and needs no program of its own; what was filled up is cut off.
+
+    Args:
+      predict: As for `estimate`.
+      key: A PRNG key.
+      data: A tree of arrays, `[N, ...]`; anything that can be sliced, such as `numpy.memmap`.
+      batch_size: How many examples at a time; with a mesh, a multiple of its axis "batch".
+      num_samples: As for `estimate`, for each batch.
+      reducers: As for `estimate`.
+      targets: Labels or values of the N examples, if a reducer asks for them.
+      chunk_size: As for `estimate`.
+      shared: As for `estimate`.
+      mesh: As for `estimate`.
+      progress: Called with how many examples are done, and N, after each batch.
+      folder: Where to keep what each batch gave, in a file of its own that is whole or not there. A
+        later call with the same folder takes from there what it finds, and goes on: it must be
+        a call with the same arguments, for the files know nothing but shapes.
+
+    Returns:
+      An `Estimate` of NumPy arrays for all N examples, the number of samples one for each.
+
+    Raises:
+      FloatingPointError: As `estimate`.
+      TypeError: As `estimate`.
+      ValueError: As `estimate`, if there are no data, or if the folder holds another result.
+
+    >>> import jaxdrop
+    >>> from jaxdrop import mc
+    >>> def predict(key, x):
+    ...     return jaxdrop.dropout(key, x, 0.5).sum(-1)
+    >>> found = over(predict, jax.random.key(0), np.ones((10, 8), np.float32), batch_size=4,
+    ...     num_samples=100, reducers=mc.Moments())
+    >>> found.value["mean"].shape
+    (10,)
+    """
+    sizes = {len(leaf) for leaf in jax.tree.leaves((data, targets))}
+    if len(sizes) != 1 or not min(sizes):
+        found = ", ".join(map(str, sorted(sizes))) or "no arrays"
+        raise ValueError(f"`data` and `targets` must hold one number of examples, at least 1, got {found}.")
+    (count,) = sizes
+    size = min(_checks.check_count(batch_size, "batch_size"), count)
+    options: dict[str, Any] = {"num_samples": num_samples, "reducers": reducers, "chunk_size": chunk_size}
+    run = partial(estimate, predict, **options, shared=shared, mesh=mesh)
+    starts = range(0, count, size)
+    like = jax.eval_shape(lambda x, y: run(key, x, targets=y), *_batch((data, targets), 0, size))
+    parts = []
+    for number, start in enumerate(starts):
+        path = None if folder is None else Path(folder) / f"batch-{number:06d}-of-{len(starts):06d}.npz"
+        leaves = _read(path, like)
+        if leaves is None:
+            x, y = _batch((data, targets), start, size)
+            own = key if shared else jax.random.fold_in(key, number)
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run(own, x, targets=y))]
+            _write(path, leaves)
+        kept = min(size, count - start)
+        parts.append([np.broadcast_to(leaf, leaf.shape or (size,))[:kept] for leaf in leaves])
+        if progress:
+            progress(start + kept, count)
+    leaves = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return jax.tree.structure(like).unflatten(leaves)
+
+
+def _batch(tree: Any, start: int, size: int) -> Any:
+    """So many examples from a place on, the last one as often as it takes."""
+
+    def filled(leaf: Any) -> np.ndarray:
+        rows = np.asarray(leaf[start : start + size])
+        return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
+
+    return jax.tree.map(filled, tree)
+
+
+def _read(path: Path | None, like: Any) -> list[np.ndarray] | None:
+    """What a batch gave, if its file is there."""
+    if path is None or not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        leaves = [file[name] for name in sorted(file.files)]
+    expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
+    if [(leaf.shape, leaf.dtype) for leaf in leaves] != expected:
+        raise ValueError(f"`folder` must be new or hold results of this same call, got another in {path}.")
+    return leaves
+
+
+def _write(path: Path | None, leaves: list[np.ndarray]) -> None:
+    """Whole or not at all."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".partial-{path.name}")
+    named: dict[str, Any] = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
+    np.savez(partial_path, **named)
+    os.replace(partial_path, path)

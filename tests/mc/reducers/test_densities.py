@@ -1,0 +1,56 @@
+"""Log predictive densities against the definitions in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from jaxdrop import mc
+from tests.mc.reducers.states import streamed
+
+RNG = np.random.default_rng(0)
+
+
+def test_categorical():
+    logits, labels = (3 * RNG.normal(size=(50, 6, 4))).astype(np.float32), np.arange(6) % 4
+    value, _ = streamed(mc.CategoricalLogDensity(), jnp.asarray(logits), [32, 18], jnp.asarray(labels))
+    p = scipy.special.softmax(logits.astype(np.float64), -1)[:, np.arange(6), labels]
+    np.testing.assert_allclose(value["log_density"], np.log(p.mean(0)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 2)])
+def test_gal(shape: tuple):
+    """`logsumexp_t(-tau/2 (y - y_t)**2) - log T - 1/2 log(2 pi) + 1/2 log tau`, of the outputs together."""
+    samples, y = RNG.normal(size=(50, *shape)).astype(np.float32), RNG.normal(size=shape).astype(np.float32)
+    value, _ = streamed(mc.GaussianLogDensity(2.5), jnp.asarray(samples), [32, 18], jnp.asarray(y))
+    logs = scipy.stats.norm.logpdf(y, samples.astype(np.float64), 2.5**-0.5).reshape(50, 6, -1).sum(-1)
+    expected = scipy.special.logsumexp(logs, 0) - np.log(50)
+    np.testing.assert_allclose(value["log_density"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_predicted_variance():
+    mean, variance = RNG.normal(size=(50, 6)), RNG.uniform(0.5, 2, size=(50, 6))
+    y = RNG.normal(size=6)
+    outputs = tuple(jnp.asarray(part, jnp.float32) for part in (mean, variance))
+    value, _ = streamed(mc.GaussianLogDensity(), outputs, [50], jnp.asarray(y, jnp.float32))
+    expected = scipy.special.logsumexp(scipy.stats.norm.logpdf(y, mean, variance**0.5), 0) - np.log(50)
+    np.testing.assert_allclose(value["log_density"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_far_targets_do_not_underflow():
+    samples = jnp.asarray(RNG.normal(size=(64, 1)), jnp.float32)
+    value, error = streamed(mc.GaussianLogDensity(1.0), samples, [64], jnp.array([1000.0]))
+    assert -6e5 < float(value["log_density"][0]) < -4e5
+    assert np.isfinite(error["log_density"]).all()
+
+
+def test_the_precision_may_be_traced():
+    samples, y = jnp.asarray(RNG.normal(size=(32, 3)), jnp.float32), jnp.zeros(3)
+
+    def density(tau):
+        return streamed(mc.GaussianLogDensity(tau), samples, [32], y)[0]["log_density"]
+
+    taus = jnp.array([0.5, 2.0])
+    np.testing.assert_allclose(jax.vmap(density)(taus)[1], density(2.0), rtol=1e-5)

@@ -1,0 +1,51 @@
+"""Moments against NumPy in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdrop import mc
+from tests.mc.reducers.states import streamed
+
+SAMPLES = np.random.default_rng(0).normal(3, 2, (101, 4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("chunks", [[101], [32, 32, 37], [1, 100]])
+def test_mean_variance_and_covariance(chunks: list[int]):
+    value, _ = streamed(mc.Moments(covariance=True), jnp.asarray(SAMPLES), chunks)
+    wide = SAMPLES.astype(np.float64)
+    np.testing.assert_allclose(value["mean"], wide.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(value["variance"], wide.var(0, ddof=1), rtol=1e-5)
+    for example in range(4):
+        expected = np.cov(wide[:, example].T)
+        np.testing.assert_allclose(value["covariance"][example], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_mean_does_not_swallow_the_variance():
+    far = jnp.asarray(SAMPLES) + 1e4
+    value, _ = streamed(mc.Moments(), far, [50, 51])
+    expected = np.asarray(far, np.float64).var(0, ddof=1)
+    np.testing.assert_allclose(value["variance"], expected, rtol=1e-3)
+
+
+def test_half_precision_is_summed_in_single():
+    value, _ = streamed(mc.Moments(), jnp.full((4096, 1), 300.0, jnp.float16), [4096])
+    assert value["mean"].dtype == jnp.float32
+    np.testing.assert_allclose(value["mean"], 300.0, rtol=1e-6)
+
+
+def test_trees_of_outputs():
+    value, error = streamed(
+        mc.Moments(), {"a": jnp.asarray(SAMPLES), "b": jnp.asarray(SAMPLES)[..., 0]}, [101]
+    )
+    assert jax.tree.map(jnp.shape, value["mean"]) == {"a": (4, 3), "b": (4,)}
+    np.testing.assert_allclose(value["mean"]["b"], value["mean"]["a"][:, 0], rtol=1e-6)
+    assert jax.tree.structure(value) == jax.tree.structure(error)
+
+
+def test_one_sample_has_no_variance():
+    value, error = streamed(mc.Moments(), jnp.asarray(SAMPLES[:1]), [1])
+    np.testing.assert_array_equal(value["mean"], SAMPLES[0])
+    for missing in (value["variance"], error["mean"], error["variance"]):
+        assert np.isnan(missing).all()

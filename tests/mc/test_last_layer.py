@@ -1,0 +1,64 @@
+"""The closed form, against the definition in float64 and against samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdrop
+from jaxdrop import mc
+
+H = jax.random.normal(jax.random.key(0), (3, 10))
+KERNEL = jax.random.normal(jax.random.key(1), (10, 4))
+BIAS = jnp.arange(4.0)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, np.linspace(0.0, 0.9, 10)])
+def test_float64(rate):
+    found = mc.last_layer(H, KERNEL, BIAS, rate=rate)
+    h, w, p = (np.asarray(a, np.float64) for a in (H, KERNEL, rate))
+    np.testing.assert_allclose(found.mean, h @ w + np.arange(4), rtol=1e-5, atol=1e-5)
+    spread = h**2 * p / (1 - p)
+    expected = np.einsum("bi,ik,il->bkl", spread, w, w)
+    # The realised rate is off by at most 0.1 %.
+    np.testing.assert_allclose(found.covariance, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_samples():
+    def predict(key, h):
+        return jaxdrop.dropout(key, h, 0.3) @ KERNEL + BIAS
+
+    found = mc.last_layer(H, KERNEL, BIAS, rate=0.3)
+    drawn = mc.estimate(
+        predict,
+        jax.random.key(2),
+        H,
+        num_samples=20_000,
+        reducers=mc.Moments(covariance=True),
+        chunk_size=1000,
+    )
+    for name, exact in zip(("mean", "covariance"), found, strict=True):
+        off = np.abs(np.asarray(drawn.value[name] - exact)) / np.asarray(drawn.standard_error[name])
+        assert off.max() < 5
+
+
+def test_rate_zero_has_no_covariance_and_traced_rates_work():
+    np.testing.assert_array_equal(mc.last_layer(H, KERNEL, rate=0.0).covariance, 0)
+    traced = jax.jit(lambda rate: mc.last_layer(H, KERNEL, rate=rate))(0.5)
+    jax.tree.map(np.testing.assert_allclose, traced, mc.last_layer(H, KERNEL, rate=0.5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rate": 1.0}, "`rate` must be below 1"),
+        ({"rate": -0.1}, r"`rate` must lie in \[0, 1\], got -0.1."),
+        (
+            {"kernel": KERNEL[:5]},
+            r"`h` and `kernel` must be of \[B, D\] and \[D, K\], got \(3, 10\) and \(5, 4\).",
+        ),
+    ],
+)
+def test_bad_input(wrong: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        mc.last_layer(H, **({"kernel": KERNEL, "rate": 0.5} | wrong))

@@ -1,0 +1,115 @@
+"""Samples: which they are, however they are drawn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdrop
+from jaxdrop import mc
+from tests.mc import nets
+
+KEY = jax.random.key(0)
+PREDICT, X = nets.bound(), nets.inputs()
+
+
+def test_sample_t_is_that_of_fold_in():
+    samples = mc.sample(PREDICT, KEY, X, num_samples=5)
+    assert samples.shape == (5, nets.BATCH, nets.CLASSES)
+    for t in range(5):
+        np.testing.assert_allclose(samples[t], PREDICT(jax.random.fold_in(KEY, t), X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 32])
+def test_the_size_of_the_chunks_makes_no_difference(chunk: int):
+    def mask(key, x):
+        return jaxdrop.dropout(key, x, 0.5)
+
+    whole = mc.sample(mask, KEY, X, num_samples=40)
+    np.testing.assert_array_equal(mc.sample(mask, KEY, X, num_samples=40, chunk_size=chunk), whole)
+    assert len(np.unique(whole, axis=0)) == 40
+
+
+def test_shared_is_one_function_of_all_inputs():
+    same = jnp.broadcast_to(X[:1], X.shape)
+    spread = np.ptp(mc.sample(PREDICT, KEY, same, num_samples=4), axis=1)
+    assert (spread > 0).any()
+    shared = mc.sample(PREDICT, KEY, same, num_samples=4, shared=True)
+    np.testing.assert_allclose(np.ptp(shared, axis=1), 0, atol=1e-6)
+    # And of other batches: the third row alone is what it was among others.
+    alone = mc.sample(PREDICT, KEY, X[2:3], num_samples=4, shared=True)
+    np.testing.assert_allclose(
+        mc.sample(PREDICT, KEY, X, num_samples=4, shared=True)[:, 2:3], alone, rtol=1e-5
+    )
+
+
+def test_trees_of_inputs_and_outputs():
+    def predict(key, x):
+        y = jaxdrop.dropout(key, x["a"], 0.5)
+        return {"y": y, "count": jnp.full(len(x["b"]), 3)}
+
+    samples = mc.sample(predict, KEY, {"a": X, "b": X[:, 0]}, num_samples=6, chunk_size=4)
+    assert {name: leaf.shape for name, leaf in samples.items()} == {"y": (6, *X.shape), "count": (6, len(X))}
+
+
+def test_new_weights_are_no_new_program():
+    traces = []
+
+    def predict(weight, key, x):
+        traces.append(None)
+        return jaxdrop.dropout(key, x, 0.5) @ weight
+
+    def run(scale: float):
+        weight = scale * jnp.ones((nets.INPUTS, 2))
+        return mc.sample(jax.tree_util.Partial(predict, weight), KEY, X, num_samples=3)
+
+    first, before = run(1.0), len(traces)
+    np.testing.assert_allclose(run(2.0), 2 * first, rtol=1e-6)
+    assert len(traces) == before
+
+
+def test_it_has_gradients_and_goes_under_jit_and_vmap():
+    def loss(scale, key):
+        return mc.sample(lambda key, x: scale * jaxdrop.dropout(key, x, 0.5), key, X, num_samples=4).sum()
+
+    keys = jax.random.split(KEY, 3)
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(loss), (None, 0)))(2.0, keys)
+    np.testing.assert_allclose(values, 2 * gradients, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [{"samples": 8}, {"batch": 8}, {"samples": 4, "batch": 2}])
+def test_eight_devices_give_what_one_gives(axes: dict):
+    mesh = jax.make_mesh(tuple(axes.values()), tuple(axes))
+
+    def mask(key, x):
+        return jaxdrop.dropout(key, x, 0.5)
+
+    one = mc.sample(mask, KEY, X, num_samples=12)
+    np.testing.assert_array_equal(mc.sample(mask, KEY, X, num_samples=12, mesh=mesh), one)
+
+
+BAD = [
+    ({"num_samples": 0}, ValueError, "`num_samples` must be at least 1, got 0."),
+    ({"num_samples": 2.5}, TypeError, "`num_samples` must be an integer, got 2.5."),
+    ({"chunk_size": 0}, ValueError, "`chunk_size` must be at least 1, got 0."),
+    (
+        {"x": X[:0]},
+        ValueError,
+        r"`x` must hold arrays of one leading axis of at least one example, got \(0, 6\)",
+    ),
+    ({"x": ()}, ValueError, "at least one example, got no arrays."),
+    ({"predict": lambda key, x: x[0]}, ValueError, "one row for each of the 8 examples, got"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "error", "message"), BAD)
+def test_bad_input(wrong: dict, error: type, message: str):
+    with pytest.raises(error, match=message):
+        mc.sample(**({"predict": PREDICT, "key": KEY, "x": X, "num_samples": 2} | wrong))
+
+
+def test_bad_meshes():
+    with pytest.raises(ValueError, match="`mesh` must have axes named 'samples' or 'batch', got data"):
+        mc.sample(PREDICT, KEY, X, num_samples=2, mesh=jax.make_mesh((8,), ("data",)))
+    with pytest.raises(ValueError, match="`x` must have a multiple of 8 examples"):
+        mc.sample(PREDICT, KEY, X[:5], num_samples=2, mesh=jax.make_mesh((8,), ("batch",)))

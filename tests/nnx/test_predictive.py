@@ -1,0 +1,154 @@
+"""Predictors of NNX models: who draws, what stays as it is, and the defects of others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxdrop
+import jaxdrop.nnx as jn
+from jaxdrop import mc
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+KEY = jax.random.key(0)
+X = jax.random.normal(jax.random.key(1), (4, 8))
+
+
+class Many(nnx.Module):
+    """A module of every kind that draws."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.inner = nnx.Linear(8, 16, rngs=rngs)
+        self.flax = nnx.Dropout(0.5, rngs=rngs)
+        self.told = nnx.Dropout(0.4, rngs=rngs)
+        self.ours = jn.Dropout(0.3, rngs=rngs)
+        self.called = jn.Dropout(0.0, rngs=rngs)
+        self.noise = jn.GaussianNoise(1.0, rngs=rngs)
+        self.always = jn.MCDropout(0.5, rngs=rngs)
+        self.weights = jn.DropConnect(nnx.Linear(16, 16, rngs=rngs), 0.4, rngs=rngs)
+        self.idle = nnx.Dropout(0.0, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(
+            2, 16, decode=False, dropout_rate=0.3, broadcast_dropout=False, rngs=rngs
+        )
+        zoneout = jn.ZoneoutCell(nnx.LSTMCell(16, 8, rngs=rngs), 0.4, rngs=rngs)
+        recurrent = jn.RecurrentDropoutCell(nnx.LSTMCell(8, 8, rngs=rngs), 0.4, rngs=rngs)
+        self.zoneout, self.recurrent = nnx.RNN(zoneout), nnx.RNN(recurrent)
+        self.outer = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.ours(self.told(self.flax(self.inner(x)), deterministic=True))
+        x = self.weights(self.always(self.noise(self.called(x, rate=0.2))))
+        steps = self.attention(jnp.repeat(self.idle(x)[:, None], 3, 1))
+        return self.outer(self.recurrent(self.zoneout(steps))[:, -1])
+
+
+PATHS = ["flax", "told", "ours", "called", "noise", "always", "weights", "attention"]
+PATHS += ["zoneout/cell", "recurrent/cell"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Many:
+    model = Many(nnx.Rngs(1))
+    model.eval()
+    return model
+
+
+def test_sites_are_listed(model: Many):
+    assert [site.path for site in jn.stochastic(model, X).sites] == PATHS
+    assert [site.path for site in jn.stochastic(model, X, sites="last").sites] == PATHS[-1:]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_site_draws_alone(model: Many, path: str):
+    predict = jn.stochastic(model, X, sites=path)
+    assert [site.path for site in predict.sites] == [path]
+    samples = np.asarray(mc.sample(predict, KEY, X, num_samples=16))
+    assert len(np.unique(samples[:, 0], axis=0)) > 4
+
+
+def test_sixteen_samples_are_sixteen():
+    """`nnx.reseed(model, dropout=key)` does nothing to one of `nnx.Rngs(1)`, whose stream is "default"."""
+    rngs = nnx.Rngs(1)
+    net = nnx.Sequential(
+        nnx.Linear(8, 32, rngs=rngs), nnx.Dropout(0.5, rngs=rngs), nnx.Linear(32, 1, rngs=rngs)
+    )
+    net.eval()
+    samples = np.asarray(mc.sample(jn.stochastic(net, X), KEY, X, num_samples=16))
+    assert len(np.unique(samples[:, 0])) == 16
+
+
+class Normalised(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.linear, self.norm = nnx.Linear(8, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.norm(self.linear(x)))
+
+
+def test_the_model_is_not_changed_and_statistics_are_those_of_training():
+    model = Normalised(nnx.Rngs(0))
+    model.train()
+    model(X)
+    before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState))))
+    counts = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(model, nnx.RngCount)))
+    predict = jn.stochastic(model, X)
+    alone = mc.sample(predict, KEY, X[:1], num_samples=3)
+    np.testing.assert_allclose(mc.sample(predict, KEY, X, num_samples=3)[:, :1], alone, rtol=1e-4, atol=1e-5)
+    after = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(model, nnx.RngCount)), counts)
+    assert not model.norm.use_running_average
+    assert type(model.dropout) is nnx.Dropout
+
+
+def test_masks_of_layers_of_one_shape_are_independent():
+    class Twice(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.first, self.second = nnx.Dropout(0.5, rngs=rngs), jn.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            return jnp.stack([self.first(x), self.second(x)], 1)
+
+    ones = jnp.ones((4, 1000))
+    first, second = np.moveaxis(np.asarray(jn.stochastic(Twice(nnx.Rngs(0)), ones)(KEY, ones)), 1, 0)
+    assert abs(np.mean((first == 0) == (second == 0)) - 0.5) < 5 * 0.5 / 4000**0.5
+
+
+def test_a_function_of_a_stream_of_the_model():
+    class Own(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.rngs, self.dropout = rngs.fork(), nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            return jaxdrop.dropout(self.rngs.dropout(), x, 0.5) + 0 * self.dropout(x)
+
+    samples = mc.sample(jn.stochastic(Own(nnx.Rngs(0)), X), KEY, X, num_samples=8)
+    assert len(np.unique(np.asarray(samples), axis=0)) == 8
+
+
+def test_new_weights_are_no_new_program():
+    traces = []
+
+    class Counted(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.linear, self.dropout = nnx.Linear(8, 3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            traces.append(None)
+            return self.dropout(self.linear(x))
+
+    one = mc.sample(jn.stochastic(Counted(nnx.Rngs(0)), X), KEY, X, num_samples=2)
+    before = len(traces)
+    other = mc.sample(jn.stochastic(Counted(nnx.Rngs(1)), X), KEY, X, num_samples=2)
+    assert len(traces) == before + 1  # to find the sites
+    assert not np.array_equal(one, other)
+
+
+def test_a_model_with_nothing_to_draw_is_refused():
+    rngs = nnx.Rngs(0)
+    net = nnx.Sequential(nnx.Linear(8, 3, rngs=rngs), nnx.Dropout(0.0, rngs=rngs))
+    with pytest.raises(ValueError, match="`model` must have at least one stochastic site, got none"):
+        jn.stochastic(net, X)
