@@ -1,4 +1,7 @@
-"""The data sets: each a part to develop on and a test part that is never looked at before the end."""
+"""The data sets: each a part to develop on and a test part that is never looked at before the end.
+
+And others that are only looked at: letters for networks that know digits, a text, a series.
+"""
 
 import gzip
 import math
@@ -15,10 +18,13 @@ import sklearn.model_selection
 from experiments import cli
 
 NAMES = ("digits", "mnist", "fashion-mnist")
+LETTERS = "notmnist"
 TEXTS = ("descriptions", "tinyshakespeare")
 _SOURCES = {
     "mnist": "the four files of LeCun's MNIST (Hugging Face: ylecun/mnist; or torchvision.datasets.MNIST)",
     "fashion-mnist": "the four files of github.com/zalandoresearch/fashion-mnist, data/fashion",
+    "notmnist": "the two files of github.com/davidflanagan/notMNIST-to-MNIST, t10k-*",
+    "co2": "mauna_loa.csv holds the series of github.com/yaringal/DropoutUncertaintyCaffeModels",
     "text": "tinyshakespeare.txt is input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare",
 }
 _IDX_BYTES = 0x08
@@ -78,16 +84,50 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     if name == "digits":
         return _digits()
     folder = _folder(name, data_dir, _IDX_FILES)
-    parts = []
-    for part in ("train", "t10k"):
-        images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
-        labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
-        if len(images) != len(labels):
-            raise cli.BadInputError(
-                f"`{folder}` must have a label for each image, got {len(images)} and {len(labels)}."
-            )
-        parts += [images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int32)]
-    return Dataset(name, *parts)
+    return Dataset(name, *_read_part(folder, "train"), *_read_part(folder, "t10k"))
+
+
+def load_letters(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Loads the test part of notMNIST: 10,000 letters A to J of many fonts, of 28 x 28.
+
+    Args:
+      data_dir: The folder that holds `notmnist/`; by default `$JAXDROP_DATA`.
+
+    Returns:
+      Images and labels, as a test part of `Dataset`.
+
+    Raises:
+      BadInputError: If a file is not what it should be.
+      FileNotFoundError: If a file is missing; the message says where it was looked for.
+    """
+    return _read_part(_folder(LETTERS, data_dir, _IDX_FILES[2:]), "t10k")
+
+
+def load_co2(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Loads the carbon dioxide of Mauna Loa: 272 months without their trend, both standardised.
+
+    Args:
+      data_dir: The folder that holds `co2/mauna_loa.csv`; by default `$JAXDROP_DATA`.
+
+    Returns:
+      Time, ascending, and concentration, float32, `[N]` each.
+
+    Raises:
+      BadInputError: If the file is not two columns of finite numbers, the first ascending.
+      FileNotFoundError: If the file is missing; the message says where it was looked for.
+    """
+    path = _folder("co2", data_dir, ["mauna_loa.csv"]) / "mauna_loa.csv"
+    try:
+        table = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise cli.BadInputError(f"`{path}` must be a table of numbers, got: {error}.") from None
+    if table.shape[1] != 2 or not len(table) or not np.isfinite(table).all():
+        found = f"shape {table.shape}" if np.isfinite(table).all() else "one that is not finite"
+        raise cli.BadInputError(f"`{path}` must hold two columns of finite numbers, got {found}.")
+    if (np.diff(table[:, 0]) <= 0).any():
+        row = int(np.argmax(np.diff(table[:, 0]) <= 0)) + 1
+        raise cli.BadInputError(f"`{path}` must have ascending times, got {table[row, 0]:g} in row {row}.")
+    return table[:, 0], table[:, 1]
 
 
 def load_text(name: str, data_dir: Path | None = None) -> Text:
@@ -136,6 +176,16 @@ def read_idx(path: Path) -> np.ndarray:
             f"`{path}` must hold {math.prod(shape)} bytes for shape {shape}, got {len(content) - start}."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _read_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
+    labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
+    if len(images) != len(labels):
+        raise cli.BadInputError(
+            f"`{folder}` must have a label for each image, got {len(images)} and {len(labels)}."
+        )
+    return images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int32)
 
 
 def _digits() -> Dataset:

@@ -2,10 +2,12 @@
 
 from jaxdrop import adapters as adapters
 from jaxdrop import losses as losses
+from jaxdrop import mc as mc
 from jaxdrop import optim as optim
 from jaxdrop import penalties as penalties
 from jaxdrop import schedules as schedules
 from jaxdrop import training as training
+from jaxdrop import uncertainty as uncertainty
 from jaxdrop.drops import alpha_dropout as alpha_dropout
 from jaxdrop.drops import attention_dropout as attention_dropout
 from jaxdrop.drops import block_mask as block_mask

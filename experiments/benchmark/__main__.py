@@ -27,7 +27,7 @@ from experiments.benchmark import family, models, ops, peers, sweeps, timing
 SUITES = {
     "ops": ops.ops,
     "step": models.step,
-    "mc": models.mc,
+    "mc": models.samples,
     "compile": ops.compiling,
     "family": family.family,
     "sweep": sweeps.sweeps,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from experiments.benchmark import peers, timing
 from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
 from experiments.benchmark.timing import Contest, Program
+from jaxdrop import mc
 
 RATES = (0.2, 0.5, 0.5, 0.5)
 SIZES = (784, 1024, 1024, 1024, 10)
@@ -141,11 +142,12 @@ def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> di
     return programs
 
 
-def mc(setting: Setting) -> Iterator[Contest]:
+def samples(setting: Setting) -> Iterator[Contest]:
     """T samples of the MLP's prediction: mean and variance of the class probabilities."""
     sizes, batch, count = ((16, 32, 32, 32, 10), 8, 8) if setting.quick else (SIZES, BATCH, SAMPLES)
-    title = f"{count} samples, MLP {'-'.join(map(str, sizes))}, batch {batch}"
-    yield Contest(title, NONE, partial(_samples, setting, sizes, batch, count))
+    for size in (batch, 1):
+        title = f"{count} samples, MLP {'-'.join(map(str, sizes))}, batch {size}"
+        yield Contest(title, NONE, partial(_samples, setting, sizes, size, count))
 
 
 def moments(predict: Callable, keys: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array]:
@@ -178,9 +180,35 @@ def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> dict:
 
             label = name if chunk == 4 else f"{name}, vmap {count}"
             programs[label, "sample"] = timing.compiled(sample, _key(0), x)
+    programs[f"{OURS}, mc.estimate", "sample"] = _estimated(params, x, count)
+    programs["loop of jitted calls", "sample"] = _looped(params, x, count)
     if setting.torch:
         programs["torch", "sample"] = _torch_samples(setting, sizes, batch, count)
     return programs
+
+
+def _probabilities(params: list, key: jax.Array, x: jax.Array) -> jax.Array:
+    return jax.nn.softmax(mlp(peers.ours, params, key, x))
+
+
+def _estimated(params: list, x: jax.Array, count: int) -> Program:
+    """The library's own sampler, called as a user does, with standard errors."""
+    predict = jax.tree_util.Partial(_probabilities, params)
+    return Program(lambda: mc.estimate(predict, _key(0), x, num_samples=count, reducers=mc.Moments()))
+
+
+def _looped(params: list, x: jax.Array, count: int) -> Program:
+    """What people write: a Python loop over one jitted prediction."""
+    predict = jax.jit(_probabilities)
+
+    def call() -> tuple:
+        first = second = 0.0
+        for key in jax.random.split(_key(0), count):
+            p = predict(params, key, x)
+            first, second = first + p, second + p**2
+        return first, second
+
+    return Program(call)
 
 
 def _torch_samples(setting: Setting, sizes: tuple, batch: int, count: int) -> Program:

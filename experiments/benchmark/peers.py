@@ -21,7 +21,8 @@ PACKAGES = ("equinox", "dm-haiku", "keras", "torch")
 OURS, FLAX, NONE = "jaxdrop", "flax", "none"
 
 
-def _jaxdrop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+def ours(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
+    """The library's."""
     return jaxdrop.dropout(key, x, rate, broadcast_dims=dims)
 
 
@@ -101,7 +102,7 @@ def no_drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> jax.A
 
 def load(quick: bool) -> tuple[Setting, list[str]]:
     """Those that are installed, and the names of those that are not."""
-    drops: dict[str, Drop] = {OURS: _jaxdrop}
+    drops: dict[str, Drop] = {OURS: ours}
     missing = []
     for name, loader in _LOADERS.items():
         try:

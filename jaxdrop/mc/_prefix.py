@@ -46,10 +46,18 @@ class Divided:
 
 @dataclass
 class _Step:
-    """An equation, whether the key reaches it, and the division of what it calls, if that is opened."""
+    """An equation, whether it is left for later, of which inputs, and the division of what it calls.
+
+    Attributes:
+      eqn: The equation.
+      late: Whether the key reaches it, or it has an effect.
+      inputs: Those of its inputs that the key reaches.
+      inner: The division of what it calls, if that is opened.
+    """
 
     eqn: Any
-    reached: bool
+    late: bool
+    inputs: list[Any]
     inner: "_Part | None" = None
 
 
@@ -84,7 +92,7 @@ class _Part:
 
     def is_worthwhile(self) -> bool:
         """Whether anything costly is known."""
-        return any(step.inner or (not step.reached and _is_costly(step.eqn)) for step in self.steps)
+        return any(step.inner or (not step.late and _is_costly(step.eqn)) for step in self.steps)
 
     def precompute(self, inputs: list) -> None:
         """Evaluates what the key does not reach, from those inputs that it does not reach."""
@@ -97,7 +105,7 @@ class _Part:
                 outputs = [_read(step.inner.values, var) for var in step.inner.jaxpr.outvars]
                 known = zip(step.eqn.outvars, outputs, step.inner.gives, strict=True)
                 self.values |= {var: value for var, value, own in known if own}
-            elif not step.reached:
+            elif not step.late:
                 _evaluate(step.eqn, self.values)
 
     def __call__(self, inputs: list) -> list:
@@ -109,28 +117,28 @@ class _Part:
             if step.inner:
                 outputs = step.inner([_read(values, var) for var in step.eqn.invars])
                 values |= dict(zip(step.eqn.outvars, outputs, strict=True))
-            elif step.reached or step.eqn.primitive.name in _ENLARGING:
+            elif step.late or step.eqn.primitive.name in _ENLARGING:
                 _evaluate(step.eqn, values)
         return [_read(values, var) for var in self.jaxpr.outvars]
 
     def sizes(self) -> Iterator[int]:
-        """What each equation that the key reaches takes in and gives, in bytes."""
+        """What each equation takes in of what the key reaches, and gives, in bytes."""
         for step in self.steps:
             if step.inner:
                 yield from step.inner.sizes()
-            elif step.reached:
-                yield sum(_nbytes(var.aval) for var in (*step.eqn.invars, *step.eqn.outvars))
+            elif step.late:
+                yield sum(_nbytes(var.aval) for var in (*step.inputs, *step.eqn.outvars))
 
 
 def _step(eqn: Any, reached: set) -> _Step:
     """Places an equation, and notes which of its outputs the key reaches."""
     known = [_is_known(var, reached) for var in eqn.invars]
     if all(known) and not eqn.effects:
-        return _Step(eqn, False)
+        return _Step(eqn, False, [])
     inner = _opened(eqn, known)
     gives = inner.gives if inner else [False] * len(eqn.outvars)
     reached |= {var for var, own in zip(eqn.outvars, gives, strict=True) if not own}
-    return _Step(eqn, True, inner)
+    return _Step(eqn, True, [var for var, own in zip(eqn.invars, known, strict=True) if not own], inner)
 
 
 def _opened(eqn: Any, known: list[bool]) -> _Part | None:

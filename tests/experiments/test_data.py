@@ -142,3 +142,48 @@ def test_a_broken_text(content, message, tmp_path):
     (tmp_path / "text" / "tinyshakespeare.txt").write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         data.load_text("tinyshakespeare", tmp_path)
+
+
+def test_letters_need_their_test_part_only(tmp_path):
+    write_set(tmp_path / "notmnist")
+    for path in (tmp_path / "notmnist").glob("train-*"):
+        path.unlink()
+    x, y = data.load_letters(tmp_path)
+    assert (x.shape, x.dtype) == ((7, 784), np.float32)
+    assert (y.shape, y.dtype) == ((7,), np.int32)
+    assert 0 <= x.min() < x.max() <= 1
+    (tmp_path / "notmnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"looked for .*t10k-labels"):
+        data.load_letters(tmp_path)
+
+
+def write_co2(folder: Path, content: str) -> None:
+    (folder / "co2").mkdir()
+    (folder / "co2" / "mauna_loa.csv").write_text(content)
+
+
+def test_co2(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"looked for .*mauna_loa"):
+        data.load_co2(tmp_path)
+    write_co2(tmp_path, "# time,co2\n-1,0.5\n0.25,1e-1\n")
+    time, co2 = data.load_co2(tmp_path)
+    assert time.dtype == np.float32
+    np.testing.assert_allclose(time, [-1, 0.25])
+    np.testing.assert_allclose(co2, [0.5, 0.1])
+    monkeypatch.setenv("JAXDROP_DATA", str(tmp_path))
+    np.testing.assert_array_equal(data.load_co2()[1], co2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "must be a table of numbers, got"),
+        ("1,2,3\n", "must hold two columns of finite numbers, got shape (1, 3)."),
+        ("1,2\n2,nan\n", "must hold two columns of finite numbers, got one that is not finite."),
+        ("1,2\n2,3\n2,3\n", "must have ascending times, got 2 in row 2."),
+    ],
+)
+def test_a_broken_series(content, message, tmp_path):
+    write_co2(tmp_path, content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.load_co2(tmp_path)

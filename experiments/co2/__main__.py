@@ -1,0 +1,89 @@
+"""How sure is a network where there is no data? Figure 2 of Gal and Ghahramani, 2016.
+
+A series of carbon dioxide is learnt by deep networks of ReLU or tanh with dropout, and continued. Weight
+scaling continues it with no hint that it cannot know. The mean of Monte-Carlo samples does no better, but
+with ReLU their deviation grows away from the data; with tanh, which saturates, it does not.
+
+Gal and Ghahramani, "Dropout as a Bayesian approximation: representing model uncertainty in deep learning",
+ICML 2016, section 5.1: 4 or 5 hidden layers of 1024 units, rates of .1 or .2, a million steps, 1000 samples.
+Here 5 layers of 128 units, .1 and 10,000 steps on all points; the last 72 of the 272 points are held out,
+so that there is something to be wrong about. Nothing is chosen by them.
+
+    python -m experiments.co2 --data-dir DIR
+    python -m experiments.co2 --quick
+
+About five minutes on 2 CPU cores. What came out is in README.md, beside this file.
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from experiments import cli, data, loop, report
+from experiments.co2 import networks, results
+
+QUICK: dict[str, Any] = {"hidden": (32, 32), "steps": 500, "held_out": 20, "samples": 100, "points": 100}
+CAPTION = (
+    "Mean ± standard error over {} seeds. Covered: the share (%) within two predictive deviations. "
+    "Deviation: the mean of that of the sampled functions; far: in the last fifth of the picture."
+)
+
+
+def synthetic() -> tuple[np.ndarray, np.ndarray]:
+    """A wave with a trend and noise, of 80 points, for --quick."""
+    x = np.linspace(-1.73, 1.73, 80)
+    y = np.sin(6 * x) + 0.3 * x**2 + np.random.default_rng(0).normal(0, 0.1, len(x))
+    return x.astype(np.float32), ((y - y.mean()) / y.std()).astype(np.float32)
+
+
+def run(plan: networks.Plan, x: np.ndarray, y: np.ndarray, out: Path, quick: bool) -> None:
+    """Trains, predicts and writes the results, each file whole or not at all."""
+    folder = out / ("co2-quick" if quick else "co2")
+    config = plan._asdict() | {"learning_rate": networks.LEARNING_RATE}
+    checkpoints = loop.checkpoint_folder(folder, config, (x, y))
+    start = time.monotonic()
+    grid = np.linspace(x[0], plan.end, plan.points, dtype=np.float32)
+    series = results.Series(x, y, grid, len(x) - plan.held_out)
+    curves = networks.run(plan, x, y, series.at(), checkpoints)
+    rows = {activation: results.summarise(series, found) for activation, found in curves.items()}
+    claims = results.claims(rows)
+    tables = results.table(rows), results.claims_table(claims)
+    seconds = time.monotonic() - start
+    layers = "-".join(map(str, plan.hidden))
+    title = f"{plan.series}: {layers} with dropout of {plan.rate:g}, {plan.samples} samples, seed {plan.seed}"
+    unit = ("time (standardised)", "CO2 (standardised)")
+    report.print_table(plan.series, *tables[0], CAPTION.format(plan.seeds))
+    report.print_table("Paired by seed; the verdict is at two standard errors", *tables[1])
+    report.write_figure(folder / "bands.png", results.plot(series, curves, title, unit))
+    report.write_text(folder / "table.md", "\n".join(report.markdown_table(*table) for table in tables))
+    report.write_json(folder / "run.json", {"seconds": seconds, "environment": report.environment()})
+    report.write_json(folder / "metrics.json", {"config": config, "networks": rows, "claims": claims})
+    loop.forget(checkpoints)
+    cli.console.print(f"{seconds:.0f} s. Written to {folder}/", highlight=False)
+
+
+def main(
+    data_dir: cli.DataDir = None,
+    out: cli.Out = Path("results"),
+    seed: cli.Seed = 0,
+    seeds: Annotated[int, typer.Option(help="How many seeds; at least 2 for standard errors.")] = 4,
+    quick: cli.Quick = False,
+) -> None:
+    """Continue a series beyond its data.
+
+    Writes metrics.json, run.json, table.md and bands.png to OUT/co2 (co2-quick with --quick, which takes a
+    series of its own and has at most 2 seeds).
+    """
+    cli.check_count("seed", seed, 0)
+    cli.check_count("seeds", seeds)
+    x, y = synthetic() if quick else data.load_co2(data_dir)
+    name = "a wave" if quick else "CO2 of Mauna Loa"
+    plan = networks.Plan(name, seed, min(seeds, 2) if quick else seeds, **(QUICK if quick else {}))
+    run(plan, x, y, out, quick)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,144 @@
+"""The networks of one variable: trained with dropout, all seeds of an activation in one program."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import loop, mlp, parts
+from jaxdrop import linen, mc, optim, training
+
+LEARNING_RATE = 1e-3
+CHUNKS = 10
+# The activation, the gain of its first weights, and the deviation of its first biases: without biases all
+# kinks of the first layer lie at 0.
+ACTIVATIONS: dict[str, tuple[Callable[[jax.Array], jax.Array], float, float]] = {
+    "ReLU": (nn.relu, 2.0, 1.0),
+    "tanh": (jnp.tanh, 2.0, 1.0),
+}
+
+
+class Plan(NamedTuple):
+    """What is trained; its checkpoints are its own.
+
+    Attributes:
+      series: Its name.
+      seed: The first seed.
+      seeds: How many there are; each has its own first weights and noise.
+      hidden: The widths of the hidden layers.
+      rate: The dropout rate of the hidden units.
+      steps: How many each network is trained for, on all points, a multiple of `CHUNKS`.
+      held_out: How many points at the end are not trained on.
+      samples: How many Monte-Carlo samples.
+      end: Where the curves end.
+      points: How many points the curves have.
+    """
+
+    series: str
+    seed: int
+    seeds: int
+    hidden: tuple[int, ...] = (128,) * 5
+    rate: float = 0.1
+    steps: int = 10_000
+    held_out: int = 72
+    samples: int = 1000
+    end: float = 4.0
+    points: int = 400
+
+    def model(self, activation: str) -> mlp.MLP:
+        """The network."""
+        return mlp.MLP(self.hidden, 1, ACTIVATIONS[activation][0], rate=self.rate)
+
+
+class Curves(NamedTuple):
+    """What the networks of an activation predict at some inputs, `[seeds, N]`.
+
+    Attributes:
+      scaled: With weight scaling.
+      mean: The mean of the samples.
+      deviation: Their standard deviation: of the function, without the noise of the data.
+    """
+
+    scaled: Any
+    mean: Any
+    deviation: Any
+
+
+def recipe(plan: Plan, activation: str) -> training.Recipe:
+    """As `jaxdrop.training.sweep` wants it; the batch is all inputs and their targets."""
+    model = plan.model(activation)
+
+    def of_cell(_: Any) -> tuple[training.LossFn, optax.GradientTransformation]:
+        def loss_fn(params: Any, key: chex.PRNGKey, batch: tuple) -> tuple[jax.Array, tuple]:
+            outputs: Any = model.apply(params, batch[0], deterministic=False, rngs={"dropout": key})
+            return jnp.mean((outputs[:, 0] - batch[1]) ** 2), ()
+
+        optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, plan.steps))
+        return loss_fn, optim.halt_on_nonfinite(optimizer)
+
+    return of_cell
+
+
+def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints: Path) -> Any:
+    """Trains the networks of an activation on the points given, and returns their weights."""
+    model, (_, gain, bias) = plan.model(activation), ACTIVATIONS[activation]
+    pair = training.sweep(recipe(plan, activation))
+    seeds = plan.seed + np.arange(plan.seeds)
+    draws = [mlp.init(np.random.default_rng((int(seed), 1)), model, 1, gain, bias) for seed in seeds]
+    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *draws)
+
+    def evaluate(state: training.TrainState, batch: tuple) -> jax.Array:
+        outputs: Any = jax.vmap(lambda params: model.apply(params, batch[0]))(state.params)
+        return jnp.mean((outputs[..., 0] - batch[1]) ** 2, -1)
+
+    state, _ = loop.train(
+        pair,
+        pair.init(jax.vmap(jax.random.key)(seeds), params, ()),
+        (jnp.asarray(x[:, None]), jnp.asarray(y)),
+        evaluate,
+        steps=plan.steps,
+        every=plan.steps // CHUNKS,
+        title=f"{activation}: {plan.seeds} seeds, steps",
+        checkpoints=checkpoints,
+    )
+    return state.params
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "activation"))
+def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.Array) -> Curves:
+    """What the networks predict at the inputs `[N]`; a sample is one function for all of them."""
+    model = plan.model(activation)
+
+    def of_seed(run: tuple) -> Curves:
+        predict = linen.stochastic(model, run[0], x[:, None])
+        found = mc.estimate(
+            predict, run[1], x[:, None], num_samples=plan.samples, reducers=mc.Moments(), shared=True
+        ).value
+        scaled: Any = model.apply(run[0], x[:, None])
+        return Curves(scaled[:, 0], found["mean"][:, 0], jnp.sqrt(found["variance"][:, 0]))
+
+    return jax.lax.map(of_seed, (params, keys))
+
+
+def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) -> dict[str, Curves]:
+    """Trains and predicts; what an activation gives is kept once it is done."""
+    found = {}
+    seeds = plan.seed + np.arange(plan.seeds)
+    keys = jax.jit(jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), 1)))(seeds)
+    kept = len(x) - plan.held_out
+    for activation in ACTIVATIONS:
+
+        def compute(activation: str = activation) -> dict[str, np.ndarray]:
+            params = train(plan, activation, x[:kept], y[:kept], folder / activation)
+            return curves(plan, activation, params, keys, jnp.asarray(at))._asdict()
+
+        arrays = parts.kept(folder, f"curves-{activation}", compute)
+        found[activation] = Curves(**arrays)
+    return found

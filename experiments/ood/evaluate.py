@@ -1,0 +1,179 @@
+"""What each method predicts for a set of images, and how good that is."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import cli, mlp, parts
+from experiments.ood import networks, sets
+from jaxdrop import linen, mc, uncertainty
+
+PLAIN, ONE, MC, LAST, ENSEMBLE = "no dropout", "weight scaling", "MC dropout", "MC, last layer", "ensemble"
+SITES = {MC: "all", LAST: "last"}
+# The samples with which images that are only a little turned are looked at.
+ENOUGH = 100
+
+
+class Prediction(NamedTuple):
+    """What a method says of some images.
+
+    Attributes:
+      mean: The probabilities, `[..., B, K]`.
+      entropy: Their entropy, in nats, `[..., B]`.
+      information: The mutual information of label and weights; of a single network, 0.
+    """
+
+    mean: Any
+    entropy: Any
+    information: Any
+
+
+class Method(NamedTuple):
+    """A way to predict.
+
+    Attributes:
+      name: What the tables call it.
+      networks: Which of a seed's networks it takes.
+      sites: Where they are sampled.
+      samples: How often; 0 for weight scaling.
+    """
+
+    name: str
+    networks: slice
+    sites: str = ""
+    samples: int = 0
+
+
+def sampled_name(method: str, count: int) -> str:
+    """What Monte-Carlo dropout with so many samples is called."""
+    return f"{method}, T={count}"
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def pooled(model: mlp.MLP, params: Any, x: jax.Array) -> Prediction:
+    """The mean prediction of some networks without noise: `[seeds, members, ...]`, `[seeds, B, D]`."""
+
+    def of_seed(run: tuple) -> Prediction:
+        logits: Any = jax.vmap(lambda params: model.apply(params, run[1]))(run[0])
+        probs = jax.nn.softmax(logits)
+        entropy, information = uncertainty.total_entropy(probs), uncertainty.mutual_information(probs)
+        return Prediction(probs.mean(0), entropy, information)
+
+    return jax.lax.map(of_seed, (params, x))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "sites", "count"))
+def sampled(
+    model: mlp.MLP, params: Any, keys: chex.PRNGKey, x: jax.Array, sites: str, count: int
+) -> Prediction:
+    """The mean prediction of so many samples of one network for each seed."""
+
+    def of_seed(run: tuple) -> Prediction:
+        predict = linen.stochastic(model, run[0], run[2], sites=sites)
+        found = mc.estimate(predict, run[1], run[2], num_samples=count, reducers=mc.Categorical()).value
+        return Prediction(found["mean"], found["total_entropy"], found["mutual_information"])
+
+    return jax.lax.map(of_seed, (params, keys, x))
+
+
+def methods(plan: networks.Plan, counts: tuple[int, ...]) -> list[Method]:
+    """Every method; the network without dropout is the first of the ensemble."""
+    last = plan.members
+    still = [Method(PLAIN, slice(1)), Method(ONE, slice(last, None)), Method(ENSEMBLE, slice(last))]
+    return still + [
+        Method(sampled_name(name, count), slice(last, None), sites, count)
+        for name, sites in SITES.items()
+        for count in counts
+    ]
+
+
+def predict(plan: networks.Plan, method: Method, params: Any, keys: chex.PRNGKey, x: jax.Array) -> Prediction:
+    """What a method says of the images of each seed, `[seeds, B, D]`."""
+    of = jax.tree.map(lambda leaf: leaf[:, method.networks], params)
+    if not method.samples:
+        return pooled(plan.model(), of, x)
+    single = jax.tree.map(lambda leaf: leaf[:, 0], of)
+    return sampled(plan.model(), single, keys, x, method.sites, method.samples)
+
+
+def counts_of(plan: networks.Plan, name: str) -> tuple[int, ...]:
+    """The numbers of samples for a set: all, but for the angles on the way to the last only one."""
+    if name in map(sets.angle_name, plan.angles[:-1]):
+        return (enough(plan),)
+    return plan.counts
+
+
+def enough(plan: networks.Plan) -> int:
+    """The number of samples of `counts` that stands for all in the plots."""
+    return ENOUGH if ENOUGH in plan.counts else plan.counts[-1]
+
+
+def predictions(
+    plan: networks.Plan, params: Any, images: dict[str, sets.Images], folder: Path
+) -> dict[str, dict[str, Prediction]]:
+    """For each set, for each method, its predictions; each is kept once it is done."""
+    of_set = jax.jit(jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i), (0, None)))
+    todo = [
+        (i, name, j, method)
+        for i, name in enumerate(images)
+        for j, method in enumerate(methods(plan, counts_of(plan, name)))
+    ]
+    found: dict[str, dict[str, Prediction]] = {name: {} for name in images}
+    bar, task = cli.progress("sets x methods", len(todo))
+    with bar:
+        for i, name, j, method in todo:
+
+            def compute(i: int = i, name: str = name, method: Method = method) -> dict[str, Any]:
+                keys = of_set(plan.seed + np.arange(plan.seeds), i)
+                return predict(plan, method, params, keys, jnp.asarray(images[name].x))._asdict()
+
+            found[name][method.name] = Prediction(**parts.kept(folder, f"set-{i}-{j}", compute))
+            bar.advance(task)
+    return found
+
+
+@jax.jit
+def quality(prediction: Prediction, y: jax.Array) -> dict[str, jax.Array]:
+    """Error, negative log likelihood, calibration error and area under risk over coverage, by seed."""
+
+    def of_seed(mean: jax.Array, entropy: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        wrong = (mean.argmax(-1) != y).astype(jnp.float32)
+        return {
+            "error": wrong.mean(),
+            "nll": uncertainty.nll(mean, y).mean(),
+            "ece": uncertainty.ece(mean, y),
+            "aurc": uncertainty.aurc(entropy, wrong),
+        }
+
+    return jax.vmap(of_seed)(prediction.mean, prediction.entropy, y)
+
+
+@jax.jit
+def detection(inside: Prediction, outside: Prediction) -> dict[str, jax.Array]:
+    """The area under the ROC curve by each of the two uncertainties, by seed."""
+    return {
+        name: jax.vmap(uncertainty.auroc)(getattr(inside, name), getattr(outside, name))
+        for name in ("entropy", "information")
+    }
+
+
+def measure(
+    images: dict[str, sets.Images], found: dict[str, dict[str, Prediction]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """For each method every measure by seed: `SET/NAME`, of sets with labels quality, of others detection."""
+    rows: dict[str, dict[str, np.ndarray]] = {}
+    for name, of_method in found.items():
+        for method, prediction in of_method.items():
+            row = rows.setdefault(method, {})
+            measures = {}
+            if (images[name].y >= 0).all():
+                measures |= quality(prediction, jnp.asarray(images[name].y))
+            if name != sets.IN:
+                measures |= detection(found[sets.IN][method], prediction)
+            row |= {f"{name}/{key}": np.asarray(value, np.float64) for key, value in measures.items()}
+    return rows

@@ -1,0 +1,72 @@
+"""The whole command in its quick form, resumed, and what it refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from experiments.co2 import __main__ as job
+from experiments.co2 import networks
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    smaller = {"hidden": (8,), "steps": 10, "samples": 5, "points": 20}
+    monkeypatch.setattr(job, "QUICK", job.QUICK | smaller)
+
+
+@pytest.mark.usefixtures("small")
+def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch):
+    done, train = [], networks.train
+
+    def stop(plan, activation, *args):
+        done.append(activation)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return train(plan, activation, *args)
+
+    monkeypatch.setattr(networks, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        job.main(out=tmp_path, quick=True)
+    job.main(out=tmp_path, quick=True)
+    assert done == ["ReLU", "tanh", "tanh"]
+    folder = tmp_path / "co2-quick"
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "run.json", "table.md", "bands.png"}
+    resumed = (folder / "metrics.json").read_bytes()
+    job.main(out=tmp_path / "b", quick=True)
+    assert (tmp_path / "b" / "co2-quick" / "metrics.json").read_bytes() == resumed
+    metrics = json.loads(resumed)
+    for ways in metrics["networks"].values():
+        assert np.shape(ways["MC dropout"]["nll_held_out"]) == (2,)
+        assert ways["weight scaling"]["deviation_far"] == [0, 0]
+    assert len(metrics["claims"]) == 5
+
+
+def test_the_wave_is_standardised_and_always_the_same():
+    x, y = job.synthetic()
+    assert abs(y.mean()) < 1e-6
+    assert y.std() == pytest.approx(1, abs=1e-6)
+    assert (np.diff(x) > 0).all()
+    np.testing.assert_array_equal(job.synthetic()[1], y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
+        ({"seed": -1}, "`seed` must be at least 0, got -1."),
+    ],
+)
+def test_bad_options_leave_nothing(options, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        job.main(out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="looked for"):
+        job.main(data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,79 @@
+"""The whole command in its quick form, resumed, and what it refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from experiments.ood import __main__ as job
+from experiments.ood import evaluate
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+FIGURES = ("reliability", "risk_coverage", "entropies", "auroc", "rotation")
+FILES = {"metrics.json", "run.json", "table.md", *(f"{name}.png" for name in FIGURES)}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    smaller = {"hidden": (8, 8), "steps": 10, "members": 1, "images": 40, "counts": (3,), "angles": (90,)}
+    monkeypatch.setattr(job, "QUICK", job.QUICK | smaller)
+
+
+@pytest.mark.usefixtures("small")
+def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch):
+    done = []
+    compute = evaluate.predict
+
+    def stop(*args):
+        done.append(1)
+        if len(done) == 8:
+            raise KeyboardInterrupt
+        return compute(*args)
+
+    monkeypatch.setattr(evaluate, "predict", stop)
+    with pytest.raises(KeyboardInterrupt):
+        job.main(out=tmp_path, quick=True)
+    folder = tmp_path / "ood" / "digits-quick"
+    assert len(list(folder.glob("checkpoints-*/set-*.npz"))) == 7
+    job.main(out=tmp_path, quick=True)
+    # Five methods on three sets, and the one that was begun twice.
+    assert len(done) == 5 * 3 + 1
+    assert {path.name for path in folder.iterdir()} == FILES
+    resumed = (folder / "metrics.json").read_bytes()
+    monkeypatch.setattr(job.results, "figures", lambda *_: {})
+    job.main(out=tmp_path / "b", quick=True)
+    assert (tmp_path / "b" / "ood" / "digits-quick" / "metrics.json").read_bytes() == resumed
+    check(json.loads(resumed))
+
+
+def check(metrics: dict) -> None:
+    methods = metrics["methods"]
+    assert {"weight scaling", "MC dropout, T=3", "MC, last layer, T=3"} <= set(methods)
+    for row in methods.values():
+        assert len(row["in/error"]) == 2
+        assert "rotated 90°/information" in row
+        assert "shuffled pixels/nll" not in row
+    assert {c["verdict"] for c in metrics["comparisons"]} <= {"better", "worse", "unclear"}
+    assert np.shape(metrics["losses"]) == (10, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "digits"}, "`dataset` must be one of mnist, fashion-mnist, got digits."),
+        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
+        ({"seed": -1}, "`seed` must be at least 0, got -1."),
+    ],
+)
+def test_bad_options_leave_nothing(options, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        job.main(out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="looked for"):
+        job.main(data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,68 @@
+"""The pictures of uncertainty show the arrays they were given."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from experiments import plots
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_a_reliability_diagram_leaves_out_empty_bins():
+    bins = (np.array([0.2, np.nan, 0.9]), np.array([0.3, np.nan, 0.8]), np.array([10, 0, 30]))
+    left, right = plots.reliability_diagram({"one": bins, "two": bins}, "title").axes
+    assert [line.get_label() for line in left.lines] == ["calibrated", "one", "two"]
+    np.testing.assert_allclose(left.lines[1].get_xydata(), [[0.2, 0.3], [0.9, 0.8]])
+    np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.2, 25], [0.9, 75]])
+
+
+def test_bins_of_a_few_are_shown_as_such_only():
+    bins = (np.array([0.2, 0.5, 0.9]), np.array([0.3, 1.0, 0.8]), np.array([10, 1, 30]))
+    left, right = plots.reliability_diagram({"one": bins}, least=2).axes
+    np.testing.assert_allclose(left.lines[1].get_xdata(), [0.2, 0.9])
+    np.testing.assert_allclose(right.lines[0].get_xdata(), [0.2, 0.5, 0.9])
+
+
+def test_risk_over_coverage_is_in_percent():
+    (axis,) = plots.risk_coverage({"one": (np.array([0.5, 1.0]), np.array([0.0, 0.1]))}).axes
+    np.testing.assert_allclose(axis.lines[0].get_xydata(), [[50, 0], [100, 10]])
+    assert axis.get_ylim()[0] == 0
+
+
+def test_a_band_is_drawn_where_there_is_a_deviation():
+    x = np.linspace(0, 1, 5)
+    bands = {"still": plots.Band(x), "moving": plots.Band(x, np.ones(5)), "third": plots.Band(-x, x)}
+    figure = plots.uncertainty_band(x, bands, train=(x[:3], x[:3]), held_out=(x[3:], x[3:]), title="title")
+    assert [axis.get_title() for axis in figure.axes] == list(bands)
+    assert [len(axis.collections) for axis in figure.axes] == [0, 2, 2]
+    (path,) = figure.axes[1].collections[1].get_paths()
+    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == (-2, 3)
+    assert figure.axes[0].lines[-1].get_xdata()[0] == 0.5
+    assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False, True, True]
+    assert [bool(axis.get_ylabel()) for axis in figure.axes] == [True, False, True]
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    many, one = "± 2 standard deviations", "± 1 standard deviation"
+    assert labels == {"trained on", "held out", "predicted", many, one}
+
+
+def test_entropies_of_every_set_share_their_bins():
+    rng = np.random.default_rng(0)
+    sets = {"in": rng.uniform(0, 0.5, 100), "out": rng.uniform(0, 2.0, 50)}
+    figure = plots.entropy_histograms({"one": sets, "two": sets, "three": sets, "four": sets}, bins=10)
+    assert [axis.get_title() for axis in figure.axes] == ["one", "two", "three", "four"]
+    patches = figure.axes[0].patches
+    assert [patch.get_label() for patch in patches] == ["in", "out"]
+    values, edges, _ = patches[1].get_data()
+    assert values.sum() == pytest.approx(100)
+    assert edges[-1] == sets["out"].max()
+    np.testing.assert_array_equal(edges, patches[0].get_data().edges)
+
+
+def test_nothing_but_zeros_is_drawn_all_the_same():
+    (axis,) = plots.entropy_histograms({"one": {"in": np.zeros(3)}}).axes
+    assert axis.patches[0].get_data().values[0] == 100
