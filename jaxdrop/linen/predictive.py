@@ -56,7 +56,9 @@ class MCDropout(Base, kw_only=False):
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["variables"], meta_fields=["sites", "collections", "call"]
+    jax.tree_util.register_dataclass,
+    data_fields=["variables", "arrays"],
+    meta_fields=["sites", "collections", "call"],
 )
 @dataclasses.dataclass(frozen=True)
 class Predictor:
@@ -64,12 +66,14 @@ class Predictor:
 
     Attributes:
       variables: What `model.apply` is given.
+      arrays: The arguments of the call that are arrays, by name.
       sites: The sites that draw, in the order in which they are called (last).
       collections: The collections that they draw their keys from.
       call: The model, its method and its arguments.
     """
 
     variables: Any
+    arrays: dict[str, Any]
     sites: tuple[_sites.Site, ...]
     collections: tuple[str, ...]
     call: "_Call"
@@ -77,9 +81,9 @@ class Predictor:
     def __call__(self, key: chex.PRNGKey, x: Any) -> Any:
         """One sample: the outputs of the model with the chosen sites drawing from a key."""
         keys = [key] if len(self.collections) == 1 else jax.random.split(key, len(self.collections))
-        on = frozenset(site.path for site in self.sites)
         rngs = dict(zip(self.collections, keys, strict=True))
-        return self.call(self.variables, x, rngs, lambda site, _: site.path in on)
+        chosen = _sites.Chosen(frozenset(site.path for site in self.sites))
+        return self.call(self.variables, x, self.arrays, rngs, chosen)
 
 
 def stochastic(
@@ -97,7 +101,8 @@ def stochastic(
     the model: Flax's own Dropout and attention, and every module of `jaxdrop.linen`. Whatever
     learns from its batches, as BatchNorm does, uses what it has learnt, and nothing is changed.
     Functions of a key, such as `jaxdrop.dropout`, that a model calls by itself are not seen: such a
-    model is a `predict` already, or nearly so. Under the same key the sample is what
+    model is a `predict` already, or nearly so. Blocks of one kind that are under `nn.jit` share one
+    trace: they are listed once, and draw together or not at all. Under the same key the sample is what
     `model.apply(variables, x, rngs={"dropout": key})` gives of a model in training mode.
 
     Args:
@@ -108,14 +113,15 @@ def stochastic(
       sites: Which sites are to draw: "all"; "last", the one that is called last; or a pattern, or
         a list of such, that fits paths as in a shell ("encoder/*"). The others are deterministic.
       method: The method to call, as for `model.apply`; also a function of a module and x.
-      **kwargs: What the model is to be called with, as at evaluation (`train=False`).
+      **kwargs: What the model is to be called with, as at evaluation (`train=False`); no keys.
 
     Returns:
       A `Predictor`. It is a pytree of the variables: predictors of one model object share their
       compiled programs.
 
     Raises:
-      ValueError: If the model has no site with anything to draw, or a pattern fits none.
+      ValueError: If the model has no site of a rate other than 0, a pattern fits none, or an
+        argument is a key.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
@@ -135,7 +141,10 @@ def stochastic(
     >>> mc.sample(predict, jax.random.key(1), x, num_samples=100).shape
     (100, 3, 2)
     """
-    call = _Call(model, method, tuple(sorted(kwargs.items())))
+    _sites.check_arguments(kwargs)
+    arrays = {name: value for name, value in kwargs.items() if _sites.has_arrays(value)}
+    static = sorted((name, value) for name, value in kwargs.items() if name not in arrays)
+    call = _Call(model, method, tuple(static))
     found: dict[str, _sites.Site] = {}
     collections: set[str] = set()
 
@@ -145,9 +154,9 @@ def stochastic(
         collections.add(collection)
         return False
 
-    jax.eval_shape(lambda variables, x: call(variables, x, {}, note), variables, x)
+    jax.eval_shape(lambda variables, x, arrays: call(variables, x, arrays, {}, note), variables, x, arrays)
     chosen = _sites.choose(list(found.values()), sites)
-    return Predictor(variables, chosen, tuple(sorted(collections)), call)
+    return Predictor(variables, arrays, chosen, tuple(sorted(collections)), call)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,17 +177,23 @@ class _Call:
         return hash((id(self.model), self.method, self.kwargs))
 
     def __call__(
-        self, variables: Any, x: Any, rngs: dict[str, jax.Array], draws: Callable[[_sites.Site, str], bool]
+        self,
+        variables: Any,
+        x: Any,
+        arrays: dict[str, Any],
+        rngs: dict[str, jax.Array],
+        answer: _sites.Answer,
     ) -> Any:
-        """The outputs, with those sites drawing of which `draws` says so."""
-        with nn.intercept_methods(partial(_intercept, draws)):
-            kwargs = dict(self.kwargs)
-            return self.model.apply(variables, x, rngs=rngs, method=self.method, mutable=False, **kwargs)
+        """The outputs, with those sites drawing of which the answer says so."""
+        options: dict[str, Any] = {"rngs": rngs, "method": self.method, "mutable": False}
+        with (
+            _sites.answer(answer),
+            nn.intercept_methods(partial(_intercept, answer)),
+        ):
+            return self.model.apply(variables, x, **options, **arrays, **dict(self.kwargs))
 
 
-def _intercept(
-    draws: Callable[[_sites.Site, str], bool], call: Callable, args: tuple, kwargs: dict, context: Any
-) -> Any:
+def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
     """Overrides what a module was told of its mode, by a field or by an argument."""
     module, name = context.module, context.method_name
     if isinstance(module, nn.RNN) and name == "__call__":
@@ -197,9 +212,7 @@ def _intercept(
         return call(*bound.args[1:], **bound.kwargs)
 
 
-def _mode(
-    draws: Callable[[_sites.Site, str], bool], module: nn.Module, given: dict[str, Any]
-) -> tuple[str, bool]:
+def _mode(draws: _sites.Answer, module: nn.Module, given: dict[str, Any]) -> tuple[str, bool]:
     """The name and value of what is to be overridden; no name for nothing."""
     if isinstance(module, _DRAWING):
         site = _sites.site("/".join(module.path), module, given)

@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     """A predictor as what is static of it and its arrays, and what is known of it by looking.
 
     Attributes:
-      program: Structure and leaves that are no arrays; hashable.
+      program: Structure and leaves that are no arrays, with their types, as 1 and 1.0 are equal; hashable.
       arrays: The others.
       way: How to go about it.
       outputs: The types of one sample.
@@ -62,7 +62,7 @@ def plan(
     ((batch,),) = sizes
     shards = _check_mesh(mesh, batch)
     leaves, treedef = jax.tree.flatten(predict)
-    program = treedef, tuple(None if _is_array(leaf) else leaf for leaf in leaves)
+    program = treedef, tuple(None if _is_array(leaf) else (type(leaf), leaf) for leaf in leaves)
     arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
     structs, structure = jax.tree.flatten(jax.tree.map(_struct, (arrays, key, x)))
     bytes_a_sample, outputs = _look(program, structure, tuple(structs), shared)
@@ -98,7 +98,7 @@ def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[
     """The prediction as a function of the key alone."""
     treedef, others = program
     pairs = zip(arrays, others, strict=True)
-    predict = treedef.unflatten([other if array is None else array for array, other in pairs])
+    predict = treedef.unflatten([other[1] if array is None else array for array, other in pairs])
     if not shared:
         return lambda key: predict(key, x)
 
@@ -155,7 +155,7 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
-    leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+    leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) or not hasattr(leaf, "dtype") else leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
@@ -165,4 +165,4 @@ def _budget() -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if not stats or "bytes_limit" not in stats:
         return _CPU_BYTES
-    return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) // _MEMORY_SHARE
+    return stats["bytes_limit"] // _MEMORY_SHARE

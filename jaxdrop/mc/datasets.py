@@ -76,7 +76,9 @@ def over(
         found = ", ".join(map(str, sorted(sizes))) or "no arrays"
         raise ValueError(f"`data` and `targets` must hold one number of examples, at least 1, got {found}.")
     (count,) = sizes
-    size = min(_checks.check_count(batch_size, "batch_size"), count)
+    size = _checks.check_count(batch_size, "batch_size")
+    # A mesh divides the batch that was asked for; without one nothing need be filled up.
+    size = min(size, count) if mesh is None else size
     options: dict[str, Any] = {"num_samples": num_samples, "reducers": reducers, "chunk_size": chunk_size}
     run = partial(estimate, predict, **options, shared=shared, mesh=mesh)
     starts = range(0, count, size)

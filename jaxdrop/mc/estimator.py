@@ -178,8 +178,10 @@ def finish(reducers: Any, state: State) -> Estimate:
       As `estimate`.
 
     Raises:
+      FloatingPointError: If an output was NaN; not under a trace.
       ValueError: If the samples are not what a reducer wants; not under a trace.
     """
+    _check_finite(state)
     value, error = _finish(reducers, state.reduced)
     _check_values(reducers, value)
     return Estimate(value, error, state.count)
@@ -224,11 +226,14 @@ def _run(
         way=plan.way,
         finished=finished,
     )
-    if _checks.is_concrete(now.bad) and int(now.bad) != _NEVER:
-        raise FloatingPointError(
-            f"`predict` must give outputs that are not NaN, got NaN in sample {now.bad}."
-        )
+    _check_finite(now)
     return now, found
+
+
+def _check_finite(state: State) -> None:
+    if _checks.is_concrete(state.bad) and int(state.bad) != _NEVER:
+        message = f"`predict` must give outputs that are not NaN, got NaN in sample {int(state.bad)}."
+        raise FloatingPointError(message)
 
 
 @partial(jax.jit, static_argnames=("program", "way", "finished"))

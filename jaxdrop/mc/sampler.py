@@ -37,14 +37,15 @@ def sample(
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: How many, T, at least 1.
       chunk_size: How many samples are computed at a time; by default as many as fit the cache of
-        a CPU, or an eighth of the free memory of another device.
+        a CPU, or an eighth of the memory of another device.
       shared: One draw for all inputs: sample t is one function, the same for every example in
         this batch and in others. Each example is then given to `predict` in a batch of its own.
       mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and
         examples are divided; the result is that of one device.
 
     Returns:
-      The outputs with a leading axis of samples, `[T, B, ...]`.
+      The outputs with a leading axis of samples, `[T, B, ...]`, as they are: only `estimate` looks
+      for NaN.
 
     Raises:
       TypeError: If a count is not an integer.

@@ -2,15 +2,22 @@
 
 import difflib
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
 
 # "all", "last" (the one that is called last), or patterns of paths as a shell has them.
 Sites = str | Sequence[str]
+# From a site, and the collection or stream that it draws from, to whether it is to draw.
+Answer = Callable[["Site", str], bool]
+_SOURCES = ("rng", "rngs", "dropout_rng", "key")
+# Which sites are to draw: an `Answer`. What was traced under one answer is not used under another.
+answer = jax.make_user_context(default_value=None)
 _LEVELS = ("rate", "dropout_rate", "stddev")
 
 
@@ -29,16 +36,46 @@ class Site(NamedTuple):
 
 
 def site(path: str, module: Any, given: Mapping[str, Any]) -> Site | None:
-    """The site of a module, called with some arguments; None if there is nothing to draw."""
+    """The site of a module, called with some arguments; None if its rate is 0."""
     levels = [given.get(name) for name in _LEVELS] + [getattr(module, name, None) for name in _LEVELS]
     level = next((one for one in levels if one is not None), ())
     parts = level if isinstance(level, tuple | list) else (level,)
-    idle = getattr(module, "keyless", (0, 1))
-    if parts and all(_checks.is_scalar(part, *idle) for part in parts):
+    if parts and all(_checks.is_scalar(part, 0) for part in parts):
         return None
     known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
     rate = ", ".join(f"{float(part):g}" for part in parts) if known else "array"
     return Site(path, type(module).__name__, rate)
+
+
+class Chosen(NamedTuple):
+    """The answer of a predictor.
+
+    Attributes:
+      paths: Those that are to draw.
+    """
+
+    paths: frozenset[str]
+
+    def __call__(self, site: Site, collection: str) -> bool:
+        """Whether a site is to draw."""
+        return site.path in self.paths
+
+
+def has_arrays(value: Any) -> bool:
+    """Whether there are arrays in an argument."""
+    return any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value))
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Nothing to draw from, for each sample would draw the same."""
+    for name, value in arguments.items():
+        kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]
+        keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
+        if keys or name in _SOURCES:
+            raise ValueError(
+                f"`{name}` must not be given, for every sample has a key of its own; wrap a model that "
+                "wants to be called with one in a function `predict(key, x)`."
+            )
 
 
 def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:
@@ -50,7 +87,7 @@ def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:
     if not found:
         raise ValueError(
             "`model` must have at least one stochastic site, got none: no Dropout or other module "
-            "that draws, with a rate other than 0 and 1."
+            "that draws, with a rate other than 0."
         )
     if sites == "all":
         return tuple(found)

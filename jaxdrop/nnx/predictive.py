@@ -3,13 +3,12 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import drops
@@ -19,7 +18,6 @@ from jaxdrop.nnx._shell import Base, Shell
 _DRAWING = (nnx.Dropout, nnx.MultiHeadAttention, Base)
 # What learns from the batches that it sees, and the setting with which it does not.
 _LEARNING = {nnx.BatchNorm: ("use_running_average", True), nnx.SpectralNorm: ("update_stats", False)}
-_draws: ContextVar[Callable[[_sites.Site], bool]] = ContextVar("draws")
 
 
 class MCDropout(Shell):
@@ -37,7 +35,6 @@ class MCDropout(Shell):
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
 
-    >>> import jax.numpy as jnp
     >>> layer = MCDropout(0.5, rngs=nnx.Rngs(0))
     >>> layer.eval()
     >>> layer(jnp.ones(6))
@@ -55,7 +52,9 @@ class MCDropout(Shell):
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["state"], meta_fields=["sites", "graphdef", "kwargs"]
+    jax.tree_util.register_dataclass,
+    data_fields=["state", "arrays"],
+    meta_fields=["sites", "graphdef", "kwargs"],
 )
 @dataclasses.dataclass(frozen=True)
 class Predictor:
@@ -63,20 +62,23 @@ class Predictor:
 
     Attributes:
       state: The variables, as they were when it was made.
+      arrays: The arguments of the call that are arrays, by name.
       sites: The sites that draw, in the order in which they are called (last).
       graphdef: The model without its variables.
-      kwargs: What it is called with.
+      kwargs: The other arguments.
     """
 
     state: Any
+    arrays: dict[str, Any]
     sites: tuple[_sites.Site, ...]
     graphdef: Any
     kwargs: tuple[tuple[str, Any], ...]
 
     def __call__(self, key: chex.PRNGKey, x: Any) -> Any:
         """One sample: the outputs of the model with the chosen sites drawing from a key."""
-        on = frozenset(site.path for site in self.sites)
-        return _called(self.graphdef, self.state, key, x, self.kwargs, lambda site: site.path in on)
+        arguments = self.arrays | dict(self.kwargs)
+        chosen = _sites.Chosen(frozenset(site.path for site in self.sites))
+        return _called(self.graphdef, self.state, key, x, arguments, chosen)
 
 
 def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwargs: Any) -> Predictor:
@@ -95,19 +97,19 @@ def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwar
         the sites. If it takes several, wrap it in a function `predict(key, x)` of a tree.
       sites: Which sites are to draw: "all"; "last", the one that is called last; or a pattern, or
         a list of such, that fits paths as in a shell ("encoder/*"). The others are deterministic.
-      **kwargs: What the model is to be called with.
+      **kwargs: What the model is to be called with; no keys or streams.
 
     Returns:
       A `Predictor`. It is a pytree of the variables: predictors of models of one structure share
       their compiled programs.
 
     Raises:
-      ValueError: If the model has no site with anything to draw, or a pattern fits none.
+      ValueError: If the model has no site of a rate other than 0, a pattern fits none, or an
+        argument is a key or streams.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
 
-    >>> import jax.numpy as jnp
     >>> rngs = nnx.Rngs(0)
     >>> net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
     >>> net.eval()
@@ -118,20 +120,23 @@ def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwar
     >>> mc.sample(predict, jax.random.key(1), jnp.ones((3, 4)), num_samples=100).shape
     (100, 3, 8)
     """
+    _sites.check_arguments(kwargs)
     graphdef, state = nnx.split(_told(model))
-    arguments = tuple(sorted(kwargs.items()))
+    arrays = {name: value for name, value in kwargs.items() if _sites.has_arrays(value)}
+    static = {name: value for name, value in kwargs.items() if name not in arrays}
     found: dict[str, _sites.Site] = {}
 
-    def note(site: _sites.Site) -> bool:
+    def note(site: _sites.Site, _: str) -> bool:
         # Each at the place of its last call.
         found[site.path] = found.pop(site.path, site)
         return True
 
-    def look(state: Any, x: Any) -> Any:
-        return _called(graphdef, state, jax.random.key(0), x, arguments, note)
+    def look(state: Any, x: Any, arrays: dict[str, Any]) -> Any:
+        return _called(graphdef, state, jax.random.key(0), x, arrays | static, note)
 
-    jax.eval_shape(look, state, x)
-    return Predictor(state, _sites.choose(list(found.values()), sites), graphdef, arguments)
+    jax.eval_shape(look, state, x, arrays)
+    chosen = _sites.choose(list(found.values()), sites)
+    return Predictor(state, arrays, chosen, graphdef, tuple(sorted(static.items())))
 
 
 def _told(model: nnx.Module) -> nnx.Module:
@@ -148,31 +153,25 @@ def _told(model: nnx.Module) -> nnx.Module:
 
 
 def _called(
-    graphdef: Any, state: Any, key: chex.PRNGKey, x: Any, kwargs: tuple, draws: Callable[[_sites.Site], bool]
+    graphdef: Any, state: Any, key: chex.PRNGKey, x: Any, kwargs: dict[str, Any], answer: _sites.Answer
 ) -> Any:
-    """The outputs, with those sites drawing of which `draws` says so, and streams that start from a key."""
+    """The outputs, with those sites drawing of which the answer says so, its streams begun from a key."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
     model = nnx.merge(graphdef, state, copy=True)
     streams = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
     keys = [key] if len(streams) == 1 else jax.random.split(key, max(len(streams), 1))
     for stream, own in zip(streams, keys, strict=False):
-        stream.key[...] = own
-        stream.count[...] = jax.numpy.zeros_like(stream.count[...])
-    with _answering(draws):
-        return model(x, **dict(kwargs))
-
-
-@contextmanager
-def _answering(draws: Callable[[_sites.Site], bool]) -> Iterator[None]:
-    token = _draws.set(draws)
-    try:
-        yield
-    finally:
-        _draws.reset(token)
+        # In its place, not into it: it may be a key of another implementation.
+        stream.key.set_value(own)
+        stream.count.set_value(jnp.zeros_like(stream.count[...]))
+    with _sites.answer(answer):
+        return model(x, **kwargs)
 
 
 @functools.cache
 def _drawing(kind: type) -> type:
-    """A class like another, whose instances draw when `_draws` says so."""
+    """A class like another, whose instances draw when the answer that is asked for says so."""
 
     def wrapped(method: Callable) -> Callable:
         signature = inspect.signature(method)
@@ -181,7 +180,8 @@ def _drawing(kind: type) -> type:
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(self, *args, **kwargs)
             site = _sites.site(self.site_path, self, bound.arguments)
-            on = site is not None and _draws.get()(site)
+            answer: Any = _sites.answer.value
+            on = site is not None and answer(site, "")
             if "deterministic" in signature.parameters:
                 bound.arguments["deterministic"] = not on
             self.deterministic = not on

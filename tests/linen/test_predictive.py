@@ -174,3 +174,63 @@ def test_a_model_with_nothing_to_draw_is_refused():
 def test_a_pattern_that_fits_nothing(variables):
     with pytest.raises(ValueError, match="got 'atention'; the nearest are attention"):
         jl.stochastic(Many(), variables, X, sites="atention")
+
+
+def test_a_block_that_is_jitted_by_itself():
+    """Its trace is kept, and must not serve another choice of sites; two blocks of a kind share it."""
+
+    class Block(nn.Module):
+        @nn.jit
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dropout(0.5, deterministic=True)(nn.Dense(8)(x))
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dropout(0.5, deterministic=True, name="outer")(x)
+            return Block(name="b")(Block(name="a")(x))
+
+    net = Net()
+    variables = net.init(KEY, X)
+    net.apply(variables, X)
+    assert [site.path for site in jl.stochastic(net, variables, X).sites] == ["outer", "a/Dropout_0"]
+    for sites, zeros in (("all", True), ("outer", False), ("a/*", True), ("outer", False), ("all", True)):
+        predict = jl.stochastic(net, variables, X, sites=sites)
+        samples = np.asarray(mc.sample(predict, KEY, X, num_samples=8))
+        assert len(np.unique(samples, axis=0)) == 8
+        # Whatever is dropped by the second block is zero at the end.
+        assert (np.mean(samples == 0) > 0.3) == zeros
+
+
+def test_a_rate_of_one_gives_zeros():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            half = nn.Dropout(0.5, deterministic=True)(x)
+            return jnp.stack([half, nn.Dropout(1.0, deterministic=True)(x)], 1)
+
+    ones = jnp.ones((2, 50))
+    half, nothing = np.moveaxis(np.asarray(jl.stochastic(Net(), {}, ones)(KEY, ones)), 1, 0)
+    assert set(np.unique(half)) == {0, 2}
+    np.testing.assert_array_equal(nothing, 0)
+
+
+def test_arrays_among_the_arguments_are_no_constants():
+    class Masked(nn.Module):
+        @nn.compact
+        def __call__(self, x, mask):
+            return nn.Dropout(0.5, deterministic=True)(x) * mask
+
+    net = Masked()
+    for scale in (1.0, 2.0):
+        predict = jl.stochastic(net, {}, X, mask=scale * jnp.ones(8))
+        samples = mc.sample(predict, KEY, X, num_samples=3)
+        np.testing.assert_allclose(
+            samples / scale, mc.sample(jl.stochastic(net, {}, X, mask=1.0), KEY, X, num_samples=3)
+        )
+
+
+def test_keys_among_the_arguments_are_refused():
+    with pytest.raises(ValueError, match="`rng` must not be given, for every sample has a key of its own"):
+        jl.stochastic(nn.Dropout(0.5, deterministic=True), {}, X, rng=KEY)

@@ -52,6 +52,13 @@ def test_shared_is_one_function_of_all_the_data():
     np.testing.assert_allclose(np.ptp(found.value["mean"], axis=0), 0, atol=1e-6)
 
 
+def test_a_mesh_and_fewer_examples_than_a_batch():
+    mesh = jax.make_mesh((4, 2), ("samples", "batch"))
+    options = OPTIONS | {"targets": None, "reducers": mc.Moments()}
+    found = mc.over(PREDICT, KEY, X[:3], **options, mesh=mesh)
+    assert found.value["mean"].shape == (3, nets.CLASSES)
+
+
 def test_progress():
     seen = []
     run(progress=lambda done, total: seen.append((done, total)))

@@ -163,6 +163,12 @@ def test_nan_is_reported_with_its_sample():
     np.testing.assert_allclose(found.value["mean"], X, rtol=1e-6)
 
 
+def test_a_state_of_nan_is_reported_at_the_end_too():
+    state = jax.jit(lambda: mc.accumulate(nan_in_sample_17, KEY, X, num_samples=30, reducers=mc.Moments()))()
+    with pytest.raises(FloatingPointError, match="got NaN in sample 17"):
+        mc.finish(mc.Moments(), state)
+
+
 BAD = [
     ({"num_samples": 0}, ValueError, "`num_samples` must be at least 1, got 0."),
     ({"x": X[:0]}, ValueError, "at least one example"),
@@ -175,6 +181,11 @@ BAD = [
         "`precision` must be positive",
     ),
     ({"reducers": mc.GaussianLogDensity(), "targets": X[:, :3]}, ValueError, r"a pair \(mean, variance\)"),
+    (
+        {"reducers": mc.Moments(), "targets": None, "num_samples": 1.5},
+        TypeError,
+        "must be an integer, got 1.5",
+    ),
     ({"reducers": mc.Quantiles((0.0,))}, ValueError, r"`levels` must lie in \(0, 1\), got 0."),
     ({"reducers": mc.Moments(groups=-1)}, ValueError, "`groups` must be at least 0, got -1."),
     ({"reducers": mc.Categorical(from_logits=False)}, ValueError, "must give probabilities"),

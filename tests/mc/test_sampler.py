@@ -68,6 +68,15 @@ def test_new_weights_are_no_new_program():
     assert len(traces) == before
 
 
+def test_numbers_that_are_equal_are_not_of_one_type():
+    def run(number):
+        predict = jax.tree_util.Partial(lambda a, key, x: jnp.zeros(len(x), int) + a, number)
+        return mc.sample(predict, KEY, X, num_samples=2).dtype
+
+    assert run(1) == jnp.int32
+    assert run(1.0) == jnp.float32
+
+
 def test_it_has_gradients_and_goes_under_jit_and_vmap():
     def loss(scale, key):
         return mc.sample(lambda key, x: scale * jaxdrop.dropout(key, x, 0.5), key, X, num_samples=4).sum()

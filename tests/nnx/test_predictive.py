@@ -152,3 +152,47 @@ def test_a_model_with_nothing_to_draw_is_refused():
     net = nnx.Sequential(nnx.Linear(8, 3, rngs=rngs), nnx.Dropout(0.0, rngs=rngs))
     with pytest.raises(ValueError, match="`model` must have at least one stochastic site, got none"):
         jn.stochastic(net, X)
+
+
+def test_a_part_that_is_jitted_by_itself():
+    """Its trace is kept: of a call with other sites it must not be used."""
+
+    @nnx.jit
+    def run(block, x):
+        return block(x)
+
+    class Net(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.a = nnx.Sequential(nnx.Linear(8, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
+            self.b = nnx.Sequential(nnx.Linear(8, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
+
+        def __call__(self, x):
+            return run(self.b, run(self.a, x))
+
+    net = Net(nnx.Rngs(0))
+    for sites, zeros in (("all", True), ("a/*", False), ("last", True), ("all", True)):
+        samples = np.asarray(mc.sample(jn.stochastic(net, X, sites=sites), KEY, X, num_samples=8))
+        assert len(np.unique(samples, axis=0)) == 8
+        assert (np.mean(samples == 0) > 0.3) == zeros
+
+
+@pytest.mark.parametrize("key", [jax.random.PRNGKey(0), jax.random.key(0, impl="rbg")])
+def test_keys_of_every_kind(key):
+    net = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+    samples = np.asarray(mc.sample(jn.stochastic(net, X), key, X, num_samples=8))
+    assert len(np.unique(samples, axis=0)) == 8
+
+
+def test_a_rate_of_one_gives_zeros():
+    rngs = nnx.Rngs(0)
+    net = nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(1.0, rngs=rngs))
+    np.testing.assert_array_equal(jn.stochastic(net, X)(KEY, X), 0)
+
+
+def test_keys_and_streams_among_the_arguments_are_refused():
+    net = nnx.Dropout(0.5)
+    for source in (nnx.Rngs(0), jax.random.key(0)):
+        with pytest.raises(
+            ValueError, match="`rngs` must not be given, for every sample has a key of its own"
+        ):
+            jn.stochastic(net, X, rngs=source)

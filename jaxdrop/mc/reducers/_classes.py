@@ -5,28 +5,32 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# How far probabilities may be from a sum of one.
-TOLERANCE = 1e-3
+# How far probabilities may be from a sum of one, in single precision and in half.
+TOLERANCE, HALF_TOLERANCE = 1e-3, 2e-2
 
 
 def log_probabilities(samples: jax.Array, from_logits: bool) -> tuple[jax.Array, jax.Array]:
     """Logarithms and probabilities in float32; NaN where probabilities are none."""
+    tolerance = HALF_TOLERANCE if samples.dtype.itemsize < 4 else TOLERANCE
     samples = samples.astype(jnp.float32)
     if from_logits:
         logs = jax.nn.log_softmax(samples)
-        return jnp.maximum(logs, jnp.finfo(jnp.float32).min), jnp.exp(logs)
-    fine = (jnp.abs(samples.sum(-1, keepdims=True) - 1) <= TOLERANCE) & (samples >= 0).all(-1, keepdims=True)
-    samples = jnp.where(fine, samples, jnp.nan)
+        return logs, jnp.exp(logs)
+    total = samples.sum(-1, keepdims=True)
+    fine = (jnp.abs(total - 1) <= tolerance) & (samples >= 0).all(-1, keepdims=True)
+    samples = jnp.where(fine, samples / total, jnp.nan)
     return jnp.log(samples), samples
 
 
 def check_classes(outputs: Any) -> Any:
+    """An array of shape [B, K]."""
     if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
         raise ValueError(f"`predict` must give an array of shape [B, K] of classes, got {outputs}.")
     return outputs
 
 
 def check_probabilities(values: jax.Array, from_logits: bool) -> None:
+    """Nothing that was no probability, and so became NaN."""
     if not from_logits and bool(jnp.isnan(values).any()):
         raise ValueError(
             "`predict` must give probabilities, at least 0 and with sums of one within "

@@ -141,4 +141,7 @@ def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Ar
     pseudo = ratio * whole - (ratio - 1) * without
     centre = count * whole - jnp.sum(jnp.where(used, rest * without, 0), 0)
     terms = jnp.where(used, (pseudo - centre) ** 2 / (ratio - 1), 0)
-    return jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count), jnp.nan)
+    error = jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count), jnp.nan)
+    # An infinite estimate that every part agrees on, such as a log density of minus infinity, is sure.
+    agreed = jnp.isinf(whole) & jnp.all(~used | (without == whole), 0)
+    return jnp.where(agreed & (count > 1), 0, error)

@@ -47,7 +47,8 @@ class Categorical(Grouped):
     def summary(self, samples: Any, weights: jax.Array, targets: Any) -> State:
         """See `Grouped`."""
         logs, p = _classes.log_probabilities(samples, self.from_logits)
-        entropy = -jnp.sum(p * logs if self.from_logits else xlogy(p, p), -1)
+        # A class whose probability is 0 has no part, though its logarithm is infinite.
+        entropy = -jnp.sum(jnp.where(p == 0, 0, p * logs), -1)
         votes = jax.nn.one_hot(p.argmax(-1), p.shape[-1])
         features = {"p": p, "entropy": entropy, "votes": votes}
         return {"n": weights.sum(), "features": jax.tree.map(partial(average, weights), features)}

@@ -94,7 +94,7 @@ class GaussianLogDensity(_LogMean):
     def check(self, outputs: Any, targets: Any) -> None:
         """Outputs and targets of one shape, and a precision that is positive."""
         super().check(outputs, targets)
-        means = outputs if self.precision is not None else _check_pair(outputs)[0]
+        means = outputs if self.precision is not None else _check_pair(outputs)
         if not hasattr(means, "shape") or jnp.shape(targets) != means.shape:
             raise ValueError(
                 f"`targets` must have the shape of the predicted means, {getattr(means, 'shape', means)}, "
@@ -133,9 +133,11 @@ def _check_positive(precision: chex.Numeric) -> None:
 
 
 def _check_pair(outputs: Any) -> Any:
-    if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+    """The means of a pair of arrays of one shape."""
+    pair = isinstance(outputs, tuple | list) and len(outputs) == 2
+    if not pair or jnp.shape(outputs[0]) != jnp.shape(outputs[1]):
         raise ValueError(
-            "`predict` must give a pair (mean, variance) where the reducer has no `precision`, "
-            f"got {jax.tree.structure(outputs)}."
+            "`predict` must give a pair (mean, variance) of arrays of one shape where the reducer has no "
+            f"`precision`, got {outputs}."
         )
-    return outputs
+    return outputs[0]

@@ -88,5 +88,7 @@ def _quantiles(ordered: jax.Array, levels: jax.Array, n: jax.Array) -> jax.Array
     low = jnp.floor(place).astype(jnp.int32)
     high = jnp.minimum(low + 1, n - 1)
     share = (place - low).reshape(-1, *[1] * (ordered.ndim - 1))
-    found = ordered[low] + share * (ordered[high] - ordered[low])
+    below, above = ordered[low], ordered[high]
+    # Between equal infinities there is nothing to interpolate.
+    found = jnp.where(below == above, below, below + share * (above - below))
     return jnp.moveaxis(found, 0, 1)

@@ -53,6 +53,9 @@ def test_probabilities_of_zero_and_one():
     for name in ("total_entropy", "expected_entropy", "mutual_information", "variation_ratio"):
         assert value[name] == 0
         assert error[name] == 0
+    half = jax.nn.softmax(jnp.asarray(LOGITS, jnp.bfloat16))
+    rounded, _ = streamed(mc.Categorical(from_logits=False), half, [60])
+    np.testing.assert_allclose(rounded["mean"].sum(-1), 1, rtol=1e-5)
     hidden, _ = streamed(mc.Categorical(), jnp.tile(jnp.array([[[-jnp.inf, 1.0]]]), (4, 1, 1)), [4])
     np.testing.assert_array_equal(hidden["mean"], [[0.0, 1.0]])
     assert hidden["total_entropy"] == 0

@@ -46,6 +46,21 @@ def test_far_targets_do_not_underflow():
     assert np.isfinite(error["log_density"]).all()
 
 
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_a_class_that_is_out_of_the_question(from_logits: bool):
+    outputs = jnp.tile(jnp.array([[[0.0, -jnp.inf]]]), (40, 1, 1))
+    outputs = outputs if from_logits else jnp.exp(outputs)
+    value, error = streamed(mc.CategoricalLogDensity(from_logits), outputs, [40], jnp.array([1]))
+    assert value["log_density"] == -np.inf
+    assert error["log_density"] == 0
+
+
+def test_means_and_variances_must_be_of_one_shape():
+    outputs = jax.ShapeDtypeStruct((3, 1), jnp.float32), jax.ShapeDtypeStruct((3,), jnp.float32)
+    with pytest.raises(ValueError, match=r"a pair \(mean, variance\) of arrays of one shape"):
+        mc.GaussianLogDensity().check(outputs, jnp.zeros((3, 1)))
+
+
 def test_the_precision_may_be_traced():
     samples, y = jnp.asarray(RNG.normal(size=(32, 3)), jnp.float32), jnp.zeros(3)
 

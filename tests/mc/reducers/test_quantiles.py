@@ -37,6 +37,11 @@ def test_the_error_of_a_normal_median():
     assert abs(errors.mean() * n**0.5 / 1.2533 - 1) < tolerance
 
 
+def test_infinite_samples():
+    value, _ = streamed(mc.Quantiles((0.5,)), jnp.full((10, 2), jnp.inf), [10])
+    np.testing.assert_array_equal(value["quantiles"], np.inf)
+
+
 def test_one_sample_has_no_error():
     value, error = streamed(mc.Quantiles((0.5,)), jnp.asarray(SAMPLES[:1]), [1])
     np.testing.assert_array_equal(value["quantiles"][:, 0], SAMPLES[0])
