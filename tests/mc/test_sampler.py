@@ -9,6 +9,8 @@ import jaxdrop
 from jaxdrop import mc
 from tests.mc import nets
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 KEY = jax.random.key(0)
 PREDICT, X = nets.bound(), nets.inputs()
 

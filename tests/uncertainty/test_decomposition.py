@@ -10,6 +10,8 @@ from scipy import stats
 
 from jaxdrop import uncertainty
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 PROBS = np.random.default_rng(0).dirichlet(np.full(4, 0.3), size=(7, 5))  # [T, B, K]
 SURE = jnp.array([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]]])
 ENTROPIES = [

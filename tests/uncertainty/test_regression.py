@@ -12,6 +12,8 @@ from sklearn.metrics import mean_pinball_loss
 
 from jaxdrop import uncertainty
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 RNG = np.random.default_rng(0)
 MEAN, Y = RNG.normal(size=(2, 40)).astype(np.float32)
 STDDEV = RNG.uniform(0.2, 2, size=40).astype(np.float32)

@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from jaxdrop import uncertainty
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 RNG = np.random.default_rng(0)
 INSIDE = RNG.normal(size=150).astype(np.float32)
 OUTSIDE = RNG.normal(1, size=90).astype(np.float32)
