@@ -229,6 +229,11 @@ def _is_realised(keep: np.ndarray) -> bool:
     return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())
 
 
+def check_wide(x: Any, name: str) -> jax.Array:
+    """An array of a floating dtype, in float32 at least."""
+    return _widened(check_floating(x, name))
+
+
 def check_values(x: Any, name: str) -> jax.Array:
     """A real array that is not empty and holds no NaN, in float32 at least."""
     truth = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.bool_)
@@ -286,7 +291,7 @@ def check_level(level: Any, name: str = "level") -> Any:
 def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array:
     """Probabilities of classes along the last axis, in float32 at least.
 
-    They must sum to 1 to within 1e-3, or 2e-2 of half precision: what rounding does to a softmax.
+    They must sum to 1 to within `sum_tolerance`.
     """
     array = check_floating(probs, name)
     named = len(axes.split(",")) - axes.count("...")
@@ -294,7 +299,7 @@ def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array
         raise ValueError(f"`{name}` must be of shape {axes}, got {array.shape}.")
     check_not_empty(array.shape, name)
     if _is_visible(array):
-        values, tolerance = np.asarray(array, np.float64), 1e-3 if array.dtype.itemsize > 2 else 2e-2
+        values, tolerance = np.asarray(array, np.float64), sum_tolerance(array)
         allowed = (values >= 0) & (values <= 1 + tolerance)
         if not allowed.all():
             raise ValueError(f"`{name}` must lie in [0, 1], got {_offender(values, allowed)}.")
@@ -308,7 +313,12 @@ def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array
     return _widened(array)
 
 
-def check_labels(labels: Any, of: jax.Array, name: str = "labels", of_name: str = "probs") -> jax.Array:
+def sum_tolerance(probs: Any) -> float:
+    """How far from 1 probabilities may sum, by what rounding does to a softmax of their dtype."""
+    return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
+
+
+def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "probs") -> jax.Array:
     """An index of a class for each example of an array `[..., K]`."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):

@@ -32,7 +32,7 @@ def activation_regularization(h: chex.Array, strength: chex.Numeric) -> jax.Arra
     >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
     Array(10., dtype=float32)
     """
-    return _check_strength(strength) * jnp.mean(_wide(h, "h") ** 2)
+    return _check_strength(strength) * jnp.mean(_checks.check_wide(h, "h") ** 2)
 
 
 def temporal_activation_regularization(
@@ -60,7 +60,7 @@ def temporal_activation_regularization(
     >>> temporal_activation_regularization(jnp.array([[[1.0], [2.0], [4.0]]]), 2.0)
     Array(5., dtype=float32)
     """
-    h = _wide(h, "h")
+    h = _checks.check_wide(h, "h")
     (axis,) = _checks.check_axes((time_axis,), h.ndim, "time_axis")
     if h.shape[axis] < 2:
         raise ValueError(f"`h` must have at least 2 steps along axis {axis}, got shape {h.shape}.")
@@ -91,7 +91,7 @@ def r_drop(logits: chex.Array, other: chex.Array) -> jax.Array:
     >>> r_drop(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, jnp.log(3.0)]]))
     Array([0.13732654], dtype=float32)
     """
-    logits, other = _wide(logits, "logits"), _wide(other, "other")
+    logits, other = _checks.check_wide(logits, "logits"), _checks.check_wide(other, "other")
     _checks.check_same_shape(other, _checks.check_rank(logits, 1, "[..., K]", "logits"), "other", "logits")
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
     absent = jnp.isneginf(log_p) & jnp.isneginf(log_q)
@@ -153,15 +153,13 @@ def expectation_linear(stochastic: chex.Array, deterministic: chex.Array) -> jax
     >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
     Array(7., dtype=float32)
     """
-    stochastic, deterministic = _wide(stochastic, "stochastic"), _wide(deterministic, "deterministic")
+    stochastic, deterministic = (
+        _checks.check_wide(stochastic, "stochastic"),
+        _checks.check_wide(deterministic, "deterministic"),
+    )
     _checks.check_rank(stochastic, 1, "[B, ...]", "stochastic")
     _checks.check_same_shape(deterministic, stochastic, "deterministic", "stochastic")
     return jnp.mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))
-
-
-def _wide(x: chex.Array, name: str) -> jax.Array:
-    x = _checks.check_floating(x, name)
-    return x.astype(masks.widened(x.dtype))
 
 
 def _mean_dtype(leaf: jax.Array) -> np.dtype | None:

@@ -25,7 +25,6 @@ from jaxdrop._where import Where as Where
 from jaxdrop._where import is_weight as is_weight
 from jaxdrop._where import shares
 from jaxdrop._where import weight_mask as weight_mask
-from jaxdrop.masks import widened
 
 Size = Callable[..., jax.Array]
 Pair = chex.Numeric | tuple[chex.Numeric, chex.Numeric]
@@ -315,7 +314,11 @@ def _total(size: Size, params: Any, strength: Any, where: Where, *others: Iterab
     """The sum over the concerned leaves, each times its share; `size` is given float32 at least."""
     strength = _strength(strength)
     found = zip(shares(params, where), jax.tree.leaves(params), *others, strict=True)
-    sizes = (share * size(_wide(leaf, "params"), *rest) for share, leaf, *rest in found if share is not None)
+    sizes = (
+        share * size(_checks.check_wide(leaf, "params"), *rest)
+        for share, leaf, *rest in found
+        if share is not None
+    )
     return sum(sizes, jnp.zeros((), jnp.float32)) * strength
 
 
@@ -324,13 +327,8 @@ def _strength(strength: chex.Numeric) -> Any:
 
 
 def _batches(activations: Any) -> list[jax.Array]:
-    found = (_wide(h, "activations") for h in jax.tree.leaves(activations))
+    found = (_checks.check_wide(h, "activations") for h in jax.tree.leaves(activations))
     return [_checks.check_rank(h, 1, "[B, ...]", "activations") for h in found]
-
-
-def _wide(leaf: Any, name: str) -> jax.Array:
-    array = _checks.check_floating(leaf, name)
-    return array.astype(widened(array.dtype))
 
 
 def _absolute(w: jax.Array) -> jax.Array:

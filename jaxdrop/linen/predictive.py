@@ -141,22 +141,10 @@ def stochastic(
     >>> mc.sample(predict, jax.random.key(1), x, num_samples=100).shape
     (100, 3, 2)
     """
-    _sites.check_arguments(kwargs)
-    arrays = {name: value for name, value in kwargs.items() if _sites.has_arrays(value)}
-    static = sorted((name, value) for name, value in kwargs.items() if name not in arrays)
-    call = _Call(model, method, tuple(static))
-    found: dict[str, _sites.Site] = {}
-    collections: set[str] = set()
-
-    def note(site: _sites.Site, collection: str) -> bool:
-        # Each at the place of its last call.
-        found[site.path] = found.pop(site.path, site)
-        collections.add(collection)
-        return False
-
-    jax.eval_shape(lambda variables, x, arrays: call(variables, x, arrays, {}, note), variables, x, arrays)
-    chosen = _sites.choose(list(found.values()), sites)
-    return Predictor(variables, arrays, chosen, tuple(sorted(collections)), call)
+    arrays, static = _sites.divide(kwargs)
+    call, found = _Call(model, method, static), _sites.Listing()
+    jax.eval_shape(lambda variables, x, arrays: call(variables, x, arrays, {}, found), variables, x, arrays)
+    return Predictor(variables, arrays, _sites.choose(found.sites, sites), found.collections, call)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ _CPU_BYTES = 4 * 2**20
 _MEMORY_SHARE = 8
 _MOST = 1024
 SAMPLES, BATCH = "samples", "batch"
+_WHOLE = PartitionSpec()
 
 
 class Way(NamedTuple):
@@ -125,13 +126,33 @@ def draws(
     return draw, parts.outputs
 
 
+def on_automatic_axes(fun: Callable, *args: Any, out: PartitionSpec = _WHOLE) -> Any:
+    """`fun(*args)` where axes of a mesh that are explicit are left to the compiler.
+
+    The results are explicit again, divided by `out`.
+    """
+    types = (jax.typeof(leaf) for leaf in jax.tree.leaves(args))
+    meshes = [jax.sharding.get_abstract_mesh(), *(kind.sharding.mesh for kind in types)]
+    explicit = [mesh for mesh in meshes if mesh.explicit_axes]
+    if not explicit:
+        return fun(*args)
+    with jax.sharding.use_abstract_mesh(explicit[0]):
+        return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
+
+
 def divided(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
     """The same, its leading axes divided over those axes of the mesh, as far as it has them."""
     if mesh is None:
         return tree
-    spec = PartitionSpec(*(axis if axis in mesh.axis_names else None for axis in axes))
+    spec = places(mesh, *axes)
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
     return jax.lax.with_sharding_constraint(tree, NamedSharding(auto, spec))
+
+
+def places(mesh: Mesh | None, *axes: str) -> PartitionSpec:
+    """Leading axes on those of the mesh, as far as it has them."""
+    names = () if mesh is None else mesh.axis_names
+    return PartitionSpec(*(axis if axis in names else None for axis in axes))
 
 
 def _check_mesh(mesh: Mesh | None, batch: int) -> int:

@@ -94,10 +94,9 @@ def estimate(
     >>> bool(abs(value[0] - 1) < 3 * error[0]), bool(0.002 < error[0] < 0.005)
     (True, True)
     """
-    options = {"chunk_size": chunk_size, "shared": shared, "mesh": mesh, "state": None, "first": 0}
-    state, (value, error) = _run(predict, key, x, num_samples, reducers, targets, finished=True, **options)
-    _check_values(reducers, value)
-    return Estimate(value, error, state.count)
+    options: dict[str, Any] = {"chunk_size": chunk_size, "shared": shared, "mesh": mesh}
+    options |= {"num_samples": num_samples, "reducers": reducers, "targets": targets}
+    return finish(reducers, accumulate(predict, key, x, **options))
 
 
 def accumulate(
@@ -148,8 +147,21 @@ def accumulate(
     >>> int(whole.count)
     50
     """
-    options = {"chunk_size": chunk_size, "shared": shared, "mesh": mesh, "state": state, "first": first}
-    return _run(predict, key, x, num_samples, reducers, targets, finished=False, **options)[0]
+    rule = num_samples if isinstance(num_samples, until) else None
+    if isinstance(num_samples, until):
+        num_samples.check()
+        most, at_once = num_samples.max_samples, num_samples.every
+    else:
+        most = at_once = _checks.check_count(num_samples, "num_samples")
+    _checks.check_count(first, "first", 0)
+    plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
+    _over(lambda one: one.check(plan.outputs, targets), reducers)
+    # Numbers that are arguments: another number of samples is the same program.
+    bounds = jnp.int32(first), jnp.int32(first + most)
+    inputs = key, x, targets, reducers, state, rule, bounds
+    now: State = _accumulated(plan.program, plan.arrays, *inputs, way=plan.way)
+    _check_finite(now)
+    return now
 
 
 def merge(reducers: Any, a: State, b: State) -> State:
@@ -187,58 +199,20 @@ def finish(reducers: Any, state: State) -> Estimate:
     return Estimate(value, error, state.count)
 
 
-def _run(
-    predict: Predict,
-    key: chex.PRNGKey,
-    x: Any,
-    num_samples: int | until,
-    reducers: Any,
-    targets: Any,
-    *,
-    finished: bool,
-    state: State | None,
-    first: int,
-    chunk_size: int | None,
-    shared: bool,
-    mesh: Mesh | None,
-) -> tuple[State, Any]:
-    rule = num_samples if isinstance(num_samples, until) else None
-    if isinstance(num_samples, until):
-        num_samples.check()
-        most, at_once = num_samples.max_samples, num_samples.every
-    else:
-        most = at_once = _checks.check_count(num_samples, "num_samples")
-    _checks.check_count(first, "first", 0)
-    plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
-    _over(lambda one: one.check(plan.outputs, targets), reducers)
-    # Numbers that are arguments: another number of samples is the same program.
-    bounds = jnp.int32(first), jnp.int32(first + most)
-    now, found = _accumulated(
-        plan.program,
-        plan.arrays,
-        key,
-        x,
-        targets,
-        reducers,
-        state,
-        rule,
-        bounds,
-        way=plan.way,
-        finished=finished,
-    )
-    _check_finite(now)
-    return now, found
-
-
 def _check_finite(state: State) -> None:
     if _checks.is_concrete(state.bad) and int(state.bad) != _NEVER:
         message = f"`predict` must give outputs that are not NaN, got NaN in sample {int(state.bad)}."
         raise FloatingPointError(message)
 
 
-@partial(jax.jit, static_argnames=("program", "way", "finished"))
-def _accumulated(
+@partial(jax.jit, static_argnames=("program", "way"))
+def _accumulated(program: tuple, *inputs: Any, way: Way) -> State:
+    return _program.on_automatic_axes(partial(_run, program, way), *inputs)
+
+
+def _run(
     program: tuple,
+    way: Way,
     arrays: tuple,
     key: chex.PRNGKey,
     x: Any,
@@ -247,10 +221,7 @@ def _accumulated(
     state: State | None,
     rule: until | None,
     bounds: tuple[jax.Array, jax.Array],
-    *,
-    way: Way,
-    finished: bool,
-) -> tuple[State, Any]:
+) -> State:
     draw, outputs = _program.draws(program, arrays, key, x, way)
     targets = _program.divided(targets, way.mesh, _program.BATCH)
     if state is None:
@@ -270,14 +241,12 @@ def _accumulated(
         return jax.lax.fori_loop(*chunks, lambda chunk, state: add(chunk, state, stop), state)
 
     if rule is None:
-        state = upto(bounds[1], state)
-    else:
-        state = jax.lax.while_loop(
-            lambda now: (now.stop < bounds[1]) & ~rule.is_sure(_finish(reducers, now.reduced)[1]),
-            lambda now: upto(jnp.minimum(rule.next_look(now.stop), bounds[1]), now),
-            state,
-        )
-    return state, _finish(reducers, state.reduced) if finished else None
+        return upto(bounds[1], state)
+    return jax.lax.while_loop(
+        lambda now: (now.stop < bounds[1]) & ~rule.is_sure(_finish(reducers, now.reduced)[1]),
+        lambda now: upto(jnp.minimum(rule.next_look(now.stop), bounds[1]), now),
+        state,
+    )
 
 
 def _nothing(reducers: Any, outputs: Any, targets: Any, chunk: int, first: jax.Array) -> State:

@@ -58,7 +58,7 @@ def last_layer(
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    h, kernel = _wide(h, "h"), _wide(kernel, "kernel")
+    h, kernel = _checks.check_wide(h, "h"), _checks.check_wide(kernel, "kernel")
     if h.ndim != 2 or kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
         raise ValueError(f"`h` and `kernel` must be of [B, D] and [D, K], got {h.shape} and {kernel.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
@@ -68,8 +68,3 @@ def last_layer(
     mean = jnp.matmul(h, kernel, precision="highest")
     covariance = jnp.einsum("bi,ik,il->bkl", spread, kernel, kernel, precision="highest")
     return LastLayer(mean if bias is None else mean + jnp.asarray(bias), covariance)
-
-
-def _wide(x: chex.Array, name: str) -> jax.Array:
-    x = _checks.check_floating(x, name)
-    return x.astype(masks.widened(x.dtype))

@@ -69,9 +69,16 @@ def sample(
 
 @partial(jax.jit, static_argnames=("program", "way", "count"))
 def _sample(program: tuple, arrays: tuple, key: chex.PRNGKey, x: Any, *, way: Way, count: int) -> Any:
-    draw, _ = _program.draws(program, arrays, key, x, way)
     chunks = -(-count // way.chunk)
-    index = jnp.arange(chunks * way.chunk).reshape(chunks, way.chunk)
-    samples = draw(index[0]) if chunks == 1 else jax.lax.map(draw, index)
-    lead = 1 if chunks == 1 else 2
-    return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
+
+    def run(arrays: tuple, key: chex.PRNGKey, x: Any) -> Any:
+        draw, _ = _program.draws(program, arrays, key, x, way)
+        index = jnp.arange(chunks * way.chunk).reshape(chunks, way.chunk)
+        samples = draw(index[0]) if chunks == 1 else jax.lax.map(draw, index)
+        lead = 1 if chunks == 1 else 2
+        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
+
+    # An explicit axis divides evenly or not at all.
+    even = way.mesh is not None and count % way.mesh.shape.get(_program.SAMPLES, 1) == 0
+    out = _program.places(way.mesh, _program.SAMPLES if even else "", _program.BATCH)
+    return _program.on_automatic_axes(run, arrays, key, x, out=out)

@@ -61,13 +61,37 @@ class Chosen(NamedTuple):
         return site.path in self.paths
 
 
-def has_arrays(value: Any) -> bool:
-    """Whether there are arrays in an argument."""
-    return any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value))
+class Listing:
+    """The answer that lists all sites and lets none draw."""
+
+    def __init__(self):
+        self._sites: dict[str, Site] = {}
+        self._collections: set[str] = set()
+
+    def __call__(self, site: Site, collection: str) -> bool:
+        """Whether a site is to draw."""
+        self._sites[site.path] = self._sites.pop(site.path, site)
+        self._collections.add(collection)
+        return False
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites, each at the place of its last call."""
+        return list(self._sites.values())
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """The names of what they draw their keys from."""
+        return tuple(sorted(self._collections))
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Nothing to draw from, for each sample would draw the same."""
+def divide(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+    """What a model is called with: arguments with arrays, and the others as a hashable.
+
+    Raises:
+      ValueError: If one is something to draw from, for each sample would draw the same.
+    """
+    arrays = {}
     for name, value in arguments.items():
         kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]
         keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
@@ -76,6 +100,9 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
                 f"`{name}` must not be given, for every sample has a key of its own; wrap a model that "
                 "wants to be called with one in a function `predict(key, x)`."
             )
+        if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
+            arrays[name] = value
+    return arrays, tuple(sorted((name, arguments[name]) for name in arguments.keys() - arrays.keys()))
 
 
 def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:

@@ -40,9 +40,7 @@ class until:  # noqa: N801
         """Raises what is wrong with a rule; not by the constructor, which is also given traced values."""
         _checks.check_count(self.max_samples, "max_samples")
         _checks.check_count(self.every, "every")
-        error = _checks.check_scalar(self.standard_error, "standard_error")
-        if _checks.is_scalar(_checks.check_nonnegative(error, "standard_error"), 0):
-            raise ValueError("`standard_error` must be positive, got 0.")
+        _checks.check_positive(_checks.check_scalar(self.standard_error, "standard_error"), "standard_error")
 
     def is_sure(self, errors: Any) -> jax.Array:
         """Whether every standard error is small enough; one that is NaN is not."""

@@ -120,23 +120,15 @@ def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwar
     >>> mc.sample(predict, jax.random.key(1), jnp.ones((3, 4)), num_samples=100).shape
     (100, 3, 8)
     """
-    _sites.check_arguments(kwargs)
+    arrays, static = _sites.divide(kwargs)
     graphdef, state = nnx.split(_told(model))
-    arrays = {name: value for name, value in kwargs.items() if _sites.has_arrays(value)}
-    static = {name: value for name, value in kwargs.items() if name not in arrays}
-    found: dict[str, _sites.Site] = {}
-
-    def note(site: _sites.Site, _: str) -> bool:
-        # Each at the place of its last call.
-        found[site.path] = found.pop(site.path, site)
-        return True
+    found = _sites.Listing()
 
     def look(state: Any, x: Any, arrays: dict[str, Any]) -> Any:
-        return _called(graphdef, state, jax.random.key(0), x, arrays | static, note)
+        return _called(graphdef, state, jax.random.key(0), x, arrays | dict(static), found)
 
     jax.eval_shape(look, state, x, arrays)
-    chosen = _sites.choose(list(found.values()), sites)
-    return Predictor(state, arrays, chosen, graphdef, tuple(sorted(static.items())))
+    return Predictor(state, arrays, _sites.choose(found.sites, sites), graphdef, static)
 
 
 def _told(model: nnx.Module) -> nnx.Module:
@@ -181,7 +173,7 @@ def _drawing(kind: type) -> type:
             bound = signature.bind(self, *args, **kwargs)
             site = _sites.site(self.site_path, self, bound.arguments)
             answer: Any = _sites.answer.value
-            on = site is not None and answer(site, "")
+            on = site is not None and answer(site, getattr(self, "rng_collection", "dropout"))
             if "deterministic" in signature.parameters:
                 bound.arguments["deterministic"] = not on
             self.deterministic = not on

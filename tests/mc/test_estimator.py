@@ -1,10 +1,13 @@
 """Streamed statistics: what they are, however they are reached, and how sure they are."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdrop
 from jaxdrop import mc
@@ -45,6 +48,14 @@ def test_the_size_of_the_chunks_makes_no_difference(whole: mc.Estimate, chunk: i
 @pytest.mark.parametrize("axes", [{"samples": 8}, {"samples": 4, "batch": 2}])
 def test_eight_devices_give_what_one_gives(whole: mc.Estimate, axes: dict):
     close(run(mesh=jax.make_mesh(tuple(axes.values()), tuple(axes))), whole)
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_explicit_axes(whole: mc.Estimate, current: bool):
+    mesh = jax.make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
+    x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("batch")))
+    with jax.set_mesh(mesh) if current else contextlib.nullcontext():
+        close(run(x=x, mesh=mesh), whole)
 
 
 def test_interrupted_and_resumed(whole: mc.Estimate):
@@ -173,12 +184,12 @@ BAD = [
     ({"num_samples": 0}, ValueError, "`num_samples` must be at least 1, got 0."),
     ({"x": X[:0]}, ValueError, "at least one example"),
     ({"targets": LABELS + 1}, ValueError, r"`targets` must lie in \[0, 2\], got 3."),
-    ({"targets": None}, ValueError, r"`targets` must be integer labels of shape \[8\], got none."),
+    ({"targets": None}, ValueError, "`targets` must be the labels of the examples, got none."),
     ({"reducers": mc.GaussianLogDensity(1.0)}, ValueError, r"`targets` must have the shape of the predicted"),
     (
         {"reducers": mc.GaussianLogDensity(0.0), "targets": X[:, :3]},
         ValueError,
-        "`precision` must be positive",
+        "`precision` must be above 0, got 0.",
     ),
     ({"reducers": mc.GaussianLogDensity(), "targets": X[:, :3]}, ValueError, r"a pair \(mean, variance\)"),
     (

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdrop
 from jaxdrop import mc
@@ -97,6 +98,19 @@ def test_eight_devices_give_what_one_gives(axes: dict):
 
     one = mc.sample(mask, KEY, X, num_samples=12)
     np.testing.assert_array_equal(mc.sample(mask, KEY, X, num_samples=12, mesh=mesh), one)
+
+
+@pytest.mark.parametrize("count", [8, 10])
+@pytest.mark.parametrize("given", [True, False])
+def test_explicit_axes(count: int, given: bool):
+    mesh = jax.make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
+    one = mc.sample(PREDICT, KEY, X, num_samples=count)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("batch")))
+        found = mc.sample(PREDICT, KEY, x, num_samples=count, mesh=mesh if given else None)
+    spec = (("samples" if count == 8 else None), "batch", None) if given else (None, None, None)
+    assert tuple(jax.typeof(found).sharding.spec) == spec
+    np.testing.assert_allclose(found, one, rtol=1e-5, atol=1e-6)
 
 
 BAD = [

@@ -58,8 +58,8 @@ def test_another_strictness_is_the_same_program():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (mc.until(0.0, 100), "`standard_error` must be positive, got 0."),
-        (mc.until(-1.0, 100), "`standard_error` must be finite and at least 0, got -1."),
+        (mc.until(0.0, 100), "`standard_error` must be above 0, got 0."),
+        (mc.until(-1.0, 100), "`standard_error` must be above 0, got -1."),
         (mc.until(0.1, 0), "`max_samples` must be at least 1, got 0."),
         (mc.until(0.1, 10, every=0), "`every` must be at least 1, got 0."),
     ],

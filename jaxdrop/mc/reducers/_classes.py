@@ -5,13 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# How far probabilities may be from a sum of one, in single precision and in half.
-TOLERANCE, HALF_TOLERANCE = 1e-3, 2e-2
+from jaxdrop import _checks
 
 
 def log_probabilities(samples: jax.Array, from_logits: bool) -> tuple[jax.Array, jax.Array]:
     """Logarithms and probabilities in float32; NaN where probabilities are none."""
-    tolerance = HALF_TOLERANCE if samples.dtype.itemsize < 4 else TOLERANCE
+    tolerance = _checks.sum_tolerance(samples)
     samples = samples.astype(jnp.float32)
     if from_logits:
         logs = jax.nn.log_softmax(samples)
@@ -33,6 +32,6 @@ def check_probabilities(values: jax.Array, from_logits: bool) -> None:
     """Nothing that was no probability, and so became NaN."""
     if not from_logits and bool(jnp.isnan(values).any()):
         raise ValueError(
-            "`predict` must give probabilities, at least 0 and with sums of one within "
-            f"{TOLERANCE:g}, where `from_logits` is False, got others."
+            "`predict` must give probabilities, at least 0 and with sums of one, where `from_logits` is "
+            "False, got others."
         )

@@ -1,5 +1,6 @@
 """What a reducer is, and standard errors for those that know estimates alone."""
 
+import abc
 from functools import partial
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ class Reducer(Protocol):
         ...
 
 
-class Grouped:
+class Grouped(abc.ABC):
     """Standard errors for a reducer that knows estimates alone, by a jackknife over groups.
 
     Sample t belongs to group t modulo `groups`. The error is that of Busing et al., 1999, for
@@ -65,20 +66,20 @@ class Grouped:
         """The number of groups."""
         _checks.check_count(self.groups, "groups", 0)
 
-    def check_values(self, values: State) -> None:
-        """Nothing."""
+    def check_values(self, values: State) -> None:  # noqa: B027
+        """Nothing, unless a subclass knows better."""
 
+    @abc.abstractmethod
     def summary(self, samples: Any, weights: jax.Array, targets: Any) -> State:
         """The state of samples that count by weights of 0 or 1."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def join(self, a: State, b: State) -> State:
         """The state of the samples of two states, neither of them empty."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def values(self, state: State) -> State:
         """The estimates."""
-        raise NotImplementedError
 
     def summarise(self, samples: Any, index: jax.Array, targets: Any) -> State:
         """A state with a leading axis of groups."""

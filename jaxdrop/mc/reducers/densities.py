@@ -1,5 +1,6 @@
 """The log predictive density of targets: the log of the mean over the samples."""
 
+import abc
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import logsumexp
 from jax.tree_util import register_dataclass
 
@@ -19,9 +19,9 @@ from jaxdrop.mc.reducers._grouped import GROUPS, Grouped, State
 class _LogMean(Grouped):
     """The logarithm of the mean of what is given by its logarithm."""
 
+    @abc.abstractmethod
     def log_densities(self, samples: Any, targets: Any) -> jax.Array:
         """Of each sample and example, `[C, B]`."""
-        raise NotImplementedError
 
     def summary(self, samples: Any, weights: jax.Array, targets: Any) -> State:
         """See `Grouped`."""
@@ -56,8 +56,9 @@ class CategoricalLogDensity(_LogMean):
     def check(self, outputs: Any, targets: Any) -> None:
         """Outputs `[B, K]`, labels `[B]`."""
         super().check(outputs, targets)
-        classes = _classes.check_classes(outputs).shape[-1]
-        _check_labels(targets, outputs.shape[0], classes)
+        if targets is None:
+            raise ValueError("`targets` must be the labels of the examples, got none.")
+        _checks.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs")
 
     def check_values(self, values: State) -> None:
         """Probabilities that are such."""
@@ -101,7 +102,7 @@ class GaussianLogDensity(_LogMean):
                 f"got {'none' if targets is None else jnp.shape(targets)}."
             )
         if self.precision is not None:
-            _check_positive(self.precision)
+            _checks.check_positive(self.precision, "precision")
 
     def log_densities(self, samples: Any, targets: Any) -> jax.Array:
         """Of each sample and example, `[C, B]`."""
@@ -112,24 +113,6 @@ class GaussianLogDensity(_LogMean):
             mean, precision = samples.astype(jnp.float32), jnp.asarray(self.precision, jnp.float32)
         logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * (targets - mean) ** 2)
         return logs.reshape(*logs.shape[:2], -1).sum(-1)
-
-
-def _check_labels(targets: Any, count: int, classes: int) -> None:
-    dtype = getattr(targets, "dtype", None)
-    if dtype is None or jnp.shape(targets) != (count,) or not jnp.issubdtype(dtype, jnp.integer):
-        kind = "none" if targets is None else f"shape {jnp.shape(targets)} of {dtype}"
-        raise ValueError(f"`targets` must be integer labels of shape [{count}], got {kind}.")
-    if _checks.is_concrete(targets):
-        labels = np.asarray(targets)
-        if (labels < 0).any() or (labels >= classes).any():
-            wrong = labels[(labels < 0) | (labels >= classes)][0]
-            raise ValueError(f"`targets` must lie in [0, {classes - 1}], got {wrong}.")
-
-
-def _check_positive(precision: chex.Numeric) -> None:
-    _checks.check_nonnegative(precision, "precision")
-    if _checks.is_concrete(precision) and (np.asarray(precision) == 0).any():
-        raise ValueError("`precision` must be positive, got 0.")
 
 
 def _check_pair(outputs: Any) -> Any:

@@ -36,9 +36,7 @@ class Quantiles:
     def check(self, outputs: Any, targets: Any) -> None:
         """Levels in (0, 1), and room for two samples."""
         _checks.check_count(self.capacity, "capacity", 2)
-        for level in self.levels:
-            if not 0 < level < 1:
-                raise ValueError(f"`levels` must lie in (0, 1), got {level:g}.")
+        _checks.check_level(self.levels, "levels")
 
     def check_values(self, values: State) -> None:
         """Nothing."""
