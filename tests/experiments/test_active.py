@@ -1,7 +1,6 @@
 """The whole command in its quick form, resumed, and what it refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -48,23 +47,3 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
     for places in metrics["places"].values():
         assert np.shape(places) == (2, 40)
         assert all(len(set(row)) == 40 for row in places)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"dataset": "digits"}, "`dataset` must be one of mnist, fashion-mnist, got digits."),
-        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        job.main(out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_data_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="looked for"):
-        job.main(data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

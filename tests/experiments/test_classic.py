@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import cli, data
+from experiments import data
 from experiments.classic import __main__ as classic
 from experiments.classic import models, peers
 
@@ -119,23 +119,3 @@ def test_the_first_epoch_is_told_apart():
     assert row["epoch_s"] == 2.5
     assert row["quartiles_s"].tolist() == [1.75, 3.25]
     assert row["compile_s"] == 3.5
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-        ({"epochs": 1}, "`epochs` must be at least 2, got 1."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(cli.BadInputError, match=message):
-        classic.main(out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_data_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="looked for"):
-        classic.main(data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -1,8 +1,12 @@
 """How bad input looks at the command line."""
 
+import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +36,66 @@ def test_an_error_is_one_line_and_leaves_nothing(arguments, message, tmp_path):
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1] == f"Error: {message}"
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+SEEDED = [({"seeds": 0}, "`seeds` must be at least 1, got 0.")]
+SEEDED += [({"seed": -1}, "`seed` must be at least 0, got -1.")]
+SCALED = [
+    ({"scale": value}, f"`scale` must lie in (0, 1], got {value:g}") for value in (0.0, 2.0, float("nan"))
+]
+FROM = [({"dataset": "digits"}, "`dataset` must be one of mnist, fashion-mnist, got digits.")]
+# Of every experiment: options that it refuses, and options with which it wants data.
+REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "active": SEEDED + FROM,
+    "classic": [*SEEDED, ({"epochs": 1}, "`epochs` must be at least 2, got 1.")],
+    "co2": SEEDED,
+    "ood": SEEDED + FROM,
+    "rates": [
+        *SEEDED,
+        *SCALED,
+        ({"part": "noise"}, "`part` must be one of rate, size, average, all, got noise."),
+    ],
+    "regularizers": [
+        *SEEDED[:1],
+        ({"steps": 30}, "`steps` must be a positive multiple of 20, got 30."),
+        ({"train_size": 900, "valid_size": 300}, "must add up to at most 1000, got 900 and 300."),
+        ({"dataset": "cifar"}, "`dataset` must be one of"),
+        ({"width": 0}, "`width` must be at least 1, got 0."),
+    ],
+    "srivastava": [
+        *SEEDED,
+        *SCALED,
+        ({"save_every": -1.0}, "`save_every` must be at least 0, got -1."),
+        ({"save_every": float("nan")}, "`save_every` must be at least 0, got nan."),
+    ],
+    "uci": [*SEEDED[1:], ({"epochs": 0}, "`epochs` must be at least 1, got 0.")],
+    "variants": [
+        *SEEDED,
+        ({"part": "sound"}, "`part` must be one of selu, images, text, all, got sound."),
+    ],
+}
+WANTING = [(name, {}) for name in ("active", "classic", "co2", "ood", "rates", "srivastava")]
+WANTING += [("regularizers", {"dataset": "mnist"}), ("uci", {"dataset": "energy"})]
+WANTING += [("variants", {"part": part}) for part in ("selu", "images", "text")]
+
+
+def command(name: str) -> Callable:
+    return importlib.import_module(f"experiments.{name}.__main__").main
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_options_leave_nothing(name: str, tmp_path):
+    for options, message in REFUSED[name]:
+        with pytest.raises(cli.BadInputError, match=re.escape(message)):
+            command(name)(out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "options"), WANTING)
+def test_missing_data_leaves_nothing(name: str, options: dict, tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}")):
+        command(name)(data_dir=tmp_path, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,7 +1,6 @@
 """The whole command in its quick form, resumed, and what it refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -51,22 +50,3 @@ def test_the_wave_is_standardised_and_always_the_same():
     assert y.std() == pytest.approx(1, abs=1e-6)
     assert (np.diff(x) > 0).all()
     np.testing.assert_array_equal(job.synthetic()[1], y)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        job.main(out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_data_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="looked for"):
-        job.main(data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

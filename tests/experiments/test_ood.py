@@ -1,7 +1,6 @@
 """The whole command in its quick form, resumed, and what it refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -57,23 +56,3 @@ def check(metrics: dict) -> None:
         assert "shuffled pixels/nll" not in row
     assert {c["verdict"] for c in metrics["comparisons"]} <= {"better", "worse", "unclear"}
     assert np.shape(metrics["losses"]) == (10, 2, 2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"dataset": "digits"}, "`dataset` must be one of mnist, fashion-mnist, got digits."),
-        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        job.main(out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_data_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="looked for"):
-        job.main(data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -1,7 +1,6 @@
 """Every part in its quick form, and what the command refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -43,26 +42,3 @@ def test_a_second_run_gives_the_same_bytes(tmp_path):
     assert written[0] == written[1]
     # One seed has no standard error.
     assert json.loads(written[0])["rates"][0]["test_error"] is None
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"part": "noise"}, "`part` must be one of rate, size, average, all, got noise."),
-        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-        ({"scale": 0.0}, "`scale` must lie in (0, 1], got 0.0."),
-        ({"scale": 2.0}, "`scale` must lie in (0, 1], got 2.0."),
-        ({"scale": float("nan")}, "`scale` must lie in (0, 1], got nan."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        job.main(out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_data_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="looked for"):
-        job.main(data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -52,25 +52,6 @@ def test_chunks_divide_the_epochs(epochs, expected):
     assert job.chunk(epochs) == expected
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-        ({"epochs": 0}, "`epochs` must be at least 1, got 0."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        job.main(out=tmp_path / "out", quick=True, **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_data_leaves_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="looked for"):
-        job.main(dataset="energy", data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_network_that_came_to_nothing_is_named():
     errors = np.ones((2, 1, 2))
     errors[1, 0, 1] = np.nan

@@ -1,7 +1,6 @@
 """Every part in its quick form, and what the command refuses."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -51,24 +50,3 @@ def test_a_baseline_stands_before_what_is_compared_with_it(part):
     for method in job.make(part, None, 0, 2, quick=True).methods:
         assert method.baseline in seen | {method.name}
         seen.add(method.name)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"part": "sound"}, "`part` must be one of selu, images, text, all, got sound."),
-        ({"seeds": 0}, "`seeds` must be at least 1, got 0."),
-        ({"seed": -1}, "`seed` must be at least 0, got -1."),
-    ],
-)
-def test_bad_options_leave_nothing(options, message, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        job.main(out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("part", job.PARTS)
-def test_missing_data_leave_nothing(part, tmp_path):
-    with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}")):
-        job.main(part=part, data_dir=tmp_path, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
