@@ -41,6 +41,9 @@ STYLES = {
     "equinox": ("C2", "^"),
     "haiku": ("C4", "v"),
     "keras": ("C5", "P"),
+    "jaxdrop, mc.estimate": ("C0", "*"),
+    "flax, vmap 100": ("C1", "d"),
+    "loop of jitted calls": ("0.3", "x"),
 }
 
 
@@ -119,7 +122,7 @@ def _three_digits(value: float) -> str:
 def plot(results: list[dict[str, Any]]) -> Any:
     """A line for each contest, a mark for each contender: how many times the floor it takes."""
     forms = list(results[0]["rows"][0]["forms"])
-    height = 1.2 + 0.42 * len(results)
+    height = 1.4 + 0.42 * len(results)
     figure, panels = plt.subplots(1, len(forms), figsize=(9, height), sharey=True, squeeze=False)
     for panel, form in zip(panels[0], forms, strict=True):
         for name, (colour, marker) in STYLES.items():
@@ -143,7 +146,7 @@ def plot(results: list[dict[str, Any]]) -> Any:
         )
         panel.set_ylim(-len(results) + 0.5, 0.5)
     handles = panels[0][0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=len(STYLES), frameon=False)
+    figure.legend(*handles, loc="outside upper center", ncols=6, frameon=False)
     return figure
 
 

@@ -57,7 +57,7 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"part": "noise"}, "`part` must be one of rate, size, average, all, got noise."),
     ],
     "regularizers": [
-        *SEEDED[:1],
+        *SEEDED,
         ({"steps": 30}, "`steps` must be a positive multiple of 20, got 30."),
         ({"train_size": 900, "valid_size": 300}, "must add up to at most 1000, got 900 and 300."),
         ({"dataset": "cifar"}, "`dataset` must be one of"),
