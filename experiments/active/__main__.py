@@ -4,9 +4,9 @@ A network is trained from 20 labelled images, 10 more are chosen from a pool by 
 trained from scratch, and so on. Gal, Islam and Ghahramani, "Deep Bayesian active learning with image data",
 2017, find on MNIST that BALD, variation ratio and max entropy reach an error of 5 % with 335, 295 and 355
 labels, and labels at random with 835; Kirsch, van Amersfoort and Gal, "BatchBALD", 2019, that BALD falls
-behind when ten are chosen at once, for they are alike, and BatchBALD does not. Both have convolutional
-networks and the whole training part as the pool. Ours are dense, of 2 x 128 units, and the pool of each seed
-is 4000 images: what can be compared is the order of the methods. Nothing is chosen by the test part.
+behind when ten are chosen at once, for they are alike, and BatchBALD does not. The pool of both is the whole
+training part, that of each seed here 4000 images of it, and our convolutional network is smaller: what can be
+compared is the order of the methods. Nothing is chosen by the test part.
 
     python -m experiments.active --data-dir DIR
     python -m experiments.active --quick
@@ -24,7 +24,7 @@ from experiments import cli, data, loop, report
 from experiments.active import acquire, results, rounds
 
 DATASETS = ("mnist", "fashion-mnist")
-QUICK: dict[str, Any] = {"hidden": (32,), "steps": 150, "pool": 500, "rounds": 4, "samples": 16}
+QUICK: dict[str, Any] = {"units": 64, "steps": 150, "pool": 500, "rounds": 4, "samples": 16}
 CAPTION = (
     "Test error in percent: mean ± standard error over {} seeds. Mean: over all rounds after the first. Vs "
     "random: the difference of that, and of the last round, paired by seed; verdicts at two standard errors."

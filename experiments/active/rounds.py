@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import cli, data, mlp, parts
-from experiments.active import acquire
+from experiments import cli, data, parts
+from experiments.active import acquire, network
 from experiments.variants import study
 from jaxdrop import linen, mc, training
 
 BATCH = 32
 LEARNING_RATE = 2e-3
 CLASSES = 10
+# How many test images are looked at at a time.
+AT_ONCE = 500
 
 
 class Plan(NamedTuple):
@@ -27,8 +29,9 @@ class Plan(NamedTuple):
       dataset: One of `experiments.data.NAMES`.
       seed: The first seed.
       seeds: How many there are; each has its own pool, first labels, weights and noise.
-      hidden: The widths of the hidden layers.
-      rate: The dropout rate of the hidden units.
+      kernels: Of each convolution.
+      units: The width of the hidden dense layer.
+      rates: The dropout rates before it and after it.
       steps: How many each network is trained for.
       pool: How many images may be labelled, drawn from the development part; at least twice what is.
       first: How many labels of each class there are at first.
@@ -40,18 +43,19 @@ class Plan(NamedTuple):
     dataset: str
     seed: int
     seeds: int
-    hidden: tuple[int, ...] = (128, 128)
-    rate: float = 0.5
-    steps: int = 300
+    kernels: tuple[int, ...] = (8, 32)
+    units: int = 128
+    rates: tuple[float, float] = (0.25, 0.5)
+    steps: int = 200
     pool: int = 4000
     first: int = 2
     num: int = 10
     rounds: int = 20
     samples: int = 32
 
-    def model(self) -> mlp.MLP:
+    def model(self) -> network.ConvNet:
         """The network."""
-        return mlp.MLP(self.hidden, CLASSES, rate=self.rate)
+        return network.ConvNet(self.kernels, self.units, CLASSES, self.rates)
 
     def labels(self, after: int) -> int:
         """How many labels there are after so many choices."""
@@ -133,17 +137,19 @@ def learn(plan: Plan, keys: chex.PRNGKey, params: Any, pool: Pool, rows: tuple, 
       The errors on the test part with weight scaling, `[seeds]`, and the probabilities of the pool by
       `plan.samples` functions, `[seeds, samples, pool, K]`.
     """
+    model = plan.model()
 
-    def of_seed(key: chex.PRNGKey, params: Any, x: jax.Array, y: jax.Array, places: jax.Array) -> tuple:
+    def of_seed(run: tuple) -> tuple:
+        key, params, x, y, places = run
         fit_key, sample_key = jax.random.split(key)
         params = fit(plan, fit_key, params, x, y, (places, rows[1]))
-        logits: Any = plan.model().apply(params, test[0])
+        found = jax.lax.map(lambda image: model.apply(params, image[None])[0], test[0], batch_size=AT_ONCE)
         # BatchBALD asks for samples that are functions of the whole pool; the others do not mind.
-        predict = linen.stochastic(plan.model(), params, x)
+        predict = linen.stochastic(model, params, x)
         sampled = mc.sample(predict, sample_key, x, num_samples=plan.samples, shared=True)
-        return jnp.mean(logits.argmax(-1) != test[1]), jax.nn.softmax(sampled)
+        return jnp.mean(found.argmax(-1) != test[1]), jax.nn.softmax(sampled)
 
-    return jax.vmap(of_seed)(keys, params, pool.x, pool.y, rows[0])
+    return jax.lax.map(of_seed, (keys, params, pool.x, pool.y, rows[0]))
 
 
 @functools.partial(jax.jit, static_argnames=("method", "num"))
@@ -167,10 +173,8 @@ def run(plan: Plan, examples: data.Dataset, pool: Pool, folder: Path) -> dict[st
       images that were labelled, in their order.
     """
     seeds = plan.seed + np.arange(plan.seeds)
-    draws = [
-        mlp.init(np.random.default_rng((int(seed), 4)), plan.model(), pool.x.shape[-1]) for seed in seeds
-    ]
-    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *draws)
+    first = jax.jit(jax.vmap(lambda seed: plan.model().init(jax.random.key(seed), pool.x[0, :1])))
+    params = first(seeds)
     given = jax.tree.map(jnp.asarray, (pool, (examples.x_test, examples.y_test)))
     of_round = jax.jit(jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i), (0, None)))
     found = {}

@@ -13,7 +13,9 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(job, "QUICK", job.QUICK | {"hidden": (8,), "steps": 5, "rounds": 2, "samples": 4})
+    monkeypatch.setattr(
+        job, "QUICK", job.QUICK | {"kernels": (2, 2), "units": 4, "steps": 5, "rounds": 2, "samples": 4}
+    )
     monkeypatch.setattr(acquire, "CANDIDATES", 30)
 
 
