@@ -9,6 +9,7 @@ from typing import Any
 import chex
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxdrop import _checks
@@ -48,7 +49,8 @@ def over(
       targets: Labels or values of the N examples, if a reducer asks for them.
       chunk_size: As for `estimate`.
       shared: As for `estimate`.
-      mesh: As for `estimate`.
+      mesh: As for `estimate`. If it spans processes, each calls this with all the data, and has
+        all the results; the folder may be theirs together or a disk of each.
       progress: Called with how many examples are done, and N, after each batch.
       folder: Where to keep what each batch gave, in a file of its own that is whole or not there. A
         later call with the same folder takes from there what it finds, and goes on: it must be
@@ -87,10 +89,11 @@ def over(
     for number, start in enumerate(starts):
         path = None if folder is None else Path(folder) / f"batch-{number:06d}-of-{len(starts):06d}.npz"
         leaves = _read(path, like)
-        if leaves is None:
+        ready = _everywhere(mesh, leaves is not None)
+        if leaves is None or not ready:
             x, y = _batch((data, targets), start, size)
             own = key if shared else jax.random.fold_in(key, number)
-            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run(own, x, targets=y))]
+            leaves = [_whole(leaf) for leaf in jax.tree.leaves(run(own, x, targets=y))]
             _write(path, leaves)
         kept = min(size, count - start)
         parts.append([np.broadcast_to(leaf, leaf.shape or (size,))[:kept] for leaf in leaves])
@@ -98,6 +101,19 @@ def over(
             progress(start + kept, count)
     leaves = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return jax.tree.structure(like).unflatten(leaves)
+
+
+def _everywhere(mesh: Mesh | None, truth: bool) -> bool:
+    """Whether it is so in all processes, which must not wait for one that has nothing to do."""
+    if mesh is None or len({device.process_index for device in mesh.devices.flat}) == 1:
+        return truth
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(truth))))
+
+
+def _whole(leaf: jax.Array) -> np.ndarray:
+    """All of an array, also of one that other processes have parts of."""
+    here = leaf.is_fully_addressable or leaf.is_fully_replicated
+    return np.asarray(leaf if here else multihost_utils.process_allgather(leaf, tiled=True))
 
 
 def _batch(tree: Any, start: int, size: int) -> Any:
@@ -127,7 +143,7 @@ def _write(path: Path | None, leaves: list[np.ndarray]) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".partial-{path.name}")
+    partial_path = path.with_name(f".partial-{jax.process_index()}-{path.name}")
     named: dict[str, Any] = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
     np.savez(partial_path, **named)
     os.replace(partial_path, path)

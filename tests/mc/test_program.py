@@ -43,7 +43,7 @@ def test_a_mesh_divides_every_chunk():
 
 
 PROCESS = """
-import sys
+import pathlib, sys
 import jax, numpy as np
 number, address, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(address, num_processes=2, process_id=number)
@@ -58,6 +58,17 @@ reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}
 found = mc.estimate(nets.bound(), jax.random.key(0), x, num_samples=40, reducers=reducers, mesh=mesh)
 whole = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))(found[:2])
 np.savez(out + str(number), *map(np.asarray, jax.tree.leaves(whole)))
+
+
+# Whole data sets, with a folder of their own or of both; a process that has lost a file makes both go again.
+options = {"batch_size": 6, "num_samples": 40, "reducers": reducers["moments"], "mesh": mesh}
+run = lambda folder: mc.over(nets.bound(), jax.random.key(0), rows, **options, folder=folder)
+run(out + f"own-{number}")
+if number:
+    (pathlib.Path(out) / "own-1" / "batch-000001-of-000002.npz").unlink()
+for folder in (f"own-{number}", "both"):
+    found = run(out + folder)
+    np.savez(out + f"over-{folder}-{number}", *jax.tree.leaves(found[:2]))
 """
 
 
@@ -78,11 +89,15 @@ def test_two_processes_give_what_one_gives(tmp_path):
             process.kill()
     reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}
     alone = mc.estimate(nets.bound(), KEY, nets.inputs(), num_samples=40, reducers=reducers)
+    rows, moments = np.asarray(nets.inputs()), reducers["moments"]
+    over = mc.over(nets.bound(), KEY, rows, batch_size=6, num_samples=40, reducers=moments)
+    assert len(list((tmp_path / "both").iterdir())) == 2
     for number in range(2):
-        with np.load(tmp_path / f"{number}.npz") as file:
-            leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
-        for leaf, expected in zip(leaves, jax.tree.leaves(alone[:2]), strict=True):
-            np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5)
+        for name, expected in (("", alone), (f"over-own-{number}-", over), ("over-both-", over)):
+            with np.load(tmp_path / f"{name}{number}.npz") as file:
+                leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
+            for leaf, value in zip(leaves, jax.tree.leaves(expected[:2]), strict=True):
+                np.testing.assert_allclose(leaf, value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", [False, True])
