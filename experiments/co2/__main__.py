@@ -10,6 +10,7 @@ Here 5 layers of 128 units, .1 and 10,000 steps on all points; the last 72 of th
 so that there is something to be wrong about. Nothing is chosen by them.
 
     python -m experiments.co2 --data-dir DIR
+    python -m experiments.co2 --width 1024 --steps 1000000 --data-dir DIR    # on a GPU
     python -m experiments.co2 --quick
 
 About five minutes on 2 CPU cores. What came out is in README.md, beside this file.
@@ -25,6 +26,7 @@ import typer
 from experiments import cli, data, loop, report
 from experiments.co2 import networks, results
 
+LAYERS = 5
 QUICK: dict[str, Any] = {"hidden": (32, 32), "steps": 500, "held_out": 20, "samples": 100, "points": 100}
 CAPTION = (
     "Mean ± standard error over {} seeds. Covered: the share (%) within two predictive deviations. "
@@ -70,18 +72,24 @@ def main(
     out: cli.Out = Path("results"),
     seed: cli.Seed = 0,
     seeds: Annotated[int, typer.Option(help="How many seeds; at least 2 for standard errors.")] = 4,
+    width: Annotated[int, typer.Option(help="Of the hidden layers; 1024 in the paper.")] = 128,
+    steps: Annotated[int, typer.Option(help="A multiple of 10; 1,000,000 in the paper.")] = 10_000,
     quick: cli.Quick = False,
 ) -> None:
     """Continue a series beyond its data.
 
     Writes metrics.json, run.json, table.md and bands.png to OUT/co2 (co2-quick with --quick, which takes a
-    series of its own and has at most 2 seeds).
+    series and networks of its own and has at most 2 seeds).
     """
     cli.check_count("seed", seed, 0)
     cli.check_count("seeds", seeds)
+    cli.check_count("width", width)
+    if cli.check_count("steps", steps) % networks.CHUNKS:
+        raise cli.BadInputError(f"`steps` must be a multiple of {networks.CHUNKS}, got {steps}.")
     x, y = synthetic() if quick else data.load_co2(data_dir)
     name = "a wave" if quick else "CO2 of Mauna Loa"
-    plan = networks.Plan(name, seed, min(seeds, 2) if quick else seeds, **(QUICK if quick else {}))
+    options: dict[str, Any] = QUICK if quick else {"hidden": (width,) * LAYERS, "steps": steps}
+    plan = networks.Plan(name, seed, min(seeds, 2) if quick else seeds, **options)
     run(plan, x, y, out, quick)
 
 

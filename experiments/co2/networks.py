@@ -33,8 +33,8 @@ class Plan(NamedTuple):
       seed: The first seed.
       seeds: How many there are; each has its own first weights and noise.
       hidden: The widths of the hidden layers.
-      rate: The dropout rate of the hidden units.
       steps: How many each network is trained for, on all points, a multiple of `CHUNKS`.
+      rate: The dropout rate of the hidden units.
       held_out: How many points at the end are not trained on.
       samples: How many Monte-Carlo samples.
       end: Where the curves end.
@@ -44,9 +44,9 @@ class Plan(NamedTuple):
     series: str
     seed: int
     seeds: int
-    hidden: tuple[int, ...] = (128,) * 5
+    hidden: tuple[int, ...]
+    steps: int
     rate: float = 0.1
-    steps: int = 10_000
     held_out: int = 72
     samples: int = 1000
     end: float = 4.0

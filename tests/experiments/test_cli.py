@@ -49,7 +49,7 @@ FROM = [({"dataset": "digits"}, "`dataset` must be one of mnist, fashion-mnist, 
 REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     "active": SEEDED + FROM,
     "classic": [*SEEDED, ({"epochs": 1}, "`epochs` must be at least 2, got 1.")],
-    "co2": SEEDED,
+    "co2": [*SEEDED, ({"steps": 15}, "`steps` must be a multiple of 10, got 15.")],
     "ood": SEEDED + FROM,
     "rates": [
         *SEEDED,
