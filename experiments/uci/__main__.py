@@ -12,7 +12,7 @@ power plant 4.01±.04 / -2.80±.01, protein 4.27±.02 / -2.87.
 All splits and the whole grid, 240 networks, train in one compiled program.
 
     python -m experiments.uci --dataset bostonHousing --data-dir DIR
-    python -m experiments.uci --dataset kin8nm --epochs 40 --data-dir DIR
+    python -m experiments.uci --dataset kin8nm --epochs 400 --data-dir DIR
     python -m experiments.uci --quick
 
 Boston, energy and concrete take minutes on 2 CPU cores; of the larger sets state fewer epochs. What

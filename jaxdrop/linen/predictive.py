@@ -153,7 +153,7 @@ class _Call:
 
     model: nn.Module
     method: Any
-    kwargs: tuple[tuple[str, Any], ...]
+    kwargs: tuple[_sites.Static, ...]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Call):
@@ -178,7 +178,7 @@ class _Call:
             _sites.answer(answer),
             nn.intercept_methods(partial(_intercept, answer)),
         ):
-            return self.model.apply(variables, x, **options, **arrays, **dict(self.kwargs))
+            return self.model.apply(variables, x, **options, **_sites.joined(arrays, self.kwargs))
 
 
 def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:

@@ -87,12 +87,17 @@ def _look(program: tuple, structure: Any, structs: tuple, shared: bool) -> tuple
 
     jax.eval_shape(trace, *structure.unflatten(structs))
     batch = jax.tree.leaves(structure.unflatten(structs)[2])[0].shape[0]
-    for leaf in jax.tree.leaves(found[1]):
+    _check_rows(found[1], batch)
+    return found[0], found[1]
+
+
+def _check_rows(outputs: Any, batch: int) -> None:
+    for leaf in jax.tree.leaves(outputs):
         if leaf.shape[:1] != (batch,):
             raise ValueError(
-                f"`predict` must give arrays with one row for each of the {batch} examples, got {leaf.shape}."
+                "`predict` must give arrays with one row for each of the examples of a batch, got "
+                f"{leaf.shape} for a batch of {batch}."
             )
-    return found[0], found[1]
 
 
 def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[chex.PRNGKey], Any]:
@@ -105,6 +110,7 @@ def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[
 
     def alone(key: chex.PRNGKey, row: Any) -> Any:
         outputs = predict(key, jax.tree.map(lambda leaf: leaf[None], row))
+        _check_rows(outputs, 1)
         return jax.tree.map(lambda leaf: leaf[0], outputs)
 
     return lambda key: jax.vmap(partial(alone, key))(x)
@@ -136,6 +142,7 @@ def on_automatic_axes(fun: Callable, *args: Any, out: PartitionSpec = _WHOLE) ->
     explicit = [mesh for mesh in meshes if mesh.explicit_axes]
     if not explicit:
         return fun(*args)
+    out = PartitionSpec(*(axis if axis in explicit[0].explicit_axes else None for axis in out))
     with jax.sharding.use_abstract_mesh(explicit[0]):
         return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
 

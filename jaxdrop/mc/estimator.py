@@ -119,7 +119,7 @@ def accumulate(
       predict: As for `estimate`; so all but the following.
       key: The same for all states that are to be merged, unless their samples are to be others.
       x: Inputs.
-      num_samples: How many in all, with those of `state`; or `until`.
+      num_samples: How many in all, with those that `state` counts; or `until`.
       reducers: One, or a tree.
       targets: Labels or values.
       chunk_size: How many at a time.
@@ -130,7 +130,7 @@ def accumulate(
         are drawn elsewhere and merged.
 
     Returns:
-      The state after sample `num_samples - 1`, or with `first` after `first + num_samples - 1`.
+      The state with the samples from `state.stop` or `first` on, until there are so many.
 
     Raises:
       FloatingPointError: As `estimate`.
@@ -157,8 +157,7 @@ def accumulate(
     plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
     _over(lambda one: one.check(plan.outputs, targets), reducers)
     # Numbers that are arguments: another number of samples is the same program.
-    bounds = jnp.int32(first), jnp.int32(first + most)
-    inputs = key, x, targets, reducers, state, rule, bounds
+    inputs = key, x, targets, reducers, state, rule, (jnp.int32(first), jnp.int32(most))
     now: State = _accumulated(plan.program, plan.arrays, *inputs, way=plan.way)
     _check_finite(now)
     return now
@@ -220,12 +219,14 @@ def _run(
     reducers: Any,
     state: State | None,
     rule: until | None,
-    bounds: tuple[jax.Array, jax.Array],
+    numbers: tuple[jax.Array, jax.Array],
 ) -> State:
     draw, outputs = _program.draws(program, arrays, key, x, way)
     targets = _program.divided(targets, way.mesh, _program.BATCH)
+    first, most = numbers
     if state is None:
-        state = _nothing(reducers, outputs, targets, way.chunk, bounds[0])
+        state = _nothing(reducers, outputs, targets, way.chunk, first)
+    last = state.stop + jnp.maximum(most - state.count, 0)
 
     def add(chunk: jax.Array, state: State, stop: jax.Array) -> State:
         index = chunk * way.chunk + jnp.arange(way.chunk, dtype=jnp.int32)
@@ -241,10 +242,10 @@ def _run(
         return jax.lax.fori_loop(*chunks, lambda chunk, state: add(chunk, state, stop), state)
 
     if rule is None:
-        return upto(bounds[1], state)
+        return upto(last, state)
     return jax.lax.while_loop(
-        lambda now: (now.stop < bounds[1]) & ~rule.is_sure(_finish(reducers, now.reduced)[1]),
-        lambda now: upto(jnp.minimum(rule.next_look(now.stop), bounds[1]), now),
+        lambda now: (now.stop < last) & ~rule.is_sure(_finish(reducers, now.reduced)[1]),
+        lambda now: upto(jnp.minimum(rule.next_look(now.stop), last), now),
         state,
     )
 

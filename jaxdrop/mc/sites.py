@@ -85,7 +85,15 @@ class Listing:
         return tuple(sorted(self._collections))
 
 
-def divide(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+class Static(NamedTuple):
+    """An argument without arrays; its text tells 2 from 2.0 and 0.0 from -0.0, which are equal."""
+
+    name: str
+    text: str
+    value: Any
+
+
+def divide(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Static, ...]]:
     """What a model is called with: arguments with arrays, and the others as a hashable.
 
     Raises:
@@ -102,7 +110,13 @@ def divide(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[st
             )
         if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
             arrays[name] = value
-    return arrays, tuple(sorted((name, arguments[name]) for name in arguments.keys() - arrays.keys()))
+    others = sorted(arguments.keys() - arrays.keys())
+    return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
+
+
+def joined(arrays: dict[str, Any], others: tuple[Static, ...]) -> dict[str, Any]:
+    """The arguments again."""
+    return arrays | {static.name: static.value for static in others}
 
 
 def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:

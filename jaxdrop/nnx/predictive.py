@@ -72,11 +72,11 @@ class Predictor:
     arrays: dict[str, Any]
     sites: tuple[_sites.Site, ...]
     graphdef: Any
-    kwargs: tuple[tuple[str, Any], ...]
+    kwargs: tuple[_sites.Static, ...]
 
     def __call__(self, key: chex.PRNGKey, x: Any) -> Any:
         """One sample: the outputs of the model with the chosen sites drawing from a key."""
-        arguments = self.arrays | dict(self.kwargs)
+        arguments = _sites.joined(self.arrays, self.kwargs)
         chosen = _sites.Chosen(frozenset(site.path for site in self.sites))
         return _called(self.graphdef, self.state, key, x, arguments, chosen)
 
@@ -84,12 +84,13 @@ class Predictor:
 def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwargs: Any) -> Predictor:
     """Makes `predict(key, x)` of a model: one sample of Monte-Carlo dropout, for `jaxdrop.mc`.
 
-    The model is called as for evaluation, but that the chosen sites draw, whatever mode they are
-    in: Flax's own Dropout and attention, and every module of `jaxdrop.nnx`. Whatever learns from
-    its batches, as BatchNorm does, uses what it has learnt; the model itself is neither changed nor
-    looked at again. All its streams begin anew from the key in each sample, whatever their names.
-    Functions of a key, such as `jaxdrop.dropout`, that a model calls by itself are not seen, but they
-    draw too if their keys come from a stream of the model.
+    The chosen sites draw and the others do not, whatever mode they are in: Flax's own Dropout and
+    attention, and every module of `jaxdrop.nnx`. Whatever learns from its batches, as BatchNorm
+    does, uses what it has learnt. Modules of other kinds that have a mode are in that of the model:
+    call `model.eval()` first. The model itself is neither changed nor looked at again. All its
+    streams begin anew from the key in each sample, whatever their names. Functions of a key, such
+    as `jaxdrop.dropout`, that a model calls by itself are not seen, but they draw too if their keys
+    come from a stream of the model.
 
     Args:
       model: An NNX module.
@@ -125,7 +126,7 @@ def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwar
     found = _sites.Listing()
 
     def look(state: Any, x: Any, arrays: dict[str, Any]) -> Any:
-        return _called(graphdef, state, jax.random.key(0), x, arrays | dict(static), found)
+        return _called(graphdef, state, jax.random.key(0), x, _sites.joined(arrays, static), found)
 
     jax.eval_shape(look, state, x, arrays)
     return Predictor(state, arrays, _sites.choose(found.sites, sites), graphdef, static)
@@ -154,8 +155,9 @@ def _called(
     streams = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
     keys = [key] if len(streams) == 1 else jax.random.split(key, max(len(streams), 1))
     for stream, own in zip(streams, keys, strict=False):
-        # In its place, not into it: it may be a key of another implementation.
-        stream.key.set_value(own)
+        # In its place, not into it: it may be a key of another implementation; stacked layers have one each.
+        stacked = stream.key[...].shape
+        stream.key.set_value(jax.random.split(own, stacked) if stacked else own)
         stream.count.set_value(jnp.zeros_like(stream.count[...]))
     with _sites.answer(answer):
         return model(x, **kwargs)

@@ -207,11 +207,12 @@ def _prior(count: int, probs: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _chosen(probs: jax.Array, state: _State) -> tuple[_State, jax.Array]:
     """The state with the score of one more, and which: it tells most beside what the others do."""
-    seen = state.weight @ state.posterior
+    seen = _dot(state.weight, state.posterior)
 
     def gain(of: jax.Array) -> jax.Array:
         conditional = _dot(state.posterior, of)
-        return state.weight @ decomposition.raw_entropy(conditional) - seen @ decomposition.raw_entropy(of)
+        entropies = decomposition.raw_entropy(conditional), decomposition.raw_entropy(of)
+        return _dot(state.weight, entropies[0]) - _dot(seen, entropies[1])
 
     at_a_time = max(1, _AT_A_TIME // (len(state.weight) * probs.shape[-1]))
     gains = jax.lax.map(gain, jnp.swapaxes(probs, 0, 1), batch_size=min(at_a_time, probs.shape[1]))

@@ -234,3 +234,19 @@ def test_arrays_among_the_arguments_are_no_constants():
 def test_keys_among_the_arguments_are_refused():
     with pytest.raises(ValueError, match="`rng` must not be given, for every sample has a key of its own"):
         jl.stochastic(nn.Dropout(0.5, deterministic=True), {}, X, rng=KEY)
+
+
+def test_arguments_that_are_equal_but_not_the_same_are_other_programs():
+    class Filled(nn.Module):
+        @nn.compact
+        def __call__(self, x, value):
+            return nn.Dropout(0.5, deterministic=False)(x), jnp.full(len(x), value)
+
+    net = Filled()
+    for value in (2, 2.0, 0.0, -0.0):
+        predict = jl.stochastic(net, {}, X, value=value)
+        _, found = mc.sample(predict, KEY, X, num_samples=1)
+        expected = np.full((1, len(X)), value, jnp.asarray(value).dtype)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))

@@ -75,6 +75,29 @@ def test_parts_merge(whole: mc.Estimate):
     close(mc.finish(ALL, merged), whole)
 
 
+def test_a_state_that_began_later_or_has_a_gap_goes_on_to_as_many():
+    options = {"reducers": mc.Moments()}
+    ten = [mc.accumulate(PREDICT, KEY, X, num_samples=10, first=first, **options) for first in (100, 120)]
+    for state, stop in ((ten[0], 140), (mc.merge(mc.Moments(), *ten), 150)):
+        longer = mc.accumulate(PREDICT, KEY, X, num_samples=40, state=state, **options)
+        assert (int(longer.count), int(longer.stop)) == (40, stop)
+        same = mc.accumulate(PREDICT, KEY, X, num_samples=5, state=state, **options)
+        assert (int(same.count), int(same.stop)) == (int(state.count), int(state.stop))
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_probabilities_in_chunks_that_are_not_full(jitted: bool):
+    def predict(key, x):
+        return jax.nn.softmax(PREDICT(key, x))
+
+    def values(chunk):
+        reducers = {"classes": mc.Categorical(False), "density": mc.CategoricalLogDensity(False)}
+        options = {"reducers": reducers, "chunk_size": chunk, "targets": LABELS}
+        return mc.estimate(predict, KEY, X, num_samples=10, **options).value
+
+    close((jax.jit(lambda: values(4)) if jitted else lambda: values(4))(), values(10))
+
+
 def test_one_reducer_is_no_tree(whole: mc.Estimate):
     found = run(reducers=mc.Moments(), targets=None)
     close(found.value["mean"], whole.value["moments"]["mean"])

@@ -100,6 +100,15 @@ def test_eight_devices_give_what_one_gives(axes: dict):
     np.testing.assert_array_equal(mc.sample(mask, KEY, X, num_samples=12, mesh=mesh), one)
 
 
+def test_an_explicit_and_an_automatic_axis():
+    mesh = jax.make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit, AxisType.Auto))
+    x = jax.device_put(X, NamedSharding(mesh, PartitionSpec()))
+    one = mc.sample(PREDICT, KEY, X, num_samples=8)
+    np.testing.assert_allclose(
+        mc.sample(PREDICT, KEY, x, num_samples=8, mesh=mesh), one, rtol=1e-5, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("count", [8, 10])
 @pytest.mark.parametrize("given", [True, False])
 def test_explicit_axes(count: int, given: bool):
@@ -123,7 +132,12 @@ BAD = [
         r"`x` must hold arrays of one leading axis of at least one example, got \(0, 6\)",
     ),
     ({"x": ()}, ValueError, "at least one example, got no arrays."),
-    ({"predict": lambda key, x: x[0]}, ValueError, "one row for each of the 8 examples, got"),
+    ({"predict": lambda key, x: x[0]}, ValueError, r"got \(6,\) for a batch of 8."),
+    (
+        {"predict": lambda key, x: PREDICT(key, x).squeeze(), "shared": True},
+        ValueError,
+        r"one row for each of the examples of a batch, got \(3,\) for a batch of 1.",
+    ),
 ]
 
 

@@ -196,3 +196,35 @@ def test_keys_and_streams_among_the_arguments_are_refused():
             ValueError, match="`rngs` must not be given, for every sample has a key of its own"
         ):
             jn.stochastic(net, X, rngs=source)
+
+
+def test_stacked_layers_have_a_key_each():
+    class Block(nnx.Module):
+        def __init__(self, rngs):
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, x):
+            return self.dropout(x)
+
+    class Stack(nnx.Module):
+        def __init__(self, rngs):
+            @nnx.split_rngs(splits=3)
+            @nnx.vmap(in_axes=(0,), out_axes=0)
+            def make(rngs):
+                return Block(rngs)
+
+            self.blocks = make(rngs)
+
+        def __call__(self, x):
+            @nnx.vmap(in_axes=(0, None), out_axes=1)
+            def run(block, x):
+                return block(x)
+
+            return run(self.blocks, x)
+
+    x = jnp.ones((2, 500))
+    predict = jn.stochastic(Stack(nnx.Rngs(0)), x)
+    masks = np.asarray(mc.sample(predict, KEY, x, num_samples=2)).reshape(-1, 1000)
+    # Of two samples and three layers; independent ones agree in a half, with a deviation of 1.6 %.
+    agree = np.mean(masks[:, None] == masks, -1)[~np.eye(len(masks), dtype=bool)]
+    assert abs(agree - 0.5).max() < 5 * 0.5 / 1000**0.5

@@ -62,12 +62,16 @@ def test_gradients_through_a_softmax_that_is_sure():
         assert np.isfinite(grad).all()
 
 
-def test_a_small_mutual_information_has_its_digits():
-    """Of p and p + d: d**2 / (2 p (1 - p)) / 4, a millionth of the entropies here."""
-    d = 2e-3
-    probs = jnp.array([[[0.3, 0.7]], [[0.3 + d, 0.7 - d]]])
-    p = 0.3 + d / 2
-    np.testing.assert_allclose(uncertainty.mutual_information(probs), [d**2 / (8 * p * (1 - p))], rtol=0.05)
+@pytest.mark.parametrize(("spread", "rtol"), [(1.0, 1e-5), (0.1, 1e-5), (1e-3, 1e-3), (1e-4, 1e-2)])
+def test_a_small_mutual_information_has_its_digits(spread: float, rtol: float):
+    """Of logits that are apart by so much, against float64; rounding of the given costs 1e-7 / spread."""
+    logits = spread * np.random.default_rng(1).normal(size=(50, 6, 5)) + np.linspace(0, 4, 5)
+    probs = np.asarray(jax.nn.softmax(jnp.asarray(logits, jnp.float32))).astype(np.float64)
+    probs = probs / probs.sum(-1, keepdims=True)
+    expected = np.mean(np.sum(probs * np.log(probs / probs.mean(0)), -1), 0)
+    np.testing.assert_allclose(
+        uncertainty.mutual_information(jnp.asarray(probs, jnp.float32)), expected, rtol
+    )
 
 
 def test_equal_samples_have_no_mutual_information():

@@ -126,9 +126,13 @@ def _without_idle(index: jax.Array, samples: jax.Array) -> jax.Array:
 
 
 def average(weights: jax.Array, samples: jax.Array) -> jax.Array:
-    """The weighted mean over the first axis, in float32; 0 for no samples."""
+    """The mean over the first axis of those with a weight of 1, in float32; 0 for none.
+
+    Those with a weight of 0 may be anything, NaN too.
+    """
     shares = weights / jnp.maximum(weights.sum(), 1)
-    return jnp.tensordot(shares, samples.astype(jnp.float32), 1, precision="highest")
+    counted = jnp.where(weights.reshape(-1, *[1] * (samples.ndim - 1)) > 0, samples.astype(jnp.float32), 0)
+    return jnp.tensordot(shares, counted, 1, precision="highest")
 
 
 def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from jaxdrop.mc.reducers import _classes
@@ -19,8 +20,9 @@ class Categorical(Grouped):
 
     Gives "mean", the mean probabilities `[B, K]` (probabilities are averaged, not logits), and of
     shape `[B]` "total_entropy" of that mean; "expected_entropy", the mean entropy of a sample
-    (aleatoric); "mutual_information", their difference (epistemic); and "variation_ratio", the
-    share of samples whose first choice is not the commonest one.
+    (aleatoric); "mutual_information", their difference (epistemic), of which what is below 1e-6 is
+    rounding (`uncertainty.mutual_information` of samples has more digits); and "variation_ratio",
+    the share of samples whose first choice is not the commonest one.
 
     Attributes:
       from_logits: Whether the outputs `[B, K]` are logits; else they are probabilities, whose sums
@@ -64,6 +66,6 @@ class Categorical(Grouped):
             "mean": p,
             "total_entropy": total,
             "expected_entropy": expected,
-            "mutual_information": total - expected,
+            "mutual_information": jnp.maximum(total - expected, 0),
             "variation_ratio": 1 - votes.max(-1),
         }

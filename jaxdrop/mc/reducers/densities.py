@@ -14,6 +14,7 @@ from jax.tree_util import register_dataclass
 from jaxdrop import _checks
 from jaxdrop.mc.reducers import _classes
 from jaxdrop.mc.reducers._grouped import GROUPS, Grouped, State
+from jaxdrop.uncertainty.classification import at_labels
 
 
 class _LogMean(Grouped):
@@ -43,7 +44,8 @@ class _LogMean(Grouped):
 class CategoricalLogDensity(_LogMean):
     """The log of the mean probability of the right class: `log mean_t p_t[target]`.
 
-    Gives "log_density", `[B]`. Targets are labels, integers `[B]` in [0, K).
+    Gives "log_density", `[B]`. Targets are labels, integers `[B]` in [0, K); a traced one out of
+    range gives NaN.
 
     Attributes:
       from_logits: Whether the outputs `[B, K]` are logits; else they are probabilities.
@@ -67,8 +69,7 @@ class CategoricalLogDensity(_LogMean):
     def log_densities(self, samples: Any, targets: Any) -> jax.Array:
         """Of each sample and example, `[C, B]`."""
         logs, _ = _classes.log_probabilities(samples, self.from_logits)
-        places = jnp.broadcast_to(targets, logs.shape[:-1])[..., None]
-        return jnp.take_along_axis(logs, places, -1)[..., 0]
+        return at_labels(logs, jnp.broadcast_to(targets, logs.shape[:-1]))
 
 
 @partial(register_dataclass, data_fields=["precision"], meta_fields=["groups"])
@@ -103,6 +104,7 @@ class GaussianLogDensity(_LogMean):
             )
         if self.precision is not None:
             _checks.check_positive(self.precision, "precision")
+            _checks.check_broadcastable(jnp.shape(self.precision), means.shape, "precision")
 
     def log_densities(self, samples: Any, targets: Any) -> jax.Array:
         """Of each sample and example, `[C, B]`."""

@@ -69,3 +69,18 @@ def test_the_precision_may_be_traced():
 
     taus = jnp.array([0.5, 2.0])
     np.testing.assert_allclose(jax.vmap(density)(taus)[1], density(2.0), rtol=1e-5)
+
+
+def test_a_precision_for_each_example_is_of_the_shape_of_the_outputs():
+    outputs = jax.ShapeDtypeStruct((3,), jnp.float32)
+    mc.GaussianLogDensity(jnp.ones(3)).check(outputs, jnp.zeros(3))
+    with pytest.raises(ValueError, match=r"`precision` must broadcast to shape \(3,\), got \(3, 1\)"):
+        mc.GaussianLogDensity(jnp.ones((3, 1))).check(outputs, jnp.zeros(3))
+
+
+def test_a_traced_label_out_of_range_gives_nan():
+    samples = jax.random.normal(jax.random.key(0), (32, 3, 4))
+    found = jax.jit(lambda y: streamed(mc.CategoricalLogDensity(), samples, [32], y)[0])(
+        jnp.array([-1, 3, 4])
+    )
+    np.testing.assert_array_equal(np.isnan(found["log_density"]), [True, False, True])
