@@ -12,18 +12,19 @@ from experiments.active import rounds
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
-PLAN = rounds.Plan("digits", 3, 2, hidden=(8,), steps=5, pool=100, first=1, num=4, rounds=1, samples=3)
+NETWORK = {"kernels": (2, 2), "units": 4, "rates": (0.25, 0.5)}
+PLAN = rounds.Plan("digits", 3, 2, **NETWORK, steps=5, pool=100, first=1, num=4, rounds=1, samples=3)
 
 
 def examples() -> data.Dataset:
-    x = np.random.default_rng(0).uniform(size=(150, 6)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(size=(150, 16)).astype(np.float32)
     y = np.arange(150, dtype=np.int32) % 10
     return data.Dataset("digits", x, y, x[:20], y[:20])
 
 
 def test_each_seed_has_its_own_pool_and_some_labels_of_each_class():
     pool = rounds.make_pool(PLAN, examples())
-    assert pool.x.shape == (2, 100, 6)
+    assert pool.x.shape == (2, 100, 16)
     assert not np.array_equal(pool.x[0], pool.x[1])
     for y, first in zip(pool.y, pool.first, strict=True):
         np.testing.assert_array_equal(y[first], np.arange(10))
@@ -40,7 +41,7 @@ def test_a_pool_must_have_every_class():
 def test_a_network_sees_only_what_has_labels():
     pool = rounds.make_pool(PLAN, examples())
     model = PLAN.model()
-    params = model.init(jax.random.key(0), jnp.zeros((1, 6)))
+    params = model.init(jax.random.key(0), jnp.zeros((1, 16)))
     places = jnp.asarray(np.concatenate([pool.first[0], [77, 77]]))
     fit = jax.jit(lambda x, y: rounds.fit(PLAN, jax.random.key(1), params, x, y, (places, 10)))
     x, y = jnp.asarray(pool.x[0]), jnp.asarray(pool.y[0])
