@@ -153,10 +153,8 @@ def expectation_linear(stochastic: chex.Array, deterministic: chex.Array) -> jax
     >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
     Array(7., dtype=float32)
     """
-    stochastic, deterministic = (
-        _checks.check_wide(stochastic, "stochastic"),
-        _checks.check_wide(deterministic, "deterministic"),
-    )
+    stochastic = _checks.check_wide(stochastic, "stochastic")
+    deterministic = _checks.check_wide(deterministic, "deterministic")
     _checks.check_rank(stochastic, 1, "[B, ...]", "stochastic")
     _checks.check_same_shape(deterministic, stochastic, "deterministic", "stochastic")
     return jnp.mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))

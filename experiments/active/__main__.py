@@ -11,7 +11,7 @@ compared is the order of the methods. Nothing is chosen by the test part.
     python -m experiments.active --data-dir DIR
     python -m experiments.active --quick
 
-About half an hour on 2 CPU cores. What came out is in README.md, beside this file.
+Less than an hour on 2 CPU cores. What came out is in README.md, beside this file.
 """
 
 import time

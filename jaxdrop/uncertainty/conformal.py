@@ -44,7 +44,7 @@ def conformal_quantile(scores: chex.Array, level: chex.Numeric) -> jax.Array:
     level = jnp.asarray(_checks.check_level(_checks.check_scalar(level, "level")))
     rank = (len(scores) + 1) * level
     # What rounding adds to a whole number, as to 0.55 * 100, must not make the rank the next one.
-    whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * (len(scores) + 1)
+    whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank
     rank = jnp.where(whole, jnp.round(rank), jnp.ceil(rank)).astype(jnp.int32)
     ranked = jnp.sort(jnp.append(scores, jnp.full_like(scores[:1], jnp.inf), axis=0), axis=0)
     return ranked[jnp.clip(rank - 1, 0, len(scores))]

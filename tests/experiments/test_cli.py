@@ -45,7 +45,7 @@ SCALED = [
     ({"scale": value}, f"`scale` must lie in (0, 1], got {value:g}") for value in (0.0, 2.0, float("nan"))
 ]
 FROM = [({"dataset": "digits"}, "`dataset` must be one of mnist, fashion-mnist, got digits.")]
-# Of every experiment: options that it refuses, and options with which it wants data.
+# Of every experiment that trains: options that it refuses; and options with which it wants data.
 REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     "active": SEEDED + FROM,
     "classic": [*SEEDED, ({"epochs": 1}, "`epochs` must be at least 2, got 1.")],

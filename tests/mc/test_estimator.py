@@ -207,8 +207,14 @@ BAD = [
     ({"num_samples": 0}, ValueError, "`num_samples` must be at least 1, got 0."),
     ({"x": X[:0]}, ValueError, "at least one example"),
     ({"targets": LABELS + 1}, ValueError, r"`targets` must lie in \[0, 2\], got 3."),
-    ({"targets": None}, ValueError, "`targets` must be the labels of the examples, got none."),
+    ({"targets": None}, ValueError, "`targets` must be an array of the labels of the examples, got none."),
+    ({"targets": LABELS.tolist()}, ValueError, "labels of the examples, got a list."),
     ({"reducers": mc.GaussianLogDensity(1.0)}, ValueError, r"`targets` must have the shape of the predicted"),
+    (
+        {"reducers": mc.GaussianLogDensity(1.0), "targets": [0.0] * nets.BATCH},
+        ValueError,
+        r"`targets` must have the shape of the predicted means, \(8, 3\), got a list.",
+    ),
     (
         {"reducers": mc.GaussianLogDensity(0.0), "targets": X[:, :3]},
         ValueError,

@@ -85,6 +85,11 @@ def test_the_rank_of_the_quantile_is_exact(percent, count):
     assert uncertainty.conformal_quantile(scores, percent / 100) == expected
 
 
+@pytest.mark.parametrize(("percent", "rank"), [(10, 100_001), (90, 900_001)])
+def test_the_rank_among_a_million_is_not_rounded_down(percent: int, rank: int):
+    assert uncertainty.conformal_quantile(jnp.arange(1.0, 1e6 + 1), percent / 100) == rank
+
+
 def test_the_quantile_under_jit_and_of_several_columns():
     scores = RNG.normal(size=(19, 3))
     expected = [uncertainty.conformal_quantile(column, 0.9) for column in scores.T]

@@ -58,8 +58,10 @@ class CategoricalLogDensity(_LogMean):
     def check(self, outputs: Any, targets: Any) -> None:
         """Outputs `[B, K]`, labels `[B]`."""
         super().check(outputs, targets)
-        if targets is None:
-            raise ValueError("`targets` must be the labels of the examples, got none.")
+        if not hasattr(targets, "shape"):
+            raise ValueError(
+                f"`targets` must be an array of the labels of the examples, got {_kind(targets)}."
+            )
         _checks.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs")
 
     def check_values(self, values: State) -> None:
@@ -97,10 +99,10 @@ class GaussianLogDensity(_LogMean):
         """Outputs and targets of one shape, and a precision that is positive."""
         super().check(outputs, targets)
         means = outputs if self.precision is not None else _check_pair(outputs)
-        if not hasattr(means, "shape") or jnp.shape(targets) != means.shape:
+        if not hasattr(means, "shape") or getattr(targets, "shape", None) != means.shape:
             raise ValueError(
                 f"`targets` must have the shape of the predicted means, {getattr(means, 'shape', means)}, "
-                f"got {'none' if targets is None else jnp.shape(targets)}."
+                f"got {_kind(targets)}."
             )
         if self.precision is not None:
             _checks.check_positive(self.precision, "precision")
@@ -115,6 +117,11 @@ class GaussianLogDensity(_LogMean):
             mean, precision = samples.astype(jnp.float32), jnp.asarray(self.precision, jnp.float32)
         logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * (targets - mean) ** 2)
         return logs.reshape(*logs.shape[:2], -1).sum(-1)
+
+
+def _kind(targets: Any) -> str:
+    """What targets are, for a message."""
+    return "none" if targets is None else str(getattr(targets, "shape", f"a {type(targets).__name__}"))
 
 
 def _check_pair(outputs: Any) -> Any:
