@@ -108,16 +108,56 @@ def _draw(word: jax.Array, index: chex.Array, width: int) -> jax.Array:
     return (word >> (index * U(width))) & U(2**width - 1)
 
 
+def _draw_of_lane(block: tuple[jax.Array, jax.Array], lane: jax.Array, width: int) -> jax.Array:
+    """The draw number `lane` of a block."""
+    half = U(_LANES[width] // 2)
+    return _draw(jnp.where(lane < half, *block), lane % half, width)
+
+
 def _draws_at(words: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
     """The draws of `width` bits of chosen elements: each computes its own block."""
+    lanes = U(_LANES[width])
+    return _draw_of_lane(threefry(_key_pair(words), (row, place // lanes)), place % lanes, width)
+
+
+@partial(jax.jit, static_argnames=("shape", "width"))
+def _draws_alone(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """The draw of each element, which computes its own block."""
+    return _draws_at(words, *_row_and_place(shape), width)
+
+
+@partial(jax.jit, static_argnames=("shape", "width"))
+def _draws_shared(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """The same for a GPU, where a thread of XLA's loops has four neighbours: it computes a block once.
+
+    The compiler must see that their block is one: so the last axis, a multiple of a block's
+    elements, is split into blocks and lanes, and what depends on an index alone is veiled.
+    """
     lanes = _LANES[width]
-    first, second = threefry(_key_pair(words), (row, place // U(lanes)))
-    lane, half = place % U(lanes), U(lanes // 2)
-    return _draw(jnp.where(lane < half, first, second), lane % half, width)
+    *coordinates, lane = _coordinates((*shape[:-1], shape[-1] // lanes, lanes))
+    first, second = _key_pair(words)
+    *leading, place = (_veiled(index, (index ^ lane) + first) for index in coordinates)
+    block = threefry((_veiled(first, place), second), (_row_major(leading, shape[:-1]), place))
+    return _draw_of_lane(block, _veiled(lane, block[0]), width).reshape(shape)
+
+
+def _veiled(index: jax.Array, other: jax.Array) -> jax.Array:
+    """The index itself, which XLA takes for a function of `other`, too.
+
+    What varies along one axis alone, or with the key alone, XLA computes in a kernel of its own and
+    reads from memory; and of what is read, nothing is known to be the same for neighbours. LLVM,
+    whose turn is later, cancels both operations.
+    """
+    return (index ^ other) ^ other
 
 
 def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    return _draws_at(words, *_row_and_place(shape), width)
+    """A draw for each element, in a form that fuses with what is done with it."""
+    alone = partial(_draws_alone, shape=shape, width=width)
+    if shape[-1] % _LANES[width] != 0:
+        return alone(words)
+    shared = partial(_draws_shared, shape=shape, width=width)
+    return lax.platform_dependent(words, cuda=shared, rocm=shared, default=alone)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
@@ -164,9 +204,9 @@ def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) ->
 
     `threshold` lies in [0, 2**width]; it is a scalar, or an array that broadcasts to `shape`.
     Two implementations give the same mask: blocks that are drawn once for their elements where
-    the threshold is a scalar and the backend a CPU; element by element, which fuses, everywhere
-    else. So too where the last axis is no multiple of a block's elements and might be sharded: to
-    cut the blocks to size would make neighbouring devices talk.
+    the threshold is a scalar and the backend a CPU; draws that fuse with what is done with them
+    everywhere else. So too where the last axis is no multiple of a block's elements and might be
+    sharded: to cut the blocks to size would make neighbouring devices talk.
     """
     dense = _dense(shape)
     if threshold.ndim:

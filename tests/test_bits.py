@@ -1,5 +1,7 @@
 """Random bits: known answers, an independent reference of the layout, and statistics."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,16 +63,60 @@ def test_below_is_the_documented_layout(shape, width):
         np.testing.assert_array_equal(_bits.below(seed, array, shape, width), mask)
 
 
-def test_blocks_and_elements_agree():
-    """The two implementations, which different backends use, are one function."""
-    words = jnp.array([123, 456], jnp.uint32)
-    for shape in ((5,), (4, 8), (2, 3, 37)):
-        for width in (8, 16, 24):
-            options = {"shape": shape, "width": width}
-            for threshold in u32(0, 77, 2**width - 1, 2**width):
-                blocks = _bits._below_by_blocks(words, threshold, **options)
-                elements = _bits._below_by_elements(words, threshold, **options)
-                np.testing.assert_array_equal(blocks, elements)
+WORDS = jnp.array([123, 456], jnp.uint32)
+
+
+@pytest.mark.parametrize("width", [8, 16, 24])
+@pytest.mark.parametrize("shape", [(5,), (4, 8), (2, 3, 37), (24,), (2, 3, 16)])
+def test_all_forms_agree(shape, width):
+    """The implementations, which different backends use, are one function."""
+    options = {"shape": shape, "width": width}
+    alone = _bits._draws_alone(WORDS, **options)
+    for threshold in u32(0, 77, 2**width - 1, 2**width):
+        blocks = _bits._below_by_blocks(WORDS, threshold, **options)
+        np.testing.assert_array_equal(blocks, _bits._below_by_elements(WORDS, threshold, **options))
+        np.testing.assert_array_equal(blocks, alone < threshold)
+    if shape[-1] % 8 == 0:
+        np.testing.assert_array_equal(_bits._draws_shared(WORDS, **options), alone)
+        keys = jnp.stack([WORDS, WORDS + 1])
+        batched = jax.vmap(lambda words: _bits._draws_shared(words, **options))(keys)
+        np.testing.assert_array_equal(batched[0], alone)
+        assert (batched[1] != alone).any()
+
+
+@pytest.mark.parametrize(
+    ("platform", "shared"), [("cpu", False), ("tpu", False), ("cuda", True), ("rocm", True)]
+)
+def test_a_gpu_gets_the_form_in_which_neighbours_share_a_block(platform, shared):
+    """What is lowered for it holds the last axis split into blocks of four; no GPU is needed to see it."""
+
+    def lowered(draw, *args) -> bool:
+        traced = jax.jit(draw).trace(*args)
+        return "tensor<3x8x4xui32>" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+    def below(words: jax.Array, threshold: jax.Array, places: int) -> jax.Array:
+        return _bits.below(_bits.Seed(words, "threefry2x32"), threshold, (3, places), 16)
+
+    rates = jnp.full((3, 32), 77, jnp.uint32)
+    assert lowered(lambda words: below(words, jnp.uint32(77), 32), WORDS) is shared
+    assert lowered(lambda words: below(words, rates, 32), WORDS) is shared
+    assert not lowered(lambda words: below(words, jnp.uint32(77), 33), WORDS)
+
+
+@pytest.mark.parametrize("spec", [("a", None), ("a", "b"), (None, "a"), (None, ("a", "b"))])
+def test_the_shared_form_under_shardings(spec):
+    """The same values on eight devices as on one, and no device asks another."""
+    mesh = jax.make_mesh((4, 2), ("a", "b"))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    # Devices whose share of the last axis is less than a block are among these.
+    for shape, width in (((8, 64), 16), ((8, 16), 8), ((8, 16), 24)):
+        draw = jax.jit(
+            lambda words, shape=shape, width=width: _bits._draws_shared(words, shape, width),
+            out_shardings=sharding,
+        )
+        text = draw.lower(WORDS).compile().as_text()
+        assert not re.search(r"all-\w+|collective-\w+|reduce-scatter", text)
+        np.testing.assert_array_equal(draw(WORDS), _bits._draws_alone(WORDS, shape, width))
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.001])
@@ -109,15 +155,19 @@ def test_too_many_rows_or_places():
 def test_more_elements_than_32_bits_can_count(shape, at, width):
     """The counter at chosen global indices, against Python's own integers; nothing is allocated."""
     assert np.prod(shape, dtype=object) > 2**32
-    jax.eval_shape(lambda: _bits._element_draws(jnp.zeros(2, jnp.uint32), shape, width))
     coordinates = u32(*at)
     row = _bits._row_major(coordinates[:-1], shape[:-1])
     expected_row = 0
     for coordinate, size in zip(at[:-1], shape[:-1], strict=True):
         expected_row = expected_row * size + coordinate
     assert int(row) == expected_row
-    draw = _bits._draws_at(jax.random.key_data(KEY), row, coordinates[-1], width)
-    assert int(draw) == reference_draw(KEY, expected_row, at[-1], width)
+    words, expected = jax.random.key_data(KEY), reference_draw(KEY, expected_row, at[-1], width)
+    assert int(_bits._draws_at(words, row, coordinates[-1], width)) == expected
+    for draws in (_bits._draws_alone, _bits._draws_shared)[: 2 if shape[-1] % 8 == 0 else 1]:
+        one = jax.jit(lambda words, draws=draws: draws(words, shape, width)[at]).lower(words).compile()
+        if jax.default_backend() == "cpu":
+            assert one.memory_analysis().temp_size_in_bytes < 2**20
+        assert int(one(words)) == expected
 
 
 def test_the_coordinates_are_those_of_the_elements():
