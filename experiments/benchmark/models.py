@@ -113,9 +113,8 @@ def _torch_step(setting: Setting, sizes: tuple, batch: int, on: bool) -> Program
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
-        setting.synchronize()
 
-    return Program(call)
+    return Program(call, setting.wait_for_torch)
 
 
 def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> dict:
@@ -222,6 +221,5 @@ def _torch_samples(setting: Setting, sizes: tuple, batch: int, count: int) -> Pr
             for _ in range(count):
                 p = torch.softmax(model(x), -1)
                 first, second = first + p, second + p**2
-        setting.synchronize()
 
-    return Program(call)
+    return Program(call, setting.wait_for_torch)

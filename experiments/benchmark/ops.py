@@ -116,14 +116,16 @@ def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float,
     def forward() -> None:
         with torch.no_grad():
             drop(tensor)
-        setting.synchronize()
 
     def both() -> None:
         leaf.grad = None
         drop(leaf).backward(given)
-        setting.synchronize()
 
-    return {("torch", FORWARD): Program(forward, kept_bytes=sum(saved)), ("torch", BOTH): Program(both)}
+    wait = setting.wait_for_torch
+    return {
+        ("torch", FORWARD): Program(forward, wait, kept_bytes=sum(saved)),
+        ("torch", BOTH): Program(both, wait),
+    }
 
 
 def _weights(setting: Setting, size: int, rate: float) -> dict:

@@ -89,7 +89,7 @@ class Setting:
         """Torch's name for the device that JAX uses."""
         return "cuda" if self.on_gpu else "cpu"
 
-    def synchronize(self) -> None:
+    def wait_for_torch(self, results: Any) -> None:
         """Waits for torch's GPU; its CPU has always finished."""
         if self.on_gpu:
             self.torch.cuda.synchronize()

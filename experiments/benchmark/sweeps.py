@@ -110,7 +110,8 @@ def _compiled_once(function: Callable, cells: list, data: Any, times: int) -> ti
     executable = jax.jit(function).lower(*cells[0], data).compile()
     seconds = time.perf_counter() - begin
     return timing.Program(
-        lambda: [_run(executable, state, times, own, data) for state, own in cells], seconds
+        lambda: [_run(executable, state, times, own, data) for state, own in cells],
+        compile_seconds=seconds,
     )
 
 
@@ -122,7 +123,9 @@ def _each(recipe: training.Recipe, cells: list, data: Any, times: int) -> timing
         executables.append(jax.jit(lambda s, d, pair=pair: pair.step(s, d)[0]).lower(state, data).compile())
     seconds = time.perf_counter() - begin
     runs = list(zip(executables, cells, strict=True))
-    return timing.Program(lambda: [_run(e, state, times, data) for e, (state, _) in runs], seconds)
+    return timing.Program(
+        lambda: [_run(e, state, times, data) for e, (state, _) in runs], compile_seconds=seconds
+    )
 
 
 def _run(executable: Callable, state: Any, times: int, *args: Any) -> Any:

@@ -16,6 +16,8 @@ class Program:
     """Something to be timed, ready to run; what was measured on the way to it."""
 
     call: Callable[[], Any]
+    # Waits for the results of some calls; a GPU takes the calls and returns at once.
+    wait: Callable[[Any], Any] = jax.block_until_ready
     compile_seconds: float | None = None
     kept_bytes: int | None = None
     moved_bytes: float | None = None
@@ -36,7 +38,8 @@ def compiled(function: Callable, *args: Any) -> Program:
     executable = jax.jit(function).lower(*args).compile()
     seconds = time.perf_counter() - start
     cost = executable.cost_analysis() or {}
-    return Program(lambda: executable(*args), seconds, moved_bytes=cost.get("bytes accessed"))
+    moved = cost.get("bytes accessed")
+    return Program(lambda: executable(*args), compile_seconds=seconds, moved_bytes=moved)
 
 
 def kept_bytes(function: Callable[[jax.Array], Any], x: jax.Array) -> int:
@@ -52,28 +55,26 @@ def interleave(
 
     The machine's noise is then noise to all. The order is drawn anew for each round: what a call
     leaves in caches and in the allocator's hands is its successor's gain or loss. What is short is
-    repeated until it takes about `seconds`.
+    repeated until it takes about `seconds`, as long as the results take no more than 4 GiB.
     """
     order, names = np.random.default_rng(0), list(programs)
     repeats = {}
     for name, program in programs.items():
-        wait(program.call())
+        program.wait(program.call())
         start = time.perf_counter()
-        wait(program.call())
-        repeats[name] = max(1, int(seconds / (time.perf_counter() - start)))
+        result = program.call()
+        program.wait(result)
+        room = 2**32 // (1 + sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(result)))
+        repeats[name] = max(1, min(room, int(seconds / (time.perf_counter() - start))))
+        del result
     times = {name: np.empty(rounds) for name in names}
     bar, task = cli.progress(title, rounds)
     with bar:
         for index in range(rounds):
             for name in (names[i] for i in order.permutation(len(names))):
-                call = programs[name].call
+                call, wait = programs[name].call, programs[name].wait
                 start = time.perf_counter()
                 wait([call() for _ in range(repeats[name])])
                 times[name][index] = (time.perf_counter() - start) / repeats[name] * 1e3
             bar.advance(task)
     return times
-
-
-def wait(results: Any) -> None:
-    """Until JAX is done; torch on a GPU waits by itself, in its programs."""
-    jax.block_until_ready(results)
