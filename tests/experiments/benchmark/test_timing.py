@@ -28,6 +28,17 @@ def test_short_calls_are_repeated():
     assert len(calls) > 10
 
 
+def test_large_results_are_not_held_by_the_dozen():
+    class Large:
+        nbytes = 2**31
+
+    waited = []
+    program = timing.Program(Large, wait=waited.append)
+    timing.interleave({"a": program}, rounds=3, seconds=0.01)
+    # Two to get ready, then a call a round.
+    assert [len(results) for results in waited[2:]] == [1, 1, 1]
+
+
 def test_compiled_is_the_function():
     program = timing.compiled(lambda x, y: x + y, jnp.ones(3), jnp.ones(3))
     np.testing.assert_array_equal(program.call(), 2)
