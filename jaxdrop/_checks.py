@@ -18,7 +18,11 @@ WIDTHS = (8, 16, 24, 32)
 
 
 def is_concrete(value: Any) -> bool:
-    return not isinstance(value, jax.core.Tracer)
+    """Whether there is a value to look at, also within a variable that holds one."""
+    if isinstance(value, jax.core.Tracer):
+        return False
+    held = getattr(value, "__jax_array__", None)
+    return held is None or not isinstance(held(), jax.core.Tracer)
 
 
 def is_scalar(value: Any, *choices: float) -> bool:
@@ -95,12 +99,17 @@ def check_scalar(value: Any, name: str) -> Any:
     return value
 
 
-def check_count(value: Any, name: str, least: int = 1) -> int:
-    """A number of things, of which there must be a least."""
+def check_integer(value: Any, name: str) -> int:
+    """An integer, of Python's or another kind."""
     try:
-        count = operator.index(value)
+        return operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """A number of things, of which there must be a least."""
+    count = check_integer(value, name)
     if count < least:
         raise ValueError(f"`{name}` must be at least {least}, got {count}.")
     return count
@@ -204,15 +213,16 @@ def check_window(window: Any, sides: Sequence[int], name: str, odd: bool = False
     return tuple(int(length) for length in lengths)
 
 
-def check_bits(bits: int | None, rate: chex.Numeric) -> int:
+def check_bits(bits: int | None, rate: chex.Numeric | None) -> int:
     """The number of random bits per mask element; chosen by the rate where not given.
 
     A rate, or array of rates, gets 16 bits, or 24 where it is concrete and 16 would realise it to
-    no better than 0.1 % of the smaller of rate and 1 - rate.
+    no better than 0.1 % of the smaller of rate and 1 - rate. None stands for probabilities that
+    are data, whose values choose nothing.
     """
     if bits is not None and bits not in WIDTHS:
         raise ValueError(f"`bits` must be one of 8, 16, 24, 32 or None, got {bits!r}.")
-    if not is_concrete(rate):
+    if rate is None or not is_concrete(rate):
         return bits or 16
     keep = 1 - np.asarray(rate, np.float64)
     if bits is None:
@@ -334,7 +344,8 @@ def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "pro
         if not allowed.all():
             got = _offender(values, allowed)
             raise ValueError(f"`{name}` must lie in [0, {of.shape[-1] - 1}], got {got}.")
-    return array
+    # A narrow dtype may not hold K, to which an index is compared, nor what is added to one.
+    return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 
 
 def _is_visible(value: Any) -> bool:

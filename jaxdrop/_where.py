@@ -34,7 +34,7 @@ def weight_mask(params: Any, where: Where = None) -> Any:
         none is not concerned. In a pattern `*` stands for any run of characters, `?` for one and
         `[ab]` for one of some, as in a shell. A share is what a leaf's strength is multiplied by,
         0 and False leave it alone; where there is no strength it must be 0, 1 or a boolean.
-        A tree of booleans of the structure of `params`.
+        A tree of booleans with the paths of `params`, of plain dicts for instance.
 
     Returns:
       A tree of booleans of the structure of `params`.
@@ -119,7 +119,7 @@ def _shares(params: Any, where: Where) -> list[Share]:
         return [1.0 if rule(path, leaf) else None for path, leaf in named]
     if _is_pairs(rule):
         return _by_pattern(paths(params), rule)
-    if jax.tree.structure(rule) != jax.tree.structure(params):
+    if paths(rule) != paths(params):
         raise ValueError(
             f"`where` must have the structure of the parameters, {jax.tree.structure(params)}, "
             f"got {jax.tree.structure(rule)}."

@@ -461,6 +461,33 @@ def test_export_with_a_symbolic_batch(member: Member):
     np.testing.assert_allclose(exported.call(x, KEY), member.pure(KEY, x, 0.3), rtol=3e-6, atol=3e-7)
 
 
+@HASTE
+@sources
+def test_strict_settings_of_jax(member: Member):
+    """Where ranks are not promoted, and where no function is compiled, it is what it was."""
+    x = normal((8, 4, 16))
+    expected = member.pure(KEY, x, 0.3)
+    with jax.numpy_rank_promotion("raise"):
+        strict = jax.jit(lambda x: member.pure(KEY, x, 0.3))(x)
+    with jax.disable_jit():
+        eager = member.pure(KEY, x, 0.3)
+    np.testing.assert_allclose(strict, expected, rtol=3e-6, atol=3e-7)
+    np.testing.assert_allclose(eager, expected, rtol=3e-6, atol=3e-7)
+
+
+@HASTE
+@those(lambda member: member.traced and not member.form_of)
+def test_a_level_that_something_else_holds(member: Member):
+    """A traced level in an NNX variable; and one that is a concrete array where the data are traced."""
+    x = normal((8, 4, 16))
+    level = jnp.float32(0.3)
+    held = nnx.jit(lambda variable: member.pure(KEY, x, variable))(nnx.Variable(level))
+    np.testing.assert_allclose(held, jax.jit(member.pure)(KEY, x, level), rtol=3e-6, atol=3e-7)
+    for end in jnp.array([0.0, 1.0] if member.one else [0.0]):
+        closed = jax.jit(lambda x, end=end: member.pure(KEY, x, end))(x)
+        np.testing.assert_allclose(closed, member.pure(KEY, x, end), rtol=3e-6, atol=3e-7)
+
+
 @everyone
 def test_an_integer_array(member: Member):
     with pytest.raises(TypeError, match=r"`\w+` must be a floating-point array, got int32\."):

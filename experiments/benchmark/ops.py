@@ -45,6 +45,8 @@ def ops(setting: Setting) -> Iterator[Contest]:
     for shape, dtype, rate in rows[: 2 if setting.quick else None]:
         title = f"dropout {shape[0]}x{shape[1]} {dtype} rate {rate}"
         yield Contest(title, COPY, partial(_elementwise, setting, shape, dtype, rate, ()))
+    title = f"dropout {large[0]}x{large[1]} float32 rate 0.1, in place"
+    yield Contest(title, COPY, partial(_in_place, setting, large, 0.1))
     maps = (2, 4, 4, 8) if setting.quick else (64, 56, 56, 64)
     title = "spatial dropout {}x{}x{}x{} float32 rate 0.2".format(*maps)
     yield Contest(title, COPY, partial(_elementwise, setting, maps, "float32", 0.2, (1, 2)))
@@ -126,6 +128,33 @@ def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float,
         ("torch", FORWARD): Program(forward, wait, kept_bytes=sum(saved)),
         ("torch", BOTH): Program(both, wait),
     }
+
+
+def _in_place(setting: Setting, shape: tuple, rate: float) -> dict:
+    """Forward, where the result takes the place of `x`: no page of memory is fresh."""
+    key, x = _key(0), jax.random.normal(_key(1), shape)
+
+    def replacing(forward: Callable) -> Program:
+        executable = jax.jit(forward, donate_argnums=1).lower(key, x).compile()
+        held = [x.copy()]
+
+        def call() -> None:
+            held[0] = executable(key, held[0])
+
+        return Program(call, lambda _: jax.block_until_ready(held[0]))
+
+    programs = {(COPY, FORWARD): replacing(lambda key, x: x * 2)}
+    for name, drop in setting.drops.items():
+
+        def forward(key: jax.Array, x: jax.Array, drop: Drop = drop) -> jax.Array:
+            return drop(jax.random.fold_in(key, 1), x, rate)
+
+        programs[name, FORWARD] = replacing(forward)
+    if setting.torch:
+        tensor = setting.torch.tensor(np.asarray(x), device=setting.torch_device)
+        drop = partial(setting.torch.nn.functional.dropout, tensor, rate, training=True, inplace=True)
+        programs["torch", FORWARD] = Program(drop, setting.wait_for_torch)
+    return programs
 
 
 def _weights(setting: Setting, size: int, rate: float) -> dict:

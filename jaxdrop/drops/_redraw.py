@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits
+from jaxdrop import _bits, _checks
 
 
 def redrawn(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
@@ -31,4 +31,4 @@ def redrawn(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
 
 def trivial(x: jax.Array, rate: chex.Numeric) -> jax.Array:
     """The result of a trivial rate: `x` itself where all is kept, zeros where all is dropped."""
-    return x if rate == 0 else jnp.zeros_like(x)
+    return x if _checks.is_scalar(rate, 0) else jnp.zeros_like(x)

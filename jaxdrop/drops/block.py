@@ -63,7 +63,7 @@ def drop_block(
            [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
            [0.       , 0.       , 0.       , 1.8181818, 1.8181818]],      dtype=float32)
     """
-    x = _checks.check_floating(x)
+    x, rate = _checks.check_floating(x), _checks.check_rate(rate)
     plan = _plan(x.shape, rate, block_size, channel_axis, broadcast_dims)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)
@@ -100,6 +100,7 @@ def block_mask(
     >>> print(f"{1 - mask.mean():.2f}")  # the usual formula drops 0.093
     0.10
     """
+    rate = _checks.check_rate(rate)
     plan = _plan(_checks.check_shape(shape), rate, block_size, channel_axis, broadcast_dims)
     return _block_mask(key, _level(rate, plan), plan=plan)
 
@@ -126,7 +127,7 @@ def _plan(
         )
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     of_rate = tuple(1 if axis in axes else size for axis, size in enumerate(drawn))
-    _checks.check_broadcastable(np.shape(_checks.check_rate(rate)), of_rate, "rate")
+    _checks.check_broadcastable(np.shape(rate), of_rate, "rate")
     return drawn, tuple(zip(axes, sides, strict=True))
 
 
@@ -151,13 +152,13 @@ def _sowing_rate(rate: chex.Array, plan: Plan) -> chex.Array:
     xp: Any = jnp if traced else np
     dtype = np.float32 if traced else np.float64
     rate = xp.asarray(rate, dtype)
+    covering = n.astype(dtype).reshape((1,) * rate.ndim + (-1,))
+    weights = (count / count.sum()).astype(dtype)
 
     def half(_: Any, bounds: tuple) -> tuple:
         low, high = bounds
         middle = (low + high) / 2
-        dropped = -xp.expm1(n.astype(dtype) * xp.log1p(-middle[..., None])) @ (count / count.sum()).astype(
-            dtype
-        )
+        dropped = -xp.expm1(covering * xp.log1p(-middle[..., None])) @ weights
         return xp.where(dropped < rate, middle, low), xp.where(dropped < rate, high, middle)
 
     bounds = xp.zeros_like(rate), xp.ones_like(rate)

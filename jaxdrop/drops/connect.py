@@ -50,6 +50,7 @@ def dropconnect(
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     mask = _where.chosen(params, where)
+    _checks.check_bits(bits, rate)
     if _checks.is_scalar(rate, 0):
         return params
     keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))

@@ -55,7 +55,7 @@ def drop_key(
     Array([[0.33333334, 0.33333334, 0.33333334, 0.        ],
            [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
     """
-    logits = _checks.check_floating(logits, "logits")
+    logits, rate = _checks.check_floating(logits, "logits"), _checks.check_rate(rate)
     level, shape, width = _settled(logits.shape, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return logits if mask is None else jnp.where(level[-1], logits, jnp.finfo(logits.dtype).min)
@@ -92,7 +92,7 @@ def drop_key_mask(
     Array([[ True,  True,  True, False],
            [False,  True,  True, False]], dtype=bool)
     """
-    sizes = _checks.check_shape(shape)
+    sizes, rate = _checks.check_shape(shape), _checks.check_rate(rate)
     level, drawn, width = _settled(sizes, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return jnp.broadcast_to(level[-1], sizes)
@@ -113,7 +113,7 @@ def _settled(
     if len(shape) - 1 in shared:
         raise ValueError("`broadcast_dims` must not hold the last axis, that of the keys.")
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
-    rate = _checks.check_below_one(_checks.check_rate(rate))
+    rate = _checks.check_below_one(rate)
     _checks.check_broadcastable(np.shape(rate), drawn, "rate")
     width = _checks.check_bits(bits, rate)
     share = masks.realised(rate, width)

@@ -53,7 +53,7 @@ def drop_layer(
         return _checks.check_same_array(y, x, "layer(x)", "x")
 
     if _checks.is_trivial_rate(rate):
-        return checked(x) if rate == 0 else x
+        return checked(x) if _checks.is_scalar(rate, 0) else x
     keep = masks.keep_mask(key, (), rate, bits=bits)
     share = masks.realised(rate, _checks.check_bits(bits, rate))
     return masks.loud(jax.lax.cond(keep, checked, lambda x: x, x), share)

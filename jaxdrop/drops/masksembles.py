@@ -112,7 +112,7 @@ def _masks(key: chex.PRNGKey, *, features: int, num_masks: int, kept: int) -> ja
     places = jnp.arange(features, dtype=jnp.int32)
     dealt = lax.sort((first[0], second[0], places), num_keys=2)[2] % num_masks
     # In the order of each mask its own features come first, the others at random.
-    foreign = (dealt != jnp.arange(num_masks)[:, None]).astype(jnp.int32)
+    foreign = (dealt[None] != jnp.arange(num_masks)[:, None]).astype(jnp.int32)
     keys = (foreign, first[1:], second[1:], jnp.broadcast_to(places, foreign.shape))
     chosen = lax.sort(keys, num_keys=3)[3][:, :kept]
     return jnp.zeros(foreign.shape, bool).at[jnp.arange(num_masks)[:, None], chosen].set(True)

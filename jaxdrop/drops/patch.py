@@ -50,6 +50,7 @@ def patch_dropout(
     x = _checks.check_rank(_checks.check_floating(x), 2, "[B, L, ...]")
     rate = _checks.check_static_rate(rate)
     size, length = x.shape[:2]
+    prefix_tokens = _checks.check_integer(prefix_tokens, "prefix_tokens")
     if not 0 <= prefix_tokens < length:
         raise ValueError(f"`prefix_tokens` must lie in [0, {length - 1}], got {prefix_tokens}.")
     if rate == 0:

@@ -48,7 +48,7 @@ def standout(
     """
     x = _checks.check_floating(x)
     keep = _keep_probability(x, logits, alpha, beta)
-    width = _checks.check_bits(bits, keep)
+    width = _checks.check_bits(bits, None)
     return _standout(key, x, jax.lax.stop_gradient(keep), width=width)
 
 

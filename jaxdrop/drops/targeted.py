@@ -69,7 +69,7 @@ def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
 
 
 def _order_statistic(size: jax.Array, count: int) -> jax.Array:
-    """`jnp.sort(size, axis=0)[count]`, for sizes of at least 0, in a pass over them for each bit.
+    """`jnp.sort(size, axis=0)[count : count + 1]`, for sizes of at least 0, in a pass over them for each bit.
 
     Such floats are ordered as their bits are, so the value is built from its highest bit on: the
     largest below which at most `count` lie. A sort takes ten times as long.
@@ -79,10 +79,12 @@ def _order_statistic(size: jax.Array, count: int) -> jax.Array:
     ranks = jax.lax.bitcast_convert_type(size, word)
 
     def settle(step: jax.Array, found: jax.Array) -> jax.Array:
-        higher = found | jnp.asarray(1, word) << (width - 2 - step).astype(word)
-        return jnp.where((ranks < higher).sum(0) <= count, higher, found)
+        higher = found | jnp.asarray(1, word) << jnp.asarray(width - 2 - step, word)
+        return jnp.where((ranks < higher).sum(0, keepdims=True) <= count, higher, found)
 
-    found = jax.lax.fori_loop(0, width - 1, settle, jnp.zeros(size.shape[1:], word))
+    # Zeros that lie on the devices as the result will.
+    zeros = (ranks ^ ranks).sum(0, keepdims=True).astype(word)
+    found = jax.lax.fori_loop(0, width - 1, settle, zeros)
     return jax.lax.bitcast_convert_type(found, size.dtype)
 
 

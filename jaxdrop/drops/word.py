@@ -37,7 +37,7 @@ def word_dropout(
       An array of the shape and dtype of `tokens`.
 
     Raises:
-      TypeError: If `tokens` are not integers.
+      TypeError: If `tokens` or `replacement` are not integers.
       ValueError: If a concrete rate is outside [0, 1] or does not broadcast, or `replacement` does
         not fit the dtype.
 
@@ -52,10 +52,12 @@ def word_dropout(
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(f"`tokens` must be an integer array, got {tokens.dtype}.")
     limits = jnp.iinfo(tokens.dtype)
+    replacement = _checks.check_integer(replacement, "replacement")
     if not limits.min <= replacement <= limits.max:
         raise ValueError(f"`replacement` must fit {tokens.dtype}, got {replacement}.")
     rate = _checks.check_rate(rate)
     _checks.check_broadcastable(np.shape(rate), tokens.shape, "rate")
+    bits = _checks.check_bits(bits, rate)
     if _checks.is_scalar(rate, 0):
         return tokens
     keep = masks.keep_mask(key, tokens.shape, rate, bits=bits)

@@ -42,7 +42,7 @@ def zoneout(
     new, old, rate = _checked(new, old, rate)
     width = _checks.check_bits(bits, rate)
     if _checks.is_trivial_rate(rate):
-        return new if rate == 0 else old
+        return new if _checks.is_scalar(rate, 0) else old
     share = masks.realised(rate, width)
     return _zoneout(key, (new, old), (masks.threshold(share, width), share), width=width)
 
@@ -69,8 +69,10 @@ def zoneout_mean(
     Array([0.75, 0.75], dtype=float32)
     """
     new, old, rate = _checked(new, old, rate)
-    wide = masks.widened(new.dtype)
-    share = jnp.asarray(masks.realised(rate, _checks.check_bits(bits, rate)), wide)
+    wide, width = masks.widened(new.dtype), _checks.check_bits(bits, rate)
+    if _checks.is_trivial_rate(rate):
+        return new if _checks.is_scalar(rate, 0) else old
+    share = jnp.asarray(masks.realised(rate, width), wide)
     return (share * new.astype(wide) + (1 - share) * old.astype(wide)).astype(new.dtype)
 
 

@@ -28,7 +28,7 @@ class _Dense(Switched):
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return y + bias.astype(y.dtype)
+        return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
     def _product(self, inputs: chex.Array, kernel: jax.Array) -> jax.Array:
         x = _checks.check_floating(inputs)

@@ -11,6 +11,7 @@ from typing import Any
 import chex
 import flax.linen as nn
 import jax
+from flax.core import DenyList
 
 from jaxdrop import _checks, drops, masks, penalties
 from jaxdrop.linen._shell import Switched
@@ -154,7 +155,8 @@ class TargetedDropout(_Reweighted):
 class DropLayer(_Wrapper):
     """`jaxdrop.drop_layer` as a module: skips a layer for the whole batch, and its computation.
 
-    Where the layer is skipped its other variables, such as batch statistics, stay as they were.
+    Where the layer is skipped its other variables, such as batch statistics, stay as they were. What
+    it sows as intermediates is lost.
 
     Attributes:
       layer: A layer that keeps the shape and dtype of its first argument, which is what is
@@ -199,5 +201,6 @@ class DropLayer(_Wrapper):
         if _checks.is_scalar(rate, 1):
             return x
         keep = masks.keep_mask(self._key(rng), (), rate, bits=self.bits)
-        y = nn.cond(keep, call, lambda _, x: x, self.layer, x)
+        kept = DenyList("intermediates")
+        y = nn.cond(keep, call, lambda _, x: x, self.layer, x, variables=kept)
         return masks.loud(y, masks.realised(rate, _checks.check_bits(self.bits, rate)))

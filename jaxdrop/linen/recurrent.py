@@ -33,8 +33,10 @@ class ZoneoutCell(_Cell):
     """Zoneout of the state of any recurrent cell: `jaxdrop.zoneout`, with new masks at every step.
 
     Where deterministic the new state is `jaxdrop.zoneout_mean`. An output that is a part of the
-    new state, as that of every cell of Flax, is that part after zoneout. Parts of the state that
-    are not floating-point are left alone. In an `nn.RNN` the key must be split over time:
+    new state, as that of every cell of Flax, is that part after zoneout. (Of a cell of one's own
+    behind `nn.remat` or `jit` it cannot be seen that the two are the same; its output is left
+    alone.) Parts of the state that are not floating-point are left alone. In an `nn.RNN` the key
+    must be split over time:
     `nn.RNN(ZoneoutCell(...), split_rngs={"params": False, "dropout": True})`.
 
     Attributes:
@@ -67,11 +69,11 @@ class ZoneoutCell(_Cell):
         old, rates = jax.tree.leaves(carry), _rates(self.rate, len(spots))
         drawn = not off and not all(_checks.is_trivial_rate(rate) for rate in rates)
         keys: Any = jax.random.split(self._key(None), len(spots)) if drawn else [None] * len(spots)
-        mixed = list(new)
+        mixed, known = list(new), _gives_its_state(self.cell)
         for i, key, rate in zip(spots, keys, rates, strict=True):
             args, options = (new[i], old[i], rate), {"bits": self.bits}
             mixed[i] = drops.zoneout_mean(*args, **options) if off else drops.zoneout(key, *args, **options)
-            output = mixed[i] if output is new[i] else output
+            output = mixed[i] if output is new[i] or (i == spots[-1] and known) else output
         return jax.tree.unflatten(structure, mixed), output
 
     @nn.nowrap
@@ -176,6 +178,13 @@ def _rates(rate: Any, count: int) -> tuple[chex.Numeric, ...]:
     if len(rates) != count:
         raise ValueError(f"`rate` must be one rate or {count}, one for each part, got {len(rates)}.")
     return tuple(map(_checks.check_rate, rates))
+
+
+def _gives_its_state(cell: Any) -> bool:
+    """Whether the output is the last part of the state, as that of Flax's own cells, lifted or not."""
+    while isinstance(cell, _Cell):
+        cell = cell.cell
+    return type(cell).__call__.__module__ == nn.LSTMCell.__module__
 
 
 def _check_products(cell: Any) -> None:

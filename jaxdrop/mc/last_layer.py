@@ -47,7 +47,7 @@ def last_layer(
       The mean and covariance, in float32 at least.
 
     Raises:
-      TypeError: If `h` is not floating-point.
+      TypeError: If `h`, `kernel` or `bias` is not floating-point.
       ValueError: If the shapes do not fit, or a concrete rate is outside [0, 1).
 
     References:
@@ -61,10 +61,14 @@ def last_layer(
     h, kernel = _checks.check_wide(h, "h"), _checks.check_wide(kernel, "kernel")
     if h.ndim != 2 or kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
         raise ValueError(f"`h` and `kernel` must be of [B, D] and [D, K], got {h.shape} and {kernel.shape}.")
+    if bias is not None:
+        bias = _checks.check_wide(bias, "bias")
+        if bias.shape != kernel.shape[1:]:
+            raise ValueError(f"`bias` must be of shape [K], {kernel.shape[1:]}, got {bias.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
     _checks.check_broadcastable(jnp.shape(rate), h.shape, "rate")
     share: Any = masks.realised(rate, _checks.check_bits(bits, rate))
     spread = h**2 * ((1 - share) / share)
     mean = jnp.matmul(h, kernel, precision="highest")
     covariance = jnp.einsum("bi,ik,il->bkl", spread, kernel, kernel, precision="highest")
-    return LastLayer(mean if bias is None else mean + jnp.asarray(bias), covariance)
+    return LastLayer(mean if bias is None else mean + bias[None], covariance)

@@ -29,7 +29,9 @@ class _Dense(Base):
         self.bias = nnx.data(nnx.Param(jnp.zeros(self.features)) if self.use_bias else None)
 
     def _biased(self: Any, y: jax.Array) -> jax.Array:
-        return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+        if self.bias is None:
+            return y
+        return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
     def _product(self, inputs: chex.Array, kernel: jax.Array) -> jax.Array:
         x = _checks.check_floating(inputs)

@@ -41,7 +41,9 @@ def conformal_quantile(scores: chex.Array, level: chex.Numeric) -> jax.Array:
     (Array(18., dtype=float32), Array(inf, dtype=float32))
     """
     scores = _checks.check_rank(_checks.check_values(scores, "scores"), 1, "[N, ...]", "scores")
-    level = jnp.asarray(_checks.check_level(_checks.check_scalar(level, "level")))
+    level = _checks.check_wide(
+        jnp.asarray(_checks.check_level(_checks.check_scalar(level, "level"))), "level"
+    )
     rank = (len(scores) + 1) * level
     # What rounding adds to a whole number, as to 0.55 * 100, must not make the rank the next one.
     whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from scipy import integrate, special
 
 from jaxdrop import _bits
@@ -206,3 +207,11 @@ def test_integers(name):
 def test_a_traced_temperature_out_of_range_is_loud():
     y, _ = jax.jit(lambda t: concrete_dropout(KEY, jnp.ones(4), 0.0, temperature=t))(2.0)
     assert np.isnan(y).all()
+
+
+def test_a_temperature_that_a_variable_holds():
+    def draw(temperature):
+        return concrete_dropout(KEY, jnp.ones(4), 0.0, temperature=temperature)[0]
+
+    held = nnx.jit(draw)(nnx.Variable(jnp.float32(0.5)))
+    np.testing.assert_allclose(held, draw(0.5), rtol=1e-6)

@@ -61,3 +61,8 @@ def test_a_dropped_weight_has_no_gradient():
 def test_one_rate_for_all():
     with pytest.raises(ValueError, match=re.escape("`rate` must be a scalar, got shape (2,).")):
         jaxdrop.dropconnect(KEY, PARAMS, jnp.array([0.5, 0.5]))
+
+
+def test_a_width_that_is_none_is_refused_at_rate_zero():
+    with pytest.raises(ValueError, match=re.escape("`bits` must be one of 8, 16, 24, 32 or None, got 7.")):
+        jaxdrop.dropconnect(KEY, PARAMS, 0.0, bits=7)

@@ -179,3 +179,9 @@ def test_bad_sizes(arguments, error, message):
 def test_bad_arrays(x, masks, error, message):
     with pytest.raises(error, match=re.escape(message)):
         masksembles(x, masks)
+
+
+def test_no_ranks_are_promoted():
+    with jax.numpy_rank_promotion("raise"):
+        masks = masksembles_masks(jax.random.key(0), 16, num_masks=4, scale=2.0)
+    np.testing.assert_array_equal(masks, masksembles_masks(jax.random.key(0), 16, num_masks=4, scale=2.0))

@@ -65,5 +65,7 @@ def test_rate_zero_keeps_all():
 def test_bad_input(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         jaxdrop.patch_dropout(KEY, jnp.ones((2, 5, 3)), **options)
+    with pytest.raises(TypeError, match=re.escape("`prefix_tokens` must be an integer, got 1.0.")):
+        jaxdrop.patch_dropout(KEY, jnp.ones((2, 5, 3)), 0.5, prefix_tokens=1.0)
     with pytest.raises(ValueError, match=re.escape("`x` must be of shape [B, L, ...], got (5,).")):
         jaxdrop.patch_dropout(KEY, jnp.ones(5), 0.5)

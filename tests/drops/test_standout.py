@@ -37,6 +37,16 @@ def test_alpha_and_beta_of_zero_are_a_fair_coin():
     assert abs(float(y.mean()) - 0.5) < 5 * np.sqrt(0.25 / 6400)
 
 
+def test_the_values_of_the_logits_choose_no_bits():
+    """So the mask is the same under jit, and an element's own whatever its neighbours are."""
+    logits = 10 * jax.random.normal(KEY, (64, 16))
+    y = jaxdrop.standout(KEY, jnp.ones_like(logits), logits)
+    np.testing.assert_array_equal(y, jax.jit(jaxdrop.standout)(KEY, jnp.ones_like(logits), logits))
+    np.testing.assert_array_equal(y, jaxdrop.standout(KEY, jnp.ones_like(logits), logits, bits=16))
+    alone = jaxdrop.standout(KEY, jnp.ones_like(logits), logits.at[1:].set(0.0))
+    np.testing.assert_array_equal(alone[0], y[0])
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match=re.escape("`logits` must broadcast to shape (2, 3), got (4,).")):
         jaxdrop.standout(KEY, jnp.ones((2, 3)), jnp.ones(4))

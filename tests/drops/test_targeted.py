@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import jaxdrop
 
@@ -48,6 +50,30 @@ def test_kernels_of_convolutions_and_equal_weights():
 def test_what_is_dropped_has_no_gradient():
     grad = jax.grad(lambda w: jaxdrop.targeted_dropout(KEY, w, 0.5, fraction=0.5).sum())(W)
     np.testing.assert_array_equal(grad, jaxdrop.targeted_dropout(KEY, W, 0.5, fraction=0.5) != 0)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_it_is_the_same_in_every_setting(unit: bool):
+    """Compiled or not, with no promotion of ranks, and of columns that lie on several devices."""
+
+    def prune(w):
+        return jaxdrop.targeted_dropout(KEY, w, 1.0, fraction=0.25, unit=unit)
+
+    w = W[:, :16]
+    expected = prune(w)
+    with jax.disable_jit():
+        np.testing.assert_array_equal(prune(w), expected)
+    with jax.numpy_rank_promotion("raise"):
+        np.testing.assert_array_equal(jax.jit(prune)(w), expected)
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+    with jax.set_mesh(mesh):
+        for spec in (P(None, "b"), P("a"), P("a", "b")):
+            y = jax.jit(prune)(jax.device_put(w, NamedSharding(mesh, spec)))
+            np.testing.assert_array_equal(y, expected)
+    mesh = jax.make_mesh((2,), ("b",), axis_types=(AxisType.Auto,))
+    mapped = jax.shard_map(prune, mesh=mesh, in_specs=P(None, "b"), out_specs=P(None, "b"))(w)
+    halves = [prune(half) for half in jnp.split(w, 2, axis=1)]
+    np.testing.assert_array_equal(mapped, jnp.concatenate(halves, axis=1))
 
 
 @pytest.mark.parametrize(

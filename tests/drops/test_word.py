@@ -66,3 +66,10 @@ def test_vmap_over_keys_and_a_used_key():
 def test_bad_input(error, tokens, rate, replacement, message):
     with pytest.raises(error, match=re.escape(message)):
         jaxdrop.word_dropout(KEY, tokens, rate, replacement=replacement)
+
+
+def test_what_is_no_integer_or_no_width_is_refused_at_any_rate():
+    with pytest.raises(TypeError, match=re.escape("`replacement` must be an integer, got 1.7.")):
+        jaxdrop.word_dropout(KEY, jnp.arange(3), 0.5, replacement=1.7)
+    with pytest.raises(ValueError, match=re.escape("`bits` must be one of 8, 16, 24, 32 or None, got 7.")):
+        jaxdrop.word_dropout(KEY, jnp.arange(3), 0.0, replacement=1, bits=7)

@@ -46,3 +46,8 @@ def test_states_that_do_not_match(old):
         jaxdrop.zoneout(KEY, NEW, old, 0.5)
     with pytest.raises(ValueError, match=message):
         jaxdrop.zoneout_mean(NEW, old, 0.5)
+
+
+def test_the_mean_at_its_ends_knows_nothing_of_the_other():
+    np.testing.assert_array_equal(jaxdrop.zoneout_mean(NEW, jnp.full_like(OLD, jnp.inf), 0.0), NEW)
+    np.testing.assert_array_equal(jaxdrop.zoneout_mean(jnp.full_like(NEW, jnp.nan), OLD, 1.0), OLD)

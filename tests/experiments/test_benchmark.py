@@ -40,7 +40,8 @@ def test_quick_operations(tmp_path):
     benchmark.main(suite="ops", out=tmp_path, quick=True)
     results = json.loads((tmp_path / "benchmark-quick" / "ops.json").read_text())["results"]
     for result in results:
-        assert set(result["rows"][0]["forms"]) == {"fwd", "fwd+bwd"}
+        backward = set() if "in place" in result["title"] else {"fwd+bwd"}
+        assert set(result["rows"][0]["forms"]) == {"fwd"} | backward
     kept = {row["name"]: row.get("kept_bytes") for row in results[0]["rows"]}
     assert kept["jaxdrop"] <= 20
     assert kept["flax"] >= 8 * 64

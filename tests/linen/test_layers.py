@@ -68,6 +68,26 @@ def test_where_chooses_within_the_layer():
     np.testing.assert_array_equal(y, expected)
 
 
+def test_where_may_be_a_tree_of_booleans():
+    module = DropConnect(nn.Dense(3), 0.5, where={"kernel": False, "bias": True})
+    variables = start(module)
+    variables = jax.tree.map(lambda leaf: leaf + 1, variables)
+    dropped = jaxdrop.dropconnect(KEY, inner(variables)["params"], 0.5, where=lambda path, _: path == "bias")
+    expected = nn.Dense(3).apply({"params": dropped}, X)
+    np.testing.assert_array_equal(module.apply(variables, X, deterministic=False, rng=KEY), expected)
+
+
+def test_what_a_layer_that_may_be_skipped_sows_is_lost():
+    module = DropLayer(nn.Dense(4), 0.5)
+    variables = start(module)
+    expected = module.apply(variables, X, deterministic=False, rng=KEY)
+    y, found = module.apply(
+        variables, X, deterministic=False, rng=KEY, capture_intermediates=True, mutable=["intermediates"]
+    )
+    np.testing.assert_array_equal(y, expected)
+    assert list(found["intermediates"]) == ["__call__"]
+
+
 def test_around_a_recurrent_network_one_mask_serves_all_steps():
     """Made in one compact method, each scope of parameters gets its masks, and paths stay."""
 

@@ -61,6 +61,27 @@ def test_zoneout_cell_mixes_each_part_of_the_state():
         ZoneoutCell(Tied(), (0.1, 0.1, 0.1)).apply({}, carry, x, deterministic=True)
 
 
+@pytest.mark.parametrize("lift", [nn.remat, nn.jit])
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.SimpleCell])
+def test_zoneout_of_a_lifted_cell_is_that_of_the_cell(lift, cell):
+    """Behind a transformation the output is another array than the state, though it is the same."""
+    rnn, lifted = (
+        nn.RNN(ZoneoutCell(kind(3), 0.5, deterministic=False), split_rngs=SPLIT)
+        for kind in (cell, lift(cell))
+    )
+    variables = rnn.init({"params": KEY, "dropout": KEY}, X)
+    expected = rnn.apply(variables, X, rngs={"dropout": KEY})
+    names = jax.tree.structure(lifted.init({"params": KEY, "dropout": KEY}, X))
+    variables = names.unflatten(jax.tree.leaves(variables))
+    y = lifted.apply(variables, X, rngs={"dropout": KEY})
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    state, y = ZoneoutCell(lift(cell)(3), 1.0, deterministic=False).init_with_output(
+        {"params": KEY, "dropout": KEY}, cell(3).initialize_carry(KEY, (6, 4)), X[:, 0]
+    )[0]
+    assert not y.any()
+    assert not jax.tree.leaves(state)[-1].any()
+
+
 def test_zoneout_cell_in_a_network_has_new_masks_at_every_step():
     rnn = nn.RNN(ZoneoutCell(Tied(), 0.5, deterministic=False), split_rngs=SPLIT)
     y = rnn.apply({}, X, initial_carry=(jnp.zeros((6,)), jnp.zeros((6, 3))), rngs={"dropout": KEY})

@@ -63,3 +63,9 @@ def test_rate_zero_has_no_covariance_and_traced_rates_work():
 def test_bad_input(wrong: dict, message: str):
     with pytest.raises(ValueError, match=message):
         mc.last_layer(H, **({"kernel": KERNEL, "rate": 0.5} | wrong))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5, 1), (4, 1, 3)])
+def test_a_bias_that_does_not_fit(shape):
+    with pytest.raises(ValueError, match=r"`bias` must be of shape \[K\], \(3,\), got \("):
+        mc.last_layer(jnp.ones((5, 4)), jnp.ones((4, 3)), jnp.ones(shape), rate=0.5)

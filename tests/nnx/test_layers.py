@@ -66,6 +66,13 @@ def test_where_chooses_within_the_layer():
     np.testing.assert_array_equal(module(X), linear()(X))
 
 
+def test_where_may_be_a_tree_of_booleans():
+    module = DropConnect(linear(), 1.0, where={"kernel": True, "bias": False})
+    expected = jnp.broadcast_to(module.layer.bias[...], (6, 5, 3))
+    np.testing.assert_array_equal(module(X, rngs=KEY), expected)
+    np.testing.assert_array_equal(nnx.jit(lambda module, key: module(X, rngs=key))(module, KEY), expected)
+
+
 def test_around_a_recurrent_network_one_mask_serves_all_steps():
     layer = nnx.RNN(nnx.SimpleCell(4, 16, rngs=nnx.Rngs(0)))
     module = DropConnect(layer, 0.5, where=lambda path, leaf: "dense_h" in path and leaf.ndim == 2)

@@ -228,3 +228,10 @@ def test_stacked_layers_have_a_key_each():
     # Of two samples and three layers; independent ones agree in a half, with a deviation of 1.6 %.
     agree = np.mean(masks[:, None] == masks, -1)[~np.eye(len(masks), dtype=bool)]
     assert abs(agree - 0.5).max() < 5 * 0.5 / 1000**0.5
+
+
+@pytest.mark.parametrize("kind", [jn.Dropout, jn.GaussianNoise])
+def test_a_rate_that_a_variable_holds(kind):
+    predict = jn.stochastic(kind(nnx.Variable(jnp.float32(0.3)), rngs=nnx.Rngs(0)), X)
+    assert [(site.kind, site.rate) for site in predict.sites] == [(kind.__name__, "array")]
+    assert (predict(KEY, X) != X).any()

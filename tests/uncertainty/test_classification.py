@@ -169,3 +169,12 @@ def test_calibrated_predictions_have_a_small_error():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_labels_of_a_narrow_dtype():
+    """An 8-bit label knows no 256, nor a signed one 128."""
+    for dtype, classes in ((np.uint8, 256), (np.int8, 128)):
+        p = np.random.default_rng(0).dirichlet(np.ones(classes), 5)
+        y = np.array([0, 7, 100, 127, classes - 1])
+        for score in (uncertainty.nll, uncertainty.brier, uncertainty.accuracy):
+            np.testing.assert_array_equal(score(p, y.astype(dtype)), score(p, y))

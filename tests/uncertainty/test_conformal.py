@@ -90,6 +90,13 @@ def test_the_rank_among_a_million_is_not_rounded_down(percent: int, rank: int):
     assert uncertainty.conformal_quantile(jnp.arange(1.0, 1e6 + 1), percent / 100) == rank
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_level_of_half_precision_has_a_rank_of_its_own(dtype):
+    level = jnp.asarray(0.9, dtype)
+    expected = np.ceil(5000 * float(level))
+    assert uncertainty.conformal_quantile(np.arange(1.0, 5000), level) == expected
+
+
 def test_the_quantile_under_jit_and_of_several_columns():
     scores = RNG.normal(size=(19, 3))
     expected = [uncertainty.conformal_quantile(column, 0.9) for column in scores.T]

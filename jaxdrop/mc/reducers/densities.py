@@ -71,7 +71,8 @@ class CategoricalLogDensity(_LogMean):
     def log_densities(self, samples: Any, targets: Any) -> jax.Array:
         """Of each sample and example, `[C, B]`."""
         logs, _ = _classes.log_probabilities(samples, self.from_logits)
-        return at_labels(logs, jnp.broadcast_to(targets, logs.shape[:-1]))
+        labels = jnp.asarray(targets).astype(jnp.int32)
+        return at_labels(logs, jnp.broadcast_to(labels, logs.shape[:-1]))
 
 
 @partial(register_dataclass, data_fields=["precision"], meta_fields=["groups"])
@@ -108,6 +109,13 @@ class GaussianLogDensity(_LogMean):
             _checks.check_positive(self.precision, "precision")
             _checks.check_broadcastable(jnp.shape(self.precision), means.shape, "precision")
 
+    def check_values(self, values: State) -> None:
+        """Nothing that had no density, and so became NaN."""
+        if bool(jnp.isnan(values["log_density"]).any()):
+            raise ValueError(
+                "`predict` must give variances of at least 0, and `targets` hold no NaN, got others."
+            )
+
     def log_densities(self, samples: Any, targets: Any) -> jax.Array:
         """Of each sample and example, `[C, B]`."""
         if self.precision is None:
@@ -115,7 +123,10 @@ class GaussianLogDensity(_LogMean):
             precision = 1 / variance
         else:
             mean, precision = samples.astype(jnp.float32), jnp.asarray(self.precision, jnp.float32)
-        logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * (targets - mean) ** 2)
+        error = targets - mean
+        logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * error**2)
+        # A variance of 0, or that underflows to it: all the density lies at the mean.
+        logs = jnp.where((precision == jnp.inf) & (error != 0), -jnp.inf, logs)
         return logs.reshape(*logs.shape[:2], -1).sum(-1)
 
 

@@ -14,7 +14,7 @@ def test_contests():
     contests = list(ops.ops(SETTING))
     titles = [contest.title for contest in contests]
     assert len(set(titles)) == len(titles)
-    for word in ("float32", "bfloat16", "spatial", "weights", "split", "NNX", "vmap"):
+    for word in ("float32", "bfloat16", "in place", "spatial", "weights", "split", "NNX", "vmap"):
         assert any(word in title for title in titles)
 
 
@@ -32,6 +32,20 @@ def test_a_contest_has_all_who_are_there():
     for (name, _), program in programs.items():
         result = program.call()
         assert name == "torch" or np.isfinite(jax.tree.leaves(result)[0]).all()
+
+
+def test_in_place_is_where_it_was():
+    (contest,) = [contest for contest in ops.ops(SETTING) if "in place" in contest.title]
+    for (name, _), program in contest.build().items():
+        if name == "torch":
+            assert program.call().data_ptr() == program.call().data_ptr()
+            continue
+        first = program.wait(program.call())
+        place = first.unsafe_buffer_pointer()
+        second = program.wait(program.call())
+        assert first.is_deleted()
+        assert second.unsafe_buffer_pointer() == place
+        assert np.isfinite(second).all()
 
 
 @pytest.mark.parametrize("name", sorted(ops.KEYS))

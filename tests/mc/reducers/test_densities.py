@@ -84,3 +84,35 @@ def test_a_traced_label_out_of_range_gives_nan():
         jnp.array([-1, 3, 4])
     )
     np.testing.assert_array_equal(np.isnan(found["log_density"]), [True, False, True])
+
+
+def test_a_variance_of_zero_has_no_density_elsewhere():
+    """One sample of it leaves what the others say; a negative one is an error."""
+    mean, variance = jnp.zeros((40, 1)), jnp.ones((40, 1)).at[7].set(0.0)
+    value, error = streamed(mc.GaussianLogDensity(), (mean, variance), [40], jnp.ones(1))
+    expected = scipy.stats.norm.logpdf(1.0) + np.log(39 / 40)
+    np.testing.assert_allclose(value["log_density"], [expected], rtol=1e-5)
+    assert np.isfinite(error["log_density"]).all()
+
+    def predict(key, x):
+        return x, -jnp.ones_like(x)
+
+    with pytest.raises(ValueError, match="`predict` must give variances of at least 0"):
+        mc.estimate(
+            predict,
+            jax.random.key(0),
+            jnp.zeros(2),
+            num_samples=4,
+            reducers=mc.GaussianLogDensity(),
+            targets=jnp.zeros(2),
+        )
+
+
+def test_labels_of_a_narrow_dtype():
+    logits = jax.random.normal(jax.random.key(0), (32, 3, 256))
+    labels = jnp.array([0, 7, 255])
+    wide, narrow = (
+        streamed(mc.CategoricalLogDensity(), logits, [32], labels.astype(dtype))[0]["log_density"]
+        for dtype in (jnp.int32, jnp.uint8)
+    )
+    np.testing.assert_array_equal(narrow, wide)
