@@ -62,8 +62,13 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
             return inner.update(updates, state.inner, params, **extra)
 
         def stay() -> tuple[Any, Any]:
-            like, _ = jax.eval_shape(go_on)
-            return jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like), state.inner
+            like, own = jax.eval_shape(go_on)
+            kept = jax.tree.map(
+                lambda leaf, new: leaf if leaf.dtype == new.dtype else leaf.astype(new.dtype),
+                state.inner,
+                own,
+            )
+            return jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like), kept
 
         halts = _any(bad)
         steps, own = jax.lax.cond(halts, stay, go_on)

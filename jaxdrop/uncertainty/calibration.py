@@ -114,7 +114,8 @@ def fit_vector_scaling(
       labels: Integers in [0, K), `[N]`.
       steps: How many steps it may take, at least 1. Where a scale and a bias can set every label
         apart there is no least NLL, and they grow as long as it goes on.
-      tolerance: The norm of the gradient at which it ends, above 0.
+      tolerance: The norm of the gradient at which it ends, above 0; of the coefficients of standardised
+        logits.
 
     Returns:
       A `VectorScaling`. A traced label out of range or logit that is not finite gives NaN.
@@ -225,8 +226,13 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def _vector_scaling(
     logits: jax.Array, labels: jax.Array, steps: chex.Numeric, tolerance: chex.Numeric
 ) -> VectorScaling:
+    # The steps are taken on standardised logits: an offset or a scale of theirs would slow them down.
+    centre, spread = jnp.mean(logits, 0), jnp.std(logits, 0)
+    spread = jnp.where(spread == 0, 1, spread)
+    standard = (logits - centre) / spread
+
     def loss(params: VectorScaling) -> jax.Array:
-        scaled = jax.nn.log_softmax(logits * params.scale + params.bias)
+        scaled = jax.nn.log_softmax(standard * params.scale + params.bias)
         return -jnp.mean(at_labels(scaled, labels))
 
     optimizer = optax.lbfgs()
@@ -238,11 +244,12 @@ def _vector_scaling(
         updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
         return optax.apply_updates(params, updates), inner, count + 1, optax.tree.norm(grad)
 
-    ones = jnp.ones(logits.shape[-1], logits.dtype)
-    identity = VectorScaling(ones, 0 * ones)
+    identity = VectorScaling(spread, centre)
     start = identity, optimizer.init(identity), 0, jnp.array(jnp.inf, logits.dtype)
     params, *_ = jax.lax.while_loop(lambda state: (state[2] < steps) & (state[3] > tolerance), step, start)
-    return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(loss(params)), leaf, jnp.nan), params)
+    scale = params.scale / spread
+    fitted = VectorScaling(scale, params.bias - scale * centre)
+    return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(loss(params)), leaf, jnp.nan), fitted)
 
 
 @jax.jit

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,3 +109,17 @@ def test_line_searches_are_given_what_they_ask_for():
     for _ in range(5):
         state, _ = step(state, None)
     np.testing.assert_allclose(state.params["w"], 3.0, rtol=1e-4)
+
+
+def test_gradients_wider_than_the_parameters():
+    """As a loss in float32 gives them for parameters in bfloat16."""
+    params, grads = {"w": jnp.ones(3, jnp.bfloat16)}, {"w": jnp.ones(3)}
+    plain = optax.sgd(0.1, momentum=0.9)
+    guarded = optim.halt_on_nonfinite(plain)
+    expected, _ = plain.update(grads, plain.init(params), params)
+    updates, state = guarded.update(grads, guarded.init(params), params)
+    chex.assert_trees_all_equal(updates, expected)
+    updates, state = guarded.update({"w": jnp.full(3, jnp.nan)}, state, params)
+    assert not updates["w"].any()
+    with pytest.raises(FloatingPointError, match="in that of `w` at step 1"):
+        optim.raise_if_halted(state)

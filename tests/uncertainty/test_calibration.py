@@ -77,6 +77,15 @@ def test_vector_scaling_is_that_of_scipy():
     assert nll < uncertainty.nll(uncertainty.fit_temperature(LOGITS, LABELS)(LOGITS), LABELS).mean()
 
 
+@pytest.mark.parametrize(("spread", "offset"), [(1.0, 100.0), (1000.0, 0.0)])
+def test_vector_scaling_of_logits_far_from_zero_or_large(spread: float, offset: float):
+    """It is the same fit in other units."""
+    moved = (spread * LOGITS + offset).astype(np.float32)
+    fitted = uncertainty.fit_vector_scaling(moved, LABELS)
+    expected = uncertainty.nll(uncertainty.fit_vector_scaling(LOGITS, LABELS)(LOGITS), LABELS).mean()
+    np.testing.assert_allclose(uncertainty.nll(fitted(moved), LABELS).mean(), expected, rtol=1e-4)
+
+
 def test_vector_scaling_of_what_can_be_set_apart_stays_finite():
     apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
     fitted = uncertainty.fit_vector_scaling(apart, labels, steps=30)
