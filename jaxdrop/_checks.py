@@ -5,7 +5,7 @@ nothing is raised. It returns its argument in the form that the caller goes on w
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
@@ -19,10 +19,8 @@ WIDTHS = (8, 16, 24, 32)
 
 def is_concrete(value: Any) -> bool:
     """Whether there is a value to look at, also within a variable that holds one."""
-    if isinstance(value, jax.core.Tracer):
-        return False
-    held = getattr(value, "__jax_array__", None)
-    return held is None or not isinstance(held(), jax.core.Tracer)
+    held = getattr(value, "__jax_array__", None) or (lambda: value)
+    return not isinstance(held(), jax.core.Tracer)
 
 
 def is_scalar(value: Any, *choices: float) -> bool:
@@ -50,14 +48,19 @@ def _offender(value: Any, allowed: np.ndarray) -> str:
     return f"{float(np.asarray(value)[~allowed].flat[0]):g}"
 
 
+def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
+    """All of some values that can be looked at."""
+    values = np.asarray(value, np.float64)
+    allowed = rule(values)
+    if not allowed.all():
+        raise ValueError(f"`{name}` must {expected}, got {_offender(values, allowed)}.")
+
+
 def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
     """A dropping probability: a real scalar or array, each value in [0, 1]."""
     rate = _check_real(name, rate)
     if is_concrete(rate):
-        values = np.asarray(rate, np.float64)
-        allowed = (values >= 0) & (values <= 1)
-        if not allowed.all():
-            raise ValueError(f"`{name}` must lie in [0, 1], got {_offender(values, allowed)}.")
+        _check_all(rate, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
     return rate
 
 
@@ -65,11 +68,8 @@ def check_nonnegative(value: chex.Numeric, name: str, *, finite: bool = True) ->
     """A non-negative real scalar or array, such as a strength or a deviation; finite unless a limit."""
     value = _check_real(name, value)
     if is_concrete(value):
-        values = np.asarray(value, np.float64)
-        allowed = (np.isfinite(values) | (not finite)) & (values >= 0)
-        if not allowed.all():
-            expected = "finite and at least 0" if finite else "at least 0"
-            raise ValueError(f"`{name}` must be {expected}, got {_offender(values, allowed)}.")
+        expected = "be finite and at least 0" if finite else "be at least 0"
+        _check_all(value, name, expected, lambda values: (np.isfinite(values) | (not finite)) & (values >= 0))
     return value
 
 
@@ -265,9 +265,7 @@ def check_vector(x: Any, name: str) -> jax.Array:
 def check_finite(x: jax.Array, name: str) -> jax.Array:
     """An array without a NaN or an infinity."""
     if _is_visible(x):
-        values = np.asarray(x, np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError(f"`{name}` must be finite, got {_offender(values, np.isfinite(values))}.")
+        _check_all(x, name, "be finite", np.isfinite)
     return x
 
 
@@ -281,9 +279,7 @@ def check_positive(value: Any, name: str) -> Any:
     """Real numbers above 0."""
     value = _check_real(name, value)
     if _is_visible(value):
-        values = np.asarray(value, np.float64)
-        if not (values > 0).all():
-            raise ValueError(f"`{name}` must be above 0, got {_offender(values, values > 0)}.")
+        _check_all(value, name, "be above 0", lambda values: values > 0)
     return value
 
 
@@ -291,10 +287,7 @@ def check_level(level: Any, name: str = "level") -> Any:
     """A level, such as that of a quantile or of a coverage: each value in (0, 1)."""
     level = _check_real(name, level)
     if _is_visible(level):
-        values = np.asarray(level, np.float64)
-        allowed = (values > 0) & (values < 1)
-        if not allowed.all():
-            raise ValueError(f"`{name}` must lie in (0, 1), got {_offender(values, allowed)}.")
+        _check_all(level, name, "lie in (0, 1)", lambda values: (values > 0) & (values < 1))
     return level
 
 
@@ -310,16 +303,9 @@ def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array
     check_not_empty(array.shape, name)
     if _is_visible(array):
         values, tolerance = np.asarray(array, np.float64), sum_tolerance(array)
-        allowed = (values >= 0) & (values <= 1 + tolerance)
-        if not allowed.all():
-            raise ValueError(f"`{name}` must lie in [0, 1], got {_offender(values, allowed)}.")
-        sums = values.sum(-1)
-        allowed = np.abs(sums - 1) <= tolerance
-        if not allowed.all():
-            got = _offender(sums, allowed)
-            raise ValueError(
-                f"`{name}` must sum to 1 along the last axis to within {tolerance:g}, got {got}."
-            )
+        _check_all(values, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1 + tolerance))
+        expected = f"sum to 1 along the last axis to within {tolerance:g}"
+        _check_all(values.sum(-1), name, expected, lambda sums: np.abs(sums - 1) <= tolerance)
     return _widened(array)
 
 
@@ -339,11 +325,8 @@ def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "pro
             f"got {array.shape}."
         )
     if _is_visible(array):
-        values = np.asarray(array)
-        allowed = (values >= 0) & (values < of.shape[-1])
-        if not allowed.all():
-            got = _offender(values, allowed)
-            raise ValueError(f"`{name}` must lie in [0, {of.shape[-1] - 1}], got {got}.")
+        last = of.shape[-1] - 1
+        _check_all(array, name, f"lie in [0, {last}]", lambda values: (values >= 0) & (values <= last))
     # A narrow dtype may not hold K, to which an index is compared, nor what is added to one.
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 

@@ -91,8 +91,8 @@ class DropConnect(_Reweighted):
       layer: The layer.
       rate: The probability of dropping a weight, in [0, 1]; a scalar; may be traced.
       where: Which of the layer's parameters it concerns, as for `penalties.weight_mask`: a
-        predicate on a path within the layer ("cell/hi/kernel") and the leaf, a tree of booleans,
-        or None for the weights.
+        predicate on a path within the layer ("cell/hi/kernel") and the leaf, a tree of booleans
+        in plain dicts, or None for the weights.
       bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
 
     >>> import jax.numpy as jnp
