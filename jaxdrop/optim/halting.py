@@ -63,18 +63,20 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
 
         def stay() -> tuple[Any, Any]:
             like, own = jax.eval_shape(go_on)
-            kept = jax.tree.map(
-                lambda leaf, new: leaf if leaf.dtype == new.dtype else leaf.astype(new.dtype),
-                state.inner,
-                own,
-            )
-            return jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like), kept
+            zeros = jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like)
+            return zeros, jax.tree.map(_as_wide, state.inner, own)
 
         halts = _any(bad)
         steps, own = jax.lax.cond(halts, stay, go_on)
         return steps, HaltState(own, state.step + jnp.where(halts, 0, 1), bad)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _as_wide(old: Any, new: Any) -> jax.Array:
+    """A part of a state in the dtype of its next: gradients wider than the parameters widen moments."""
+    old = jnp.asarray(old)
+    return old if old.dtype == new.dtype else old.astype(new.dtype)
 
 
 def raise_if_halted(tree: Any) -> None:

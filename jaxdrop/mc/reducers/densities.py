@@ -126,7 +126,7 @@ class GaussianLogDensity(_LogMean):
         error = targets - mean
         logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * error**2)
         # A variance of 0, or that underflows to it: all the density lies at the mean.
-        logs = jnp.where((precision == jnp.inf) & (error != 0), -jnp.inf, logs)
+        logs = jnp.where(precision == jnp.inf, jnp.where(error == 0, jnp.inf, -jnp.inf), logs)
         return logs.reshape(*logs.shape[:2], -1).sum(-1)
 
 

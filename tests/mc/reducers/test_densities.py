@@ -93,6 +93,8 @@ def test_a_variance_of_zero_has_no_density_elsewhere():
     expected = scipy.stats.norm.logpdf(1.0) + np.log(39 / 40)
     np.testing.assert_allclose(value["log_density"], [expected], rtol=1e-5)
     assert np.isfinite(error["log_density"]).all()
+    at_mean, _ = streamed(mc.GaussianLogDensity(), (mean, variance), [40], jnp.zeros(1))
+    assert at_mean["log_density"] == np.inf
 
     def predict(key, x):
         return x, -jnp.ones_like(x)
