@@ -1,7 +1,7 @@
 """What does dropout cost, against what people use now, and against no dropout at all?
 
 The claim, on 2 CPU cores: `jaxdrop.dropout` of 4096 x 4096 float32 at rate 0.1 takes what a copy takes
-into fresh memory, or a quarter more, and is 4 to 8 times as fast as Flax's and torch's, and 2.5 to 4.7
+into fresh memory, or a quarter more, and is 3.7 to 8 times as fast as Flax's and torch's, and 2.5 to 4.7
 times with the backward pass; where no memory is fresh it takes two copies, and is 25 to 40 times as fast. In
 a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take what they take without any
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.

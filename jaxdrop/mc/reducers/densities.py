@@ -81,7 +81,8 @@ class GaussianLogDensity(_LogMean):
     """The log of the mean normal density of the targets: `log mean_t N(target; mean_t, variance_t)`.
 
     Gives "log_density", `[B]`: of the D outputs of an example together, which are independent given
-    the sample. Targets are of the shape of the means, `[B, ...]`.
+    the sample. Targets are of the shape of the means, `[B, ...]`. A variance of 0 is a point mass; a
+    negative one, or a NaN among the targets, is a ValueError, under a trace NaN.
 
     Attributes:
       precision: One over the variance, Gal's tau: positive, a scalar or an array that broadcasts to
