@@ -140,12 +140,12 @@ def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Ar
     used = sizes > 0
     count, n = used.sum(), sizes.sum()
     shape = (-1, *[1] * whole.ndim)
-    rest = (1 - sizes / n).reshape(shape)
     ratio = (n / jnp.maximum(sizes, 1)).reshape(shape)
     used = used.reshape(shape)
-    pseudo = ratio * whole - (ratio - 1) * without
-    centre = count * whole - jnp.sum(jnp.where(used, rest * without, 0), 0)
-    terms = jnp.where(used, (pseudo - centre) ** 2 / (ratio - 1), 0)
+    # Busing's pseudo-values less their centre, told by what a group moves the estimate by: nothing cancels.
+    moved = jnp.where(used, without - whole, 0)
+    terms = jnp.where(used, ((1 - 1 / ratio) * moved).sum(0) - (ratio - 1) * moved, 0) ** 2
+    terms = jnp.where(used, terms / (ratio - 1), 0)
     error = jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count), jnp.nan)
     # An infinite estimate that every part agrees on, such as a log density of minus infinity, is sure.
     agreed = jnp.isinf(whole) & jnp.all(~used | (without == whole), 0)

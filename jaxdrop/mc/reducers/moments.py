@@ -18,11 +18,13 @@ class Moments(Grouped):
 
     Gives "mean" and "variance", of the shapes of the outputs, float32, and with `covariance` also
     "covariance", `[B, D, D]` of the D outputs of an example. Variance and covariance are the
-    unbiased ones, NaN for one sample. Sums run about the mean, so nothing cancels.
+    unbiased ones, NaN for one sample. Sums run about the mean, so nothing cancels. The standard
+    error of the mean is the root of the variance over the number of samples; those of variance and
+    covariance come from groups of samples.
 
     Attributes:
       covariance: Whether to estimate the covariance of the outputs of an example too.
-      groups: The groups of samples that the standard errors come from; 0 for none.
+      groups: How many groups; with 0 the mean alone has a standard error.
 
     References:
       Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
@@ -58,6 +60,12 @@ class Moments(Grouped):
         diagonals = jax.tree.map(lambda s: jnp.diagonal(s, axis1=-2, axis2=-1), spread)
         variance = jax.tree.map(lambda v, m: v.reshape(m.shape), diagonals, state["mean"])
         return {"mean": state["mean"], "variance": variance, "covariance": spread}
+
+    def finish(self, state: State) -> tuple[State, State]:
+        """See `Grouped`; but the error of the mean is known without groups."""
+        value, error = super().finish(state)
+        n = state["n"].sum()
+        return value, error | {"mean": jax.tree.map(lambda v: jnp.sqrt(v / n), value["variance"])}
 
     def _scatter(self, weights: jax.Array, off: jax.Array) -> jax.Array:
         """The weighted sum of squares, or of outer products, over the first axis."""

@@ -29,6 +29,15 @@ def test_a_large_mean_does_not_swallow_the_variance():
     np.testing.assert_allclose(value["variance"], expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("offset", "groups"), [(0, 32), (0, 0), (1e5, 32)])
+def test_the_error_of_the_mean_is_the_textbook_one(offset: float, groups: int):
+    """However far the mean is from zero, as far as the samples themselves are told apart."""
+    far = jnp.asarray(SAMPLES) + offset
+    _, error = streamed(mc.Moments(groups=groups), far, [1, 100])
+    expected = np.asarray(far, np.float64).std(0, ddof=1) / 101**0.5
+    np.testing.assert_allclose(error["mean"], expected, rtol=1e-5 if offset == 0 else 1e-3)
+
+
 def test_half_precision_is_summed_in_single():
     value, _ = streamed(mc.Moments(), jnp.full((4096, 1), 300.0, jnp.float16), [4096])
     assert value["mean"].dtype == jnp.float32
