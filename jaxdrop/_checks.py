@@ -189,11 +189,13 @@ def check_channel_axis(channel_axis: int, shape: Sequence[int]) -> int:
     return axis
 
 
-def check_broadcastable(shape: Sequence[int], to: Sequence[int], name: str) -> None:
-    """A shape that broadcasts to another without enlarging it."""
+def check_broadcastable(value: Any, to: Sequence[int], name: str) -> Any:
+    """What broadcasts to a shape without enlarging it; an array gets as many axes, lest JAX refuse."""
+    shape = np.shape(value)
     pairs = zip(reversed(shape), reversed(to), strict=False)
     if len(shape) > len(to) or any(size not in (1, size_to) for size, size_to in pairs):
         raise ValueError(f"`{name}` must broadcast to shape {tuple(to)}, got {tuple(shape)}.")
+    return value.reshape((1,) * (len(to) - len(shape)) + shape) if shape else value
 
 
 def check_window(window: Any, sides: Sequence[int], name: str, odd: bool = False) -> tuple[int, ...]:

@@ -65,8 +65,7 @@ def keep_mask(
     sizes = _checks.check_shape(shape)
     shared = _checks.check_axes(broadcast_dims, len(sizes), "broadcast_dims")
     mask_shape = tuple(1 if axis in shared else size for axis, size in enumerate(sizes))
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), mask_shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), mask_shape, "rate")
     width = _checks.check_bits(bits, rate)
     return _draw_once(key, threshold(realised(rate, width), width), shape=mask_shape, width=width)
 
@@ -133,9 +132,8 @@ def apply_mask(x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int
     x, mask = _checks.check_floating(x), jnp.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(mask.shape, x.shape, "mask")
-    _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
+    mask = _checks.check_broadcastable(mask, x.shape, "mask")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), x.shape, "rate")
     width = _checks.check_bits(bits, rate)
     share = realised(rate, width)
     return act(x, mask & (share != 0), scale(share, width, x.dtype), width)

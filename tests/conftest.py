@@ -1,4 +1,4 @@
-"""Eight host devices, so that the sharding laws run on any machine."""
+"""Eight host devices, so that the sharding laws run on any machine; and no rank is promoted."""
 
 import os
 
@@ -7,6 +7,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def ranks(request: pytest.FixtureRequest):
+    """JAX's strict mode, for users who have it on; the experiments are written as most users write."""
+    strict = "experiments" not in request.node.path.parts
+    with jax.numpy_rank_promotion("raise" if strict else "allow"):
+        yield
 
 
 @pytest.fixture

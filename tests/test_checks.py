@@ -56,7 +56,7 @@ from jaxdrop import _checks
             "`x` must have a batch axis and a channel axis, got shape (2,).",
         ),
         (
-            lambda: _checks.check_broadcastable((3,), (2, 4), "mask"),
+            lambda: _checks.check_broadcastable(np.ones(3), (2, 4), "mask"),
             ValueError,
             "`mask` must broadcast to shape (2, 4), got (3,).",
         ),

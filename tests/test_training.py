@@ -30,9 +30,9 @@ def recipe(hyper):
     """Dropout, an L1 penalty and a decoupled decay, all of them set by the sweep."""
 
     def loss_fn(params, key, batch):
-        h = jax.nn.relu(batch["x"] @ params["hidden"]["kernel"] + params["hidden"]["bias"])
+        h = jax.nn.relu(batch["x"] @ params["hidden"]["kernel"] + params["hidden"]["bias"][None])
         h = jaxdrop.dropout(key, h, hyper["rate"])
-        error = jnp.mean((h @ params["out"]["kernel"] + params["out"]["bias"] - batch["y"]) ** 2)
+        error = jnp.mean((h @ params["out"]["kernel"] + params["out"]["bias"][None] - batch["y"]) ** 2)
         return error + jaxdrop.penalties.l1(params, hyper["l1"]), {"error": error}
 
     return loss_fn, optax.adamw(1e-2, weight_decay=hyper["decay"], mask=jaxdrop.penalties.weight_mask)

@@ -56,8 +56,7 @@ def alpha_dropout(
     x = _checks.check_floating(x)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), shape, "rate")
     width = _checks.check_bits(bits, rate)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import chex
 import jax
-import numpy as np
 
 from jaxdrop import _bits, _checks, masks
 from jaxdrop.drops import _redraw
@@ -50,8 +49,7 @@ def dropout(
     x = _checks.check_floating(x)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), shape, "rate")
     width = _checks.check_bits(bits, rate)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)

@@ -64,7 +64,7 @@ def drop_block(
            [0.       , 0.       , 0.       , 1.8181818, 1.8181818]],      dtype=float32)
     """
     x, rate = _checks.check_floating(x), _checks.check_rate(rate)
-    plan = _plan(x.shape, rate, block_size, channel_axis, broadcast_dims)
+    rate, plan = _plan(x.shape, rate, block_size, channel_axis, broadcast_dims)
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)
     return _drop_block(key, x, _level(rate, plan), plan=plan)
@@ -101,7 +101,7 @@ def block_mask(
     0.10
     """
     rate = _checks.check_rate(rate)
-    plan = _plan(_checks.check_shape(shape), rate, block_size, channel_axis, broadcast_dims)
+    rate, plan = _plan(_checks.check_shape(shape), rate, block_size, channel_axis, broadcast_dims)
     return _block_mask(key, _level(rate, plan), plan=plan)
 
 
@@ -115,7 +115,7 @@ def _plan(
     block_size: int | Sequence[int],
     channel_axis: int,
     broadcast_dims: Sequence[int],
-) -> Plan:
+) -> tuple[chex.Numeric, Plan]:
     axes = masks.feature_map_dims(shape, channel_axis)
     if not 1 <= len(axes) <= 3:
         raise ValueError(f"`x` must be of shape [B, ..., C] with one to three axes between, got {shape}.")
@@ -127,8 +127,8 @@ def _plan(
         )
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     of_rate = tuple(1 if axis in axes else size for axis, size in enumerate(drawn))
-    _checks.check_broadcastable(np.shape(rate), of_rate, "rate")
-    return drawn, tuple(zip(axes, sides, strict=True))
+    rate = _checks.check_broadcastable(rate, of_rate, "rate")
+    return rate, (drawn, tuple(zip(axes, sides, strict=True)))
 
 
 def _level(rate: chex.Numeric, plan: Plan) -> tuple[chex.Array, chex.Array]:

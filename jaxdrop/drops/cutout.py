@@ -58,10 +58,8 @@ def cutout(
     x = _checks.check_rank(_checks.check_floating(x), 3, "[B, ..., C] with an axis between")
     axes = masks.feature_map_dims(x.shape, channel_axis)
     sides = _checks.check_window(size, tuple(x.shape[axis] for axis in axes), "size")
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), (x.shape[0], *(1,) * (x.ndim - 1)), "rate")
-    fill = jnp.asarray(fill, x.dtype)
-    _checks.check_broadcastable(fill.shape, x.shape, "fill")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), (x.shape[0], *(1,) * (x.ndim - 1)), "rate")
+    fill = _checks.check_broadcastable(jnp.asarray(fill, x.dtype), x.shape, "fill")
     if _checks.is_scalar(rate, 0):
         return x
     share = masks.realised(rate, _WIDTH)

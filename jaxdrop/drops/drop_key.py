@@ -114,7 +114,7 @@ def _settled(
         raise ValueError("`broadcast_dims` must not hold the last axis, that of the keys.")
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     rate = _checks.check_below_one(rate)
-    _checks.check_broadcastable(np.shape(rate), drawn, "rate")
+    rate = _checks.check_broadcastable(rate, drawn, "rate")
     width = _checks.check_bits(bits, rate)
     share = masks.realised(rate, width)
     if isinstance(share, jax.Array):
@@ -146,5 +146,4 @@ def _checked_mask(mask: chex.Array, shape: tuple[int, ...]) -> jax.Array:
     mask = jnp.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
-    _checks.check_broadcastable(mask.shape, shape, "mask")
-    return mask
+    return _checks.check_broadcastable(mask, shape, "mask")

@@ -3,7 +3,6 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _bits, _checks, masks
 from jaxdrop.drops import _redraw
@@ -62,8 +61,7 @@ def drop_edge(
     weights = _checks.check_rank(_checks.check_floating(weights, "weights"), 1, "[E]", "weights")
     if weights.ndim != 1:
         raise ValueError(f"`weights` must be of shape [E], got {weights.shape}.")
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), weights.shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), weights.shape, "rate")
     ends = _ends(senders, receivers, weights, undirected or renormalize)
     if renormalize and num_nodes is None:
         raise ValueError("`num_nodes` must be given to renormalise, got None.")

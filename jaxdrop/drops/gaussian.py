@@ -3,7 +3,6 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _bits, _checks, masks
 from jaxdrop.drops import _redraw
@@ -38,8 +37,7 @@ def gaussian_dropout(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric) -> ja
     1.0 0.25
     """
     x = _checks.check_floating(x)
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), x.shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), x.shape, "rate")
     if _checks.is_trivial_rate(rate):
         return _redraw.trivial(x, rate)
     return _gaussian_dropout(key, x, jnp.asarray(rate, jnp.float32))

@@ -3,7 +3,6 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _bits, _checks, masks
 from jaxdrop.drops import _redraw
@@ -38,7 +37,7 @@ def gaussian_noise(key: chex.PRNGKey, x: chex.Array, stddev: chex.Numeric) -> ja
     """
     x = _checks.check_floating(x)
     stddev = _checks.check_nonnegative(stddev, "stddev")
-    _checks.check_broadcastable(np.shape(stddev), x.shape, "stddev")
+    stddev = _checks.check_broadcastable(stddev, x.shape, "stddev")
     if _checks.is_scalar(stddev, 0):
         return x
     return _gaussian_noise(key, x, jnp.asarray(stddev, masks.widened(x.dtype)))

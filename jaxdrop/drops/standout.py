@@ -79,12 +79,11 @@ def standout_mean(
 
 
 def _keep_probability(x: jax.Array, logits: chex.Array, alpha: chex.Numeric, beta: chex.Numeric) -> jax.Array:
-    logits = _checks.check_floating(logits, "logits")
-    _checks.check_broadcastable(logits.shape, x.shape, "logits")
+    logits = _checks.check_broadcastable(_checks.check_floating(logits, "logits"), x.shape, "logits")
     wide = masks.widened(logits.dtype)
-    score = jnp.asarray(alpha, wide) * logits.astype(wide) + jnp.asarray(beta, wide)
-    _checks.check_broadcastable(score.shape, x.shape, "alpha and beta")
-    return jax.nn.sigmoid(score)
+    alpha = _checks.check_broadcastable(jnp.asarray(alpha, wide), x.shape, "alpha")
+    beta = _checks.check_broadcastable(jnp.asarray(beta, wide), x.shape, "beta")
+    return jax.nn.sigmoid(alpha * logits.astype(wide) + beta)
 
 
 @_redraw.redrawn("width")

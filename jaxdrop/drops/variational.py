@@ -55,8 +55,8 @@ def variational_dropout(
     """
     x, kernel = check_product(x, kernel)
     log_alpha = _checks.check_floating(log_alpha, "log_alpha")
+    log_alpha = _checks.check_broadcastable(log_alpha, kernel.shape, "log_alpha")
     log_alpha = log_alpha.astype(masks.widened(log_alpha.dtype))
-    _checks.check_broadcastable(log_alpha.shape, kernel.shape, "log_alpha")
     excess = jax.lax.stop_gradient(jnp.maximum(log_alpha, 0))
     wide = kernel.astype(masks.widened(kernel.dtype))
     y = noisy_product(key, x, kernel, jnp.exp(log_alpha - excess) * wide**2)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _checks, masks
 
@@ -55,8 +54,7 @@ def word_dropout(
     replacement = _checks.check_integer(replacement, "replacement")
     if not limits.min <= replacement <= limits.max:
         raise ValueError(f"`replacement` must fit {tokens.dtype}, got {replacement}.")
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), tokens.shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), tokens.shape, "rate")
     bits = _checks.check_bits(bits, rate)
     if _checks.is_scalar(rate, 0):
         return tokens

@@ -3,7 +3,6 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _bits, _checks, masks
 from jaxdrop.drops import _redraw
@@ -87,6 +86,5 @@ def _checked(
 ) -> tuple[jax.Array, jax.Array, chex.Numeric]:
     new = _checks.check_floating(new, "new")
     old = _checks.check_same_array(jnp.asarray(old), new, "old", "new")
-    rate = _checks.check_rate(rate)
-    _checks.check_broadcastable(np.shape(rate), new.shape, "rate")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), new.shape, "rate")
     return new, old, rate

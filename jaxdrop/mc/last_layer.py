@@ -66,7 +66,7 @@ def last_layer(
         if bias.shape != kernel.shape[1:]:
             raise ValueError(f"`bias` must be of shape [K], {kernel.shape[1:]}, got {bias.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
-    _checks.check_broadcastable(jnp.shape(rate), h.shape, "rate")
+    rate = _checks.check_broadcastable(rate, h.shape, "rate")
     share: Any = masks.realised(rate, _checks.check_bits(bits, rate))
     spread = h**2 * ((1 - share) / share)
     mean = jnp.matmul(h, kernel, precision="highest")

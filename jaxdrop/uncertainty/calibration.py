@@ -48,7 +48,12 @@ class VectorScaling(NamedTuple):
         """Probabilities of finite logits `[..., K]`."""
         logits = _wide(logits)
         _check_classes(logits.shape, self.scale.shape[0])
-        return jax.nn.softmax(logits * self.scale + self.bias)
+        return jax.nn.softmax(self.scaled(logits))
+
+    def scaled(self, logits: jax.Array) -> jax.Array:
+        """The logits of those probabilities."""
+        axes = range(logits.ndim - 1)
+        return logits * jnp.expand_dims(self.scale, axes) + jnp.expand_dims(self.bias, axes)
 
 
 class Isotonic(NamedTuple):
@@ -164,7 +169,7 @@ def fit_isotonic(probs: chex.Array, labels: chex.Array) -> Isotonic:
     Array([0.5, 0.5], dtype=float32)
     """
     probs = _checks.check_probabilities(probs, "[..., K]")
-    labels = _checks.check_labels(labels, probs).reshape(-1)
+    labels = _checks.check_labels(labels, probs).reshape(1, -1)
     classes = probs.shape[-1]
     hits = (labels == jnp.arange(classes)[:, None]).astype(probs.dtype)
     return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
@@ -229,10 +234,10 @@ def _vector_scaling(
     # The steps are taken on standardised logits: an offset or a scale of theirs would slow them down.
     centre, spread = jnp.mean(logits, 0), jnp.std(logits, 0)
     spread = jnp.where(spread == 0, 1, spread)
-    standard = (logits - centre) / spread
+    standard = (logits - centre[None]) / spread[None]
 
     def loss(params: VectorScaling) -> jax.Array:
-        scaled = jax.nn.log_softmax(standard * params.scale + params.bias)
+        scaled = jax.nn.log_softmax(params.scaled(standard))
         return -jnp.mean(at_labels(scaled, labels))
 
     optimizer = optax.lbfgs()

@@ -206,7 +206,7 @@ def classwise_ece(
     probs, labels = _check(probs, labels)
     _check_bins(bins, mode)
     classes = probs.shape[-1]
-    hits = labels.reshape(-1) == jnp.arange(classes)[:, None]
+    hits = labels.reshape(1, -1) == jnp.arange(classes)[:, None]
     binned = jax.vmap(functools.partial(_binned, bins=bins, mode=mode))
     return jnp.mean(jax.vmap(_gap)(binned(probs.reshape(-1, classes).T, hits)))
 

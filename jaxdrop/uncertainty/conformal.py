@@ -281,6 +281,6 @@ def _adaptive_scores(
     order = jnp.argsort(-probs, axis=-1)
     ranked = jnp.take_along_axis(probs, order, axis=-1)
     share = 0 if key is None else jax.random.uniform(key, (*probs.shape[:-1], 1), probs.dtype)
-    rank = jnp.arange(1, probs.shape[-1] + 1)
+    rank = jax.lax.broadcasted_iota(jnp.int32, probs.shape, probs.ndim - 1) + 1
     scores = jnp.cumsum(ranked, axis=-1) - share * ranked + penalty * jnp.maximum(rank - free, 0)
     return jnp.take_along_axis(scores, jnp.argsort(order, axis=-1), axis=-1)

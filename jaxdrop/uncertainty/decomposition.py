@@ -110,7 +110,7 @@ def mutual_information(probs: chex.Array) -> jax.Array:
     Array([0.6931472], dtype=float32)
     """
     probs = _samples(probs)
-    mean = jnp.mean(probs, axis=0)
+    mean = jnp.mean(probs, axis=0, keepdims=True)
     gap = probs - mean
     near = probs > 0.5 * mean
     # Of a probability far below its mean two logs, for their ratio may be lost. The gaps have a mean of 0:
@@ -188,7 +188,7 @@ def decompose_variance(means: chex.Array, variances: chex.Array) -> Variance:
     means = _checks.check_rank(_checks.check_values(means, "means"), 1, "[T, ...]", "means")
     variances = _checks.check_values(variances, "variances")
     _checks.check_nonnegative(variances, "variances", finite=False)
-    _checks.check_broadcastable(variances.shape, means.shape, "variances")
+    variances = _checks.check_broadcastable(variances, means.shape, "variances")
     return Variance(jnp.mean(jnp.broadcast_to(variances, means.shape), axis=0), jnp.var(means, axis=0))
 
 

@@ -65,7 +65,7 @@ def crps(samples: chex.Array, y: chex.Array) -> jax.Array:
     if y.shape != samples.shape[1:]:
         expected = f"the shape of `samples` without its first axis, {samples.shape[1:]}"
         raise ValueError(f"`y` must have {expected}, got {y.shape}.")
-    distance = jnp.sort(samples, axis=0) - y
+    distance = jnp.sort(samples, axis=0) - y[None]
     level = (np.arange(len(samples)) + 0.5) / len(samples)
     level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * y.ndim)
     # Twice the mean pinball loss of the order statistics: no term is negative, so none cancel.
@@ -137,8 +137,8 @@ def pinball(quantiles: chex.Array, y: chex.Array, level: chex.Numeric) -> jax.Ar
             "`quantiles` must have the shape of `level`, () or (Q,), and then that of `y`, "
             f"{level.shape} and {y.shape}, got {quantiles.shape}."
         )
+    above = y.reshape((1,) * level.ndim + y.shape) - quantiles
     level = level.astype(quantiles.dtype).reshape(level.shape + (1,) * y.ndim)
-    above = y - quantiles
     return jnp.where(above >= 0, level, level - 1) * above
 
 
@@ -200,6 +200,4 @@ def _pair(prediction: chex.Array, y: chex.Array, name: str) -> tuple[jax.Array, 
 
 
 def _fitting(value: chex.Array, like: jax.Array, name: str, of: str) -> jax.Array:
-    value = _checks.check_values(value, name)
-    _checks.check_broadcastable(value.shape, like.shape, name)
-    return value
+    return _checks.check_broadcastable(_checks.check_values(value, name), like.shape, name)

@@ -220,7 +220,7 @@ def test_arrays_among_the_arguments_are_no_constants():
     class Masked(nn.Module):
         @nn.compact
         def __call__(self, x, mask):
-            return nn.Dropout(0.5, deterministic=True)(x) * mask
+            return nn.Dropout(0.5, deterministic=True)(x) * mask[None]
 
     net = Masked()
     for scale in (1.0, 2.0):

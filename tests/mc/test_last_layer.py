@@ -26,7 +26,7 @@ def test_float64(rate):
 
 def test_samples():
     def predict(key, h):
-        return jaxdrop.dropout(key, h, 0.3) @ KERNEL + BIAS
+        return jaxdrop.dropout(key, h, 0.3) @ KERNEL + BIAS[None]
 
     found = mc.last_layer(H, KERNEL, BIAS, rate=0.3)
     drawn = mc.estimate(

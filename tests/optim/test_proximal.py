@@ -128,7 +128,7 @@ def test_group_lasso_goes_down_its_own_penalty():
     def objective(z):
         return penalties.group_lasso(z, 0.4, unit_axis=(-2, -1)) + jnp.sum((z - w) ** 2) / (2 * 0.5)
 
-    nearby = new + 0.03 * jax.random.normal(jax.random.key(1), (20, *w.shape))
+    nearby = new[None] + 0.03 * jax.random.normal(jax.random.key(1), (20, *w.shape))
     assert (jax.vmap(objective)(nearby) > objective(new)).all()
 
 

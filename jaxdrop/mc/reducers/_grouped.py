@@ -90,7 +90,7 @@ class Grouped(abc.ABC):
             # Dealt as they lie, for a chunk starts at a multiple of its length.
             samples = jax.tree.map(lambda y: y.reshape(-1, groups, *y.shape[1:]), samples)
             return jax.vmap(self.summary, (1, 1, None))(samples, weights.reshape(-1, groups), targets)
-        own = weights * (index % groups == jnp.arange(groups)[:, None])
+        own = weights[None] * (index[None] % groups == jnp.arange(groups)[:, None])
         return jax.vmap(self.summary, (None, 0, None))(samples, own, targets)
 
     def merge(self, a: State, b: State) -> State:
@@ -143,10 +143,10 @@ def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Ar
     ratio = (n / jnp.maximum(sizes, 1)).reshape(shape)
     used = used.reshape(shape)
     # Busing's pseudo-values less their centre, told by what a group moves the estimate by: nothing cancels.
-    moved = jnp.where(used, without - whole, 0)
-    terms = jnp.where(used, ((1 - 1 / ratio) * moved).sum(0) - (ratio - 1) * moved, 0) ** 2
+    moved = jnp.where(used, without - whole[None], 0)
+    terms = jnp.where(used, ((1 - 1 / ratio) * moved).sum(0, keepdims=True) - (ratio - 1) * moved, 0) ** 2
     terms = jnp.where(used, terms / (ratio - 1), 0)
     error = jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count), jnp.nan)
     # An infinite estimate that every part agrees on, such as a log density of minus infinity, is sure.
-    agreed = jnp.isinf(whole) & jnp.all(~used | (without == whole), 0)
+    agreed = jnp.isinf(whole) & jnp.all(~used | (without == whole[None]), 0)
     return jnp.where(agreed & (count > 1), 0, error)

@@ -107,8 +107,8 @@ class GaussianLogDensity(_LogMean):
                 f"got {_kind(targets)}."
             )
         if self.precision is not None:
-            _checks.check_positive(self.precision, "precision")
-            _checks.check_broadcastable(jnp.shape(self.precision), means.shape, "precision")
+            precision = _checks.check_positive(self.precision, "precision")
+            _checks.check_broadcastable(precision, means.shape, "precision")
 
     def check_values(self, values: State) -> None:
         """Nothing that had no density, and so became NaN."""
@@ -123,8 +123,10 @@ class GaussianLogDensity(_LogMean):
             mean, variance = (part.astype(jnp.float32) for part in samples)
             precision = 1 / variance
         else:
-            mean, precision = samples.astype(jnp.float32), jnp.asarray(self.precision, jnp.float32)
-        error = targets - mean
+            mean = samples.astype(jnp.float32)
+            precision = jnp.asarray(self.precision, jnp.float32)
+            precision = _checks.check_broadcastable(precision, mean.shape, "precision")
+        error = jnp.asarray(targets)[None] - mean
         logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * error**2)
         # A variance of 0, or that underflows to it: all the density lies at the mean.
         logs = jnp.where(precision == jnp.inf, jnp.where(error == 0, jnp.inf, -jnp.inf), logs)

@@ -37,7 +37,7 @@ class Moments(Grouped):
         """See `Grouped`."""
         n = weights.sum()
         mean = jax.tree.map(partial(average, weights), samples)
-        off = jax.tree.map(lambda y, m: y.astype(jnp.float32) - m, samples, mean)
+        off = jax.tree.map(lambda y, m: y.astype(jnp.float32) - m[None], samples, mean)
         return {"n": n, "mean": mean, "scatter": jax.tree.map(partial(self._scatter, weights), off)}
 
     def join(self, a: State, b: State) -> State:
