@@ -75,8 +75,7 @@ def concrete_dropout(
     logit = _checks.check_floating(jnp.asarray(logit), "logit").astype(wide)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
-    logit = _checks.check_broadcastable(logit, shape, "logit")
-    level = logit, _check_temperature(temperature).astype(wide)
+    level = _checks.check_broadcastable(logit, shape, "logit"), _check_temperature(temperature).astype(wide)
     y = _concrete_dropout(key, x, level, shape=shape)
     penalty = _scalar("dropout_strength", dropout_strength) * _negentropy(logit, x.shape[-1])
     if kernel is not None:

@@ -15,7 +15,10 @@ class Mean(mc.Grouped):
     groups = 32
 
     def summary(self, samples, weights, targets):
-        return {"n": weights.sum(), "mean": jnp.tensordot(weights, samples, 1) / jnp.maximum(weights.sum(), 1)}
+        return {
+            "n": weights.sum(),
+            "mean": jnp.tensordot(weights, samples, 1) / jnp.maximum(weights.sum(), 1),
+        }
 
     def join(self, a, b):
         n = a["n"] + b["n"]
