@@ -220,11 +220,11 @@ def test_arrays_among_the_arguments_are_no_constants():
     class Masked(nn.Module):
         @nn.compact
         def __call__(self, x, mask):
-            return nn.Dropout(0.5, deterministic=True)(x) * mask[None]
+            return nn.Dropout(0.5, deterministic=True)(x) * mask
 
     net = Masked()
     for scale in (1.0, 2.0):
-        predict = jl.stochastic(net, {}, X, mask=scale * jnp.ones(8))
+        predict = jl.stochastic(net, {}, X, mask=scale * jnp.ones((1, 8)))
         samples = mc.sample(predict, KEY, X, num_samples=3)
         np.testing.assert_allclose(
             samples / scale, mc.sample(jl.stochastic(net, {}, X, mask=1.0), KEY, X, num_samples=3)
