@@ -62,7 +62,7 @@ def plot(plan: rounds.Plan, rows: list[dict[str, Any]], title: str) -> Figure:
             axis.fill_between(labels, mean - error, mean + error, color=color, alpha=0.2, lw=0)
             axis.set_xlabel("labels")
     axes[0].set_ylabel("test error (%)")
-    axes[1].set_ylabel("that less the one at random, paired by seed")
+    axes[1].set_ylabel("that less the one at random, paired by seed (points)")
     axes[0].legend(frameon=False)
     figure.suptitle(f"{title}: mean ± standard error over {plan.seeds} seeds", fontsize=10)
     return figure

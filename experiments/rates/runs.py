@@ -126,10 +126,11 @@ def cells(plan: Plan, inputs: int) -> tuple[jax.Array, network.Params, dict[str,
     columns = {name: jnp.array([getattr(s, name) for s in plan.settings]) for name in Setting._fields}
     hyper = {name: jnp.repeat(column, plan.seeds) for name, column in columns.items()}
     hyper["place"] = jnp.tile(jnp.arange(plan.seeds), count)
+    seeds = np.tile(plan.seed + np.arange(plan.seeds), count)
     widths = (inputs, *plan.hidden, 10)
     draws = [network.init(np.random.default_rng((plan.seed + i, 1)), widths) for i in range(plan.seeds)]
     params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves * count)), *draws)
-    return jax.vmap(jax.random.key)(plan.seed + hyper["place"]), params, hyper
+    return jnp.stack([jax.random.key(int(seed)) for seed in seeds]), params, hyper
 
 
 def balanced(params: network.Params, rates: tuple[Any, Any]) -> network.Params:

@@ -229,7 +229,7 @@ def plot_comparison(study: Study, rows: list[dict[str, Any]], published: dict[st
                 axis.plot(published[row["method"]], place, "kx", label="published, one run")
     right.axvline(0, color="0.6", ls=":")
     left.set_xlabel(f"test {study.score}")
-    right.set_xlabel("that less the baseline's, paired by seed")
+    right.set_xlabel(f"{study.score} less the baseline's, paired by seed")
     left.set_yticks(places, [row["method"] for row in rows])
     left.set_ylim(-0.6, len(rows) - 0.4)
     if published:
