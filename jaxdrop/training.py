@@ -154,8 +154,13 @@ def _pair(recipe: Recipe) -> Trainer:
         key = jax.random.fold_in(state.key, state.step)
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = value_and_grad(state.params, key, batch)
+
+        def value_fn(params: Any) -> jax.Array:
+            # With the same noise, and that on purpose.
+            return loss_fn(params, jax.random.clone(key), batch)[0]
+
         # What line searches and the like ask for; other transformations never see it.
-        extra = {"value": loss, "grad": grads, "value_fn": lambda params: loss_fn(params, key, batch)[0]}
+        extra = {"value": loss, "grad": grads, "value_fn": value_fn}
         update = optax.with_extra_args_support(optimizer).update
         updates, opt_state = update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)

@@ -70,6 +70,17 @@ def test_optimizers_that_ask_for_more(optimizer):
     assert last < first
 
 
+def test_a_line_search_uses_a_key_twice_on_purpose():
+    def loss_fn(params, key, batch):
+        return jnp.mean((jaxdrop.dropout(key, batch, 0.5) @ params - 1) ** 2), {}
+
+    pair = trainer(loss_fn, optax.lbfgs())
+    with jax.debug_key_reuse(True):
+        state, (loss, _) = pair.step(pair.init(jax.random.key(1), jnp.ones(16)), jnp.ones((4, 16)))
+    assert np.isfinite(loss)
+    assert (state.params != 1).any()
+
+
 def test_a_bad_rate_in_a_sweep_is_loud():
     hyper = grid(rate=[0.5, 1.3, -0.3], l1=[0.0], decay=[0.0])
     keys = jax.random.split(KEY, 3)

@@ -1,6 +1,7 @@
 """Whole data sets: one batch after another, with progress, and what is done is not done again."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,9 @@ def over(
     >>> found.value["mean"].shape
     (10,)
     """
+    for leaf in jax.tree.leaves((data, targets)):
+        if not np.ndim(leaf):
+            raise TypeError(f"`data` and `targets` must hold arrays with an axis of examples, got {leaf!r}.")
     sizes = {len(leaf) for leaf in jax.tree.leaves((data, targets))}
     if len(sizes) != 1 or not min(sizes):
         found = ", ".join(map(str, sorted(sizes))) or "no arrays"
@@ -130,8 +134,13 @@ def _read(path: Path | None, like: Any) -> list[np.ndarray] | None:
     """What a batch gave, if its file is there."""
     if path is None or not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        leaves = [file[name] for name in sorted(file.files)]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            leaves = [file[name] for name in sorted(file.files)]
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"`folder` must hold whole files, got a damaged one, to be removed: {path}."
+        ) from error
     expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != expected:
         raise ValueError(f"`folder` must be new or hold results of this same call, got another in {path}.")

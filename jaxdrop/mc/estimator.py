@@ -1,5 +1,6 @@
 """Statistics of samples of a prediction, streamed in memory that does not grow with their number."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -155,7 +156,10 @@ def accumulate(
         most = at_once = _checks.check_count(num_samples, "num_samples")
     _checks.check_count(first, "first", 0)
     plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
-    _over(lambda one: one.check(plan.outputs, targets), reducers)
+    _over(lambda one: _checked(one).check(plan.outputs, targets), reducers)
+    if state is not None:
+        none = partial(_nothing, reducers, plan.outputs, targets, plan.way.chunk, jnp.int32(0))
+        _check_alike(state, jax.eval_shape(none), "state", "these reducers and inputs")
     # Numbers that are arguments: another number of samples is the same program.
     inputs = key, x, targets, reducers, state, rule, (jnp.int32(first), jnp.int32(most))
     now: State = _accumulated(plan.program, plan.arrays, *inputs, way=plan.way)
@@ -173,7 +177,11 @@ def merge(reducers: Any, a: State, b: State) -> State:
 
     Returns:
       A state; the order of the two makes no difference but for `Quantiles`.
+
+    Raises:
+      ValueError: If the states are of other reducers or inputs.
     """
+    _check_alike(b, a, "b", "the reducers and inputs of `a`")
     reduced = _over(lambda one, x, y: one.merge(x, y), reducers, a.reduced, b.reduced)
     return State(jnp.maximum(a.stop, b.stop), a.count + b.count, jnp.minimum(a.bad, b.bad), reduced)
 
@@ -272,6 +280,30 @@ def _finish(reducers: Any, reduced: Any) -> tuple[Any, Any]:
 def _over(fun: Callable, reducers: Any, *states: Any) -> Any:
     """Calls a function with each reducer, and with its own part of each state."""
     return jax.tree.map(fun, reducers, *states, is_leaf=lambda one: hasattr(one, "summarise"))
+
+
+def _checked(one: Any) -> Reducer:
+    if isinstance(one, type) or not hasattr(one, "summarise"):
+        raise TypeError(f"`reducers` must be a reducer, such as `Moments()`, or a tree of them, got {one!r}.")
+    return one
+
+
+def _check_alike(state: State, like: State, name: str, of: str) -> None:
+    """Leaf by leaf the same places, shapes and dtypes."""
+    found, expected = (
+        [(p, jnp.shape(x), str(jnp.result_type(x))) for p, x in _leaves(s)] for s in (state, like)
+    )
+    for one, other in itertools.zip_longest(found, expected):
+        if one != other:
+            one, other = (
+                "nothing" if part is None else f"{part[2]}{list(part[1])} at {part[0]}"
+                for part in (one, other)
+            )
+            raise ValueError(f"`{name}` must be a state of {of}, with {other}, got {one}.")
+
+
+def _leaves(state: State) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(state)]
 
 
 def _has_nan(samples: Any) -> jax.Array:

@@ -44,7 +44,8 @@ def transformation(
                 return u
             p = _checks.check_floating(p, "params")
             wide = widened(p.dtype)
-            return change(p, u.astype(wide), share, *(jnp.asarray(v, wide) for v in now)).astype(u.dtype)
+            new = change(p, u.astype(wide), share, *(jnp.asarray(v, wide) for v in now))
+            return new.astype(jnp.promote_types(u.dtype, p.dtype))
 
         structure = jax.tree.structure(params)
         leaves = structure.flatten_up_to(updates), jax.tree.leaves(params), rule(params, where)

@@ -232,8 +232,13 @@ def _vector_scaling(
     logits: jax.Array, labels: jax.Array, steps: chex.Numeric, tolerance: chex.Numeric
 ) -> VectorScaling:
     # The steps are taken on standardised logits: an offset or a scale of theirs would slow them down.
-    centre, spread = jnp.mean(logits, 0), jnp.std(logits, 0)
-    spread = jnp.where(spread == 0, 1, spread)
+    # One that never changes has no scale to be found, and its deviation is nothing but rounding.
+    least, most = jnp.min(logits, 0), jnp.max(logits, 0)
+    steps_apart = 8 * jnp.finfo(logits.dtype).eps * jnp.maximum(jnp.abs(least), jnp.abs(most))
+    still = most - least <= steps_apart
+    centre = jnp.where(still, least, jnp.mean(logits, 0))
+    spread = jnp.where(still, 1, jnp.std(logits, 0))
+    logits = jnp.where(still[None], centre[None], logits)
     standard = (logits - centre[None]) / spread[None]
 
     def loss(params: VectorScaling) -> jax.Array:

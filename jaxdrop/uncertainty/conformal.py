@@ -226,7 +226,8 @@ class CQR(NamedTuple):
     def __call__(self, lower: chex.Array, upper: chex.Array) -> tuple[jax.Array, jax.Array]:
         """The lower and upper ends; an interval that ends before it begins is empty."""
         lower, upper = _interval(lower, upper)
-        return lower - self.margin, upper + self.margin
+        margin = _checks.check_broadcastable(self.margin, lower.shape, "margin")
+        return lower - margin, upper + margin
 
 
 def fit_cqr(lower: chex.Array, upper: chex.Array, y: chex.Array, *, level: chex.Numeric) -> CQR:

@@ -55,11 +55,13 @@ def risk_coverage(uncertainty: chex.Array, loss: chex.Array) -> RiskCoverage:
     order = jnp.argsort(uncertainty)
     ranked, loss = uncertainty[order], loss[order]
     count = jnp.arange(1, len(loss) + 1, dtype=loss.dtype)
-    group = jnp.searchsorted(ranked, ranked, side="left")
-    sums = jnp.zeros_like(loss).at[group].add(loss)
-    size = jnp.zeros_like(loss).at[group].add(1)
-    risk = jnp.cumsum((sums / jnp.maximum(size, 1))[group]) / count
-    return RiskCoverage(count / len(loss), risk)
+    # Between the ends of a group of ties the sum of the losses runs along a line.
+    first, stop = (jnp.searchsorted(ranked, ranked, side=side) for side in ("left", "right"))
+    sums = jnp.cumsum(loss)
+    before, after = jnp.where(first > 0, sums[first - 1], 0), sums[stop - 1]
+    share = (count - first.astype(loss.dtype)) / (stop - first).astype(loss.dtype)
+    rise = jnp.where(after == before, 0, after - before)
+    return RiskCoverage(count / len(loss), (before + share * rise) / count)
 
 
 def aurc(uncertainty: chex.Array, loss: chex.Array) -> jax.Array:

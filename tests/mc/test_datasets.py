@@ -101,3 +101,17 @@ def test_another_result_in_the_folder(tmp_path):
 def test_bad_input(wrong: dict, message: str):
     with pytest.raises(ValueError, match=message):
         run(**wrong)
+
+
+def test_a_damaged_file_in_the_folder(tmp_path):
+    run(folder=tmp_path)
+    damaged = sorted(tmp_path.iterdir())[1]
+    for content in (b"", damaged.read_bytes()[:100]):
+        damaged.write_bytes(content)
+        with pytest.raises(ValueError, match=f"got a damaged one, to be removed: .*{damaged.name}"):
+            run(folder=tmp_path)
+
+
+def test_data_without_an_axis_of_examples():
+    with pytest.raises(TypeError, match=r"must hold arrays with an axis of examples, got 1\.0"):
+        mc.over(PREDICT, KEY, [[1.0, 2.0], [3.0, 4.0]], **OPTIONS)

@@ -229,6 +229,8 @@ BAD = [
     ({"reducers": mc.Quantiles((0.0,))}, ValueError, r"`levels` must lie in \(0, 1\), got 0."),
     ({"reducers": mc.Moments(groups=-1)}, ValueError, "`groups` must be at least 0, got -1."),
     ({"reducers": mc.Categorical(from_logits=False)}, ValueError, "must give probabilities"),
+    ({"reducers": mc.Moments}, TypeError, r"`reducers` must be a reducer, such as `Moments\(\)`"),
+    ({"reducers": "mean"}, TypeError, "`reducers` must be a reducer, .* got 'mean'"),
 ]
 
 
@@ -236,3 +238,31 @@ BAD = [
 def test_bad_input(wrong: dict, error: type, message: str):
     with pytest.raises(error, match=message):
         run(**({"num_samples": 4} | wrong))
+
+
+def state_of(rows: int = nets.BATCH, **options) -> mc.State:
+    return run_state(X[:rows], mc.Moments(**options))
+
+
+def run_state(x, reducers, **options) -> mc.State:
+    return mc.accumulate(PREDICT, KEY, x, num_samples=4, reducers=reducers, **options)
+
+
+def test_a_state_of_another_call_is_refused():
+    """It would have been broadcast, or have failed deep within."""
+    whole, one, wide = state_of(), state_of(1), state_of(covariance=True)
+    message = r"`state` must be a state of these reducers and inputs, with float32\[32, 8, 3\] at"
+    with pytest.raises(ValueError, match=message + r" .reduced\['mean'\], got float32\[32, 1, 3\]"):
+        run_state(X, mc.Moments(), state=one)
+    with pytest.raises(ValueError, match=message + r" .reduced\['scatter'\], got float32\[32, 8, 3, 3\]"):
+        run_state(X, mc.Moments(), state=wide)
+    with pytest.raises(ValueError, match=r"`b` must be a state of the reducers and inputs of `a`, with"):
+        mc.merge(mc.Moments(), whole, one)
+
+
+def test_logits_that_overflow_are_reported():
+    def predict(key, x):
+        return jaxdrop.dropout(key, x, 0.5).astype(jnp.float16) * 40000
+
+    with pytest.raises(ValueError, match="`predict` must give logits below infinity"):
+        mc.estimate(predict, KEY, jnp.ones((2, 3)), num_samples=8, reducers=mc.Categorical())

@@ -91,3 +91,18 @@ def test_the_constraint_holds_all_along_a_training():
         norms = np.linalg.norm(np.asarray(params["kernel"], np.float64), axis=0)
         assert norms.max() <= 1 + 1e-6
         assert params["kernel"].min() >= 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_gradients_narrower_than_the_parameters(dtype):
+    """The update is as wide as the parameters, or it would not end where it shall."""
+    params, grads = W, jnp.zeros_like(W, dtype)
+
+    def end(tx):
+        updates, _ = tx.update(grads, tx.init(params), params)
+        return optax.apply_updates(params, updates)
+
+    assert (end(optim.non_negative()) >= 0).all()
+    assert (end(optim.proximal_l1(10.0, 1.0)) == 0).all()
+    norms = jnp.sqrt(jnp.sum(end(optim.max_norm(0.1)) ** 2, axis=(0, 1, 2)))
+    np.testing.assert_allclose(norms, 0.1, rtol=1e-5)

@@ -86,6 +86,22 @@ def test_vector_scaling_of_logits_far_from_zero_or_large(spread: float, offset: 
     np.testing.assert_allclose(uncertainty.nll(fitted(moved), LABELS).mean(), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, -2.3])
+def test_vector_scaling_of_a_class_whose_logit_never_changes(constant: float):
+    """It has no scale, so that of the identity; a bias does what can be done."""
+    logits = LOGITS.copy()
+    logits[:, 0] = constant
+    fitted = uncertainty.fit_vector_scaling(logits, LABELS)
+    assert fitted.scale[0] == 1
+
+    def nll(bias: np.ndarray) -> float:
+        logs = special.log_softmax(logits * np.float64(fitted.scale) + bias, axis=-1)
+        return -np.mean(logs[np.arange(COUNT), LABELS])
+
+    best = optimize.minimize(nll, np.zeros(CLASSES))
+    np.testing.assert_allclose(nll(np.float64(fitted.bias)), best.fun, atol=1e-6)
+
+
 def test_vector_scaling_of_what_can_be_set_apart_stays_finite():
     apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
     fitted = uncertainty.fit_vector_scaling(apart, labels, steps=30)

@@ -300,3 +300,13 @@ def test_traced_levels_and_labels_out_of_range_break_nothing():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_cqr_of_several_outputs():
+    lower = np.random.default_rng(3).normal(size=(50, 2)).astype(np.float32)
+    fitted = uncertainty.fit_cqr(lower, lower + 1, lower + 0.5, level=0.9)
+    down, up = fitted(lower, lower + 1)
+    np.testing.assert_array_equal(down, lower - fitted.margin[None])
+    np.testing.assert_array_equal(up, lower + 1 + fitted.margin[None])
+    with pytest.raises(ValueError, match=r"`margin` must broadcast to shape \(4, 3\), got \(2,\)"):
+        fitted(np.zeros((4, 3)), np.ones((4, 3)))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import uncertainty_toolbox
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import mean_pinball_loss
 
 from jaxdrop import uncertainty
@@ -99,6 +99,16 @@ def test_crps_gaussian_without_a_spread_is_the_absolute_error():
     np.testing.assert_allclose(near, np.abs(MEAN - Y), atol=1e-6)
     grads = jax.grad(lambda *a: uncertainty.crps_gaussian(*a).sum(), (0, 1, 2))(MEAN, jnp.zeros(40), Y)
     assert all(np.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("stddev", [0.0, 1e-19, 1e-8, 1e-4, 0.3, 2.0])
+def test_gradient_of_crps_gaussian(stddev: float):
+    """The closed form, down to deviations of which nothing is left but the sign of the error."""
+    found = jax.grad(uncertainty.crps_gaussian, argnums=(0, 1, 2))(0.0, stddev, 1.0)
+    z = 1 / stddev if stddev else np.inf
+    side = special.erf(z / 2**0.5)
+    in_stddev = 2 * stats.norm.pdf(z) - np.pi**-0.5
+    np.testing.assert_allclose(found, [-side, in_stddev, side], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.5, 0.9])

@@ -79,6 +79,22 @@ def test_ties_count_with_the_mean_over_their_orders():
     )
 
 
+def test_ties_of_a_million():
+    """Sums in float32 that neither lose what is added late nor cancel."""
+    loss = np.random.default_rng(1).exponential(size=1_000_000).astype(np.float32)
+    alike = uncertainty.aurc(np.zeros(len(loss), np.float32), loss)
+    np.testing.assert_allclose(alike, loss.mean(dtype=np.float64), rtol=1e-5)
+    few = (np.arange(len(loss)) // 100_000).astype(np.float32)
+    groups = loss.astype(np.float64).reshape(10, -1)
+    risks = np.cumsum(np.repeat(groups.mean(1), 100_000)) / np.arange(1, 1_000_001)
+    np.testing.assert_allclose(uncertainty.risk_coverage(few, loss).risk, risks, rtol=2e-5)
+
+
+def test_an_infinite_loss():
+    risk = uncertainty.risk_coverage(jnp.array([1.0, 2.0, 2.0, 3.0]), jnp.array([1.0, np.inf, 2.0, 3.0])).risk
+    np.testing.assert_array_equal(risk, [1, np.inf, np.inf, np.inf])
+
+
 def test_the_order_of_the_examples_has_no_part_in_it():
     doubt, loss = INSIDE.round(), RNG.integers(0, 2, 150)
     order = RNG.permutation(150)

@@ -30,8 +30,11 @@ def check_classes(outputs: Any) -> Any:
 
 def check_probabilities(values: jax.Array, from_logits: bool) -> None:
     """Nothing that was no probability, and so became NaN."""
-    if not from_logits and bool(jnp.isnan(values).any()):
-        raise ValueError(
-            "`predict` must give probabilities, at least 0 and with sums of one, where `from_logits` is "
-            "False, got others."
-        )
+    if not bool(jnp.isnan(values).any()):
+        return
+    if from_logits:
+        raise ValueError("`predict` must give logits below infinity, one at least finite, got others.")
+    raise ValueError(
+        "`predict` must give probabilities, at least 0 and with sums of one, where `from_logits` is "
+        "False, got others."
+    )

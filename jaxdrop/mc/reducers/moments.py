@@ -37,13 +37,13 @@ class Moments(Grouped):
         """See `Grouped`."""
         n = weights.sum()
         mean = jax.tree.map(partial(average, weights), samples)
-        off = jax.tree.map(lambda y, m: y.astype(jnp.float32) - m[None], samples, mean)
+        off = jax.tree.map(lambda y, m: _gap(m[None], y.astype(jnp.float32)), samples, mean)
         return {"n": n, "mean": mean, "scatter": jax.tree.map(partial(self._scatter, weights), off)}
 
     def join(self, a: State, b: State) -> State:
         """See `Grouped`."""
         n = a["n"] + b["n"]
-        gap = jax.tree.map(lambda x, y: y - x, a["mean"], b["mean"])
+        gap = jax.tree.map(_gap, a["mean"], b["mean"])
         mean = jax.tree.map(lambda x, d: x + d * (b["n"] / n), a["mean"], gap)
         share = (a["n"] * b["n"] / n)[None]
         between = jax.tree.map(lambda d: self._scatter(share, d[None]), gap)
@@ -73,3 +73,8 @@ class Moments(Grouped):
             return jnp.tensordot(weights, off**2, 1, precision="highest")
         flat = off.reshape(*off.shape[:2], -1)
         return jnp.einsum("c,cbi,cbj->bij", weights, flat, flat, precision="highest")
+
+
+def _gap(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`b - a`; none between equal infinities, such as the logits of a class that is masked."""
+    return jnp.where(a == b, 0, b - a)

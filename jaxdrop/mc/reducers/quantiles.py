@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import register_dataclass
 
 from jaxdrop import _checks
@@ -23,7 +24,8 @@ class Quantiles:
     Gives "quantiles", `[B, Q, ...]` of outputs `[B, ...]`, between the order statistics as
     `numpy.quantile`. The samples are independent, so the first of them serve as well as any. The
     standard error is the width of the 95 % interval between order statistics, which holds for any
-    distribution, over twice 1.96; it is for as many samples as are kept.
+    distribution, over twice 1.96; it is for as many samples as are kept, and NaN where they are too
+    few for such an interval: up to 3.84 (1 - q) / q for a level q below a half, 73 for 0.05.
 
     Attributes:
       levels: The levels of the quantiles, each in (0, 1).
@@ -32,6 +34,10 @@ class Quantiles:
 
     levels: tuple[float, ...] = (0.05, 0.5, 0.95)
     capacity: int = 2048
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.levels, tuple | float | int):
+            object.__setattr__(self, "levels", tuple(np.asarray(self.levels).tolist()))
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Levels in (0, 1), and room for two samples."""
@@ -69,8 +75,13 @@ class Quantiles:
             return jax.tree.map(lambda y: _quantiles(y, levels, state["n"]), ordered)
 
         up, down = at(levels + spread), at(levels - spread)
+        within = (levels - spread >= 0) & (levels + spread <= 1)
         error = jax.tree.map(
-            lambda x, y: jnp.where(state["n"] > 1, (x - y) / (2 * _WIDTH), jnp.nan), up, down
+            lambda x, y: jnp.where(
+                within.reshape(1, -1, *[1] * (x.ndim - 2)), (x - y) / (2 * _WIDTH), jnp.nan
+            ),
+            up,
+            down,
         )
         return {"quantiles": at(levels)}, {"quantiles": error}
 

@@ -58,3 +58,16 @@ def test_one_sample_has_no_variance():
     np.testing.assert_array_equal(value["mean"], SAMPLES[0])
     for missing in (value["variance"], error["mean"], error["variance"]):
         assert np.isnan(missing).all()
+
+
+@pytest.mark.parametrize("covariance", [False, True])
+def test_a_class_that_is_masked_stays_so(covariance: bool):
+    """Minus infinity in every sample is a mean that is sure; nothing is said of the others by it."""
+    masked = jnp.asarray(SAMPLES).at[..., 0].set(-jnp.inf)
+    value, error = streamed(mc.Moments(covariance=covariance), masked, [1, 100])
+    plain, _ = streamed(mc.Moments(covariance=covariance), jnp.asarray(SAMPLES), [1, 100])
+    np.testing.assert_array_equal(value["mean"][:, 0], -np.inf)
+    np.testing.assert_array_equal(value["variance"][:, 0], 0)
+    np.testing.assert_array_equal(error["mean"][:, 0], 0)
+    np.testing.assert_allclose(value["mean"][:, 1:], plain["mean"][:, 1:], rtol=1e-6)
+    np.testing.assert_allclose(value["variance"][:, 1:], plain["variance"][:, 1:], rtol=1e-6)

@@ -46,3 +46,11 @@ def test_one_sample_has_no_error():
     value, error = streamed(mc.Quantiles((0.5,)), jnp.asarray(SAMPLES[:1]), [1])
     np.testing.assert_array_equal(value["quantiles"][:, 0], SAMPLES[0])
     assert np.isnan(error["quantiles"]).all()
+
+
+@pytest.mark.parametrize(("count", "sure"), [(72, False), (73, True)])
+def test_no_error_where_the_interval_leaves_the_samples(count: int, sure: bool):
+    samples = jnp.asarray(np.random.default_rng(2).normal(size=(count, 3)), jnp.float32)
+    _, error = streamed(mc.Quantiles(np.array([0.05, 0.5, 0.95])), samples, [count])
+    found = np.isfinite(error["quantiles"]).all(0)
+    np.testing.assert_array_equal(found, [sure, True, sure])
