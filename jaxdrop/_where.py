@@ -17,7 +17,7 @@ from jaxdrop import _checks
 # A predicate on a path and a leaf, (pattern, share) pairs, or a tree of booleans.
 Where = Callable[[str, Any], bool] | Sequence[tuple[str, chex.Numeric]] | Any
 Share = chex.Numeric | None
-_NOT_WEIGHTS = frozenset({"bias", "scale"})
+_NOT_WEIGHTS = frozenset({"bias", "scale", "log_alpha", "log_variance"})
 _NAMED = 5
 
 
@@ -56,9 +56,10 @@ def weight_mask(params: Any, where: Where = None) -> Any:
 
 
 def is_weight(path: str, leaf: chex.Array) -> bool:
-    """The default rule: of rank 2 at least, and not named "bias" or "scale".
+    """The default rule: of rank 2 at least, and not named "bias", "scale", "log_alpha" or "log_variance".
 
-    It leaves biases and the scales of normalisation layers alone.
+    It leaves alone biases, the scales of normalisation layers, and what the variational layers have
+    learnt of the noise of their weights.
 
     >>> is_weight("Dense_0/kernel", np.zeros((3, 2))), is_weight("Dense_0/bias", np.zeros(2))
     (True, False)
@@ -95,7 +96,11 @@ def chosen(params: Any, where: Where) -> Any:
 
 def _check_some(found: list[Share], params: Any, where: Where) -> None:
     if all(share is None for share in found):
-        rule = " (by default those of rank 2 or more that are no bias or scale)" if where is None else ""
+        rule = (
+            " (by default those of rank 2 or more that are no bias, scale or variance)"
+            if where is None
+            else ""
+        )
         names = ", ".join(paths(params)) or "no leaves"
         raise ValueError(f"`where` must concern at least one leaf{rule}, got none of {names}.")
 

@@ -86,7 +86,7 @@ def sweep(recipe: Recipe) -> Trainer:
       `init(keys, params, hyper)` and `step(states, batch)`, jitted. Keys, parameters and the leaves
       of `hyper` have a leading axis of runs, and so has everything in the states and in what a
       step returns; the batch is shared by all runs. Run i is what `trainer(*recipe(hyper[i]))`
-      makes of key i and parameters i.
+      makes of key i and parameters i, for keys of Threefry; what JAX draws from others depends on `vmap`.
 
     Raises:
       ValueError: From `init`, if the leading axes differ.

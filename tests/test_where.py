@@ -11,6 +11,8 @@ import optax
 import pytest
 from flax import nnx
 
+import jaxdrop.linen
+import jaxdrop.nnx
 from jaxdrop import _where
 
 PARAMS = {
@@ -133,8 +135,8 @@ def test_bad_rules(where, message):
 
 def test_the_default_that_concerns_nothing_is_an_error():
     message = (
-        "`where` must concern at least one leaf (by default those of rank 2 or more that are no bias or "
-        "scale), got none of a."
+        "`where` must concern at least one leaf (by default those of rank 2 or more that are no bias, "
+        "scale or variance), got none of a."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         _where.shares({"a": jnp.ones(3)}, None)
@@ -146,3 +148,11 @@ def test_where_there_is_no_strength_there_are_no_shares(rule):
     with pytest.raises(ValueError, match=re.escape(message)):
         rule(PARAMS, [("*/kernel", 0.5)])
     assert rule(PARAMS, [("*/kernel", 1.0)])
+
+
+def test_what_a_variational_layer_has_learnt_of_its_noise_is_no_weight():
+    dense = jaxdrop.linen.SparseVariationalDense(4)
+    params = dense.init(jax.random.key(0), jnp.ones((2, 3)), deterministic=True)["params"]
+    assert _where.weight_mask(params) == {"kernel": True, "bias": False, "log_variance": False}
+    state = nnx.state(jaxdrop.nnx.VariationalDense(3, 4, shared="weight", rngs=nnx.Rngs(0)), nnx.Param)
+    np.testing.assert_allclose(jaxdrop.penalties.l2(state, 1.0), (state["kernel"][...] ** 2).sum(), rtol=1e-6)

@@ -83,4 +83,4 @@ def _mixout(seed: _bits.Seed, weights: tuple, level: tuple, *, width: int) -> ja
     beyond = (1 / scale if width == 32 else scale) - 1
     w, t = w.astype(wide), t.astype(wide)
     mask = masks.draw(seed, threshold, w.shape, width)
-    return masks.choose(mask, w + (w - t) * beyond, t).astype(dtype)
+    return masks.choose(mask, jnp.where(beyond == 0, w, w + (w - t) * beyond), t).astype(dtype)

@@ -54,4 +54,6 @@ def shakeout(
     kept = dropout(key, x, rate, bits=bits)
     sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
     product, reversal = kept @ kernel.astype(x.dtype), (kept - x) @ sign
-    return (product.astype(constant.dtype) + constant * reversal.astype(constant.dtype)).astype(x.dtype)
+    # At 0 it is dropout, of infinities too.
+    reversal = jnp.where(constant == 0, 0, constant * reversal.astype(constant.dtype))
+    return (product.astype(constant.dtype) + reversal).astype(x.dtype)

@@ -6,8 +6,9 @@ every argument of Flax's own: with `from jaxdrop.linen import Dropout` a model s
 Flax's, it takes real floating-point arrays alone, and scales half precision in float32.
 
 Beside those that a module's own page names, all but `Masksembles` have the fields `deterministic`
-(whether to draw nothing; here or at call time) and `rng_collection` (the collection that the key is
-drawn from, "dropout" by default). Options are given by name. `jaxdrop.nnx` has the same modules.
+(whether to draw nothing; here or at call time; `MCDropout` has it not, for it always draws) and
+`rng_collection` (the collection that the key is drawn from, "dropout" by default). Options are given
+by name. `jaxdrop.nnx` has the same modules.
 """
 
 from jaxdrop.linen.attention import AttentionDropout as AttentionDropout

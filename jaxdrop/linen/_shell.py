@@ -21,11 +21,11 @@ class Base(nn.Module):
     field that is one of its options.
 
     Attributes:
-      pure: The pure function, `pure(key, *data, *level, **options)`.
+      _pure: The pure function, `_pure(key, *data, *level, **options)`.
       keyless: The concrete rates for which there is nothing to draw, so no key is asked for.
     """
 
-    pure: ClassVar[Callable[..., Any]]
+    _pure: ClassVar[Callable[..., Any]]
     keyless: ClassVar[tuple[float, ...]] = (0, 1)
 
     def __init_subclass__(cls, kw_only: bool = True, **kwargs: Any):
@@ -64,14 +64,14 @@ class Base(nn.Module):
         if self._is_off(deterministic):
             return self._still(*data, *level, **options)
         key = None if level and _checks.is_scalar(level[0], *self.keyless) else self._key(rng)
-        return self.pure(key, *data, *level, **self._options(), **options)
+        return self._pure(key, *data, *level, **self._options(), **options)
 
     def _still(self, inputs: chex.Array, *_: Any, **__: Any) -> Any:
         """What evaluation gives, from the same data, level and options."""
         return jnp.asarray(inputs)
 
     def _options(self) -> dict[str, Any]:
-        parameters = inspect.signature(self.pure).parameters.values()
+        parameters = inspect.signature(self._pure).parameters.values()
         named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         fields = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in fields if name in named}

@@ -25,7 +25,7 @@ class AttentionDropout(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.attention_dropout)
+    _pure = staticmethod(drops.attention_dropout)
 
 
 class DropKey(Shell):
@@ -41,7 +41,7 @@ class DropKey(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.drop_key)
+    _pure = staticmethod(drops.drop_key)
 
     def __call__(
         self,
@@ -56,8 +56,7 @@ class DropKey(Shell):
         return self._run((inputs,), self._rate(rate), deterministic, rng, mask=mask)
 
     def _still(self, inputs: chex.Array, *_: Any, mask: chex.Array | None) -> jax.Array:
-        inputs = jnp.asarray(inputs)
-        return inputs if mask is None else jnp.where(mask, inputs, jnp.finfo(inputs.dtype).min)
+        return self._pure(None, inputs, 0.0, mask=mask, **self._options())
 
 
 class DropHead(Shell):
@@ -71,7 +70,7 @@ class DropHead(Shell):
 
     head_axis: int = -2
     bits: int | None = None
-    pure = staticmethod(drops.drop_head)
+    _pure = staticmethod(drops.drop_head)
 
 
 def attention_fn(
@@ -84,8 +83,9 @@ def attention_fn(
     and head has its own draw, unless the options say `broadcast_dims=(0, 1)`.
 
     Args:
-      regularizer: `jaxdrop.drop_key`, or a function of `(key, weights, rate)` that keeps the shape,
-        such as `jaxdrop.attention_dropout` or `jaxdrop.gaussian_dropout`.
+      regularizer: `jaxdrop.drop_key`, as it is or in a `functools.partial`; or a function of
+        `(key, weights, rate)` that keeps the shape, such as `jaxdrop.attention_dropout` or
+        `jaxdrop.gaussian_dropout`, applied after the softmax.
       **options: Options of the regularizer, such as `broadcast_dims` and `bits`.
 
     Returns:
@@ -102,6 +102,8 @@ def attention_fn(
     >>> y.shape
     (1, 5, 8)
     """
+    if isinstance(regularizer, functools.partial) and regularizer.func is drops.drop_key:
+        regularizer, options = regularizer.func, regularizer.keywords | options
 
     # The attention module hands over what it finds in the signature.
     @functools.wraps(nn.dot_product_attention)

@@ -22,12 +22,12 @@ class _Dense(Switched):
     kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
 
     def _kernel(self, inputs: chex.Array) -> jax.Array:
-        return self.param("kernel", self.kernel_init, (jnp.shape(inputs)[-1], self.features))
+        return self.param("kernel", self.kernel_init, (jnp.shape(inputs)[-1], self.features), jnp.float32)
 
     def _biased(self, y: jax.Array) -> jax.Array:
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
     def _product(self, inputs: chex.Array, kernel: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ class VariationalDense(_Dense):
 
     rate: float = 0.1
     shared: str = "layer"
-    pure = staticmethod(drops.variational_dropout)
+    _pure = staticmethod(drops.variational_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -83,7 +83,7 @@ class SparseVariationalDense(_Dense):
 
     log_variance_init: float = -10.0
     threshold: chex.Numeric = 3.0
-    pure = staticmethod(drops.sparse_variational_dropout)
+    _pure = staticmethod(drops.sparse_variational_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -115,7 +115,7 @@ class ShakeoutDense(_Dense):
     rate: chex.Numeric = dataclasses.field(kw_only=False)
     constant: chex.Numeric = dataclasses.field(kw_only=False)
     bits: int | None = None
-    pure = staticmethod(drops.shakeout)
+    _pure = staticmethod(drops.shakeout)
 
     @nn.compact
     def __call__(

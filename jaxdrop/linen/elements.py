@@ -32,7 +32,7 @@ class Dropout(Base, kw_only=False):
     deterministic: bool | None = None
     rng_collection: str = "dropout"
     bits: int | None = None
-    pure = staticmethod(drops.dropout)
+    _pure = staticmethod(drops.dropout)
 
 
 class GaussianDropout(Shell):
@@ -43,7 +43,7 @@ class GaussianDropout(Shell):
         array; may be traced.
     """
 
-    pure = staticmethod(drops.gaussian_dropout)
+    _pure = staticmethod(drops.gaussian_dropout)
 
 
 class GaussianNoise(Switched):
@@ -55,7 +55,7 @@ class GaussianNoise(Switched):
     """
 
     stddev: chex.Numeric = dataclasses.field(kw_only=False)
-    pure = staticmethod(drops.gaussian_noise)
+    _pure = staticmethod(drops.gaussian_noise)
     keyless = (0,)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -82,7 +82,7 @@ class AlphaDropout(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.alpha_dropout)
+    _pure = staticmethod(drops.alpha_dropout)
 
 
 class Standout(Switched):
@@ -99,7 +99,7 @@ class Standout(Switched):
     alpha: chex.Numeric = dataclasses.field(default=1.0, kw_only=False)
     beta: chex.Numeric = dataclasses.field(default=0.0, kw_only=False)
     bits: int | None = None
-    pure = staticmethod(drops.standout)
+    _pure = staticmethod(drops.standout)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

@@ -24,7 +24,7 @@ class DropEdge(Shell):
     undirected: bool = False
     renormalize: bool = False
     bits: int | None = None
-    pure = staticmethod(drops.drop_edge)
+    _pure = staticmethod(drops.drop_edge)
     keyless = (0,)
 
     def __call__(
@@ -43,4 +43,4 @@ class DropEdge(Shell):
         return self._run((inputs,), self._rate(rate), deterministic, rng, **graph)
 
     def _still(self, inputs: chex.Array, *_: Any, **graph: Any) -> jax.Array:
-        return self.pure(None, inputs, 0.0, **self._options(), **graph)
+        return self._pure(None, inputs, 0.0, **self._options(), **graph)

@@ -11,7 +11,6 @@ from typing import Any
 import chex
 import flax.linen as nn
 import jax
-from flax.core import DenyList
 
 from jaxdrop import _checks, drops, masks, penalties
 from jaxdrop.linen._shell import Switched
@@ -79,7 +78,7 @@ class _Reweighted(_Wrapper):
         count = sum(jax.tree.leaves(chosen))
         keys = iter([key] if count == 1 else jax.random.split(key, count))
         return jax.tree.map(
-            lambda leaf, use: self.pure(next(keys), leaf, rate, **self._options()) if use else leaf,
+            lambda leaf, use: self._pure(next(keys), leaf, rate, **self._options()) if use else leaf,
             params,
             chosen,
         )
@@ -110,10 +109,10 @@ class DropConnect(_Reweighted):
 
     where: penalties.Where = None
     bits: int | None = None
-    pure = staticmethod(drops.dropconnect)
+    _pure = staticmethod(drops.dropconnect)
 
     def _changed(self, key: chex.PRNGKey, params: Any, rate: chex.Numeric) -> Any:
-        return self.pure(key, params, rate, **self._options())
+        return self._pure(key, params, rate, **self._options())
 
 
 class EmbeddingDropout(_Reweighted):
@@ -127,7 +126,7 @@ class EmbeddingDropout(_Reweighted):
     """
 
     bits: int | None = None
-    pure = staticmethod(drops.embedding_dropout)
+    _pure = staticmethod(drops.embedding_dropout)
 
     def _chosen(self, params: Any) -> Any:
         return penalties.weight_mask(params, lambda path, _: path.split("/")[-1] == "embedding")
@@ -149,14 +148,14 @@ class TargetedDropout(_Reweighted):
     unit: bool = False
     where: penalties.Where = None
     bits: int | None = None
-    pure = staticmethod(drops.targeted_dropout)
+    _pure = staticmethod(drops.targeted_dropout)
 
 
 class DropLayer(_Wrapper):
     """`jaxdrop.drop_layer` as a module: skips a layer for the whole batch, and its computation.
 
     Where the layer is skipped its other variables, such as batch statistics, stay as they were. What
-    it sows as intermediates is lost.
+    it sows is lost.
 
     Attributes:
       layer: A layer that keeps the shape and dtype of its first argument, which is what is
@@ -166,7 +165,7 @@ class DropLayer(_Wrapper):
     """
 
     bits: int | None = None
-    pure = staticmethod(drops.drop_layer)
+    _pure = staticmethod(drops.drop_layer)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -201,6 +200,7 @@ class DropLayer(_Wrapper):
         if _checks.is_scalar(rate, 1):
             return x
         keep = masks.keep_mask(self._key(rng), (), rate, bits=self.bits)
-        kept = DenyList("intermediates")
+        # What the call would add has no place in the branch that does not call.
+        kept = tuple(name for name in self.layer.variables if name != "intermediates")
         y = nn.cond(keep, call, lambda _, x: x, self.layer, x, variables=kept)
         return masks.loud(y, masks.realised(rate, _checks.check_bits(self.bits, rate)))

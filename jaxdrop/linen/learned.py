@@ -38,7 +38,7 @@ class ConcreteDropout(Switched):
     dropout_strength: chex.Numeric = 1e-5
     temperature: chex.Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
-    pure = staticmethod(drops.concrete_dropout)
+    _pure = staticmethod(drops.concrete_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -44,7 +44,7 @@ class MCDropout(Base, kw_only=False):
     broadcast_dims: tuple[int, ...] = ()
     rng_collection: str = "dropout"
     bits: int | None = None
-    pure = staticmethod(drops.dropout)
+    _pure = staticmethod(drops.dropout)
     # No field: only `stochastic` overrides it, for sites that are not chosen.
     deterministic = False
 

@@ -21,7 +21,7 @@ class LockedDropout(Shell):
 
     time_axis: int = 1
     bits: int | None = None
-    pure = staticmethod(drops.locked_dropout)
+    _pure = staticmethod(drops.locked_dropout)
 
 
 class WordDropout(Shell):
@@ -37,7 +37,7 @@ class WordDropout(Shell):
     replacement: int
     protected: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.word_dropout)
+    _pure = staticmethod(drops.word_dropout)
     keyless = (0,)
 
 
@@ -53,7 +53,7 @@ class Zoneout(Shell):
     """
 
     bits: int | None = None
-    pure = staticmethod(drops.zoneout)
+    _pure = staticmethod(drops.zoneout)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

@@ -33,7 +33,10 @@ def sample(
       predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
         program is kept while the function is the same object: bind weights by
         `jax.tree_util.Partial(f, params)`, whose arrays are arguments of the program.
-      key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`.
+      key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`: of a Threefry key,
+        JAX's default, always; of an `rbg` key with `jaxdrop`'s own draws, for what JAX draws from
+        it under `vmap`, as Flax's Dropout does, depends on the size of the chunk; of an
+        `unsafe_rbg` key never.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: How many, T, at least 1.
       chunk_size: How many samples are computed at a time; by default as many as fit the cache of

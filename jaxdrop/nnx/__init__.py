@@ -6,9 +6,10 @@ every argument of Flax's own: with `from jaxdrop.nnx import Dropout` a model swi
 Flax's, it takes real floating-point arrays alone, and scales half precision in float32.
 
 Beside those that a module's own page names, all but `Masksembles` have the arguments
-`deterministic` (whether to draw nothing; `model.train()` and `model.eval()` set it), `rngs` (where
-the keys come from: streams, of which one is forked, or one stream) and `rng_collection` (the name
-of that one, "dropout" by default). Options are given by name. `jaxdrop.linen` has the same modules.
+`deterministic` (whether to draw nothing; `model.train()` and `model.eval()` set it; `MCDropout` has
+it not, for it always draws), `rngs` (where the keys come from: streams, of which one is forked, or
+one stream) and `rng_collection` (the name of that one, "dropout" by default). Options are given by
+name. `jaxdrop.linen` has the same modules.
 """
 
 from jaxdrop.nnx.attention import AttentionDropout as AttentionDropout

@@ -26,7 +26,7 @@ class AttentionDropout(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.attention_dropout)
+    _pure = staticmethod(drops.attention_dropout)
 
 
 class DropKey(Shell):
@@ -42,7 +42,7 @@ class DropKey(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.drop_key)
+    _pure = staticmethod(drops.drop_key)
 
     def __call__(
         self,
@@ -57,8 +57,7 @@ class DropKey(Shell):
         return self._run((inputs,), self._rate(rate), deterministic, rngs, mask=mask)
 
     def _still(self, inputs: chex.Array, *_: Any, mask: chex.Array | None) -> jax.Array:
-        inputs = jnp.asarray(inputs)
-        return inputs if mask is None else jnp.where(mask, inputs, jnp.finfo(inputs.dtype).min)
+        return self._pure(None, inputs, 0.0, mask=mask, **self._options())
 
 
 class DropHead(Shell):
@@ -72,7 +71,7 @@ class DropHead(Shell):
 
     head_axis: int = -2
     bits: int | None = None
-    pure = staticmethod(drops.drop_head)
+    _pure = staticmethod(drops.drop_head)
 
 
 def attention_fn(
@@ -85,8 +84,9 @@ def attention_fn(
     and head has its own draw, unless the options say `broadcast_dims=(0, 1)`.
 
     Args:
-      regularizer: `jaxdrop.drop_key`, or a function of `(key, weights, rate)` that keeps the shape,
-        such as `jaxdrop.attention_dropout` or `jaxdrop.gaussian_dropout`.
+      regularizer: `jaxdrop.drop_key`, as it is or in a `functools.partial`; or a function of
+        `(key, weights, rate)` that keeps the shape, such as `jaxdrop.attention_dropout` or
+        `jaxdrop.gaussian_dropout`, applied after the softmax.
       **options: Options of the regularizer, such as `broadcast_dims` and `bits`.
 
     Returns:
@@ -102,6 +102,8 @@ def attention_fn(
     >>> layer(jnp.ones((1, 5, 8))).shape
     (1, 5, 8)
     """
+    if isinstance(regularizer, functools.partial) and regularizer.func is drops.drop_key:
+        regularizer, options = regularizer.func, regularizer.keywords | options
 
     @functools.wraps(nnx.dot_product_attention)
     def attend(

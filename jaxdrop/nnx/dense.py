@@ -25,8 +25,8 @@ class _Dense(Base):
     def __post_init__(self: Any, rngs: Rngs | None):
         key = params_key(rngs)
         super().__post_init__(rngs)
-        self.kernel = nnx.Param(self.kernel_init(key, (self.in_features, self.features)))
-        self.bias = nnx.data(nnx.Param(jnp.zeros(self.features)) if self.use_bias else None)
+        self.kernel = nnx.Param(self.kernel_init(key, (self.in_features, self.features), jnp.float32))
+        self.bias = nnx.data(nnx.Param(jnp.zeros(self.features, jnp.float32)) if self.use_bias else None)
 
     def _biased(self: Any, y: jax.Array) -> jax.Array:
         if self.bias is None:
@@ -55,7 +55,7 @@ class VariationalDense(_Dense):
 
     rate: float = 0.1
     shared: str = "layer"
-    pure = staticmethod(drops.variational_dropout)
+    _pure = staticmethod(drops.variational_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -94,7 +94,7 @@ class SparseVariationalDense(_Dense):
 
     log_variance_init: float = -10.0
     threshold: chex.Numeric = 3.0
-    pure = staticmethod(drops.sparse_variational_dropout)
+    _pure = staticmethod(drops.sparse_variational_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -132,7 +132,7 @@ class ShakeoutDense(_Dense):
     rate: chex.Numeric = dataclasses.field(kw_only=False)
     constant: chex.Numeric = dataclasses.field(kw_only=False)
     bits: int | None = None
-    pure = staticmethod(drops.shakeout)
+    _pure = staticmethod(drops.shakeout)
 
     def __post_init__(self, rngs: Rngs | None):
         super().__post_init__(rngs)

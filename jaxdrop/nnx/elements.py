@@ -30,7 +30,7 @@ class Dropout(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.dropout)
+    _pure = staticmethod(drops.dropout)
 
 
 class GaussianDropout(Shell):
@@ -41,7 +41,7 @@ class GaussianDropout(Shell):
         array; may be traced.
     """
 
-    pure = staticmethod(drops.gaussian_dropout)
+    _pure = staticmethod(drops.gaussian_dropout)
 
 
 class GaussianNoise(Base):
@@ -53,7 +53,7 @@ class GaussianNoise(Base):
     """
 
     stddev: chex.Numeric = dataclasses.field(kw_only=False)
-    pure = staticmethod(drops.gaussian_noise)
+    _pure = staticmethod(drops.gaussian_noise)
     keyless = (0,)
 
     def __post_init__(self, rngs: Rngs | None):
@@ -84,7 +84,7 @@ class AlphaDropout(Shell):
 
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
-    pure = staticmethod(drops.alpha_dropout)
+    _pure = staticmethod(drops.alpha_dropout)
 
 
 class Standout(Base):
@@ -101,7 +101,7 @@ class Standout(Base):
     alpha: chex.Numeric = dataclasses.field(default=1.0, kw_only=False)
     beta: chex.Numeric = dataclasses.field(default=0.0, kw_only=False)
     bits: int | None = None
-    pure = staticmethod(drops.standout)
+    _pure = staticmethod(drops.standout)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,

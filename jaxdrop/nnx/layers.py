@@ -75,7 +75,7 @@ class _Reweighted(_Wrapper):
         count = sum(jax.tree.leaves(chosen))
         keys = iter([key] if count == 1 else jax.random.split(key, count))
         return jax.tree.map(
-            lambda leaf, use: self.pure(next(keys), leaf, rate, **self._options()) if use else leaf,
+            lambda leaf, use: self._pure(next(keys), leaf, rate, **self._options()) if use else leaf,
             params,
             chosen,
         )
@@ -106,10 +106,10 @@ class DropConnect(_Reweighted):
 
     where: penalties.Where = None
     bits: int | None = None
-    pure = staticmethod(drops.dropconnect)
+    _pure = staticmethod(drops.dropconnect)
 
     def _changed(self, key: chex.PRNGKey, params: Any, rate: chex.Numeric) -> Any:
-        return self.pure(key, params, rate, **self._options())
+        return self._pure(key, params, rate, **self._options())
 
 
 class EmbeddingDropout(_Reweighted):
@@ -123,7 +123,7 @@ class EmbeddingDropout(_Reweighted):
     """
 
     bits: int | None = None
-    pure = staticmethod(drops.embedding_dropout)
+    _pure = staticmethod(drops.embedding_dropout)
 
     def _chosen(self, params: Any) -> Any:
         return penalties.weight_mask(params, lambda path, _: path.split("/")[-1] == "embedding")
@@ -145,7 +145,7 @@ class TargetedDropout(_Reweighted):
     unit: bool = False
     where: penalties.Where = None
     bits: int | None = None
-    pure = staticmethod(drops.targeted_dropout)
+    _pure = staticmethod(drops.targeted_dropout)
 
 
 class DropLayer(_Wrapper):
@@ -162,7 +162,7 @@ class DropLayer(_Wrapper):
     """
 
     bits: int | None = None
-    pure = staticmethod(drops.drop_layer)
+    _pure = staticmethod(drops.drop_layer)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -201,8 +201,19 @@ class DropLayer(_Wrapper):
 
         def called(x: jax.Array, others: nnx.State) -> tuple[jax.Array, nnx.State]:
             layer = nnx.merge(graph, params, sown, others, copy=True)
-            return call(layer, x), nnx.state(layer, nnx.Not((nnx.Param, nnx.Intermediate)))
+            y, after = call(layer, x), dict(nnx.to_flat_state(nnx.state(layer)))
+            # What it adds has no place in the branch that does not call.
+            kept = [(path, _if_alike(after.get(path), leaf)) for path, leaf in nnx.to_flat_state(others)]
+            return y, nnx.from_flat_state(kept)
 
         y, others = jax.lax.cond(keep, called, lambda x, others: (x, others), x, others)
         nnx.update(self.layer, others)
         return masks.loud(y, masks.realised(rate, _checks.check_bits(self.bits, rate)))
+
+
+def _if_alike(new: Any, old: Any) -> Any:
+    """The new value of a variable, unless it has grown by what was sown."""
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        return old
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    return new if all(a.shape == b.shape for a, b in pairs) else old

@@ -38,7 +38,7 @@ class ConcreteDropout(Base):
     dropout_strength: chex.Numeric = 1e-5
     temperature: chex.Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
-    pure = staticmethod(drops.concrete_dropout)
+    _pure = staticmethod(drops.concrete_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         super().__post_init__(rngs)

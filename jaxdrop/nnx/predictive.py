@@ -44,7 +44,7 @@ class MCDropout(Shell):
     broadcast_dims: Sequence[int] = ()
     bits: int | None = None
     deterministic: bool | None = dataclasses.field(default=False, init=False)
-    pure = staticmethod(drops.dropout)
+    _pure = staticmethod(drops.dropout)
 
     def _is_off(self, deterministic: bool | None) -> bool:
         """Only `stochastic` turns it off, in a call, where it is not chosen; no mode does."""

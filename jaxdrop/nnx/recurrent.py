@@ -26,6 +26,11 @@ class _Cell(Base, nnx.RNNCellBase):
         super().__post_init__(rngs)
         jax.tree.map(_checks.check_rate, self.rate)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Of a tuple NNX must be told that it holds arrays.
+        arrays = name == "rate" and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
+        super().__setattr__(name, nnx.data(value) if arrays else value)
+
     @property
     def num_feature_axes(self) -> int:
         """The number of feature axes, which is the cell's."""

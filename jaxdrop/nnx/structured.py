@@ -20,7 +20,7 @@ class SpatialDropout(Shell):
 
     channel_axis: int = -1
     bits: int | None = None
-    pure = staticmethod(drops.spatial_dropout)
+    _pure = staticmethod(drops.spatial_dropout)
 
 
 class FeatureAlphaDropout(Shell):
@@ -34,7 +34,7 @@ class FeatureAlphaDropout(Shell):
 
     channel_axis: int = -1
     bits: int | None = None
-    pure = staticmethod(drops.feature_alpha_dropout)
+    _pure = staticmethod(drops.feature_alpha_dropout)
 
 
 class DropPath(Shell):
@@ -48,7 +48,7 @@ class DropPath(Shell):
 
     mode: str = "row"
     bits: int | None = None
-    pure = staticmethod(drops.drop_path)
+    _pure = staticmethod(drops.drop_path)
 
 
 class DropBlock(Shell):
@@ -64,7 +64,7 @@ class DropBlock(Shell):
     block_size: int | Sequence[int]
     channel_axis: int = -1
     broadcast_dims: Sequence[int] = ()
-    pure = staticmethod(drops.drop_block)
+    _pure = staticmethod(drops.drop_block)
 
 
 class PatchDropout(Shell):
@@ -80,11 +80,11 @@ class PatchDropout(Shell):
 
     prefix_tokens: int = 0
     return_indices: bool = False
-    pure = staticmethod(drops.patch_dropout)
+    _pure = staticmethod(drops.patch_dropout)
     keyless = (0,)
 
     def _still(self, inputs: chex.Array, *_: Any) -> Any:
-        return self.pure(None, inputs, 0.0, **self._options())
+        return self._pure(None, inputs, 0.0, **self._options())
 
 
 class Cutout(Shell):
@@ -100,5 +100,5 @@ class Cutout(Shell):
     size: int | Sequence[int]
     fill: chex.Numeric = 0.0
     channel_axis: int = -1
-    pure = staticmethod(drops.cutout)
+    _pure = staticmethod(drops.cutout)
     keyless = (0,)

@@ -48,3 +48,9 @@ def test_bad_input():
         ValueError, match=re.escape("`target` must have the shape of `params`, (64, 48), got (48,).")
     ):
         jaxdrop.mixout(KEY, {"kernel": W}, {"kernel": T[0]}, 0.5)
+
+
+def test_a_traced_rate_of_zero_leaves_an_infinite_target_out():
+    params, target = jnp.ones((2, 3)), jnp.full((2, 3), jnp.inf)
+    y = jax.jit(lambda rate: jaxdrop.mixout(jax.random.key(0), params, target, rate))(0.0)
+    np.testing.assert_array_equal(y, params)

@@ -52,3 +52,9 @@ def test_bad_input():
         jaxdrop.shakeout(KEY, X, W.T, 0.5, constant=0.1)
     with pytest.raises(ValueError, match=re.escape("`constant` must be finite and at least 0, got -1.")):
         jaxdrop.shakeout(KEY, X, W, 0.5, constant=-1.0)
+
+
+def test_at_a_constant_of_zero_an_infinity_that_is_dropped_is_gone():
+    x = np.array([[np.inf, 1.0]], np.float32)
+    y = jaxdrop.shakeout(jax.random.key(0), x, np.ones((2, 1), np.float32), 1.0, constant=0.0)
+    np.testing.assert_array_equal(y, [[0]])

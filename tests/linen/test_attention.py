@@ -1,5 +1,7 @@
 """Linen shells of attention, and their place in Flax's attention modules."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+import jaxdrop.linen
 from jaxdrop.linen import attention_fn
 from tests.shells import ATTENTION, Case, cases, check_linen
 
@@ -103,3 +106,22 @@ def test_weights_may_be_sown():
     _, state = module.apply(VARIABLES, X, sow_weights=True, rngs={"dropout": KEY}, mutable=["intermediates"])
     (weights,) = state["intermediates"]["attention_weights"]
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_drop_key_in_a_partial_is_drop_key():
+    query = jax.random.normal(KEY, (2, 5, 2, 4))
+    one, other = (
+        attention_fn(functools.partial(jaxdrop.drop_key, broadcast_dims=(1,))),
+        attention_fn(jaxdrop.drop_key, broadcast_dims=(1,)),
+    )
+    found, expected = (f(query, query, query, dropout_rng=KEY, dropout_rate=0.5) for f in (one, other))
+    np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"), [(jnp.zeros((3, 6, 8)), TypeError), (jnp.ones((2, 3, 6, 8), bool), ValueError)]
+)
+def test_a_mask_is_checked_where_nothing_is_drawn_too(mask, error):
+    with pytest.raises(error, match=r"`mask` must (be a boolean array|broadcast)"):
+        jaxdrop.linen.DropKey(0.5).apply({}, X, deterministic=True, mask=mask)

@@ -88,6 +88,26 @@ def test_what_a_layer_that_may_be_skipped_sows_is_lost():
     assert list(found["intermediates"]) == ["__call__"]
 
 
+def test_what_it_sows_into_a_collection_of_its_own_is_lost_and_statistics_are_kept():
+    class Auxiliary(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.sow("losses", "size", x.sum())
+            return nn.BatchNorm(use_running_average=False)(nn.Dense(4)(x))
+
+    module = DropLayer(Auxiliary(), 0.5)
+    variables = {name: start(module)[name] for name in ("params", "batch_stats")}
+    moved = set()
+    for seed in range(6):
+        _, found = module.apply(
+            variables, X, deterministic=False, rng=jax.random.key(seed), mutable=["losses", "batch_stats"]
+        )
+        assert "losses" not in found
+        pairs = zip(*map(jax.tree.leaves, (found["batch_stats"], variables["batch_stats"])), strict=True)
+        moved.add(any((a != b).any() for a, b in pairs))
+    assert moved == {False, True}
+
+
 def test_around_a_recurrent_network_one_mask_serves_all_steps():
     """Made in one compact method, each scope of parameters gets its masks, and paths stay."""
 

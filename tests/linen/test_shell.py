@@ -150,6 +150,6 @@ def test_a_module_of_ones_own_is_its_fields_and_its_function():
 
     class Doubled(Shell):
         times: int = 2
-        pure = staticmethod(lambda key, x, rate, *, times: x * times if key is None else x * times * rate)
+        _pure = staticmethod(lambda key, x, rate, *, times: x * times if key is None else x * times * rate)
 
     np.testing.assert_array_equal(Doubled(0.5, times=3).apply({}, X, False, KEY), X * 1.5)

@@ -1,5 +1,7 @@
 """NNX shells of attention, and their place in Flax's attention module."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxdrop
+import jaxdrop.nnx
 from jaxdrop.nnx import attention_fn
 from tests.shells import ATTENTION, Case, cases, check_nnx
 
@@ -78,3 +81,22 @@ def test_it_trains_in_the_module(regularizer):
     assert not np.array_equal(first[-1], second[-1])
     with pytest.raises(ValueError, match="`dropout_rng` must be given"):
         attention_fn(regularizer)(*[jnp.ones((1, 2, 1, 3))] * 3, dropout_rate=0.5)
+
+
+def test_drop_key_in_a_partial_is_drop_key():
+    query = jax.random.normal(KEY, (2, 5, 2, 4))
+    one, other = (
+        attention_fn(functools.partial(jaxdrop.drop_key, broadcast_dims=(1,))),
+        attention_fn(jaxdrop.drop_key, broadcast_dims=(1,)),
+    )
+    found, expected = (f(query, query, query, dropout_rng=KEY, dropout_rate=0.5) for f in (one, other))
+    np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"), [(jnp.zeros((3, 6, 8)), TypeError), (jnp.ones((2, 3, 6, 8), bool), ValueError)]
+)
+def test_a_mask_is_checked_where_nothing_is_drawn_too(mask, error):
+    with pytest.raises(error, match=r"`mask` must (be a boolean array|broadcast)"):
+        jaxdrop.nnx.DropKey(0.5)(X, deterministic=True, mask=mask)

@@ -172,3 +172,28 @@ def test_a_skipped_layer_is_not_computed():
     assert "cond" in trunk
     assert "dot_general" not in trunk
     assert "dot_general" in primitives(jaxpr.jaxpr)
+
+
+class Loss(nnx.Variable):
+    """What an auxiliary loss is sown into."""
+
+
+def test_what_it_sows_into_a_variable_of_its_own_is_lost_and_statistics_are_kept():
+    class Auxiliary(Block):
+        def __call__(self, x):
+            self.sow(Loss, "auxiliary", x.sum())
+            return super().__call__(x)
+
+    wrapped = DropLayer(Auxiliary(nnx.Rngs(0)), 0.5, rngs=nnx.Rngs(1))
+    before, moved = wrapped.layer.norm.mean[...], set()
+    for _ in range(8):
+        wrapped(X)
+        assert not jax.tree.leaves(nnx.state(wrapped.layer, Loss))
+        now = wrapped.layer.norm.mean[...]
+        moved.add(bool((now != before).any()))
+        before = now
+    assert moved == {False, True}
+    wrapped(X, deterministic=True)
+    assert len(jax.tree.leaves(nnx.state(wrapped.layer, Loss))) == 1
+    wrapped(X)
+    assert len(jax.tree.leaves(nnx.state(wrapped.layer, Loss))) == 1

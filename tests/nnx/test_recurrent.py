@@ -138,3 +138,15 @@ def test_a_cell_that_adds_its_hidden_state_is_refused(cell):
     message = "`cell` must read its hidden state in matrix products alone, as LSTM cells do, got "
     with pytest.raises(TypeError, match=re.escape(message + type(cell).__name__)):
         RecurrentDropoutCell(ZoneoutCell(cell, 0.1), 0.5).initialize_carry((6, 4))
+
+
+def test_rates_that_are_arrays_one_for_each_part():
+    rates = (jnp.float32(0.1), jnp.float32(0.2))
+    lstm = nnx.LSTMCell(4, 3, rngs=nnx.Rngs(0))
+    held = ZoneoutCell(lstm, rates, rngs=nnx.Rngs(1))
+    plain = ZoneoutCell(lstm, (0.1, 0.2), rngs=nnx.Rngs(1))
+    found = nnx.jit(lambda cell, x: nnx.RNN(cell)(x))(held, X)
+    np.testing.assert_allclose(found, nnx.RNN(plain)(X), rtol=2e-3, atol=2e-3)
+    plain.rate = rates  # as a schedule sets it
+    plain.rate = (0.3, 0.4)
+    assert plain.rate == (0.3, 0.4)

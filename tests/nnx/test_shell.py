@@ -103,3 +103,23 @@ def test_split_merge_and_an_array_of_rates():
     y = again(jnp.zeros((100, 2)))
     assert float(jnp.abs(y[:, 0]).max()) == 0
     assert float(y[:, 1].std()) > 0.5
+
+
+def test_tabulate():
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.dropout = jaxdrop.nnx.Dropout(0.5, rngs=rngs)
+            self.dense = jaxdrop.nnx.DropConnect(nnx.Linear(4, 4, rngs=rngs), 0.5, rngs=rngs)
+            self.last = jaxdrop.nnx.VariationalDense(4, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.last(self.dense(self.dropout(x)))[0]
+
+    table = nnx.tabulate(Model(nnx.Rngs(0)), jnp.ones((2, 4)), console_kwargs={"width": 200})
+    for name in ("Dropout", "DropConnect", "VariationalDense"):
+        assert name in table
+
+
+def test_a_key_is_no_source_for_what_a_module_owns():
+    with pytest.raises(TypeError, match=r"`rngs` must be nnx.Rngs or an nnx.RngStream, got PRNGKeyArray\."):
+        jaxdrop.nnx.VariationalDense(3, 3, rngs=jax.random.key(0))
