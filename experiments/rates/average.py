@@ -154,7 +154,7 @@ def plot(rows: list[dict[str, Any]], scaling: np.ndarray, title: str) -> Figure:
         axis.errorbar(k[at], mean[at], yerr=deviation[at], fmt="o-", ms=3, capsize=2, label=label)
         axis.axhline(level, color="C3", label="weight scaling")
         axis.set_xscale("log")
-        axis.set_xticks(ticks := [t for t in TICKS if t >= k[at[0]]], map(str, ticks))
+        axis.set_xticks(ticks := [t for t in TICKS if k[at[0]] <= t <= k[at[-1]]], map(str, ticks))
         axis.minorticks_off()
         axis.set_xlabel("number of samples k")
         if name == "difference":

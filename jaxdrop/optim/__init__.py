@@ -12,7 +12,12 @@ strength: see `penalties.weight_mask`. Strengths mean what they mean in `penalti
 as the optimizer, `proximal_l1(c, lr)` ends where the loss plus `penalties.l1(params, c)` is least.
 Behind Adam it thresholds by the same amount however a weight's gradient was scaled.
 
-Half-precision parameters are worked on in float32. Sharded parameters keep their sharding.
+Half-precision parameters are worked on in float32. An update is as wide as the wider of gradient and
+parameter; where both are of half precision it is rounded, so that what is promised holds to a rounding
+of the step, which a step from far outside a limit will show. Sharded parameters keep their sharding.
+
+`optax.inject_hyperparams` takes numbers for hyper-parameters, an axis too, unless it is told:
+`optax.inject_hyperparams(optim.max_norm, static_args="unit_axis")(3.0)`.
 """
 
 from jaxdrop.optim.constraints import max_norm as max_norm
