@@ -328,7 +328,9 @@ def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "pro
         )
     if _is_visible(array):
         last = of.shape[-1] - 1
-        _check_all(array, name, f"lie in [0, {last}]", lambda values: (values >= 0) & (values <= last))
+        # As they came: JAX takes the low half of 64 bits.
+        given = labels if isinstance(labels, np.ndarray) else array
+        _check_all(given, name, f"lie in [0, {last}]", lambda values: (values >= 0) & (values <= last))
     # A narrow dtype may not hold K, to which an index is compared, nor what is added to one.
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 

@@ -154,7 +154,8 @@ def accumulate(
         most, at_once = num_samples.max_samples, num_samples.every
     else:
         most = at_once = _checks.check_count(num_samples, "num_samples")
-    _checks.check_count(first, "first", 0)
+    if _checks.check_count(first, "first", 0) + most > _NEVER:
+        raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
     plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
     _over(lambda one: _checked(one).check(plan.outputs, targets), reducers)
     if state is not None:

@@ -230,6 +230,7 @@ BAD = [
     ({"reducers": mc.Moments(groups=-1)}, ValueError, "`groups` must be at least 0, got -1."),
     ({"reducers": mc.Categorical(from_logits=False)}, ValueError, "must give probabilities"),
     ({"reducers": mc.Moments}, TypeError, r"`reducers` must be a reducer, such as `Moments\(\)`"),
+    ({"num_samples": 2**31}, ValueError, r"`num_samples` must end before sample 2\*\*31 - 1, got 2147483648"),
     ({"reducers": "mean"}, TypeError, "`reducers` must be a reducer, .* got 'mean'"),
 ]
 

@@ -171,6 +171,13 @@ def test_bad_arguments(call, error, message):
         call()
 
 
+def test_labels_beyond_32_bits_are_out_of_range():
+    """JAX would take the low half of them, here 1."""
+    labels = np.array([0, 2**32 + 1], np.int64)
+    with pytest.raises(ValueError, match=r"`labels` must lie in \[0, 1\], got 4\.29497e\+09"):
+        uncertainty.nll(jnp.full((2, 2), 0.5), labels)
+
+
 def test_labels_of_a_narrow_dtype():
     """An 8-bit label knows no 256, nor a signed one 128."""
     for dtype, classes in ((np.uint8, 256), (np.int8, 128)):
