@@ -1,5 +1,6 @@
 """The modules that are one pure function each, as their tests in both APIs see them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,6 +118,26 @@ def cases(these: tuple[Case, ...]) -> pytest.MarkDecorator:
 
 def equal(got: Any, expected: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def check_drop_key_in_a_partial(attention_fn: Callable) -> None:
+    """It is known for what it is, and hides keys before the softmax, not after it."""
+    query, options = jax.random.normal(KEY, (2, 5, 2, 4)), {"broadcast_dims": (1,)}
+    one, other = (
+        attention_fn(functools.partial(jaxdrop.drop_key, **options)),
+        attention_fn(jaxdrop.drop_key, **options),
+    )
+    found, expected = (f(query, query, query, dropout_rng=KEY, dropout_rate=0.5) for f in (one, other))
+    np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(found).all()
+
+
+def check_masks_of_drop_key(call: Callable[[jax.Array], jax.Array]) -> None:
+    """Of `call(mask)` of a module that is deterministic, on logits `[3, 6, 8]`."""
+    with pytest.raises(TypeError, match=r"`mask` must be a boolean array, got float32\."):
+        call(jnp.zeros((3, 6, 8)))
+    with pytest.raises(ValueError, match=r"`mask` must broadcast to shape \(3, 6, 8\), got \(2, 3, 6, 8\)\."):
+        call(jnp.ones((2, 3, 6, 8), bool))
 
 
 def check_linen(case: Case) -> None:

@@ -200,7 +200,13 @@ class DropLayer(_Wrapper):
         if _checks.is_scalar(rate, 1):
             return x
         keep = masks.keep_mask(self._key(rng), (), rate, bits=self.bits)
-        # What the call would add has no place in the branch that does not call.
-        kept = tuple(name for name in self.layer.variables if name != "intermediates")
+        # What the call adds has no place in the branch that does not call: collections that are not there,
+        # or hold the tuples that `sow` makes longer.
+        kept = tuple(name for name, held in self.layer.variables.items() if not _is_sown(held))
         y = nn.cond(keep, call, lambda _, x: x, self.layer, x, variables=kept)
         return masks.loud(y, masks.realised(rate, _checks.check_bits(self.bits, rate)))
+
+
+def _is_sown(collection: Any) -> bool:
+    leaves = jax.tree.leaves(collection, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    return any(isinstance(leaf, tuple) for leaf in leaves)

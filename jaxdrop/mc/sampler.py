@@ -36,7 +36,7 @@ def sample(
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`: of a Threefry key,
         JAX's default, always; of an `rbg` key with `jaxdrop`'s own draws, for what JAX draws from
         it under `vmap`, as Flax's Dropout does, depends on the size of the chunk; of an
-        `unsafe_rbg` key never.
+        `unsafe_rbg` key with chunks of one alone.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: How many, T, at least 1.
       chunk_size: How many samples are computed at a time; by default as many as fit the cache of

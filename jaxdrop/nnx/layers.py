@@ -197,10 +197,10 @@ class DropLayer(_Wrapper):
         if _checks.is_scalar(rate, 1):
             return x
         keep = masks.keep_mask(self._key(rngs), (), rate, bits=self.bits)
-        graph, params, sown, others = nnx.split(self.layer, nnx.Param, nnx.Intermediate, ...)
+        graph, params, others = nnx.split(self.layer, nnx.Param, ...)
 
         def called(x: jax.Array, others: nnx.State) -> tuple[jax.Array, nnx.State]:
-            layer = nnx.merge(graph, params, sown, others, copy=True)
+            layer = nnx.merge(graph, params, others, copy=True)
             y, after = call(layer, x), dict(nnx.to_flat_state(nnx.state(layer)))
             # What it adds has no place in the branch that does not call.
             kept = [(path, _if_alike(after.get(path), leaf)) for path, leaf in nnx.to_flat_state(others)]

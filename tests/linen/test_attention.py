@@ -1,7 +1,5 @@
 """Linen shells of attention, and their place in Flax's attention modules."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,14 @@ import pytest
 import jaxdrop
 import jaxdrop.linen
 from jaxdrop.linen import attention_fn
-from tests.shells import ATTENTION, Case, cases, check_linen
+from tests.shells import (
+    ATTENTION,
+    Case,
+    cases,
+    check_drop_key_in_a_partial,
+    check_linen,
+    check_masks_of_drop_key,
+)
 
 KEY = jax.random.key(3)
 X = jax.random.normal(jax.random.key(1), (3, 6, 8))
@@ -109,19 +114,10 @@ def test_weights_may_be_sown():
 
 
 def test_drop_key_in_a_partial_is_drop_key():
-    query = jax.random.normal(KEY, (2, 5, 2, 4))
-    one, other = (
-        attention_fn(functools.partial(jaxdrop.drop_key, broadcast_dims=(1,))),
-        attention_fn(jaxdrop.drop_key, broadcast_dims=(1,)),
+    check_drop_key_in_a_partial(attention_fn)
+
+
+def test_a_mask_is_checked_where_nothing_is_drawn_too():
+    check_masks_of_drop_key(
+        lambda mask: jaxdrop.linen.DropKey(0.5).apply({}, X, deterministic=True, mask=mask)
     )
-    found, expected = (f(query, query, query, dropout_rng=KEY, dropout_rate=0.5) for f in (one, other))
-    np.testing.assert_array_equal(found, expected)
-    assert np.isfinite(found).all()
-
-
-@pytest.mark.parametrize(
-    ("mask", "error"), [(jnp.zeros((3, 6, 8)), TypeError), (jnp.ones((2, 3, 6, 8), bool), ValueError)]
-)
-def test_a_mask_is_checked_where_nothing_is_drawn_too(mask, error):
-    with pytest.raises(error, match=r"`mask` must (be a boolean array|broadcast)"):
-        jaxdrop.linen.DropKey(0.5).apply({}, X, deterministic=True, mask=mask)

@@ -96,7 +96,10 @@ def test_what_it_sows_into_a_collection_of_its_own_is_lost_and_statistics_are_ke
             return nn.BatchNorm(use_running_average=False)(nn.Dense(4)(x))
 
     module = DropLayer(Auxiliary(), 0.5)
-    variables = {name: start(module)[name] for name in ("params", "batch_stats")}
+    sown = module.init(KEY, X, deterministic=True)
+    assert "losses" in sown
+    variables = {name: sown[name] for name in ("params", "batch_stats")}
+    module.apply(sown, X, deterministic=False, rng=KEY, mutable=["losses", "batch_stats"])
     moved = set()
     for seed in range(6):
         _, found = module.apply(

@@ -1,7 +1,5 @@
 """NNX shells of attention, and their place in Flax's attention module."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,14 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.nnx
 from jaxdrop.nnx import attention_fn
-from tests.shells import ATTENTION, Case, cases, check_nnx
+from tests.shells import (
+    ATTENTION,
+    Case,
+    cases,
+    check_drop_key_in_a_partial,
+    check_masks_of_drop_key,
+    check_nnx,
+)
 
 KEY = jax.random.key(3)
 X = jax.random.normal(jax.random.key(1), (3, 6, 8))
@@ -84,19 +89,8 @@ def test_it_trains_in_the_module(regularizer):
 
 
 def test_drop_key_in_a_partial_is_drop_key():
-    query = jax.random.normal(KEY, (2, 5, 2, 4))
-    one, other = (
-        attention_fn(functools.partial(jaxdrop.drop_key, broadcast_dims=(1,))),
-        attention_fn(jaxdrop.drop_key, broadcast_dims=(1,)),
-    )
-    found, expected = (f(query, query, query, dropout_rng=KEY, dropout_rate=0.5) for f in (one, other))
-    np.testing.assert_array_equal(found, expected)
-    assert np.isfinite(found).all()
+    check_drop_key_in_a_partial(attention_fn)
 
 
-@pytest.mark.parametrize(
-    ("mask", "error"), [(jnp.zeros((3, 6, 8)), TypeError), (jnp.ones((2, 3, 6, 8), bool), ValueError)]
-)
-def test_a_mask_is_checked_where_nothing_is_drawn_too(mask, error):
-    with pytest.raises(error, match=r"`mask` must (be a boolean array|broadcast)"):
-        jaxdrop.nnx.DropKey(0.5)(X, deterministic=True, mask=mask)
+def test_a_mask_is_checked_where_nothing_is_drawn_too():
+    check_masks_of_drop_key(lambda mask: jaxdrop.nnx.DropKey(0.5)(X, deterministic=True, mask=mask))
