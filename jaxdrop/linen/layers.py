@@ -155,7 +155,7 @@ class DropLayer(_Wrapper):
     """`jaxdrop.drop_layer` as a module: skips a layer for the whole batch, and its computation.
 
     Where the layer is skipped its other variables, such as batch statistics, stay as they were. What
-    it sows is lost.
+    it appends by `sow` is lost.
 
     Attributes:
       layer: A layer that keeps the shape and dtype of its first argument, which is what is
