@@ -131,14 +131,17 @@ def _draws_shared(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.A
     """The same for a GPU, where a thread of XLA's loops has four neighbours: it computes a block once.
 
     The compiler must see that their block is one: so the last axis, a multiple of a block's
-    elements, is split into blocks and lanes, and what depends on an index alone is veiled.
+    elements, is counted by blocks and lanes, and what depends on an index alone is veiled. The
+    indices, not the draws, get the shape: behind a reshape XLA fuses nothing that is used twice,
+    such as the argument of `erf_inv`, and would keep the draws in an array.
     """
     lanes = _LANES[width]
-    *coordinates, lane = _coordinates((*shape[:-1], shape[-1] // lanes, lanes))
+    coordinates = _coordinates((*shape[:-1], shape[-1] // lanes, lanes))
+    *coordinates, lane = (coordinate.reshape(shape) for coordinate in coordinates)
     first, second = _key_pair(words)
     *leading, place = (_veiled(index, (index ^ lane) + first) for index in coordinates)
     block = threefry((_veiled(first, place), second), (_row_major(leading, shape[:-1]), place))
-    return _draw_of_lane(block, _veiled(lane, block[0]), width).reshape(shape)
+    return _draw_of_lane(block, _veiled(lane, block[0]), width)
 
 
 def _veiled(index: jax.Array, other: jax.Array) -> jax.Array:

@@ -103,6 +103,18 @@ def test_a_gpu_gets_the_form_in_which_neighbours_share_a_block(platform, shared)
     assert not lowered(lambda words: below(words, jnp.uint32(77), 33), WORDS)
 
 
+@pytest.mark.parametrize("shape", [(32,), (3, 32), (2, 3, 32)])
+@pytest.mark.parametrize("width", [8, 16, 24])
+def test_on_a_gpu_no_draw_is_reshaped(shape, width):
+    """What uses a draw twice, such as `erf_inv`, would keep all draws in an array on a GPU."""
+    draw = jax.make_jaxpr(lambda words: _bits._draws_shared.__wrapped__(words, shape, width))(WORDS)
+    equations = draw.jaxpr.eqns
+    indices = {equation.outvars[0] for equation in equations if equation.primitive.name == "iota"}
+    reshaped = [equation.invars[0] for equation in equations if equation.primitive.name == "reshape"]
+    assert set(reshaped) == indices
+    assert draw.out_avals[0].shape == shape
+
+
 @pytest.mark.parametrize("spec", [("a", None), ("a", "b"), (None, "a"), (None, ("a", "b"))])
 def test_the_shared_form_under_shardings(spec):
     """The same values on eight devices as on one, and no device asks another."""
