@@ -12,9 +12,10 @@ at its high end.
 """
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import chex
@@ -130,18 +131,25 @@ def _draws_alone(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Ar
 def _draws_shared(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """The same for a GPU, where a thread of XLA's loops has four neighbours: it computes a block once.
 
-    The compiler must see that their block is one: so the last axis, a multiple of a block's
-    elements, is counted by blocks and lanes, and what depends on an index alone is veiled. The
-    indices, not the draws, get the shape: behind a reshape XLA fuses nothing that is used twice,
-    such as the argument of `erf_inv`, and would keep the draws in an array.
+    The compiler must see that their block is one: so the last axis is counted by blocks and lanes,
+    if it is a multiple of a block's elements. The indices, not the draws, get their shape again:
+    behind a reshape XLA fuses nothing that is used twice, such as the argument of `erf_inv`, and
+    would keep the draws in an array. And all that depends on one index alone is veiled.
     """
     lanes = _LANES[width]
-    coordinates = _coordinates((*shape[:-1], shape[-1] // lanes, lanes))
-    *coordinates, lane = (coordinate.reshape(shape) for coordinate in coordinates)
+    whole = shape[-1] % lanes == 0
+    counted = (*shape[:-1], shape[-1] // lanes, lanes) if whole else shape
+    coordinates = [coordinate.reshape(shape) for coordinate in _coordinates(counted)]
     first, second = _key_pair(words)
-    *leading, place = (_veiled(index, (index ^ lane) + first) for index in coordinates)
+    together = reduce(operator.xor, coordinates) + first
+    *leading, last = (_veiled(coordinate, together) for coordinate in coordinates)
+    if whole:
+        *leading, place = leading
+        lane = last
+    else:
+        place, lane = last // U(lanes), last % U(lanes)
     block = threefry((_veiled(first, place), second), (_row_major(leading, shape[:-1]), place))
-    return _draw_of_lane(block, _veiled(lane, block[0]), width)
+    return _draw_of_lane(block, lane, width)
 
 
 def _veiled(index: jax.Array, other: jax.Array) -> jax.Array:
@@ -157,8 +165,6 @@ def _veiled(index: jax.Array, other: jax.Array) -> jax.Array:
 def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """A draw for each element, in a form that fuses with what is done with it."""
     alone = partial(_draws_alone, shape=shape, width=width)
-    if shape[-1] % _LANES[width] != 0:
-        return alone(words)
     shared = partial(_draws_shared, shape=shape, width=width)
     return lax.platform_dependent(words, cuda=shared, rocm=shared, default=alone)
 
