@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdrop.optim import _step
+
 LossFn = Callable[[Any, chex.PRNGKey, Any], tuple[jax.Array, Any]]
 Recipe = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
 
@@ -53,7 +55,8 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
     Args:
       loss_fn: `loss_fn(params, key, batch) -> (loss, aux)`: a scalar and any tree of arrays. The
         key is new at every step; give each draw its own part of it.
-      optimizer: Any optax transformation; weight decay belongs here.
+      optimizer: Any optax transformation; weight decay belongs here. One that evaluates the loss
+        again, such as a line search or `optax.contrib.sam`, does so with the step's own noise.
 
     Returns:
       `init(key, params)` and `step(state, batch)`, jitted. The loss that a step returns is the one
@@ -155,13 +158,16 @@ def _pair(recipe: Recipe) -> Trainer:
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = value_and_grad(state.params, key, batch)
 
-        def value_fn(params: Any) -> jax.Array:
-            # With the same noise, and that on purpose.
+        def value_fn(params: Any, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
+            # With the same noise, and that on purpose. A line search passes on what it does not know.
             return loss_fn(params, jax.random.clone(key), batch)[0]
 
-        # What line searches and the like ask for; other transformations never see it.
-        extra = {"value": loss, "grad": grads, "value_fn": value_fn}
-        update = optax.with_extra_args_support(optimizer).update
+        def grad_fn(params: Any, _: Any) -> Any:
+            return jax.grad(value_fn)(params)
+
+        # What line searches, Sophia and SAM ask for; other transformations never see it.
+        extra = {"value": loss, "grad": grads, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
+        update = _step.obliging(optimizer)
         updates, opt_state = update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, state.key, params, opt_state, state.hyper), (loss, aux)

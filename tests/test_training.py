@@ -58,16 +58,42 @@ def test_training_lowers_the_loss():
 
 
 @pytest.mark.parametrize(
-    "optimizer", [optax.lbfgs(), optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())]
+    "optimizer",
+    [
+        optax.lbfgs(),
+        optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()),
+        optax.contrib.sam(optax.sgd(0.1), optax.chain(optax.contrib.normalize(), optax.sgd(0.05))),
+        optax.contrib.sophia(0.01),
+    ],
+    ids=["lbfgs", "reduce_on_plateau", "sam", "sophia"],
 )
 def test_optimizers_that_ask_for_more(optimizer):
-    """Line searches and plateau schedules are given the value, the gradient and the function."""
+    """They are given the value, the gradient and functions for both."""
     loss_fn, _ = recipe({"rate": 0.0, "l1": 0.0, "decay": 0.0})
     pair = trainer(loss_fn, optimizer)
     state = pair.init(KEY, init_params(KEY))
     _, (first, _) = pair.step(state, BATCH)
     _, (last, _) = run(pair, state, 20)
     assert last < first
+
+
+def test_sharpness_aware_minimisation():
+    """Its gradient is that at the parameters plus rho of the gradient's direction, with the same noise."""
+
+    def loss_fn(params, key, batch):
+        return jnp.mean((jaxdrop.dropout(key, batch, 0.5) @ params - 1) ** 2), {}
+
+    params, batch = jnp.linspace(-1.0, 1.0, 16), jnp.ones((4, 16))
+    rho = optax.chain(optax.contrib.normalize(), optax.sgd(0.3))
+    sam = optax.contrib.sam(optax.sgd(0.1), rho, opaque_mode=True)
+    key = jax.random.fold_in(KEY, 0)
+    grad = jax.grad(lambda p: loss_fn(p, key, batch)[0])
+    there = params + 0.3 * grad(params) / jnp.linalg.norm(grad(params))
+    expected = params - 0.1 * grad(there)
+    for optimizer in (sam, jaxdrop.optim.halt_on_nonfinite(sam)):
+        pair = trainer(loss_fn, optimizer)
+        state, _ = pair.step(pair.init(KEY, params), batch)
+        np.testing.assert_allclose(state.params, expected, rtol=1e-5)
 
 
 def test_a_line_search_uses_a_key_twice_on_purpose():

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from jaxdrop import _where
+from jaxdrop.optim import _step
 
 
 class HaltState(NamedTuple):
@@ -47,7 +48,7 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     Traceback (most recent call last):
     FloatingPointError: the gradient must be finite, got NaN or infinity in that of `b` at step 0.
     """
-    inner = optax.with_extra_args_support(inner)
+    inner_update = _step.obliging(inner)
 
     def init(params: Any) -> HaltState:
         fine = jax.tree.map(lambda _: jnp.zeros((), bool), params)
@@ -59,7 +60,7 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
         bad = jax.tree.map(lambda old, new: jnp.where(halted, old, new), state.bad, found)
 
         def go_on() -> tuple[Any, Any]:
-            return inner.update(updates, state.inner, params, **extra)
+            return inner_update(updates, state.inner, params, **extra)
 
         def stay() -> tuple[Any, Any]:
             like, own = jax.eval_shape(go_on)
