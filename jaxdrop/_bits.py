@@ -83,7 +83,9 @@ def _row_major(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Ar
     """The row-major index of coordinates along axes of some sizes, modulo 2**32."""
     index, stride = jnp.zeros((), U), 1
     for coordinate, size in zip(reversed(coordinates), reversed(sizes), strict=True):
-        index = index + coordinate * U(stride % _LIMIT)
+        # A size that only the call knows, as in an exported function, is an array.
+        known = isinstance(stride, int)
+        index = index + coordinate * (U(stride % _LIMIT) if known else jnp.asarray(stride).astype(U))
         stride *= size
     return index
 

@@ -47,8 +47,8 @@ class Member:
     rounds_once: bool = True
     # What may be sharded with no talk between devices: "any" axis, the "batch" alone, or "none".
     shardable: str = "any"
-    # Whether the size of the batch may be unknown when it is exported.
-    any_batch: bool = True
+    # Which of the first two sizes may be unknown when it is exported: those with a letter.
+    exported: str | None = "b, l"
     # How many results there can be.
     outcomes: float = float("inf")
     # The member of which it is but another form: what its transformations promise is held there.
@@ -139,7 +139,7 @@ FAMILY = (
         arrays=False,
         rounds_once=False,
         shardable="none",
-        any_batch=False,
+        exported=None,
         outcomes=70,
         keeps_nothing=False,
     ),
@@ -147,10 +147,12 @@ FAMILY = (
         "drop_block",
         partial(jaxdrop.drop_block, block_size=3),
         shardable="batch",
+        exported="b, 4",
     ),
     Member(
         "patch_dropout",
         partial(jaxdrop.patch_dropout, prefix_tokens=1),
+        exported="b, 4",
         one=None,
         traced=False,
         arrays=False,
@@ -159,7 +161,7 @@ FAMILY = (
         shardable="batch",
         keeps_nothing=False,
     ),
-    Member("cutout", partial(jaxdrop.cutout, size=2), one=None),
+    Member("cutout", partial(jaxdrop.cutout, size=2), one=None, exported="b, 4"),
     Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128, form_of="dropout"),
     Member(
         "drop_layer",
@@ -216,9 +218,7 @@ FAMILY = (
         shardable="batch",
         keeps_nothing=False,
     ),
-    Member(
-        "targeted_dropout", partial(jaxdrop.targeted_dropout, fraction=1.0), arrays=False, any_batch=False
-    ),
+    Member("targeted_dropout", partial(jaxdrop.targeted_dropout, fraction=1.0), arrays=False, exported=None),
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
 )
 
