@@ -4,6 +4,7 @@ The key of a step is `fold_in(key, step)`, so a state holds no generator that mo
 from a saved state goes on exactly as it would have.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-
-from jaxdrop.optim import _step
 
 LossFn = Callable[[Any, chex.PRNGKey, Any], tuple[jax.Array, Any]]
 Recipe = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
@@ -147,6 +146,20 @@ def grid(**axes: Sequence | chex.Array) -> Mapping[str, jax.Array]:
     return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
+def obliging(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
+    """The optimizer's `update`, which may be given more than it asks for."""
+    update = optax.with_extra_args_support(optimizer).update
+    asked = inspect.signature(update).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
+        return update
+    names = {parameter.name for parameter in asked}
+
+    def call(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        return update(updates, state, params, **{name: extra[name] for name in names & extra.keys()})
+
+    return call
+
+
 def _pair(recipe: Recipe) -> Trainer:
     def init(key: chex.PRNGKey, params: Any, hyper: Any = ()) -> TrainState:
         _, optimizer = recipe(hyper)
@@ -167,7 +180,7 @@ def _pair(recipe: Recipe) -> Trainer:
 
         # What line searches, Sophia and SAM ask for; other transformations never see it.
         extra = {"value": loss, "grad": grads, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
-        update = _step.obliging(optimizer)
+        update = obliging(optimizer)
         updates, opt_state = update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, state.key, params, opt_state, state.hyper), (loss, aux)

@@ -1,6 +1,5 @@
 """What all transformations share: values that may follow the step, and which parameters are concerned."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,20 +66,6 @@ def to_end(act: Act, *, slack: bool = False) -> Change:
         return jnp.where(new == end, u, new.astype(p.dtype).astype(u.dtype) - p.astype(u.dtype))
 
     return change
-
-
-def obliging(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
-    """The optimizer's `update`, which may be given more than it asks for."""
-    update = optax.with_extra_args_support(optimizer).update
-    asked = inspect.signature(update).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
-        return update
-    names = {parameter.name for parameter in asked}
-
-    def call(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        return update(updates, state, params, **{name: extra[name] for name in names & extra.keys()})
-
-    return call
 
 
 def check_value(value: Value, name: str, *, finite: bool = True) -> Value:

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _where
-from jaxdrop.optim import _step
+from jaxdrop import _where, training
 
 
 class HaltState(NamedTuple):
@@ -48,7 +47,7 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     Traceback (most recent call last):
     FloatingPointError: the gradient must be finite, got NaN or infinity in that of `b` at step 0.
     """
-    inner_update = _step.obliging(inner)
+    inner_update = training.obliging(inner)
 
     def init(params: Any) -> HaltState:
         fine = jax.tree.map(lambda _: jnp.zeros((), bool), params)
