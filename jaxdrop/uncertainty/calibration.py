@@ -272,7 +272,13 @@ def _fitted(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     def means(starts: jax.Array, y: jax.Array) -> jax.Array:
         pool = jnp.cumsum(starts)
         size = jnp.zeros_like(y).at[pool].add(1)
-        return (jnp.zeros_like(y).at[pool].add(y) / jnp.maximum(size, 1))[pool]
+
+        def mean(values: jax.Array) -> jax.Array:
+            return (jnp.zeros_like(y).at[pool].add(values) / jnp.maximum(size, 1))[pool]
+
+        # A sum of millions loses digits; that of what is left of them does not.
+        rough = mean(y)
+        return rough + mean(y - rough)
 
     def falls(starts: jax.Array) -> jax.Array:
         values = means(starts, fixed)

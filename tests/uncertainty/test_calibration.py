@@ -136,6 +136,11 @@ def test_isotonic_regression_of_many():
     np.testing.assert_allclose(jax.jit(uncertainty.isotonic_regression)(x, y), expected, atol=1e-4)
 
 
+def test_isotonic_regression_of_a_million_in_one_pool():
+    fitted = jax.jit(uncertainty.isotonic_regression)(jnp.zeros(1_000_000), jnp.full(1_000_000, 0.1))
+    np.testing.assert_allclose(fitted, 0.1, rtol=1e-4)
+
+
 def test_gradient_of_isotonic_regression_is_that_of_the_means():
     x, y = jnp.arange(4.0), jnp.array([0.0, 3.0, 1.0, 5.0])
     jacobian = jax.jacrev(uncertainty.isotonic_regression, 1)(x, y)
