@@ -278,7 +278,7 @@ def _fitted(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
         # A sum of millions loses digits; that of what is left of them does not.
         rough = mean(y)
-        return rough + mean(y - rough)
+        return rough + jnp.where(jnp.isfinite(rough), mean(y - rough), 0)
 
     def falls(starts: jax.Array) -> jax.Array:
         values = means(starts, fixed)

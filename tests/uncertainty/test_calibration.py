@@ -141,6 +141,13 @@ def test_isotonic_regression_of_a_million_in_one_pool():
     np.testing.assert_allclose(fitted, 0.1, rtol=1e-4)
 
 
+def test_isotonic_regression_of_infinities():
+    x, y = jnp.arange(6.0), jnp.array([-jnp.inf, 1.0, 0.0, 2.0, jnp.inf, 3.0])
+    expected = [-np.inf, 0.5, 0.5, 2, np.inf, np.inf]
+    np.testing.assert_array_equal(uncertainty.isotonic_regression(x, y), expected)
+    assert np.isfinite(jax.grad(lambda y: uncertainty.isotonic_regression(x, y)[1:4].sum())(y)).all()
+
+
 def test_gradient_of_isotonic_regression_is_that_of_the_means():
     x, y = jnp.arange(4.0), jnp.array([0.0, 3.0, 1.0, 5.0])
     jacobian = jax.jacrev(uncertainty.isotonic_regression, 1)(x, y)
