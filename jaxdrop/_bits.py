@@ -18,19 +18,20 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from jaxdrop._types import ArrayLike, Key, Numeric
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _LIMIT = 2**32
 # How many elements a block serves, by the width of a draw.
 _LANES = {8: 8, 16: 4, 24: 2}
-U = np.uint32
+_U32 = np.uint32
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["words"], meta_fields=["impl"])
@@ -42,7 +43,7 @@ class Seed:
     impl: str
 
 
-def consume(key: chex.PRNGKey) -> Seed:
+def consume(key: Key) -> Seed:
     """Uses the key once, in the eyes of JAX's key-reuse checker, and keeps its words.
 
     The draw of size zero registers the use and costs nothing. A repeated draw, as in a backward
@@ -62,9 +63,9 @@ def threefry(
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
             x0 = x0 + x1
-            x1 = x0 ^ ((x1 << U(rotation)) | (x1 >> U(32 - rotation)))
+            x1 = x0 ^ ((x1 << _U32(rotation)) | (x1 >> _U32(32 - rotation)))
         x0 = x0 + keys[(group + 1) % 3]
-        x1 = x1 + keys[(group + 2) % 3] + U(group + 1)
+        x1 = x1 + keys[(group + 2) % 3] + _U32(group + 1)
     return x0, x1
 
 
@@ -76,16 +77,16 @@ def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _coordinates(shape: tuple[int, ...]) -> list[jax.Array]:
-    return [lax.broadcasted_iota(U, shape, axis) for axis in range(len(shape))]
+    return [lax.broadcasted_iota(_U32, shape, axis) for axis in range(len(shape))]
 
 
 def _row_major(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Array:
     """The row-major index of coordinates along axes of some sizes, modulo 2**32."""
-    index, stride = jnp.zeros((), U), 1
+    index, stride = jnp.zeros((), _U32), 1
     for coordinate, size in zip(reversed(coordinates), reversed(sizes), strict=True):
         # A size that only the call knows, as in an exported function, is an array.
         known = isinstance(stride, int)
-        index = index + coordinate * (U(stride % _LIMIT) if known else jnp.asarray(stride).astype(U))
+        index = index + coordinate * (_U32(stride % _LIMIT) if known else jnp.asarray(stride).astype(_U32))
         stride *= size
     return index
 
@@ -99,38 +100,38 @@ def _row_and_place(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return _row_major(leading, shape[:-1]), place
 
 
-def _dense(shape: Sequence[int]) -> tuple[int, ...]:
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     """The shape without its axes of size one; a scalar counts as one element."""
     return tuple(size for size in shape if size != 1) or (1,)
 
 
-def _draw(word: jax.Array, index: chex.Array, width: int) -> jax.Array:
+def _draw(word: jax.Array, index: Numeric, width: int) -> jax.Array:
     """The draw number `index` of a word."""
     if width == 24:
-        return word >> U(8)
-    return (word >> (index * U(width))) & U(2**width - 1)
+        return word >> _U32(8)
+    return (word >> (index * _U32(width))) & _U32(2**width - 1)
 
 
 def _draw_of_lane(block: tuple[jax.Array, jax.Array], lane: jax.Array, width: int) -> jax.Array:
     """The draw number `lane` of a block."""
-    half = U(_LANES[width] // 2)
+    half = _U32(_LANES[width] // 2)
     return _draw(jnp.where(lane < half, *block), lane % half, width)
 
 
 def _draws_at(words: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
     """The draws of `width` bits of chosen elements: each computes its own block."""
-    lanes = U(_LANES[width])
+    lanes = _U32(_LANES[width])
     return _draw_of_lane(threefry(_key_pair(words), (row, place // lanes)), place % lanes, width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
-def _draws_alone(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+def _bits_by_element(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """The draw of each element, which computes its own block."""
     return _draws_at(words, *_row_and_place(shape), width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
-def _draws_shared(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """The same for a GPU, where a thread of XLA's loops has four neighbours: it computes a block once.
 
     The compiler must see that their block is one: so the last axis is counted by blocks and lanes,
@@ -144,17 +145,19 @@ def _draws_shared(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.A
     coordinates = [coordinate.reshape(shape) for coordinate in _coordinates(counted)]
     first, second = _key_pair(words)
     together = reduce(operator.xor, coordinates) + first
-    *leading, last = (_veiled(coordinate, together) for coordinate in coordinates)
+    *leading, last = (_hide_dependence_from_xla(coordinate, together) for coordinate in coordinates)
     if whole:
         *leading, place = leading
         lane = last
     else:
-        place, lane = last // U(lanes), last % U(lanes)
-    block = threefry((_veiled(first, place), second), (_row_major(leading, shape[:-1]), place))
+        place, lane = last // _U32(lanes), last % _U32(lanes)
+    block = threefry(
+        (_hide_dependence_from_xla(first, place), second), (_row_major(leading, shape[:-1]), place)
+    )
     return _draw_of_lane(block, lane, width)
 
 
-def _veiled(index: jax.Array, other: jax.Array) -> jax.Array:
+def _hide_dependence_from_xla(index: jax.Array, other: jax.Array) -> jax.Array:
     """The index itself, which XLA takes for a function of `other`, too.
 
     What varies along one axis alone, or with the key alone, XLA computes in a kernel of its own and
@@ -166,8 +169,8 @@ def _veiled(index: jax.Array, other: jax.Array) -> jax.Array:
 
 def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """A draw for each element, in a form that fuses with what is done with it."""
-    alone = partial(_draws_alone, shape=shape, width=width)
-    shared = partial(_draws_shared, shape=shape, width=width)
+    alone = partial(_bits_by_element, shape=shape, width=width)
+    shared = partial(_bits_by_block_gpu, shape=shape, width=width)
     return lax.platform_dependent(words, cuda=shared, rocm=shared, default=alone)
 
 
@@ -180,11 +183,11 @@ def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...]
     """
     lanes = _LANES[width]
     blocks = (*shape[:-1], -(-shape[-1] // lanes))
-    packed = jnp.zeros(blocks, U)
+    packed = jnp.zeros(blocks, _U32)
     for half, word in enumerate(threefry(_key_pair(words), _row_and_place(blocks))):
         for index in range(lanes // 2):
-            kept = (_draw(word, U(index), width) < threshold).astype(U)
-            packed = packed | (kept << U(half * lanes // 2 + index))
+            kept = (_draw(word, _U32(index), width) < threshold).astype(_U32)
+            packed = packed | (kept << _U32(half * lanes // 2 + index))
     return packed.astype(jnp.uint8)
 
 
@@ -205,12 +208,12 @@ def _below_by_blocks(
 
 
 def _below_by_elements(
-    words: jax.Array, threshold: jax.Array, *, shape: tuple[int, ...], width: int
+    words: jax.Array, threshold: ArrayLike, *, shape: tuple[int, ...], width: int
 ) -> jax.Array:
     return _element_draws(words, shape, width) < threshold
 
 
-def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) -> jax.Array:
+def bernoulli_packed(seed: Seed, threshold: ArrayLike, shape: Sequence[int], width: int) -> jax.Array:
     """Whether each draw of `width` (8, 16 or 24) bits is below the threshold: a boolean mask.
 
     `threshold` lies in [0, 2**width]; it is a scalar, or an array that broadcasts to `shape`.
@@ -219,7 +222,7 @@ def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) ->
     everywhere else. So too where the last axis is no multiple of a block's elements and might be
     sharded: to cut the blocks to size would make neighbouring devices talk.
     """
-    dense = _dense(shape)
+    dense = _squeezed(shape)
     if threshold.ndim:
         threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
     if threshold.ndim or (dense[-1] % _LANES[width] != 0 and jax.device_count() > 1):
@@ -234,12 +237,12 @@ def below(seed: Seed, threshold: jax.Array, shape: Sequence[int], width: int) ->
     return mask.reshape(shape)
 
 
-def below_at(seed: Seed, threshold: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
-    """`below` for elements that are named by a row and a place, and may be named twice."""
+def bernoulli_at(seed: Seed, threshold: ArrayLike, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
+    """`bernoulli_packed` for elements that are named by a row and a place, and may be named twice."""
     return _draws_at(seed.words, row, place, width) < threshold
 
 
-def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Array:
+def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.Array:
     """`jax.random.bernoulli(key, p, shape)`, bit for bit: the mask of Flax's Dropout.
 
     It promises what JAX promises, no more: with a key of another implementation, or of Threefry
@@ -253,25 +256,25 @@ def flax_uniform_below(seed: Seed, p: jax.Array, shape: Sequence[int]) -> jax.Ar
     if not own or config.jax_enable_x64 or not known or math.prod(shape) > _LIMIT:
         return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
     index = _row_major(_coordinates(tuple(shape)), shape)
-    high, low = threefry(_key_pair(seed.words), (jnp.zeros((), U), index))
-    return ((high ^ low) >> U(9)) < jnp.ceil(p * 2.0**23).astype(U)
+    high, low = threefry(_key_pair(seed.words), (jnp.zeros((), _U32), index))
+    return ((high ^ low) >> _U32(9)) < jnp.ceil(p * 2.0**23).astype(_U32)
 
 
 @partial(jax.jit, static_argnames="count")
-def split(key: chex.PRNGKey, count: int) -> list[jax.Array]:
+def split(key: Key, count: int) -> list[jax.Array]:
     """Some keys of one key, of Threefry whatever the key is, so that `vmap` is the loop.
 
     Their blocks have a place along the last axis that no element's block has.
     """
     pair = _key_pair(consume(key).words)
-    last = jnp.full((), _LIMIT - 1, U)
-    blocks = (jnp.stack(threefry(pair, (jnp.full((), i, U), last))) for i in range(count))
+    last = jnp.full((), _LIMIT - 1, _U32)
+    blocks = (jnp.stack(threefry(pair, (jnp.full((), i, _U32), last))) for i in range(count))
     return [jax.random.wrap_key_data(block, impl="threefry2x32") for block in blocks]
 
 
 def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Two uint32 words an element, a block for each: enough to order or to place things by."""
-    first, second = threefry(_key_pair(seed.words), _row_and_place(_dense(shape)))
+    first, second = threefry(_key_pair(seed.words), _row_and_place(_squeezed(shape)))
     return first.reshape(shape), second.reshape(shape)
 
 
@@ -286,7 +289,7 @@ def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
 
 def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
     """Float32 draws in the open interval (0, 1), symmetric about a half: odd multiples of 2**-24."""
-    draws = _element_draws(seed.words, _dense(shape), 24) >> U(1)
+    draws = _element_draws(seed.words, _squeezed(shape), 24) >> _U32(1)
     return ((draws.astype(jnp.float32) + 0.5) * np.float32(2.0**-23)).reshape(shape)
 
 
@@ -296,7 +299,7 @@ def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
     The inverse of the distribution function at the odd multiples of 2**-24 in (-1, 1), whose
     mean is zero exactly.
     """
-    bits = _element_draws(seed.words, _dense(shape), 24)
+    bits = _element_draws(seed.words, _squeezed(shape), 24)
     centred = bits.astype(jnp.int32) * 2 - (2**24 - 1)
     uniform = centred.astype(jnp.float32) * np.float32(2.0**-24)
     return (np.float32(math.sqrt(2)) * lax.erf_inv(uniform)).reshape(shape)

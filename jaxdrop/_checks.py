@@ -8,11 +8,12 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+
+from jaxdrop._types import Bits, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
 
@@ -28,7 +29,7 @@ def is_scalar(value: Any, *choices: float) -> bool:
     return is_concrete(value) and np.ndim(value) == 0 and bool(np.isin(np.float64(value), choices))
 
 
-def is_trivial_rate(rate: chex.Numeric) -> bool:
+def is_trivial_rate(rate: Rate) -> bool:
     """Whether nothing is left to draw, and no key needed: all kept, or all dropped."""
     return is_scalar(rate, 0, 1)
 
@@ -56,7 +57,7 @@ def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray]
         raise ValueError(f"`{name}` must {expected}, got {_offender(values, allowed)}.")
 
 
-def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
+def check_rate(rate: Rate, name: str = "rate") -> Numeric:
     """A dropping probability: a real scalar or array, each value in [0, 1]."""
     rate = _check_real(name, rate)
     if is_concrete(rate):
@@ -64,7 +65,7 @@ def check_rate(rate: chex.Numeric, name: str = "rate") -> chex.Numeric:
     return rate
 
 
-def check_nonnegative(value: chex.Numeric, name: str, *, finite: bool = True) -> chex.Numeric:
+def check_nonnegative(value: Numeric, name: str, *, finite: bool = True) -> Numeric:
     """A non-negative real scalar or array, such as a strength or a deviation; finite unless a limit."""
     value = _check_real(name, value)
     if is_concrete(value):
@@ -73,7 +74,7 @@ def check_nonnegative(value: chex.Numeric, name: str, *, finite: bool = True) ->
     return value
 
 
-def check_static_rate(rate: chex.Numeric, name: str = "rate") -> float:
+def check_static_rate(rate: Rate, name: str = "rate") -> float:
     """A rate that decides a shape: a number, not a traced value, and below 1."""
     return check_below_one(check_number(check_rate(rate, name), name), name)
 
@@ -146,7 +147,7 @@ def check_rank(x: jax.Array, least: int, axes: str, name: str = "x") -> jax.Arra
     return x
 
 
-def check_floating(x: chex.ArrayTree, name: str = "x") -> jax.Array:
+def check_floating(x: PyTree, name: str = "x") -> jax.Array:
     """An array of a floating dtype: noise has no meaning on integers."""
     array = jnp.asarray(x)
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -189,6 +190,11 @@ def check_channel_axis(channel_axis: int, shape: Sequence[int]) -> int:
     return axis
 
 
+def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]:
+    """The axes of a feature map: all but the batch and the channels."""
+    return tuple(axis for axis in range(1, len(shape)) if axis != check_channel_axis(channel_axis, shape))
+
+
 def check_broadcastable(value: Any, to: Sequence[int], name: str) -> Any:
     """What broadcasts to a shape without enlarging it; an array gets as many axes, lest JAX refuse."""
     shape = np.shape(value)
@@ -215,7 +221,7 @@ def check_window(window: Any, sides: Sequence[int], name: str, odd: bool = False
     return tuple(int(length) for length in lengths)
 
 
-def check_bits(bits: int | None, rate: chex.Numeric | None) -> int:
+def choose_width(bits: Bits, rate: Rate | None) -> int:
     """The number of random bits per mask element; chosen by the rate where not given.
 
     A rate, or array of rates, gets 16 bits, or 24 where it is concrete and 16 would realise it to
@@ -231,8 +237,8 @@ def check_bits(bits: int | None, rate: chex.Numeric | None) -> int:
         return 16 if _is_realised(keep) else 24
     lost = (keep > 0) & (keep < 1) & np.isin(np.round(keep * 2.0**bits), (0, 2.0**bits))
     if bits < 32 and lost.any():
-        message = f"`bits` must be enough to tell rate {_offender(rate, ~lost)} from 0 and 1, got {bits}."
-        raise ValueError(message)
+        told = _offender(rate, ~lost)
+        raise ValueError(f"`bits` must be enough to tell rate {told} from 0 and 1, got {bits}.")
     return bits
 
 
@@ -241,7 +247,7 @@ def _is_realised(keep: np.ndarray) -> bool:
     return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())
 
 
-def check_wide(x: Any, name: str) -> jax.Array:
+def as_wide(x: Any, name: str) -> jax.Array:
     """An array of a floating dtype, in float32 at least."""
     return _widened(check_floating(x, name))
 

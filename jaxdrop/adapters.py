@@ -6,20 +6,20 @@ Each returns what `jaxdrop.dropout` returns with the `broadcast_dims` that it st
 import operator
 from collections.abc import Sequence
 
-import chex
 import jax
 
 from jaxdrop import _checks
-from jaxdrop.drops.bernoulli import dropout
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops.dropout import dropout
 
 
 def keras_dropout(
-    key: chex.PRNGKey,
-    x: chex.Array,
-    rate: chex.Numeric,
+    key: Key,
+    x: ArrayLike,
+    rate: Rate,
     *,
     noise_shape: Sequence[int | None] | None = None,
-    bits: int | None = None,
+    bits: Bits = None,
 ) -> jax.Array:
     """`dropout` with the shape of its decisions given as in Keras's `Dropout`.
 
@@ -50,7 +50,7 @@ def keras_dropout(
     return dropout(key, x, rate, broadcast_dims=dims, bits=bits)
 
 
-def dropout1d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+def dropout1d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """Zeroes whole channels of sequences, as torch's `Dropout1d`.
 
     Args:
@@ -76,7 +76,7 @@ def dropout1d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int
     return _channel_dropout(key, x, rate, "CL", bits)
 
 
-def dropout2d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+def dropout2d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """Zeroes whole channels of images, as torch's `Dropout2d`.
 
     Three axes are read as `[C, H, W]`, one decision for each C. Torch warns, and reads them as
@@ -106,7 +106,7 @@ def dropout2d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int
     return _channel_dropout(key, x, rate, "CHW", bits)
 
 
-def dropout3d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+def dropout3d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """Zeroes whole channels of volumes, as torch's `Dropout3d`.
 
     Args:
@@ -133,9 +133,7 @@ def dropout3d(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, *, bits: int
     return _channel_dropout(key, x, rate, "CDHW", bits)
 
 
-def _channel_dropout(
-    key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric, axes: str, bits: int | None
-) -> jax.Array:
+def _channel_dropout(key: Key, x: ArrayLike, rate: Rate, axes: str, bits: Bits) -> jax.Array:
     x = _checks.check_floating(x)
     if x.ndim not in (len(axes), len(axes) + 1):
         one = ", ".join(axes)

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, masks
+from jaxdrop import _checks, _draw
+from jaxdrop._types import ArrayLike, Key, Numeric
 
 
-def activation_regularization(h: chex.Array, strength: chex.Numeric) -> jax.Array:
+def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
     """AR: `strength * mean(h**2)`, of the output after its dropout in the paper.
 
     Args:
@@ -32,12 +32,10 @@ def activation_regularization(h: chex.Array, strength: chex.Numeric) -> jax.Arra
     >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
     Array(10., dtype=float32)
     """
-    return _check_strength(strength) * jnp.mean(_checks.check_wide(h, "h") ** 2)
+    return _check_strength(strength) * jnp.mean(_checks.as_wide(h, "h") ** 2)
 
 
-def temporal_activation_regularization(
-    h: chex.Array, strength: chex.Numeric, *, time_axis: int = 1
-) -> jax.Array:
+def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_axis: int = 1) -> jax.Array:
     """TAR: `strength * mean((h[t + 1] - h[t])**2)`, of the output before its dropout in the paper.
 
     Args:
@@ -60,14 +58,14 @@ def temporal_activation_regularization(
     >>> temporal_activation_regularization(jnp.array([[[1.0], [2.0], [4.0]]]), 2.0)
     Array(5., dtype=float32)
     """
-    h = _checks.check_wide(h, "h")
+    h = _checks.as_wide(h, "h")
     (axis,) = _checks.check_axes((time_axis,), h.ndim, "time_axis")
     if h.shape[axis] < 2:
         raise ValueError(f"`h` must have at least 2 steps along axis {axis}, got shape {h.shape}.")
     return _check_strength(strength) * jnp.mean(jnp.diff(h, axis=axis) ** 2)
 
 
-def r_drop(logits: chex.Array, other: chex.Array) -> jax.Array:
+def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
     """R-Drop: half the sum of the two divergences between the classes of two dropout draws.
 
     With p and q the softmax of the two: (KL(p || q) + KL(q || p)) / 2. The paper adds to the two
@@ -91,7 +89,7 @@ def r_drop(logits: chex.Array, other: chex.Array) -> jax.Array:
     >>> r_drop(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, jnp.log(3.0)]]))
     Array([0.13732654], dtype=float32)
     """
-    logits, other = _checks.check_wide(logits, "logits"), _checks.check_wide(other, "other")
+    logits, other = _checks.as_wide(logits, "logits"), _checks.as_wide(other, "other")
     _checks.check_same_shape(other, _checks.check_rank(logits, 1, "[..., K]", "logits"), "other", "logits")
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
     absent = jnp.isneginf(log_p) & jnp.isneginf(log_q)
@@ -100,7 +98,7 @@ def r_drop(logits: chex.Array, other: chex.Array) -> jax.Array:
     return 0.5 * jnp.sum((jnp.exp(log_p) - jnp.exp(log_q)) * ratio, axis=-1)
 
 
-def multi_sample(key: chex.PRNGKey, loss_fn: Callable[[chex.PRNGKey], Any], num_samples: int) -> Any:
+def multi_sample(key: Key, loss_fn: Callable[[Key], Any], num_samples: int) -> Any:
     """Multi-sample dropout: the mean of a loss over several draws, all in one program.
 
     What `loss_fn` closes over and does not depend on its key is computed once: in the paper all
@@ -128,7 +126,7 @@ def multi_sample(key: chex.PRNGKey, loss_fn: Callable[[chex.PRNGKey], Any], num_
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=_mean_dtype(leaf)), losses)
 
 
-def expectation_linear(stochastic: chex.Array, deterministic: chex.Array) -> jax.Array:
+def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.Array:
     """The gap between dropout's outputs and those without: the mean of squared L2 distances.
 
     A network that is linear in its expectation has none. With one draw for `stochastic` the mean
@@ -153,8 +151,8 @@ def expectation_linear(stochastic: chex.Array, deterministic: chex.Array) -> jax
     >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
     Array(7., dtype=float32)
     """
-    stochastic = _checks.check_wide(stochastic, "stochastic")
-    deterministic = _checks.check_wide(deterministic, "deterministic")
+    stochastic = _checks.as_wide(stochastic, "stochastic")
+    deterministic = _checks.as_wide(deterministic, "deterministic")
     _checks.check_rank(stochastic, 1, "[B, ...]", "stochastic")
     _checks.check_same_shape(deterministic, stochastic, "deterministic", "stochastic")
     return jnp.mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))
@@ -162,8 +160,8 @@ def expectation_linear(stochastic: chex.Array, deterministic: chex.Array) -> jax
 
 def _mean_dtype(leaf: jax.Array) -> np.dtype | None:
     """None lets integers and booleans go to the default float."""
-    return masks.widened(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else None
+    return _draw.widened(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else None
 
 
-def _check_strength(strength: chex.Numeric) -> jax.Array:
+def _check_strength(strength: Numeric) -> jax.Array:
     return jnp.asarray(_checks.check_nonnegative(_checks.check_scalar(strength, "strength"), "strength"))

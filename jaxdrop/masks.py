@@ -6,25 +6,21 @@ To draw and to act are separate: `apply_mask(x, keep_mask(key, x.shape, rate), r
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxdrop import _bits, _checks
-
-_FLAX_BITS = 32
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
 
 
 def keep_mask(
-    key: chex.PRNGKey,
+    key: Key,
     shape: Sequence[int],
-    rate: chex.Numeric,
+    rate: Rate,
     *,
     broadcast_dims: Sequence[int] = (),
-    bits: int | None = None,
+    bits: Bits = None,
 ) -> jax.Array:
     """Draws a boolean mask that keeps each element with probability `1 - rate`.
 
@@ -65,18 +61,16 @@ def keep_mask(
     sizes = _checks.check_shape(shape)
     shared = _checks.check_axes(broadcast_dims, len(sizes), "broadcast_dims")
     mask_shape = tuple(1 if axis in shared else size for axis, size in enumerate(sizes))
-    rate = _checks.check_broadcastable(_checks.check_rate(rate), mask_shape, "rate")
-    width = _checks.check_bits(bits, rate)
-    return _draw_once(key, threshold(realised(rate, width), width), shape=mask_shape, width=width)
+    return _draw_once(key, _draw.prepare(_checks.check_rate(rate), mask_shape, bits), shape=mask_shape)
 
 
 def spatial_mask(
-    key: chex.PRNGKey,
+    key: Key,
     shape: Sequence[int],
-    rate: chex.Numeric,
+    rate: Rate,
     *,
     channel_axis: int = -1,
-    bits: int | None = None,
+    bits: Bits = None,
 ) -> jax.Array:
     """Draws a mask that keeps or drops whole feature maps: one decision an example and channel.
 
@@ -101,11 +95,11 @@ def spatial_mask(
     (8, 1, 1, 16)
     """
     sizes = _checks.check_shape(shape)
-    dims = feature_map_dims(sizes, channel_axis)
+    dims = _checks.feature_map_dims(sizes, channel_axis)
     return keep_mask(key, sizes, rate, broadcast_dims=dims, bits=bits)
 
 
-def apply_mask(x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int | None = None) -> jax.Array:
+def apply_mask(x: ArrayLike, mask: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """Zeroes what the mask drops and scales what it keeps, so that the mean is kept.
 
     The scale is one over the keep probability that a mask of this rate and these bits really has.
@@ -133,95 +127,10 @@ def apply_mask(x: chex.Array, mask: chex.Array, rate: chex.Numeric, *, bits: int
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
     mask = _checks.check_broadcastable(mask, x.shape, "mask")
-    rate = _checks.check_broadcastable(_checks.check_rate(rate), x.shape, "rate")
-    width = _checks.check_bits(bits, rate)
-    share = realised(rate, width)
-    return act(x, mask & (share != 0), scale(share, width, x.dtype), width)
+    draw = _draw.prepare(_checks.check_rate(rate), x.shape, bits)
+    return _draw.select_and_scale(x, mask & (draw.keep_prob != 0), _draw.scale_of(draw, x.dtype), draw.width)
 
 
-def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]:
-    """The axes of a feature map: all but the batch and the channels."""
-    channel = _checks.check_channel_axis(channel_axis, shape)
-    return tuple(axis for axis in range(1, len(shape)) if axis != channel)
-
-
-def realised(rate: chex.Numeric, width: int) -> chex.Array:
-    """The keep probability that a mask of so many bits really has, as float32 without a gradient.
-
-    In Flax's mode that is Flax's own, of its dtype and rounding. A traced rate outside [0, 1]
-    cannot raise: it gives NaN, and so NaN all over the result. Of a concrete rate this is a
-    concrete NumPy value, and so is all that follows from it: nothing is left to compute in a
-    program, forward or backward.
-    """
-    if width == _FLAX_BITS:
-        own = isinstance(rate, int | float)
-        return jnp.asarray(1.0 - rate) if own else 1 - jnp.asarray(without_gradient(rate))
-    keep = 1 - without_gradient(rate)
-    return _namespace(keep).round(keep * np.float32(2**width)) * np.float32(2.0**-width)
-
-
-def threshold(share: chex.Array, width: int) -> chex.Array:
-    """What `draw` takes: how many of the 2**width draws are kept; in Flax's mode, their share.
-
-    All are kept where there is no probability, so that the NaN of the scale is seen.
-    """
-    xp = _namespace(share)
-    sure = xp.where(xp.isnan(share), xp.ones_like(share), share)
-    return sure if width == _FLAX_BITS else (sure * np.float32(2**width)).astype(np.uint32)
-
-
-def scale(share: chex.Array, width: int, dtype: np.dtype) -> chex.Array:
-    """What `act` takes: one over the keep probability, and zero where nothing is kept.
-
-    Flax divides, and its mode gives its numbers; a multiplication is the cheaper one.
-    """
-    xp = _namespace(share)
-    safe = xp.where(share == 0, xp.ones_like(share), share)
-    return safe if width == _FLAX_BITS else 1 / safe.astype(widened(dtype))
-
-
-def draw(seed: _bits.Seed, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """The mask of a threshold, from a seed: may be repeated with the same result."""
-    if width == _FLAX_BITS:
-        return _bits.flax_uniform_below(seed, threshold, shape)
-    return _bits.below(seed, threshold, shape, width)
-
-
-def act(x: jax.Array, mask: chex.Array, scale: chex.Array, width: int) -> jax.Array:
-    """Selects and scales, in float32 at least."""
-    wide = x.astype(widened(x.dtype))
-    scaled = wide / scale if width == _FLAX_BITS else wide * scale
-    return jnp.where(mask, scaled, 0).astype(x.dtype)
-
-
-def choose(mask: jax.Array, kept: jax.Array, other: jax.Array) -> jax.Array:
-    """`jnp.where` between two arrays; the conjunction gives the mask the sharding of what is kept."""
-    return jnp.where(mask & jnp.ones_like(kept, bool), kept, other)
-
-
-def loud(y: jax.Array, share: chex.Array) -> jax.Array:
-    """For a member that does not scale: NaN where a traced rate was out of range, as `act` gives."""
-    return jnp.where(jnp.isnan(share), jnp.nan, y).astype(y.dtype) if isinstance(share, jax.Array) else y
-
-
-def widened(dtype: np.dtype) -> np.dtype:
-    """Float32 for half precision, so that no scale is rounded to eight bits of mantissa."""
-    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
-
-
-def without_gradient(rate: chex.Numeric) -> chex.Array:
-    """A rate as float32, without a gradient; NaN where a traced one lies outside [0, 1]."""
-    if _checks.is_concrete(rate):
-        return np.asarray(rate, np.float32)
-    rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
-    return jnp.where((rate >= 0) & (rate <= 1), rate, jnp.nan)
-
-
-def _namespace(value: chex.Array) -> Any:
-    """NumPy for what can be computed now, `jax.numpy` for what cannot."""
-    return jnp if isinstance(value, jax.Array) else np
-
-
-@partial(jax.jit, static_argnames=("shape", "width"))
-def _draw_once(key: chex.PRNGKey, threshold: jax.Array, *, shape: tuple[int, ...], width: int) -> jax.Array:
-    return draw(_bits.consume(key), threshold, shape, width)
+@partial(jax.jit, static_argnames="shape")
+def _draw_once(key: Key, draw: _draw.Draw, *, shape: tuple[int, ...]) -> jax.Array:
+    return _draw.draw_mask(_bits.consume(key), draw, shape)

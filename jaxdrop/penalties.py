@@ -15,24 +15,23 @@ All sums are in float32 at least, whatever the parameters' dtype.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _units
-from jaxdrop._where import Where as Where
-from jaxdrop._where import is_weight as is_weight
-from jaxdrop._where import shares
-from jaxdrop._where import weight_mask as weight_mask
+from jaxdrop import _checks, _unit_norms
+from jaxdrop._selection import is_weight as is_weight
+from jaxdrop._selection import strength_shares
+from jaxdrop._selection import weight_mask as weight_mask
+from jaxdrop._types import Numeric, Where
 
 Size = Callable[..., jax.Array]
-Pair = chex.Numeric | tuple[chex.Numeric, chex.Numeric]
+Pair = Numeric | tuple[Numeric, Numeric]
 # How near to 0 and 1 the mean of an activation counts: the divergence is infinite there.
 _NEAREST = 1e-6
 
 
-def l1(params: Any, strength: chex.Numeric, *, where: Where = None) -> jax.Array:
+def l1(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     """The sum of absolute values: `strength * sum(|w|)`, which favours sparse weights.
 
     A gradient method brings weights near zero; `optim.proximal_l1` makes them exactly zero.
@@ -58,7 +57,7 @@ def l1(params: Any, strength: chex.Numeric, *, where: Where = None) -> jax.Array
     return _total(_absolute, params, strength, where)
 
 
-def l2(params: Any, strength: chex.Numeric, *, where: Where = None) -> jax.Array:
+def l2(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     """The sum of squares: `strength * sum(w**2)`, without a half.
 
     Args:
@@ -109,7 +108,7 @@ def l1_l2(params: Any, strength: Pair, *, where: Where = None) -> jax.Array:
 
 
 def group_lasso(
-    params: Any, strength: chex.Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: Any, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
 ) -> jax.Array:
     """The sum of the norms of groups of weights: `strength * sum_g(sqrt(size_g) * ||w_g||)`.
 
@@ -142,14 +141,14 @@ def group_lasso(
     """
 
     def size(w: jax.Array) -> jax.Array:
-        norms = _units.norm(w, _units.axes(w, unit_axis))
+        norms = _unit_norms.unit_norm(w, _unit_norms.axes_of_unit(w, unit_axis))
         return jnp.sum(norms) * (w.size / max(norms.size, 1)) ** 0.5
 
     return _total(size, params, strength, where)
 
 
 def orthogonal(
-    params: Any, strength: chex.Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: Any, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
 ) -> jax.Array:
     """The mean absolute cosine between the weights of two units; 0 where all are orthogonal.
 
@@ -180,8 +179,8 @@ def orthogonal(
     """
 
     def size(w: jax.Array) -> jax.Array:
-        axes = _units.axes(_checks.check_rank(w, 2, "[..., inputs, units]", "params"), unit_axis)
-        lengths = _units.norm(w, axes)
+        axes = _unit_norms.axes_of_unit(_checks.check_rank(w, 2, "[..., inputs, units]", "params"), unit_axis)
+        lengths = _unit_norms.unit_norm(w, axes)
         units = w / jnp.where(lengths > 0, lengths, 1)
         rows = jnp.moveaxis(units, axes, range(-len(axes), 0)).reshape(lengths.size, -1)
         cosines = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
@@ -191,7 +190,7 @@ def orthogonal(
     return _total(size, params, strength, where)
 
 
-def l2_sp(params: Any, start: Any, strength: chex.Numeric, *, where: Where = None) -> jax.Array:
+def l2_sp(params: Any, start: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     """The squared distance from a starting point: `strength * sum((w - start)**2)`.
 
     For fine-tuning: it holds a network near the one it started from. The layers that are new have
@@ -259,7 +258,7 @@ def activity(activations: Any, strength: Pair) -> jax.Array:
     return sum(sizes, jnp.zeros((), jnp.float32))
 
 
-def kl_sparsity(activations: Any, strength: chex.Numeric, *, target: float) -> jax.Array:
+def kl_sparsity(activations: Any, strength: Numeric, *, target: float) -> jax.Array:
     """Holds each unit's mean activation at a small target: `strength * sum(KL(target || mean))`.
 
     The mean is over the batch, and the divergence that of two coins:
@@ -313,21 +312,21 @@ def check_pair(strength: Any) -> tuple[Any, Any]:
 def _total(size: Size, params: Any, strength: Any, where: Where, *others: Iterable) -> jax.Array:
     """The sum over the concerned leaves, each times its share; `size` is given float32 at least."""
     strength = _strength(strength)
-    found = zip(shares(params, where), jax.tree.leaves(params), *others, strict=True)
+    found = zip(strength_shares(params, where), jax.tree.leaves(params), *others, strict=True)
     sizes = (
-        share * size(_checks.check_wide(leaf, "params"), *rest)
+        share * size(_checks.as_wide(leaf, "params"), *rest)
         for share, leaf, *rest in found
         if share is not None
     )
     return sum(sizes, jnp.zeros((), jnp.float32)) * strength
 
 
-def _strength(strength: chex.Numeric) -> Any:
+def _strength(strength: Numeric) -> Any:
     return _checks.check_nonnegative(_checks.check_scalar(strength, "strength"), "strength")
 
 
 def _batches(activations: Any) -> list[jax.Array]:
-    found = (_checks.check_wide(h, "activations") for h in jax.tree.leaves(activations))
+    found = (_checks.as_wide(h, "activations") for h in jax.tree.leaves(activations))
     return [_checks.check_rank(h, 1, "[B, ...]", "activations") for h in found]
 
 

@@ -7,18 +7,18 @@ values lie in [0, 1] serves as well.
 
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxdrop import _checks
+from jaxdrop._types import Numeric, Rate
 
-Schedule = Callable[[chex.Numeric], jax.Array]
+Schedule = Callable[[Numeric], jax.Array]
 
 
-def constant(rate: chex.Numeric) -> Schedule:
+def constant(rate: Rate) -> Schedule:
     """The same rate at every step.
 
     Args:
@@ -38,7 +38,7 @@ def constant(rate: chex.Numeric) -> Schedule:
     return lambda step: jnp.full(jnp.shape(step), rate, jnp.float32)
 
 
-def linear(start: chex.Numeric, end: chex.Numeric, steps: int, *, begin: int = 0) -> Schedule:
+def linear(start: Numeric, end: Numeric, steps: int, *, begin: int = 0) -> Schedule:
     """A line from one rate to another: optax's `linear_schedule`, never beyond its two ends.
 
     The rate is `start` until step `begin`, and `end` from step `begin + steps` on.
@@ -68,7 +68,7 @@ def linear(start: chex.Numeric, end: chex.Numeric, steps: int, *, begin: int = 0
     return lambda step: jnp.clip(jnp.asarray(line(jnp.asarray(step, jnp.int32)), jnp.float32), low, high)
 
 
-def early(rate: chex.Numeric, steps: int, *, decay: bool = False) -> Schedule:
+def early(rate: Rate, steps: int, *, decay: bool = False) -> Schedule:
     """Early dropout: the rate for the first steps, and then none, against underfitting.
 
     In small models, or with much data, dropout of the first part of training makes the gradients
@@ -99,7 +99,7 @@ def early(rate: chex.Numeric, steps: int, *, decay: bool = False) -> Schedule:
     return lambda step: jnp.where(jnp.asarray(step) < steps, rate, 0.0).astype(jnp.float32)
 
 
-def late(rate: chex.Numeric, begin: int) -> Schedule:
+def late(rate: Rate, begin: int) -> Schedule:
     """Late dropout: none at first, and then the rate until the end, against overfitting.
 
     Args:
@@ -124,7 +124,7 @@ def late(rate: chex.Numeric, begin: int) -> Schedule:
     return lambda step: jnp.where(jnp.asarray(step) >= begin, rate, 0.0).astype(jnp.float32)
 
 
-def curriculum(rate: chex.Numeric, gamma: chex.Numeric) -> Schedule:
+def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
     """Curriculum dropout: from none to the rate, fast at first: `rate * (1 - exp(-gamma * step))`.
 
     The paper sets gamma to 10 over the number of training steps.
@@ -151,7 +151,7 @@ def curriculum(rate: chex.Numeric, gamma: chex.Numeric) -> Schedule:
         _checks.check_nonnegative(_checks.check_scalar(gamma, "gamma"), "gamma"),
     )
 
-    def schedule(step: chex.Numeric) -> jax.Array:
+    def schedule(step: Numeric) -> jax.Array:
         passed = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
         return (-jnp.expm1(-jnp.asarray(gamma, jnp.float32) * passed)) * jnp.asarray(rate, jnp.float32)
 
@@ -186,7 +186,7 @@ def depth_rates(rate: float, depth: int, *, first: float | None = None) -> list[
     return np.linspace(_check_number_rate("first", first), rate, depth).tolist()
 
 
-def _check_scalar_rate(name: str, rate: chex.Numeric) -> chex.Numeric:
+def _check_scalar_rate(name: str, rate: Rate) -> Numeric:
     return _checks.check_scalar(_checks.check_rate(rate, name), name)
 
 

@@ -8,13 +8,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-LossFn = Callable[[Any, chex.PRNGKey, Any], tuple[jax.Array, Any]]
+from jaxdrop._types import ArrayLike, Key
+
+LossFn = Callable[[Any, Key, Any], tuple[jax.Array, Any]]
 Recipe = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
 
 
@@ -30,7 +31,7 @@ class TrainState(NamedTuple):
     """
 
     step: jax.Array
-    key: chex.PRNGKey
+    key: Key
     params: Any
     opt_state: optax.OptState
     hyper: Any = ()
@@ -72,7 +73,7 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
     >>> int(state.step), float(loss)
     (1, 1.0)
     """
-    init, step = _pair(lambda _: (loss_fn, optimizer))
+    init, step = _init_and_step(lambda _: (loss_fn, optimizer))
     return Trainer(jax.jit(init), jax.jit(step))
 
 
@@ -108,9 +109,9 @@ def sweep(recipe: Recipe) -> Trainer:
     >>> losses.shape
     (6,)
     """
-    init, step = _pair(recipe)
+    init, step = _init_and_step(recipe)
 
-    def init_all(keys: chex.PRNGKey, params: Any, hyper: Any) -> TrainState:
+    def init_all(keys: Key, params: Any, hyper: Any) -> TrainState:
         sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves((keys, params, hyper))}
         if len(sizes) != 1 or () in sizes:
             found = sorted(str(size[0]) if size else "none" for size in sizes)
@@ -123,7 +124,7 @@ def sweep(recipe: Recipe) -> Trainer:
     return Trainer(jax.jit(init_all), jax.jit(jax.vmap(step, in_axes=(0, None))))
 
 
-def grid(**axes: Sequence | chex.Array) -> Mapping[str, jax.Array]:
+def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
     """Every combination of some values, as arrays of one leading axis; the last name runs fastest.
 
     Args:
@@ -146,7 +147,7 @@ def grid(**axes: Sequence | chex.Array) -> Mapping[str, jax.Array]:
     return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
-def obliging(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
+def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
     """The optimizer's `update`, which may be given more than it asks for."""
     update = optax.with_extra_args_support(optimizer).update
     asked = inspect.signature(update).parameters.values()
@@ -160,8 +161,8 @@ def obliging(optimizer: optax.GradientTransformation) -> optax.TransformUpdateEx
     return call
 
 
-def _pair(recipe: Recipe) -> Trainer:
-    def init(key: chex.PRNGKey, params: Any, hyper: Any = ()) -> TrainState:
+def _init_and_step(recipe: Recipe) -> Trainer:
+    def init(key: Key, params: Any, hyper: Any = ()) -> TrainState:
         _, optimizer = recipe(hyper)
         return TrainState(jnp.zeros((), jnp.int32), key, params, optimizer.init(params), hyper)
 
@@ -180,7 +181,7 @@ def _pair(recipe: Recipe) -> Trainer:
 
         # What line searches, Sophia and SAM ask for; other transformations never see it.
         extra = {"value": loss, "grad": grads, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
-        update = obliging(optimizer)
+        update = accept_extra_args(optimizer)
         updates, opt_state = update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, state.key, params, opt_state, state.hyper), (loss, aux)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdrop import adapters
-from jaxdrop.drops.bernoulli import dropout
+from jaxdrop.drops.dropout import dropout
 
 KEY = jax.random.key(2)
 

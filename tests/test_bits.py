@@ -57,10 +57,10 @@ def test_below_is_the_documented_layout(shape, width):
     seed = _bits.consume(KEY)
     draws = np.array([[reference_draw(KEY, row, i, width) for i in range(21)] for row in range(3)])
     for threshold in (0, 1, 100, 2**width // 3, 2**width):
-        mask = _bits.below(seed, jnp.uint32(threshold), shape, width)
+        mask = _bits.bernoulli_packed(seed, jnp.uint32(threshold), shape, width)
         np.testing.assert_array_equal(mask.reshape(3, 21), draws < threshold)
         array = jnp.full(shape, threshold, jnp.uint32)
-        np.testing.assert_array_equal(_bits.below(seed, array, shape, width), mask)
+        np.testing.assert_array_equal(_bits.bernoulli_packed(seed, array, shape, width), mask)
 
 
 WORDS = jnp.array([123, 456], jnp.uint32)
@@ -71,14 +71,14 @@ WORDS = jnp.array([123, 456], jnp.uint32)
 def test_all_forms_agree(shape, width):
     """The implementations, which different backends use, are one function."""
     options = {"shape": shape, "width": width}
-    alone = _bits._draws_alone(WORDS, **options)
+    alone = _bits._bits_by_element(WORDS, **options)
     for threshold in u32(0, 77, 2**width - 1, 2**width):
         blocks = _bits._below_by_blocks(WORDS, threshold, **options)
         np.testing.assert_array_equal(blocks, _bits._below_by_elements(WORDS, threshold, **options))
         np.testing.assert_array_equal(blocks, alone < threshold)
-    np.testing.assert_array_equal(_bits._draws_shared(WORDS, **options), alone)
+    np.testing.assert_array_equal(_bits._bits_by_block_gpu(WORDS, **options), alone)
     keys = jnp.stack([WORDS, WORDS + 1])
-    batched = jax.vmap(lambda words: _bits._draws_shared(words, **options))(keys)
+    batched = jax.vmap(lambda words: _bits._bits_by_block_gpu(words, **options))(keys)
     np.testing.assert_array_equal(batched[0], alone)
     assert (batched[1] != alone).any()
 
@@ -96,14 +96,14 @@ def test_a_gpu_gets_the_form_in_which_neighbours_share_a_block(platform, shared)
         return jax.jit(draw).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
     def below(words: jax.Array, threshold: jax.Array, places: int) -> jax.Array:
-        return _bits.below(_bits.Seed(words, "threefry2x32"), threshold, (3, places), 16)
+        return _bits.bernoulli_packed(_bits.Seed(words, "threefry2x32"), threshold, (3, places), 16)
 
     rates = jnp.full((3, 32), 77, jnp.uint32)
     by_blocks = "tensor<3x8x4xui32>"
     assert (by_blocks in lowered(lambda words: below(words, jnp.uint32(77), 32), WORDS)) is shared
     assert (by_blocks in lowered(lambda words: below(words, rates, 32), WORDS)) is shared
     odd = lowered(lambda words: below(words, jnp.uint32(77), 33), WORDS)
-    assert ("_draws_shared" in odd) is shared
+    assert ("_bits_by_block_gpu" in odd) is shared
     assert "x4xui32>" not in odd
 
 
@@ -111,7 +111,7 @@ def test_a_gpu_gets_the_form_in_which_neighbours_share_a_block(platform, shared)
 @pytest.mark.parametrize("width", [8, 16, 24])
 def test_on_a_gpu_no_draw_is_reshaped(shape, width):
     """What uses a draw twice, such as `erf_inv`, would keep all draws in an array on a GPU."""
-    draw = jax.make_jaxpr(lambda words: _bits._draws_shared.__wrapped__(words, shape, width))(WORDS)
+    draw = jax.make_jaxpr(lambda words: _bits._bits_by_block_gpu.__wrapped__(words, shape, width))(WORDS)
     equations = draw.jaxpr.eqns
     indices = {equation.outvars[0] for equation in equations if equation.primitive.name == "iota"}
     reshaped = [equation.invars[0] for equation in equations if equation.primitive.name == "reshape"]
@@ -127,12 +127,12 @@ def test_the_shared_form_under_shardings(spec):
     # Devices whose share of the last axis is less than a block are among these.
     for shape, width in (((8, 64), 16), ((8, 16), 8), ((8, 16), 24)):
         draw = jax.jit(
-            lambda words, shape=shape, width=width: _bits._draws_shared(words, shape, width),
+            lambda words, shape=shape, width=width: _bits._bits_by_block_gpu(words, shape, width),
             out_shardings=sharding,
         )
         text = draw.lower(WORDS).compile().as_text()
         assert not re.search(r"all-\w+|collective-\w+|reduce-scatter", text)
-        np.testing.assert_array_equal(draw(WORDS), _bits._draws_alone(WORDS, shape, width))
+        np.testing.assert_array_equal(draw(WORDS), _bits._bits_by_element(WORDS, shape, width))
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.001])
@@ -140,14 +140,14 @@ def test_the_shared_form_under_shardings(spec):
 def test_flax_uniform_below_is_bernoulli(p, impl):
     key = jax.random.key(5, impl=impl)
     for shape in ((), (7,), (3, 5, 7), (64, 1, 33)):
-        mask = _bits.flax_uniform_below(_bits.consume(key), jnp.float32(p), shape)
+        mask = _bits.bernoulli_like_flax(_bits.consume(key), jnp.float32(p), shape)
         np.testing.assert_array_equal(mask, jax.random.bernoulli(key, p, shape))
 
 
 @pytest.mark.parametrize("context", [jax.threefry_partitionable(False), jax.enable_x64(True)])
 def test_flax_uniform_below_follows_the_configuration(context):
     with context:
-        mask = _bits.flax_uniform_below(_bits.consume(KEY), jnp.float32(0.3), (5, 7))
+        mask = _bits.bernoulli_like_flax(_bits.consume(KEY), jnp.float32(0.3), (5, 7))
         np.testing.assert_array_equal(mask, jax.random.bernoulli(KEY, jnp.float32(0.3), (5, 7)))
 
 
@@ -179,7 +179,7 @@ def test_more_elements_than_32_bits_can_count(shape, at, width):
     assert int(row) == expected_row
     words, expected = jax.random.key_data(KEY), reference_draw(KEY, expected_row, at[-1], width)
     assert int(_bits._draws_at(words, row, coordinates[-1], width)) == expected
-    for draws in (_bits._draws_alone, _bits._draws_shared):
+    for draws in (_bits._bits_by_element, _bits._bits_by_block_gpu):
         one = jax.jit(lambda words, draws=draws: draws(words, shape, width)[at]).lower(words).compile()
         if jax.default_backend() == "cpu":
             assert one.memory_analysis().temp_size_in_bytes < 2**20
@@ -240,7 +240,7 @@ def test_neighbours_are_dropped_independently(rate):
     """A share p**2 of all pairs is dropped together; two pairs that overlap have covariance p**3 - p**4."""
     seed = _bits.consume(KEY)
     threshold = round((1 - rate) * 2**16)
-    dropped = ~np.asarray(_bits.below(seed, jnp.uint32(threshold), (1024, 1024), 16))
+    dropped = ~np.asarray(_bits.bernoulli_packed(seed, jnp.uint32(threshold), (1024, 1024), 16))
     p = 1 - threshold / 2**16
     variance = p**2 * (1 - p**2) + 2 * (p**3 - p**4)
     for lag in (1, 2, 4, 8):

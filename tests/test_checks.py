@@ -61,12 +61,12 @@ from jaxdrop import _checks
             "`mask` must broadcast to shape (2, 4), got (3,).",
         ),
         (
-            lambda: _checks.check_bits(7, 0.5),
+            lambda: _checks.choose_width(7, 0.5),
             ValueError,
             "`bits` must be one of 8, 16, 24, 32 or None, got 7.",
         ),
         (
-            lambda: _checks.check_bits(8, 0.001),
+            lambda: _checks.choose_width(8, 0.001),
             ValueError,
             "`bits` must be enough to tell rate 0.001 from 0 and 1, got 8.",
         ),
@@ -82,7 +82,7 @@ def test_traced_values_pass():
         assert _checks.check_rate(rate) is rate
         assert not _checks.is_concrete(rate)
         assert not _checks.is_trivial_rate(rate)
-        assert _checks.check_bits(None, rate) == 16
+        assert _checks.choose_width(None, rate) == 16
         return rate
 
     assert jax.jit(f)(7.0) == 7.0
@@ -93,10 +93,10 @@ def test_traced_values_pass():
     [(0.5, 16), (0.1, 16), (0.3, 16), (0.9, 16), (0.01, 16), (0.001, 24), (0.9999, 24)],
 )
 def test_as_many_bits_as_realise_the_rate(rate, bits):
-    assert _checks.check_bits(None, rate) == bits
-    assert _checks.check_bits(None, jnp.array([0.5, rate])) == bits
-    assert _checks.check_bits(None, jnp.full((3,), rate)) == bits
-    assert _checks.check_bits(32, rate) == 32
+    assert _checks.choose_width(None, rate) == bits
+    assert _checks.choose_width(None, jnp.array([0.5, rate])) == bits
+    assert _checks.choose_width(None, jnp.full((3,), rate)) == bits
+    assert _checks.choose_width(32, rate) == 32
     if bits < 24:
         realised = round((1 - rate) * 2**bits) / 2**bits
         assert abs(realised - (1 - rate)) <= 1e-3 * min(rate, 1 - rate)

@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 
 from jaxdrop import losses
-from jaxdrop.drops.bernoulli import dropout
+from jaxdrop.drops.dropout import dropout
 
 KEY = jax.random.key(2)
 H = jax.random.normal(jax.random.key(3), (4, 6, 5))

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxdrop import schedules
-from jaxdrop.drops.bernoulli import dropout
+from jaxdrop.drops.dropout import dropout
 
 STEPS = np.arange(0, 400, 7)
 

@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks, masks
-from jaxdrop.drops import _redraw
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Key, Numeric, Rate
+from jaxdrop.drops import _remat
 
 _WIDTH = 24
 
 
 def cutout(
-    key: chex.PRNGKey,
-    x: chex.Array,
-    rate: chex.Numeric,
+    key: Key,
+    x: ArrayLike,
+    rate: Rate,
     *,
     size: int | Sequence[int],
-    fill: chex.Numeric = 0.0,
+    fill: Numeric = 0.0,
     channel_axis: int = -1,
 ) -> jax.Array:
     """Fills one box of each example, at a random place, with probability `rate`.
@@ -56,23 +56,22 @@ def cutout(
            [1., 1., 1., 1.]], dtype=float32)
     """
     x = _checks.check_rank(_checks.check_floating(x), 3, "[B, ..., C] with an axis between")
-    axes = masks.feature_map_dims(x.shape, channel_axis)
+    axes = _checks.feature_map_dims(x.shape, channel_axis)
     sides = _checks.check_window(size, tuple(x.shape[axis] for axis in axes), "size")
     rate = _checks.check_broadcastable(_checks.check_rate(rate), (x.shape[0], *(1,) * (x.ndim - 1)), "rate")
     fill = _checks.check_broadcastable(jnp.asarray(fill, x.dtype), x.shape, "fill")
     if _checks.is_scalar(rate, 0):
         return x
-    share = masks.realised(rate, _WIDTH)
-    level = masks.threshold(share, _WIDTH), share, fill
-    return _cutout(key, x, level, axes=axes, sides=sides)
+    draw = _draw.draw_of(_draw.realized_keep_prob(rate, _WIDTH), _WIDTH)
+    return _cutout(key, x, (draw, fill), axes=axes, sides=sides)
 
 
-@_redraw.redrawn("axes", "sides")
+@_remat.redraw_in_backward("axes", "sides")
 def _cutout(seed: _bits.Seed, x: jax.Array, level: tuple, *, axes: tuple, sides: tuple) -> jax.Array:
-    threshold, share, fill = level
+    draw, fill = level
     one = (x.shape[0], *(1,) * (x.ndim - 1))
     first, second = _bits.words(seed, (x.shape[0], len(axes)))
-    inside = (second[:, :1] >> np.uint32(8)).reshape(one) >= threshold
+    inside = (second[:, :1] >> np.uint32(8)).reshape(one) >= draw.threshold
     for i, (axis, side) in enumerate(zip(axes, sides, strict=True)):
         unit = (first[:, i] >> np.uint32(8)).astype(jnp.float32) * np.float32(2.0**-24)
         start = jnp.floor(unit * x.shape[axis]).astype(jnp.int32).reshape(one) - side // 2
@@ -80,4 +79,4 @@ def _cutout(seed: _bits.Seed, x: jax.Array, level: tuple, *, axes: tuple, sides:
             jnp.int32, [x.shape[i] if i == axis else 1 for i in range(x.ndim)], axis
         )
         inside = inside & (place >= start) & (place < start + side)
-    return masks.loud(jnp.where(inside, fill, x), share)
+    return _draw.nan_where_rate_invalid(jnp.where(inside, fill, x), draw.keep_prob)

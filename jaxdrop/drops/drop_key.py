@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks, masks
-from jaxdrop.drops import _redraw
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops import _remat
 
 
 def drop_key(
-    key: chex.PRNGKey,
-    logits: chex.Array,
-    rate: chex.Numeric,
+    key: Key,
+    logits: ArrayLike,
+    rate: Rate,
     *,
-    mask: chex.Array | None = None,
+    mask: ArrayLike | None = None,
     broadcast_dims: Sequence[int] = (),
-    bits: int | None = None,
+    bits: Bits = None,
 ) -> jax.Array:
     """Hides keys from queries with probability `rate`, before the softmax.
 
@@ -56,20 +56,20 @@ def drop_key(
            [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
     """
     logits, rate = _checks.check_floating(logits, "logits"), _checks.check_rate(rate)
-    level, shape, width = _settled(logits.shape, rate, mask, broadcast_dims, bits)
+    draw, allowed, shape = _prepare(logits.shape, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
-        return logits if mask is None else jnp.where(level[-1], logits, jnp.finfo(logits.dtype).min)
-    return _drop_key(key, logits, level, shape=shape, width=width)
+        return logits if mask is None else jnp.where(allowed, logits, jnp.finfo(logits.dtype).min)
+    return _drop_key(key, logits, (draw, allowed), shape=shape)
 
 
 def drop_key_mask(
-    key: chex.PRNGKey,
+    key: Key,
     shape: Sequence[int],
-    rate: chex.Numeric,
+    rate: Rate,
     *,
-    mask: chex.Array | None = None,
+    mask: ArrayLike | None = None,
     broadcast_dims: Sequence[int] = (),
-    bits: int | None = None,
+    bits: Bits = None,
 ) -> jax.Array:
     """Draws the mask of `drop_key`: True is a key that a query still sees.
 
@@ -93,20 +93,20 @@ def drop_key_mask(
            [False,  True,  True, False]], dtype=bool)
     """
     sizes, rate = _checks.check_shape(shape), _checks.check_rate(rate)
-    level, drawn, width = _settled(sizes, rate, mask, broadcast_dims, bits)
+    draw, allowed, drawn = _prepare(sizes, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
-        return jnp.broadcast_to(level[-1], sizes)
-    return jnp.broadcast_to(_drop_key_mask(key, level, shape=drawn, width=width), sizes)
+        return jnp.broadcast_to(allowed, sizes)
+    return jnp.broadcast_to(_drop_key_mask(key, (draw, allowed), shape=drawn), sizes)
 
 
-def _settled(
+def _prepare(
     shape: tuple[int, ...],
-    rate: chex.Numeric,
-    mask: chex.Array | None,
+    rate: Rate,
+    mask: ArrayLike | None,
     broadcast_dims: Sequence[int],
-    bits: int | None,
-) -> tuple[tuple, tuple[int, ...], int]:
-    """All that is known before the draw: threshold, share and mask; the mask's shape; the width."""
+    bits: Bits,
+) -> tuple[_draw.Draw, ArrayLike | np.bool_, tuple[int, ...]]:
+    """The draw, the keys that may be seen, and the shape of the decisions."""
     if not shape:
         raise ValueError("`logits` must be of shape [..., Q, K], got ().")
     shared = _checks.check_axes(broadcast_dims, len(shape), "broadcast_dims")
@@ -114,35 +114,33 @@ def _settled(
         raise ValueError("`broadcast_dims` must not hold the last axis, that of the keys.")
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     rate = _checks.check_below_one(rate)
-    rate = _checks.check_broadcastable(rate, drawn, "rate")
-    width = _checks.check_bits(bits, rate)
-    share = masks.realised(rate, width)
-    if isinstance(share, jax.Array):
-        share = jnp.where(share == 0, jnp.nan, share)
+    draw = _draw.prepare(rate, drawn, bits)
+    if isinstance(draw.keep_prob, jax.Array):
+        draw = _draw.draw_of(jnp.where(draw.keep_prob == 0, jnp.nan, draw.keep_prob), draw.width)
     allowed = np.True_ if mask is None else _checked_mask(mask, shape)
-    return (masks.threshold(share, width), share, allowed), drawn, width
+    return draw, allowed, drawn
 
 
-def _kept(seed: _bits.Seed, level: tuple, shape: tuple, width: int) -> jax.Array:
-    threshold, _, allowed = level
-    kept = masks.draw(seed, threshold, shape, width) & allowed
+def _kept(seed: _bits.Seed, level: tuple, shape: tuple) -> jax.Array:
+    draw, allowed = level
+    kept = _draw.draw_mask(seed, draw, shape) & allowed
     return jnp.where(kept.any(-1, keepdims=True), kept, allowed)
 
 
-@_redraw.redrawn("shape", "width")
-def _drop_key(seed: _bits.Seed, logits: jax.Array, level: tuple, *, shape: tuple, width: int) -> jax.Array:
+@_remat.redraw_in_backward("shape")
+def _drop_key(seed: _bits.Seed, logits: jax.Array, level: tuple, *, shape: tuple) -> jax.Array:
     # What is infinitely unlikely already stays so.
     hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
-    y = masks.choose(_kept(seed, level, shape, width), logits, hidden)
-    return masks.loud(y, level[1])
+    y = _draw.where_like(_kept(seed, level, shape), logits, hidden)
+    return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 
 
-@partial(jax.jit, static_argnames=("shape", "width"))
-def _drop_key_mask(key: chex.PRNGKey, level: tuple, *, shape: tuple, width: int) -> jax.Array:
-    return _kept(_bits.consume(key), level, shape, width)
+@partial(jax.jit, static_argnames="shape")
+def _drop_key_mask(key: Key, level: tuple, *, shape: tuple) -> jax.Array:
+    return _kept(_bits.consume(key), level, shape)
 
 
-def _checked_mask(mask: chex.Array, shape: tuple[int, ...]) -> jax.Array:
+def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     mask = jnp.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")

@@ -3,15 +3,15 @@
 import math
 from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxdrop import _bits, _checks
+from jaxdrop._types import ArrayLike, Key
 
 
-def masksembles_masks(key: chex.PRNGKey, features: int, num_masks: int, scale: float) -> jax.Array:
+def masksembles_masks(key: Key, features: int, num_masks: int, scale: float) -> jax.Array:
     """Draws the masks of a Masksembles layer, once, to be kept with the model.
 
     Each mask keeps the same number m of features and each feature is in one mask at least. With
@@ -50,7 +50,7 @@ def masksembles_masks(key: chex.PRNGKey, features: int, num_masks: int, scale: f
     return _masks(key, features=features, num_masks=num_masks, kept=kept)
 
 
-def masksembles(x: chex.Array, masks: chex.Array, *, channel_axis: int = -1) -> jax.Array:
+def masksembles(x: ArrayLike, masks: ArrayLike, *, channel_axis: int = -1) -> jax.Array:
     """Gives each part of the batch its own mask, in training and at evaluation alike.
 
     With n masks, example i of a batch of B meets mask `i // (B // n)`. Nothing is scaled. To
@@ -107,7 +107,7 @@ def _kept(features: int, num_masks: int, scale: float) -> int:
 
 
 @partial(jax.jit, static_argnames=("features", "num_masks", "kept"))
-def _masks(key: chex.PRNGKey, *, features: int, num_masks: int, kept: int) -> jax.Array:
+def _masks(key: Key, *, features: int, num_masks: int, kept: int) -> jax.Array:
     first, second = _bits.words(_bits.consume(key), (num_masks + 1, features))
     places = jnp.arange(features, dtype=jnp.int32)
     dealt = lax.sort((first[0], second[0], places), num_keys=2)[2] % num_masks

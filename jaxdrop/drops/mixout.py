@@ -2,22 +2,22 @@
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _where, masks
-from jaxdrop.drops import _redraw
+from jaxdrop import _bits, _checks, _draw, _selection
+from jaxdrop._types import Bits, Key, Rate, Where
+from jaxdrop.drops import _remat
 
 
 def mixout(
-    key: chex.PRNGKey,
+    key: Key,
     params: Any,
     target: Any,
-    rate: chex.Numeric,
+    rate: Rate,
     *,
-    where: _where.Where = None,
-    bits: int | None = None,
+    where: Where = None,
+    bits: Bits = None,
 ) -> Any:
     """Puts weights of `target` in the place of random weights, and keeps the mean.
 
@@ -52,13 +52,13 @@ def mixout(
            [5., 5., 5.]], dtype=float32)
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
-    mask = _where.chosen(params, where)
+    mask = _selection.selected(params, where)
     if jax.tree.structure(target) != jax.tree.structure(params):
         raise ValueError(
             f"`target` must have the structure of the parameters, {jax.tree.structure(params)}, "
             f"got {jax.tree.structure(target)}."
         )
-    width = _checks.check_bits(bits, rate)
+    draw = _draw.prepare(rate, (), bits)
     if _checks.is_scalar(rate, 0):
         return params
     keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
@@ -68,19 +68,17 @@ def mixout(
             return leaf
         leaf = _checks.check_floating(leaf, "params")
         start = _checks.check_same_shape(jnp.asarray(start), leaf, "target", "params").astype(leaf.dtype)
-        share = masks.realised(rate, width)
-        level = masks.threshold(share, width), masks.scale(share, width, leaf.dtype)
-        return _mixout(next(keys), (leaf, start), level, width=width)
+        return _mixout(next(keys), (leaf, start), (draw, _draw.scale_of(draw, leaf.dtype)))
 
     return jax.tree.map(mix, params, target, mask)
 
 
-@_redraw.redrawn("width")
-def _mixout(seed: _bits.Seed, weights: tuple, level: tuple, *, width: int) -> jax.Array:
-    (w, t), (threshold, scale) = weights, level
-    wide, dtype = masks.widened(w.dtype), w.dtype
+@_remat.redraw_in_backward()
+def _mixout(seed: _bits.Seed, weights: tuple, scaled: tuple) -> jax.Array:
+    (w, t), (draw, scale) = weights, scaled
+    wide, dtype = _draw.widened(w.dtype), w.dtype
     # (w - p t) / (1 - p), exactly w where p is 0.
-    beyond = (1 / scale if width == 32 else scale) - 1
+    beyond = (1 / scale if draw.width == 32 else scale) - 1
     w, t = w.astype(wide), t.astype(wide)
-    mask = masks.draw(seed, threshold, w.shape, width)
-    return masks.choose(mask, jnp.where(beyond == 0, w, w + (w - t) * beyond), t).astype(dtype)
+    mask = _draw.draw_mask(seed, draw, w.shape)
+    return _draw.where_like(mask, jnp.where(beyond == 0, w, w + (w - t) * beyond), t).astype(dtype)

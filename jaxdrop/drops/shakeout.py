@@ -1,22 +1,22 @@
 """Shakeout: reverses or strengthens each input's weights at random. Kang et al., 2016."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, masks
-from jaxdrop.drops.bernoulli import dropout
-from jaxdrop.drops.variational import check_product
+from jaxdrop import _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
+from jaxdrop.drops.dropout import dropout
+from jaxdrop.drops.variational_dropout import check_product
 
 
 def shakeout(
-    key: chex.PRNGKey,
-    x: chex.Array,
-    kernel: chex.Array,
-    rate: chex.Numeric,
+    key: Key,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    rate: Rate,
     *,
-    constant: chex.Numeric,
-    bits: int | None = None,
+    constant: Numeric,
+    bits: Bits = None,
 ) -> jax.Array:
     """A matrix product in which a dropped input meets `-c * sign(W)` in the place of zero weights.
 
@@ -50,7 +50,7 @@ def shakeout(
     Array([[-2.]], dtype=float32)
     """
     x, kernel = check_product(x, kernel)
-    constant = jnp.asarray(_checks.check_nonnegative(constant, "constant"), masks.widened(x.dtype))
+    constant = jnp.asarray(_checks.check_nonnegative(constant, "constant"), _draw.widened(x.dtype))
     kept = dropout(key, x, rate, bits=bits)
     sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
     product, reversal = kept @ kernel.astype(x.dtype), (kept - x) @ sign

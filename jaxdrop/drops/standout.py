@@ -1,21 +1,21 @@
 """Standout: dropout whose probabilities the network computes. Ba and Frey, 2013."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, masks
-from jaxdrop.drops import _redraw
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric
+from jaxdrop.drops import _remat
 
 
 def standout(
-    key: chex.PRNGKey,
-    x: chex.Array,
-    logits: chex.Array,
+    key: Key,
+    x: ArrayLike,
+    logits: ArrayLike,
     *,
-    alpha: chex.Numeric = 1.0,
-    beta: chex.Numeric = 0.0,
-    bits: int | None = None,
+    alpha: Numeric = 1.0,
+    beta: Numeric = 0.0,
+    bits: Bits = None,
 ) -> jax.Array:
     """Keeps each element with probability `sigmoid(alpha * logits + beta)`, and else zeroes it.
 
@@ -48,13 +48,11 @@ def standout(
     """
     x = _checks.check_floating(x)
     keep = _keep_probability(x, logits, alpha, beta)
-    width = _checks.check_bits(bits, None)
+    width = _checks.choose_width(bits, None)
     return _standout(key, x, jax.lax.stop_gradient(keep), width=width)
 
 
-def standout_mean(
-    x: chex.Array, logits: chex.Array, *, alpha: chex.Numeric = 1.0, beta: chex.Numeric = 0.0
-) -> jax.Array:
+def standout_mean(x: ArrayLike, logits: ArrayLike, *, alpha: Numeric = 1.0, beta: Numeric = 0.0) -> jax.Array:
     """The mean of `standout` over keys: `x * sigmoid(alpha * logits + beta)`, for evaluation.
 
     Args:
@@ -78,16 +76,16 @@ def standout_mean(
     return (x.astype(keep.dtype) * keep).astype(x.dtype)
 
 
-def _keep_probability(x: jax.Array, logits: chex.Array, alpha: chex.Numeric, beta: chex.Numeric) -> jax.Array:
+def _keep_probability(x: jax.Array, logits: ArrayLike, alpha: Numeric, beta: Numeric) -> jax.Array:
     logits = _checks.check_broadcastable(_checks.check_floating(logits, "logits"), x.shape, "logits")
-    wide = masks.widened(logits.dtype)
+    wide = _draw.widened(logits.dtype)
     alpha = _checks.check_broadcastable(jnp.asarray(alpha, wide), x.shape, "alpha")
     beta = _checks.check_broadcastable(jnp.asarray(beta, wide), x.shape, "beta")
     return jax.nn.sigmoid(alpha * logits.astype(wide) + beta)
 
 
-@_redraw.redrawn("width")
+@_remat.redraw_in_backward("width")
 def _standout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
-    share = jnp.broadcast_to(masks.realised(1 - keep, width), x.shape)
-    mask = masks.draw(seed, jnp.asarray(masks.threshold(share, width)), x.shape, width)
-    return masks.loud(jnp.where(mask, x, 0), share)
+    draw = _draw.draw_of(jnp.broadcast_to(_draw.realized_keep_prob(1 - keep, width), x.shape), width)
+    mask = _draw.draw_mask(seed, draw, x.shape)
+    return _draw.nan_where_rate_invalid(jnp.where(mask, x, 0), draw.keep_prob)

@@ -1,16 +1,14 @@
 """Zoneout: keeps parts of the old state of a recurrent network. Krueger et al., 2017."""
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, masks
-from jaxdrop.drops import _redraw
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
+from jaxdrop.drops import _remat
 
 
-def zoneout(
-    key: chex.PRNGKey, new: chex.Array, old: chex.Array, rate: chex.Numeric, *, bits: int | None = None
-) -> jax.Array:
+def zoneout(key: Key, new: ArrayLike, old: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """Takes each element from the old state with probability `rate`, else from the new.
 
     The mean is `zoneout_mean(new, old, rate)`, which is what evaluation uses. Rate 0 gives the new
@@ -39,16 +37,13 @@ def zoneout(
     Array([1., 1., 1., 0., 1., 1.], dtype=float32)
     """
     new, old, rate = _checked(new, old, rate)
-    width = _checks.check_bits(bits, rate)
+    draw = _draw.prepare(rate, new.shape, bits)
     if _checks.is_trivial_rate(rate):
         return new if _checks.is_scalar(rate, 0) else old
-    share = masks.realised(rate, width)
-    return _zoneout(key, (new, old), (masks.threshold(share, width), share), width=width)
+    return _zoneout(key, (new, old), draw)
 
 
-def zoneout_mean(
-    new: chex.Array, old: chex.Array, rate: chex.Numeric, *, bits: int | None = None
-) -> jax.Array:
+def zoneout_mean(new: ArrayLike, old: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """The mean of `zoneout` over keys: `(1 - rate) * new + rate * old`, for evaluation.
 
     Args:
@@ -68,22 +63,21 @@ def zoneout_mean(
     Array([0.75, 0.75], dtype=float32)
     """
     new, old, rate = _checked(new, old, rate)
-    wide, width = masks.widened(new.dtype), _checks.check_bits(bits, rate)
+    wide, draw = _draw.widened(new.dtype), _draw.prepare(rate, new.shape, bits)
     if _checks.is_trivial_rate(rate):
         return new if _checks.is_scalar(rate, 0) else old
-    share = jnp.asarray(masks.realised(rate, width), wide)
-    return (share * new.astype(wide) + (1 - share) * old.astype(wide)).astype(new.dtype)
+    keep_prob = jnp.asarray(draw.keep_prob, wide)
+    return (keep_prob * new.astype(wide) + (1 - keep_prob) * old.astype(wide)).astype(new.dtype)
 
 
-@_redraw.redrawn("width")
-def _zoneout(seed: _bits.Seed, states: tuple, level: tuple, *, width: int) -> jax.Array:
-    (new, old), (threshold, share) = states, level
-    return masks.loud(masks.choose(masks.draw(seed, threshold, new.shape, width), new, old), share)
+@_remat.redraw_in_backward()
+def _zoneout(seed: _bits.Seed, states: tuple, draw: _draw.Draw) -> jax.Array:
+    new, old = states
+    y = _draw.where_like(_draw.draw_mask(seed, draw, new.shape), new, old)
+    return _draw.nan_where_rate_invalid(y, draw.keep_prob)
 
 
-def _checked(
-    new: chex.Array, old: chex.Array, rate: chex.Numeric
-) -> tuple[jax.Array, jax.Array, chex.Numeric]:
+def _checked(new: ArrayLike, old: ArrayLike, rate: Rate) -> tuple[jax.Array, jax.Array, Numeric]:
     new = _checks.check_floating(new, "new")
     old = _checks.check_same_array(jnp.asarray(old), new, "old", "new")
     rate = _checks.check_broadcastable(_checks.check_rate(rate), new.shape, "rate")

@@ -5,12 +5,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Key, Numeric, Rate
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -22,22 +22,22 @@ class Base(nn.Module):
 
     Attributes:
       _pure: The pure function, `_pure(key, *data, *level, **options)`.
-      keyless: The concrete rates for which there is nothing to draw, so no key is asked for.
+      rates_without_key: The concrete rates for which there is nothing to draw, so no key is asked for.
     """
 
     _pure: ClassVar[Callable[..., Any]]
-    keyless: ClassVar[tuple[float, ...]] = (0, 1)
+    rates_without_key: ClassVar[tuple[float, ...]] = (0, 1)
 
     def __init_subclass__(cls, kw_only: bool = True, **kwargs: Any):
         super().__init_subclass__(kw_only=kw_only, **kwargs)
 
     def __call__(
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
+        rng: Key | None = None,
         *,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
     ) -> Any:
         """Applies the regularizer, or what evaluation does in its place: mostly nothing.
 
@@ -50,23 +50,23 @@ class Base(nn.Module):
         Returns:
           What the pure function returns.
         """
-        return self._run((inputs,), self._rate(rate), deterministic, rng)
+        return self._apply((inputs,), self._rate(rate), deterministic, rng)
 
-    def _run(
+    def _apply(
         self,
         data: tuple,
         level: tuple,
         deterministic: bool | None,
-        rng: chex.PRNGKey | None,
+        rng: Key | None,
         **options: Any,
     ) -> Any:
         """Asks for a key only where one is needed, as Flax does, so that the keys agree."""
         if self._is_off(deterministic):
-            return self._still(*data, *level, **options)
-        key = None if level and _checks.is_scalar(level[0], *self.keyless) else self._key(rng)
+            return self._deterministic_output(*data, *level, **options)
+        key = None if level and _checks.is_scalar(level[0], *self.rates_without_key) else self._key(rng)
         return self._pure(key, *data, *level, **self._options(), **options)
 
-    def _still(self, inputs: chex.Array, *_: Any, **__: Any) -> Any:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> Any:
         """What evaluation gives, from the same data, level and options."""
         return jnp.asarray(inputs)
 
@@ -76,24 +76,24 @@ class Base(nn.Module):
         fields = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in fields if name in named}
 
-    def _rate(self: Any, rate: chex.Numeric | None) -> tuple[chex.Numeric]:
+    def _rate(self: Any, rate: Rate | None) -> tuple[Numeric]:
         return (_checks.check_rate(self.rate if rate is None else rate),)
 
     def _is_off(self: Any, deterministic: bool | None) -> bool:
         return bool(nn.merge_param("deterministic", self.deterministic, deterministic))
 
-    def _key(self: Any, rng: chex.PRNGKey | None) -> jax.Array:
+    def _key(self: Any, rng: Key | None) -> jax.Array:
         return self.make_rng(self.rng_collection) if rng is None else rng
 
 
-class Switched(Base):
+class Stochastic(Base):
     """The two fields that all have; their order is free, as they are keyword-only."""
 
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
 
-class Shell(Switched):
+class Shell(Stochastic):
     """A regularizer of a rate."""
 
-    rate: chex.Numeric = dataclasses.field(kw_only=False)
+    rate: Rate = dataclasses.field(kw_only=False)

@@ -5,23 +5,23 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, drops
-from jaxdrop.linen._shell import Switched
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
+from jaxdrop.linen._shell import Stochastic
 
 
-class _Dense(Switched):
+class _Dense(Stochastic):
     """A dense layer: the kernel, the bias, and the product without noise."""
 
     features: int = dataclasses.field(kw_only=False)
     use_bias: bool = True
     kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
 
-    def _kernel(self, inputs: chex.Array) -> jax.Array:
+    def _kernel(self, inputs: ArrayLike) -> jax.Array:
         return self.param("kernel", self.kernel_init, (jnp.shape(inputs)[-1], self.features), jnp.float32)
 
     def _biased(self, y: jax.Array) -> jax.Array:
@@ -30,7 +30,7 @@ class _Dense(Switched):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
-    def _product(self, inputs: chex.Array, kernel: jax.Array) -> jax.Array:
+    def _product(self, inputs: ArrayLike, kernel: jax.Array) -> jax.Array:
         x = _checks.check_floating(inputs)
         return x @ kernel.astype(x.dtype)
 
@@ -55,15 +55,17 @@ class VariationalDense(_Dense):
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: chex.Array, deterministic: bool | None = None, rng: chex.PRNGKey | None = None
+        self, inputs: ArrayLike, deterministic: bool | None = None, rng: Key | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """The noisy product and its penalty."""
         kernel = self._kernel(inputs)
         log_alpha = self.param("log_alpha", lambda _: _log_alpha(self.rate, self.shared, kernel.shape))
-        y, penalty = self._run((inputs, kernel, log_alpha), (), deterministic, rng)
+        y, penalty = self._apply((inputs, kernel, log_alpha), (), deterministic, rng)
         return self._biased(y), penalty
 
-    def _still(self, inputs: chex.Array, kernel: jax.Array, *_: Any) -> tuple[jax.Array, jax.Array]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _deterministic_output(
+        self, inputs: ArrayLike, kernel: jax.Array, *_: Any
+    ) -> tuple[jax.Array, jax.Array]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._product(inputs, kernel), jnp.zeros(())
 
 
@@ -82,21 +84,21 @@ class SparseVariationalDense(_Dense):
     """
 
     log_variance_init: float = -10.0
-    threshold: chex.Numeric = 3.0
+    threshold: Numeric = 3.0
     _pure = staticmethod(drops.sparse_variational_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: chex.Array, deterministic: bool | None = None, rng: chex.PRNGKey | None = None
+        self, inputs: ArrayLike, deterministic: bool | None = None, rng: Key | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """The noisy product and its penalty."""
         kernel = self._kernel(inputs)
         start = nn.initializers.constant(self.log_variance_init)
         log_variance = self.param("log_variance", start, kernel.shape)
-        y, penalty = self._run((inputs, kernel, log_variance), (), deterministic, rng)
+        y, penalty = self._apply((inputs, kernel, log_variance), (), deterministic, rng)
         return self._biased(y), penalty
 
-    def _still(self, inputs: chex.Array, *weights: Any) -> tuple[jax.Array, jax.Array]:
+    def _deterministic_output(self, inputs: ArrayLike, *weights: Any) -> tuple[jax.Array, jax.Array]:
         return self._product(inputs, drops.sparse_kernel(*weights, threshold=self.threshold)), jnp.zeros(())
 
 
@@ -112,24 +114,24 @@ class ShakeoutDense(_Dense):
       bits: Random bits an input: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    rate: chex.Numeric = dataclasses.field(kw_only=False)
-    constant: chex.Numeric = dataclasses.field(kw_only=False)
-    bits: int | None = None
+    rate: Rate = dataclasses.field(kw_only=False)
+    constant: Numeric = dataclasses.field(kw_only=False)
+    bits: Bits = None
     _pure = staticmethod(drops.shakeout)
 
     @nn.compact
     def __call__(
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
+        rng: Key | None = None,
         *,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
     ) -> jax.Array:
         """The product under shakeout; where deterministic, without."""
-        return self._biased(self._run((inputs, self._kernel(inputs)), self._rate(rate), deterministic, rng))
+        return self._biased(self._apply((inputs, self._kernel(inputs)), self._rate(rate), deterministic, rng))
 
-    def _still(self, inputs: chex.Array, kernel: jax.Array, *_: Any) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _deterministic_output(self, inputs: ArrayLike, kernel: jax.Array, *_: Any) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._product(inputs, kernel)
 
 

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 
-import chex
 import jax
 
 from jaxdrop import _checks, drops
-from jaxdrop.linen._shell import Base, Shell, Switched
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
+from jaxdrop.linen._shell import Base, Shell, Stochastic
 
 
 # Its fields stand in the order of Flax's, and may be given by their places.
@@ -27,11 +27,11 @@ class Dropout(Base, kw_only=False):
     Array([0., 2., 2., 0., 0., 2.], dtype=float32)
     """
 
-    rate: chex.Numeric
+    rate: Rate
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.dropout)
 
 
@@ -46,7 +46,7 @@ class GaussianDropout(Shell):
     _pure = staticmethod(drops.gaussian_dropout)
 
 
-class GaussianNoise(Switched):
+class GaussianNoise(Stochastic):
     """`jaxdrop.gaussian_noise` as a module.
 
     Attributes:
@@ -54,21 +54,21 @@ class GaussianNoise(Switched):
         It may be given at call time in the place where others have a rate.
     """
 
-    stddev: chex.Numeric = dataclasses.field(kw_only=False)
+    stddev: Numeric = dataclasses.field(kw_only=False)
     _pure = staticmethod(drops.gaussian_noise)
-    keyless = (0,)
+    rates_without_key = (0,)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
+        rng: Key | None = None,
         *,
-        stddev: chex.Numeric | None = None,
+        stddev: Numeric | None = None,
     ) -> jax.Array:
         """Adds the noise, of `stddev` for this call in the place of the module's own if given."""
         stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
-        return self._run((inputs,), (stddev,), deterministic, rng)
+        return self._apply((inputs,), (stddev,), deterministic, rng)
 
 
 class AlphaDropout(Shell):
@@ -81,11 +81,11 @@ class AlphaDropout(Shell):
     """
 
     broadcast_dims: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.alpha_dropout)
 
 
-class Standout(Switched):
+class Standout(Stochastic):
     """`jaxdrop.standout` as a module: called with the activations and the logits.
 
     Where deterministic it gives `jaxdrop.standout_mean`, not the activations as they are.
@@ -96,20 +96,20 @@ class Standout(Switched):
       bits: Random bits an element: 8, 16 (by default), 24 or 32 (Flax).
     """
 
-    alpha: chex.Numeric = dataclasses.field(default=1.0, kw_only=False)
-    beta: chex.Numeric = dataclasses.field(default=0.0, kw_only=False)
-    bits: int | None = None
+    alpha: Numeric = dataclasses.field(default=1.0, kw_only=False)
+    beta: Numeric = dataclasses.field(default=0.0, kw_only=False)
+    bits: Bits = None
     _pure = staticmethod(drops.standout)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
-        logits: chex.Array,
+        inputs: ArrayLike,
+        logits: ArrayLike,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
+        rng: Key | None = None,
     ) -> jax.Array:
         """Drops by the logits; where deterministic, gives the mean."""
-        return self._run((inputs, logits), (), deterministic, rng)
+        return self._apply((inputs, logits), (), deterministic, rng)
 
-    def _still(self, inputs: chex.Array, logits: chex.Array) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _deterministic_output(self, inputs: ArrayLike, logits: ArrayLike) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         return drops.standout_mean(inputs, logits, alpha=self.alpha, beta=self.beta)

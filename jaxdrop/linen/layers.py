@@ -8,21 +8,21 @@ elsewhere they lie one level down ("layer/kernel").
 import dataclasses
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 
-from jaxdrop import _checks, drops, masks, penalties
-from jaxdrop.linen._shell import Switched
+from jaxdrop import _checks, _draw, drops, masks, penalties
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.linen._shell import Stochastic
 
 
-class _Wrapper(Switched):
+class _Wrapper(Stochastic):
     """What all wrappers have: a layer, and a rate."""
 
     layer: nn.Module = dataclasses.field(kw_only=False)
-    rate: chex.Numeric = dataclasses.field(kw_only=False)
+    rate: Rate = dataclasses.field(kw_only=False)
 
-    def _is_plain(self, deterministic: bool | None, rate: chex.Numeric) -> bool:
+    def _is_plain(self, deterministic: bool | None, rate: Rate) -> bool:
         """Whether the layer is called as it is; so too when its variables are made."""
         return self._is_off(deterministic) or self.is_initializing() or _checks.is_scalar(rate, 0)
 
@@ -34,8 +34,8 @@ class _Reweighted(_Wrapper):
         self,
         *args: Any,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
-        rate: chex.Numeric | None = None,
+        rng: Key | None = None,
+        rate: Rate | None = None,
         **kwargs: Any,
     ) -> Any:
         """Calls the layer with its weights regularized; where deterministic, as it is.
@@ -72,7 +72,7 @@ class _Reweighted(_Wrapper):
     def _chosen(self: Any, params: Any) -> Any:
         return penalties.weight_mask(params, self.where)
 
-    def _changed(self, key: chex.PRNGKey, params: Any, rate: chex.Numeric) -> Any:
+    def _changed(self, key: Key, params: Any, rate: Rate) -> Any:
         """The parameters, of which the chosen are regularized, each with a key of its own."""
         chosen = self._chosen(params)
         count = sum(jax.tree.leaves(chosen))
@@ -108,10 +108,10 @@ class DropConnect(_Reweighted):
     """
 
     where: penalties.Where = None
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.dropconnect)
 
-    def _changed(self, key: chex.PRNGKey, params: Any, rate: chex.Numeric) -> Any:
+    def _changed(self, key: Key, params: Any, rate: Rate) -> Any:
         return self._pure(key, params, rate, **self._options())
 
 
@@ -125,7 +125,7 @@ class EmbeddingDropout(_Reweighted):
       bits: Random bits a word: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.embedding_dropout)
 
     def _chosen(self, params: Any) -> Any:
@@ -147,7 +147,7 @@ class TargetedDropout(_Reweighted):
     fraction: float
     unit: bool = False
     where: penalties.Where = None
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.targeted_dropout)
 
 
@@ -164,16 +164,16 @@ class DropLayer(_Wrapper):
       bits: Random bits: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.drop_layer)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *args: Any,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
-        rate: chex.Numeric | None = None,
+        rng: Key | None = None,
+        rate: Rate | None = None,
         **kwargs: Any,
     ) -> jax.Array:
         """Calls the layer or skips it; where deterministic, calls it.
@@ -204,7 +204,7 @@ class DropLayer(_Wrapper):
         # or hold the tuples that `sow` makes longer.
         kept = tuple(name for name, held in self.layer.variables.items() if not _is_sown(held))
         y = nn.cond(keep, call, lambda _, x: x, self.layer, x, variables=kept)
-        return masks.loud(y, masks.realised(rate, _checks.check_bits(self.bits, rate)))
+        return _draw.nan_where_rate_invalid(y, _draw.prepare(rate, (), self.bits).keep_prob)
 
 
 def _is_sown(collection: Any) -> bool:

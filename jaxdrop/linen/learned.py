@@ -5,16 +5,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, drops
-from jaxdrop.linen._shell import Switched
+from jaxdrop._types import ArrayLike, Key, Numeric
+from jaxdrop.linen._shell import Stochastic
 
 
-class ConcreteDropout(Switched):
+class ConcreteDropout(Stochastic):
     """`jaxdrop.concrete_dropout` as a module that owns its `logit`, a parameter.
 
     Called with the inputs and the kernel of the layer that takes its result, it gives `(y,
@@ -34,26 +34,26 @@ class ConcreteDropout(Switched):
     """
 
     rate: float = dataclasses.field(default=0.1, kw_only=False)
-    weight_strength: chex.Numeric = 1e-6
-    dropout_strength: chex.Numeric = 1e-5
-    temperature: chex.Numeric = 0.1
+    weight_strength: Numeric = 1e-6
+    dropout_strength: Numeric = 1e-5
+    temperature: Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
     _pure = staticmethod(drops.concrete_dropout)
 
     @nn.compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         deterministic: bool | None = None,
-        rng: chex.PRNGKey | None = None,
+        rng: Key | None = None,
         *,
-        kernel: chex.Array | None = None,
+        kernel: ArrayLike | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Drops at the learned rate; `kernel` is that of the layer that takes the result."""
         logit = self.param("logit", lambda _: _log_odds(self.rate))
-        return self._run((inputs, logit), (), deterministic, rng, kernel=kernel)
+        return self._apply((inputs, logit), (), deterministic, rng, kernel=kernel)
 
-    def _still(self, inputs: chex.Array, *_: Any, **__: Any) -> tuple[jax.Array, jax.Array]:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> tuple[jax.Array, jax.Array]:
         return jnp.asarray(inputs), jnp.zeros(())
 
 
@@ -73,7 +73,7 @@ class Masksembles(nn.Module):
     channel_axis: int = dataclasses.field(default=-1, kw_only=True)
 
     @nn.compact
-    def __call__(self, inputs: chex.Array) -> jax.Array:
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Gives each part of the batch, a multiple of the masks, its own mask."""
         channel = _checks.check_channel_axis(self.channel_axis, inputs.shape)
         masks: Any = self.variable("masks", "masks", self._drawn, inputs.shape[channel])

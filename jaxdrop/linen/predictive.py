@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 
 from jaxdrop import drops
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.linen._shell import Base
 from jaxdrop.mc import sites as _sites
 
@@ -40,19 +40,19 @@ class MCDropout(Base, kw_only=False):
     Array([0., 2., 2., 0., 0., 2.], dtype=float32)
     """
 
-    rate: chex.Numeric
+    rate: Rate
     broadcast_dims: tuple[int, ...] = ()
     rng_collection: str = "dropout"
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.dropout)
     # No field: only `stochastic` overrides it, for sites that are not chosen.
     deterministic = False
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: chex.Array, rng: chex.PRNGKey | None = None, *, rate: chex.Numeric | None = None
+        self, inputs: ArrayLike, rng: Key | None = None, *, rate: Rate | None = None
     ) -> jax.Array:
         """Drops, whatever the model's mode."""
-        return self._run((inputs,), self._rate(rate), None, rng)
+        return self._apply((inputs,), self._rate(rate), None, rng)
 
 
 @partial(
@@ -78,7 +78,7 @@ class Predictor:
     collections: tuple[str, ...]
     call: "_Call"
 
-    def __call__(self, key: chex.PRNGKey, x: Any) -> Any:
+    def __call__(self, key: Key, x: Any) -> Any:
         """One sample: the outputs of the model with the chosen sites drawing from a key."""
         keys = [key] if len(self.collections) == 1 else jax.random.split(key, len(self.collections))
         rngs = dict(zip(self.collections, keys, strict=True))
@@ -141,7 +141,7 @@ def stochastic(
     >>> mc.sample(predict, jax.random.key(1), x, num_samples=100).shape
     (100, 3, 2)
     """
-    arrays, static = _sites.divide(kwargs)
+    arrays, static = _sites.split_static(kwargs)
     call, found = _Call(model, method, static), _sites.Listing()
     jax.eval_shape(lambda variables, x, arrays: call(variables, x, arrays, {}, found), variables, x, arrays)
     return Predictor(variables, arrays, _sites.choose(found.sites, sites), found.collections, call)
@@ -178,7 +178,7 @@ class _Call:
             _sites.answer(answer),
             nn.intercept_methods(partial(_intercept, answer)),
         ):
-            return self.model.apply(variables, x, **options, **_sites.joined(arrays, self.kwargs))
+            return self.model.apply(variables, x, **options, **_sites.merge_static(arrays, self.kwargs))
 
 
 def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
@@ -186,7 +186,7 @@ def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, 
     module, name = context.module, context.method_name
     if isinstance(module, nn.RNN) and name == "__call__":
         # A cell's initial carry is asked for past all interceptors.
-        with _told(module.cell, *_mode(draws, module.cell, {})):
+        with _with_controlled_modes(module.cell, *_mode(draws, module.cell, {})):
             return call(*args, **kwargs)
     # Its own methods that others call; not what a transformation calls, nor what those call in turn.
     if not hasattr(type(module), name) or (name.startswith("_") and name != "__call__"):
@@ -196,7 +196,7 @@ def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, 
     bound.arguments.pop(setting, None)
     if setting and not hasattr(module, setting):
         bound.arguments[setting] = value
-    with _told(module, setting, value):
+    with _with_controlled_modes(module, setting, value):
         return call(*bound.args[1:], **bound.kwargs)
 
 
@@ -210,7 +210,7 @@ def _mode(draws: _sites.Answer, module: nn.Module, given: dict[str, Any]) -> tup
 
 
 @contextlib.contextmanager
-def _told(module: nn.Module, name: str, value: bool) -> Iterator[None]:
+def _with_controlled_modes(module: nn.Module, name: str, value: bool) -> Iterator[None]:
     """Gives a field, if there is one, another value for the time of a call; Flax's modules are frozen."""
     if not (name and hasattr(module, name)):
         yield

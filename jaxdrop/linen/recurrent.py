@@ -7,21 +7,21 @@ method as its wrapper.
 import dataclasses
 from typing import Any
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, drops, masks
-from jaxdrop.linen._shell import Switched
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
+from jaxdrop.linen._shell import Stochastic
 
 
-class _Cell(Switched, nn.RNNCellBase):
+class _Cell(Stochastic, nn.RNNCellBase):
     """A cell around a cell."""
 
     cell: nn.RNNCellBase = dataclasses.field(kw_only=False)
     rate: Any = dataclasses.field(kw_only=False)
-    bits: int | None = None
+    bits: Bits = None
 
     @property
     def num_feature_axes(self) -> int:
@@ -50,7 +50,7 @@ class ZoneoutCell(_Cell):
     """
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, carry: Any, inputs: chex.Array, deterministic: bool | None = None
+        self, carry: Any, inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[Any, Any]:
         """One step of the cell, and zoneout.
 
@@ -77,7 +77,7 @@ class ZoneoutCell(_Cell):
         return jax.tree.unflatten(structure, mixed), output
 
     @nn.nowrap
-    def initialize_carry(self, rng: chex.PRNGKey, input_shape: tuple[int, ...]) -> Any:
+    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> Any:
         """The cell's own initial state.
 
         Args:
@@ -118,7 +118,7 @@ class RecurrentDropoutCell(_Cell):
     """
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, carry: tuple[Any, tuple], inputs: chex.Array, deterministic: bool | None = None
+        self, carry: tuple[Any, tuple], inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[Any, Any]:
         """One step of the cell, under the masks that it was begun with.
 
@@ -138,11 +138,11 @@ class RecurrentDropoutCell(_Cell):
         state, output = self.cell(state, inputs)  # pyright: ignore[reportCallIssue]
         return (state, drawn), output
 
-    def _masked(self, x: chex.Array, mask: jax.Array | None, rate: chex.Numeric) -> jax.Array:
+    def _masked(self, x: ArrayLike, mask: jax.Array | None, rate: Rate) -> jax.Array:
         return jnp.asarray(x) if mask is None else masks.apply_mask(x, mask, rate, bits=self.bits)
 
     @nn.nowrap
-    def initialize_carry(self, rng: chex.PRNGKey, input_shape: tuple[int, ...]) -> tuple[Any, tuple]:
+    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> tuple[Any, tuple]:
         """The cell's own initial state, and the masks.
 
         Args:
@@ -168,11 +168,11 @@ class RecurrentDropoutCell(_Cell):
         keys = jax.random.split(self._key(key))
         return state, tuple(map(self._mask, keys, shapes, rates))
 
-    def _mask(self, key: chex.PRNGKey, shape: tuple[int, ...], rate: chex.Numeric) -> jax.Array | None:
+    def _mask(self, key: Key, shape: tuple[int, ...], rate: Rate) -> jax.Array | None:
         return None if _checks.is_scalar(rate, 0) else masks.keep_mask(key, shape, rate, bits=self.bits)
 
 
-def _rates(rate: Any, count: int) -> tuple[chex.Numeric, ...]:
+def _rates(rate: Any, count: int) -> tuple[Numeric, ...]:
     """One rate for all, or one for each."""
     rates = tuple(rate) if isinstance(rate, tuple | list) else (rate,) * count
     if len(rates) != count:

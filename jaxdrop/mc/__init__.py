@@ -1,6 +1,6 @@
 """Monte-Carlo dropout: samples of any prediction `predict(key, x)`, and statistics streamed from them."""
 
-from jaxdrop.mc.datasets import over as over
+from jaxdrop.mc.datasets import estimate_dataset as estimate_dataset
 from jaxdrop.mc.estimator import Estimate as Estimate
 from jaxdrop.mc.estimator import State as State
 from jaxdrop.mc.estimator import accumulate as accumulate
@@ -17,4 +17,4 @@ from jaxdrop.mc.reducers import Moments as Moments
 from jaxdrop.mc.reducers import Quantiles as Quantiles
 from jaxdrop.mc.reducers import Reducer as Reducer
 from jaxdrop.mc.sampler import sample as sample
-from jaxdrop.mc.stopping import until as until
+from jaxdrop.mc.stopping import Until as Until

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import chex
 import jax
 import jax.extend.core as jex
+
+from jaxdrop._types import Key
 
 _CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
 # What a jitted part is opened for. Anything else costs no more than to keep its result.
@@ -21,7 +22,7 @@ _COSTLY = frozenset({"dot_general", "conv_general_dilated", "scan", "while", "so
 _ENLARGING = frozenset({"broadcast_in_dim", "iota"})
 
 
-class Divided:
+class KeyFreeSplit:
     """A function of a key in two parts; it lives in the trace that it is made in.
 
     Args:
@@ -33,12 +34,12 @@ class Divided:
       outputs: The structure of what it returns.
     """
 
-    def __init__(self, fun: Callable[[chex.PRNGKey], Any], key: chex.PRNGKey):
+    def __init__(self, fun: Callable[[Key], Any], key: Key):
         closed, self.outputs = jax.make_jaxpr(fun, return_shape=True)(key)
         self._part = _Part.of(closed.jaxpr, closed.consts, [False])
         self.working_set = max(self._part.sizes(), default=1)
 
-    def hoisted(self) -> Callable[[chex.PRNGKey], Any]:
+    def hoisted(self) -> Callable[[Key], Any]:
         """Computes what the key does not reach, and gives the same function of a key for the rest."""
         self._part.precompute([None])
         return lambda key: jax.tree.structure(self.outputs).unflatten(self._part([key]))

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdrop import _checks
+from jaxdrop._types import Key
 from jaxdrop.mc import _prefix
 
-Predict = Callable[[chex.PRNGKey, Any], Any]
+Predict = Callable[[Key, Any], Any]
 # What a chunk works on: on a CPU it should stay in the cache; elsewhere a share of the memory.
 _CPU_BYTES = 4 * 2**20
 _MEMORY_SHARE = 8
@@ -22,7 +22,7 @@ SAMPLES, BATCH = "samples", "batch"
 _WHOLE = PartitionSpec()
 
 
-class Way(NamedTuple):
+class Execution(NamedTuple):
     """How a program goes about it; static."""
 
     chunk: int
@@ -36,19 +36,19 @@ class Plan(NamedTuple):
     Attributes:
       program: Structure and leaves that are no arrays, with their types, as 1 and 1.0 are equal; hashable.
       arrays: The others.
-      way: How to go about it.
+      execution: How to go about it.
       outputs: The types of one sample.
     """
 
     program: tuple
     arrays: tuple
-    way: Way
+    execution: Execution
     outputs: Any
 
 
 def plan(
     predict: Predict,
-    key: chex.PRNGKey,
+    key: Key,
     x: Any,
     most: int,
     chunk_size: int | None,
@@ -66,23 +66,23 @@ def plan(
     program = treedef, tuple(None if _is_array(leaf) else (type(leaf), leaf) for leaf in leaves)
     arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
     structs, structure = jax.tree.flatten(jax.tree.map(_struct, (arrays, key, x)))
-    bytes_a_sample, outputs = _look(program, structure, tuple(structs), shared)
+    bytes_a_sample, outputs = _trace_outputs(program, structure, tuple(structs), shared)
     if chunk_size is None:
         chunk = int(np.clip(_budget() // bytes_a_sample, 1, _MOST))
         # As many to each chunk, so that little is drawn in vain.
         chunk = -(-most // -(-most // chunk))
     else:
         chunk = min(_checks.check_count(chunk_size, "chunk_size"), most)
-    return Plan(program, arrays, Way(-(-chunk // shards) * shards, bool(shared), mesh), outputs)
+    return Plan(program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), mesh), outputs)
 
 
 @lru_cache(maxsize=256)
-def _look(program: tuple, structure: Any, structs: tuple, shared: bool) -> tuple[int, Any]:
+def _trace_outputs(program: tuple, structure: Any, structs: tuple, shared: bool) -> tuple[int, Any]:
     """The working set of one sample and the types of its outputs."""
     found: list[Any] = []
 
-    def trace(arrays: tuple, key: chex.PRNGKey, x: Any) -> None:
-        parts = _prefix.Divided(_function(program, arrays, x, shared), key)
+    def trace(arrays: tuple, key: Key, x: Any) -> None:
+        parts = _prefix.KeyFreeSplit(_function(program, arrays, x, shared), key)
         found.extend((parts.working_set, parts.outputs))
 
     jax.eval_shape(trace, *structure.unflatten(structs))
@@ -100,7 +100,7 @@ def _check_rows(outputs: Any, batch: int) -> None:
             )
 
 
-def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[chex.PRNGKey], Any]:
+def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[Key], Any]:
     """The prediction as a function of the key alone."""
     treedef, others = program
     pairs = zip(arrays, others, strict=True)
@@ -108,7 +108,7 @@ def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[
     if not shared:
         return lambda key: predict(key, x)
 
-    def alone(key: chex.PRNGKey, row: Any) -> Any:
+    def alone(key: Key, row: Any) -> Any:
         outputs = predict(key, jax.tree.map(lambda leaf: leaf[None], row))
         _check_rows(outputs, 1)
         return jax.tree.map(lambda leaf: leaf[0], outputs)
@@ -116,18 +116,18 @@ def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[
     return lambda key: jax.vmap(partial(alone, key))(x)
 
 
-def draws(
-    program: tuple, arrays: tuple, key: chex.PRNGKey, x: Any, way: Way
+def make_sampler(
+    program: tuple, arrays: tuple, key: Key, x: Any, execution: Execution
 ) -> tuple[Callable[[jax.Array], Any], Any]:
     """From numbers of samples `[C]` to samples `[C, B, ...]`; and the types of one sample."""
-    x = divided(x, way.mesh, BATCH)
-    parts = _prefix.Divided(_function(program, arrays, x, way.shared), key)
+    x = shard(x, execution.mesh, BATCH)
+    parts = _prefix.KeyFreeSplit(_function(program, arrays, x, execution.shared), key)
     predict = parts.hoisted()
 
     def draw(index: jax.Array) -> Any:
-        index = divided(index, way.mesh, SAMPLES)
+        index = shard(index, execution.mesh, SAMPLES)
         samples = jax.vmap(lambda t: predict(jax.random.fold_in(key, t)))(index)
-        return divided(samples, way.mesh, SAMPLES, BATCH)
+        return shard(samples, execution.mesh, SAMPLES, BATCH)
 
     return draw, parts.outputs
 
@@ -147,7 +147,7 @@ def on_automatic_axes(fun: Callable, *args: Any, out: PartitionSpec = _WHOLE) ->
         return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
 
 
-def divided(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
+def shard(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
     """The same, its leading axes divided over those axes of the mesh, as far as it has them."""
     if mesh is None:
         return tree

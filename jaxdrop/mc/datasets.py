@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import chex
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxdrop import _checks
+from jaxdrop._types import Key
 from jaxdrop.mc._program import Predict
 from jaxdrop.mc.estimator import Estimate, estimate
-from jaxdrop.mc.stopping import until
+from jaxdrop.mc.stopping import Until
 
 
-def over(
+def estimate_dataset(
     predict: Predict,
-    key: chex.PRNGKey,
+    key: Key,
     data: Any,
     *,
     batch_size: int,
-    num_samples: int | until,
+    num_samples: int | Until,
     reducers: Any,
     targets: Any = None,
     chunk_size: int | None = None,
@@ -69,7 +69,7 @@ def over(
     >>> from jaxdrop import mc
     >>> def predict(key, x):
     ...     return jaxdrop.dropout(key, x, 0.5).sum(-1)
-    >>> found = over(predict, jax.random.key(0), np.ones((10, 8), np.float32), batch_size=4,
+    >>> found = estimate_dataset(predict, jax.random.key(0), np.ones((10, 8), np.float32), batch_size=4,
     ...     num_samples=100, reducers=mc.Moments())
     >>> found.value["mean"].shape
     (10,)

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxdrop import _checks
+from jaxdrop._types import Key
 from jaxdrop.mc import _program
-from jaxdrop.mc._program import Predict, Way
+from jaxdrop.mc._program import Execution, Predict
 from jaxdrop.mc.reducers import Reducer
-from jaxdrop.mc.stopping import until
+from jaxdrop.mc.stopping import Until
 
 _NEVER = np.int32(2**31 - 1)
 
@@ -38,13 +38,13 @@ class State(NamedTuple):
     """What has been summarised; a pytree of arrays that may be saved, and merged with others.
 
     Attributes:
-      stop: The sample after the last, where a later call goes on; int32.
+      next_sample: Index of the next sample, where a later call continues; int32.
       count: How many samples are in it; int32.
       bad: The first sample that has a NaN, or 2**31 - 1; int32.
       reduced: The states of the reducers.
     """
 
-    stop: Any
+    next_sample: Any
     count: Any
     bad: Any
     reduced: Any
@@ -52,10 +52,10 @@ class State(NamedTuple):
 
 def estimate(
     predict: Predict,
-    key: chex.PRNGKey,
+    key: Key,
     x: Any,
     *,
-    num_samples: int | until,
+    num_samples: int | Until,
     reducers: Any,
     targets: Any = None,
     chunk_size: int | None = None,
@@ -68,7 +68,7 @@ def estimate(
       predict: As for `sample`.
       key: As for `sample`, of which these are the same samples.
       x: As for `sample`.
-      num_samples: How many, at least 1; or `until`.
+      num_samples: How many, at least 1; or `Until`.
       reducers: One of `Moments`, `Categorical`, `Quantiles`, `CategoricalLogDensity` and
         `GaussianLogDensity`, or any tree of such.
       targets: What a log density is of: labels, or values; an array with the axis of examples.
@@ -102,10 +102,10 @@ def estimate(
 
 def accumulate(
     predict: Predict,
-    key: chex.PRNGKey,
+    key: Key,
     x: Any,
     *,
-    num_samples: int | until,
+    num_samples: int | Until,
     reducers: Any,
     targets: Any = None,
     chunk_size: int | None = None,
@@ -120,7 +120,7 @@ def accumulate(
       predict: As for `estimate`; so all but the following.
       key: The same for all states that are to be merged, unless their samples are to be others.
       x: Inputs.
-      num_samples: How many in all, with those that `state` counts; or `until`.
+      num_samples: How many in all, with those that `state` counts; or `Until`.
       reducers: One, or a tree.
       targets: Labels or values.
       chunk_size: How many at a time.
@@ -131,7 +131,7 @@ def accumulate(
         are drawn elsewhere and merged.
 
     Returns:
-      The state with the samples from `state.stop` or `first` on, until there are so many.
+      The state with the samples from `state.next_sample` or `first` on, until there are so many.
 
     Raises:
       FloatingPointError: As `estimate`.
@@ -148,8 +148,8 @@ def accumulate(
     >>> int(whole.count)
     50
     """
-    rule = num_samples if isinstance(num_samples, until) else None
-    if isinstance(num_samples, until):
+    rule = num_samples if isinstance(num_samples, Until) else None
+    if isinstance(num_samples, Until):
         num_samples.check()
         most, at_once = num_samples.max_samples, num_samples.every
     else:
@@ -159,11 +159,11 @@ def accumulate(
     plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
     _over(lambda one: _checked(one).check(plan.outputs, targets), reducers)
     if state is not None:
-        none = partial(_nothing, reducers, plan.outputs, targets, plan.way.chunk, jnp.int32(0))
+        none = partial(_nothing, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
         _check_alike(state, jax.eval_shape(none), "state", "these reducers and inputs")
     # Numbers that are arguments: another number of samples is the same program.
     inputs = key, x, targets, reducers, state, rule, (jnp.int32(first), jnp.int32(most))
-    now: State = _accumulated(plan.program, plan.arrays, *inputs, way=plan.way)
+    now: State = _accumulated(plan.program, plan.arrays, *inputs, execution=plan.execution)
     _check_finite(now)
     return now
 
@@ -184,7 +184,9 @@ def merge(reducers: Any, a: State, b: State) -> State:
     """
     _check_alike(b, a, "b", "the reducers and inputs of `a`")
     reduced = _over(lambda one, x, y: one.merge(x, y), reducers, a.reduced, b.reduced)
-    return State(jnp.maximum(a.stop, b.stop), a.count + b.count, jnp.minimum(a.bad, b.bad), reduced)
+    return State(
+        jnp.maximum(a.next_sample, b.next_sample), a.count + b.count, jnp.minimum(a.bad, b.bad), reduced
+    )
 
 
 def finish(reducers: Any, state: State) -> Estimate:
@@ -213,48 +215,48 @@ def _check_finite(state: State) -> None:
         raise FloatingPointError(message)
 
 
-@partial(jax.jit, static_argnames=("program", "way"))
-def _accumulated(program: tuple, *inputs: Any, way: Way) -> State:
-    return _program.on_automatic_axes(partial(_run, program, way), *inputs)
+@partial(jax.jit, static_argnames=("program", "execution"))
+def _accumulated(program: tuple, *inputs: Any, execution: Execution) -> State:
+    return _program.on_automatic_axes(partial(_run, program, execution), *inputs)
 
 
 def _run(
     program: tuple,
-    way: Way,
+    execution: Execution,
     arrays: tuple,
-    key: chex.PRNGKey,
+    key: Key,
     x: Any,
     targets: Any,
     reducers: Any,
     state: State | None,
-    rule: until | None,
+    rule: Until | None,
     numbers: tuple[jax.Array, jax.Array],
 ) -> State:
-    draw, outputs = _program.draws(program, arrays, key, x, way)
-    targets = _program.divided(targets, way.mesh, _program.BATCH)
+    draw, outputs = _program.make_sampler(program, arrays, key, x, execution)
+    targets = _program.shard(targets, execution.mesh, _program.BATCH)
     first, most = numbers
     if state is None:
-        state = _nothing(reducers, outputs, targets, way.chunk, first)
-    last = state.stop + jnp.maximum(most - state.count, 0)
+        state = _nothing(reducers, outputs, targets, execution.chunk, first)
+    last = state.next_sample + jnp.maximum(most - state.count, 0)
 
     def add(chunk: jax.Array, state: State, stop: jax.Array) -> State:
-        index = chunk * way.chunk + jnp.arange(way.chunk, dtype=jnp.int32)
+        index = chunk * execution.chunk + jnp.arange(execution.chunk, dtype=jnp.int32)
         samples = draw(index)
-        index = jnp.where((index >= state.stop) & (index < stop), index, -1)
+        index = jnp.where((index >= state.next_sample) & (index < stop), index, -1)
         reduced = _over(lambda one: one.summarise(samples, index, targets), reducers)
         bad = jnp.where((index >= 0) & _has_nan(samples), index, _NEVER).min()
         count = (index >= 0).sum().astype(jnp.int32)
         return merge(reducers, state, State(index.max() + 1, count, bad, reduced))
 
     def upto(stop: jax.Array, state: State) -> State:
-        chunks = state.stop // way.chunk, -(-stop // way.chunk)
+        chunks = state.next_sample // execution.chunk, -(-stop // execution.chunk)
         return jax.lax.fori_loop(*chunks, lambda chunk, state: add(chunk, state, stop), state)
 
     if rule is None:
         return upto(last, state)
     return jax.lax.while_loop(
-        lambda now: (now.stop < last) & ~rule.is_sure(_finish(reducers, now.reduced)[1]),
-        lambda now: upto(jnp.minimum(rule.next_look(now.stop), last), now),
+        lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced)[1]),
+        lambda now: upto(jnp.minimum(rule.next_look(now.next_sample), last), now),
         state,
     )
 

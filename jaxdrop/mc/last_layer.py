@@ -1,12 +1,12 @@
 """Dropout before a last linear layer in closed form: no sampling, and no Monte-Carlo error."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, masks
+from jaxdrop import _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Rate
 
 
 class LastLayer(NamedTuple):
@@ -22,12 +22,12 @@ class LastLayer(NamedTuple):
 
 
 def last_layer(
-    h: chex.Array,
-    kernel: chex.Array,
-    bias: chex.Array | None = None,
+    h: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
-    rate: chex.Numeric,
-    bits: int | None = None,
+    rate: Rate,
+    bits: Bits = None,
 ) -> LastLayer:
     """Exact mean and covariance of `jaxdrop.dropout(key, h, rate) @ kernel + bias` over the keys.
 
@@ -58,17 +58,16 @@ def last_layer(
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    h, kernel = _checks.check_wide(h, "h"), _checks.check_wide(kernel, "kernel")
+    h, kernel = _checks.as_wide(h, "h"), _checks.as_wide(kernel, "kernel")
     if h.ndim != 2 or kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
         raise ValueError(f"`h` and `kernel` must be of [B, D] and [D, K], got {h.shape} and {kernel.shape}.")
     if bias is not None:
-        bias = _checks.check_wide(bias, "bias")
+        bias = _checks.as_wide(bias, "bias")
         if bias.shape != kernel.shape[1:]:
             raise ValueError(f"`bias` must be of shape [K], {kernel.shape[1:]}, got {bias.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
-    rate = _checks.check_broadcastable(rate, h.shape, "rate")
-    share: Any = masks.realised(rate, _checks.check_bits(bits, rate))
-    spread = h**2 * ((1 - share) / share)
+    keep_prob = jnp.asarray(_draw.prepare(rate, h.shape, bits).keep_prob)
+    spread = h**2 * ((1 - keep_prob) / keep_prob)
     mean = jnp.matmul(h, kernel, precision="highest")
     covariance = jnp.einsum("bi,ik,il->bkl", spread, kernel, kernel, precision="highest")
     return LastLayer(mean if bias is None else mean + bias[None], covariance)

@@ -7,19 +7,19 @@ the number of devices, or a restart. What does not depend on the key is computed
 from functools import partial
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxdrop import _checks
+from jaxdrop._types import Key
 from jaxdrop.mc import _program
-from jaxdrop.mc._program import Predict, Way
+from jaxdrop.mc._program import Execution, Predict
 
 
 def sample(
     predict: Predict,
-    key: chex.PRNGKey,
+    key: Key,
     x: Any,
     *,
     num_samples: int,
@@ -67,21 +67,21 @@ def sample(
     plan = _program.plan(
         predict, key, x, _checks.check_count(num_samples, "num_samples"), chunk_size, shared, mesh
     )
-    return _sample(plan.program, plan.arrays, key, x, way=plan.way, count=num_samples)
+    return _sample(plan.program, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 
 
-@partial(jax.jit, static_argnames=("program", "way", "count"))
-def _sample(program: tuple, arrays: tuple, key: chex.PRNGKey, x: Any, *, way: Way, count: int) -> Any:
-    chunks = -(-count // way.chunk)
+@partial(jax.jit, static_argnames=("program", "execution", "count"))
+def _sample(program: tuple, arrays: tuple, key: Key, x: Any, *, execution: Execution, count: int) -> Any:
+    chunks = -(-count // execution.chunk)
 
-    def run(arrays: tuple, key: chex.PRNGKey, x: Any) -> Any:
-        draw, _ = _program.draws(program, arrays, key, x, way)
-        index = jnp.arange(chunks * way.chunk).reshape(chunks, way.chunk)
+    def run(arrays: tuple, key: Key, x: Any) -> Any:
+        draw, _ = _program.make_sampler(program, arrays, key, x, execution)
+        index = jnp.arange(chunks * execution.chunk).reshape(chunks, execution.chunk)
         samples = draw(index[0]) if chunks == 1 else jax.lax.map(draw, index)
         lead = 1 if chunks == 1 else 2
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
 
     # An explicit axis divides evenly or not at all.
-    even = way.mesh is not None and count % way.mesh.shape.get(_program.SAMPLES, 1) == 0
-    out = _program.places(way.mesh, _program.SAMPLES if even else "", _program.BATCH)
+    even = execution.mesh is not None and count % execution.mesh.shape.get(_program.SAMPLES, 1) == 0
+    out = _program.places(execution.mesh, _program.SAMPLES if even else "", _program.BATCH)
     return _program.on_automatic_axes(run, arrays, key, x, out=out)

@@ -93,7 +93,7 @@ class Static(NamedTuple):
     value: Any
 
 
-def divide(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Static, ...]]:
+def split_static(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Static, ...]]:
     """What a model is called with: arguments with arrays, and the others as a hashable.
 
     Raises:
@@ -114,7 +114,7 @@ def divide(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Static, 
     return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
 
 
-def joined(arrays: dict[str, Any], others: tuple[Static, ...]) -> dict[str, Any]:
+def merge_static(arrays: dict[str, Any], others: tuple[Static, ...]) -> dict[str, Any]:
     """The arguments again."""
     return arrays | {static.name: static.value for static in others}
 

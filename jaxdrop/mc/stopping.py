@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from jaxdrop import _checks
+from jaxdrop._types import Numeric
 
 
 @partial(register_dataclass, data_fields=["standard_error"], meta_fields=["max_samples", "of", "every"])
 @dataclass(frozen=True)
-class until:  # noqa: N801
+class Until:
     """How many samples: until every standard error is small enough, or there are too many.
 
     It is looked at after `every` samples, and then whenever there are a quarter more, at multiples
@@ -28,10 +28,10 @@ class until:  # noqa: N801
         default all of them count.
       every: How many samples at least between two looks.
 
-    >>> rule = until(standard_error=0.01, max_samples=10_000, of=lambda error: error["mean"])
+    >>> rule = Until(standard_error=0.01, max_samples=10_000, of=lambda error: error["mean"])
     """
 
-    standard_error: chex.Numeric
+    standard_error: Numeric
     max_samples: int
     of: Callable[[Any], Any] | None = None
     every: int = 64

@@ -5,12 +5,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Numeric, Rate
 
 Rngs = nnx.Rngs | nnx.RngStream
 
@@ -25,11 +25,11 @@ class Base(nnx.Module):
 
     Attributes:
       _pure: The pure function, `_pure(key, *data, *level, **options)`.
-      keyless: The concrete rates for which there is nothing to draw, so no key is asked for.
+      rates_without_key: The concrete rates for which there is nothing to draw, so no key is asked for.
     """
 
     _pure: ClassVar[Callable[..., Any]]
-    keyless: ClassVar[tuple[float, ...]] = (0, 1)
+    rates_without_key: ClassVar[tuple[float, ...]] = (0, 1)
 
     deterministic: bool | None = False
     rng_collection: str = "dropout"
@@ -47,11 +47,11 @@ class Base(nnx.Module):
 
     def __call__(
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
     ) -> Any:
         """Applies the regularizer, or what evaluation does in its place: mostly nothing.
 
@@ -64,7 +64,7 @@ class Base(nnx.Module):
         Returns:
           What the pure function returns.
         """
-        return self._run((inputs,), self._rate(rate), deterministic, rngs)
+        return self._apply((inputs,), self._rate(rate), deterministic, rngs)
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """What `nnx.view` sets.
@@ -75,7 +75,7 @@ class Base(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    def _run(
+    def _apply(
         self,
         data: tuple,
         level: tuple,
@@ -85,11 +85,11 @@ class Base(nnx.Module):
     ) -> Any:
         """Asks for a key only where one is needed, as Flax does, so that the keys agree."""
         if self._is_off(deterministic):
-            return self._still(*data, *level, **options)
-        key = None if level and _checks.is_scalar(level[0], *self.keyless) else self._key(rngs)
+            return self._deterministic_output(*data, *level, **options)
+        key = None if level and _checks.is_scalar(level[0], *self.rates_without_key) else self._key(rngs)
         return self._pure(key, *data, *level, **self._options(), **options)
 
-    def _still(self, inputs: chex.Array, *_: Any, **__: Any) -> Any:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> Any:
         """What evaluation gives, from the same data, level and options."""
         return jnp.asarray(inputs)
 
@@ -99,7 +99,7 @@ class Base(nnx.Module):
         fields = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in fields if name in named}
 
-    def _rate(self: Any, rate: chex.Numeric | None) -> tuple[chex.Numeric]:
+    def _rate(self: Any, rate: Rate | None) -> tuple[Numeric]:
         return (_checks.check_rate(self.rate if rate is None else rate),)
 
     def _is_off(self, deterministic: bool | None) -> bool:
@@ -127,7 +127,7 @@ class Base(nnx.Module):
 class Shell(Base):
     """A regularizer of a rate."""
 
-    rate: chex.Numeric = dataclasses.field(kw_only=False)
+    rate: Rate = dataclasses.field(kw_only=False)
 
     def __post_init__(self, rngs: Rngs | None):
         super().__post_init__(rngs)

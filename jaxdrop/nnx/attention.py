@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,6 +11,7 @@ from flax.nnx.nn.attention import dot_product_attention_weights
 from flax.nnx.nn.dtypes import promote_dtype
 
 from jaxdrop import _checks, drops
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
 from jaxdrop.nnx._shell import Rngs, Shell
 
 
@@ -25,7 +25,7 @@ class AttentionDropout(Shell):
     """
 
     broadcast_dims: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.attention_dropout)
 
 
@@ -41,22 +41,22 @@ class DropKey(Shell):
     """
 
     broadcast_dims: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.drop_key)
 
     def __call__(
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        mask: chex.Array | None = None,
-        rate: chex.Numeric | None = None,
+        mask: ArrayLike | None = None,
+        rate: Rate | None = None,
     ) -> jax.Array:
         """Hides keys, never those that `mask` hides already; it is boolean, True is allowed."""
-        return self._run((inputs,), self._rate(rate), deterministic, rngs, mask=mask)
+        return self._apply((inputs,), self._rate(rate), deterministic, rngs, mask=mask)
 
-    def _still(self, inputs: chex.Array, *_: Any, mask: chex.Array | None) -> jax.Array:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, mask: ArrayLike | None) -> jax.Array:
         return self._pure(None, inputs, 0.0, mask=mask, **self._options())
 
 
@@ -70,7 +70,7 @@ class DropHead(Shell):
     """
 
     head_axis: int = -2
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.drop_head)
 
 
@@ -113,8 +113,8 @@ def attention_fn(
         bias: jax.Array | None = None,
         mask: jax.Array | None = None,
         broadcast_dropout: bool = True,
-        dropout_rng: chex.PRNGKey | None = None,
-        dropout_rate: chex.Numeric = 0.0,
+        dropout_rng: Key | None = None,
+        dropout_rate: Numeric = 0.0,
         deterministic: bool = False,
         **rest: Any,
     ) -> jax.Array:

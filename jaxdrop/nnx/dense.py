@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import _checks, drops
+from jaxdrop._types import ArrayLike, Bits, Numeric, Rate
 from jaxdrop.nnx._shell import Base, Rngs, params_key
 
 
@@ -33,7 +33,7 @@ class _Dense(Base):
             return y
         return y + self.bias[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
-    def _product(self, inputs: chex.Array, kernel: jax.Array) -> jax.Array:
+    def _product(self, inputs: ArrayLike, kernel: jax.Array) -> jax.Array:
         x = _checks.check_floating(inputs)
         return x @ kernel.astype(x.dtype)
 
@@ -63,17 +63,19 @@ class VariationalDense(_Dense):
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self: Any,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """The noisy product and its penalty."""
         data = inputs, self.kernel[...], self.log_alpha[...]
-        y, penalty = self._run(data, (), deterministic, rngs)
+        y, penalty = self._apply(data, (), deterministic, rngs)
         return self._biased(y), penalty
 
-    def _still(self, inputs: chex.Array, kernel: jax.Array, *_: Any) -> tuple[jax.Array, jax.Array]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _deterministic_output(
+        self, inputs: ArrayLike, kernel: jax.Array, *_: Any
+    ) -> tuple[jax.Array, jax.Array]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._product(inputs, kernel), jnp.zeros(())
 
 
@@ -93,7 +95,7 @@ class SparseVariationalDense(_Dense):
     """
 
     log_variance_init: float = -10.0
-    threshold: chex.Numeric = 3.0
+    threshold: Numeric = 3.0
     _pure = staticmethod(drops.sparse_variational_dropout)
 
     def __post_init__(self: Any, rngs: Rngs | None):
@@ -102,17 +104,17 @@ class SparseVariationalDense(_Dense):
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self: Any,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """The noisy product and its penalty."""
         data = inputs, self.kernel[...], self.log_variance[...]
-        y, penalty = self._run(data, (), deterministic, rngs)
+        y, penalty = self._apply(data, (), deterministic, rngs)
         return self._biased(y), penalty
 
-    def _still(self, inputs: chex.Array, *weights: Any) -> tuple[jax.Array, jax.Array]:
+    def _deterministic_output(self, inputs: ArrayLike, *weights: Any) -> tuple[jax.Array, jax.Array]:
         return self._product(inputs, drops.sparse_kernel(*weights, threshold=self.threshold)), jnp.zeros(())
 
 
@@ -129,9 +131,9 @@ class ShakeoutDense(_Dense):
       bits: Random bits an input: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    rate: chex.Numeric = dataclasses.field(kw_only=False)
-    constant: chex.Numeric = dataclasses.field(kw_only=False)
-    bits: int | None = None
+    rate: Rate = dataclasses.field(kw_only=False)
+    constant: Numeric = dataclasses.field(kw_only=False)
+    bits: Bits = None
     _pure = staticmethod(drops.shakeout)
 
     def __post_init__(self, rngs: Rngs | None):
@@ -140,17 +142,17 @@ class ShakeoutDense(_Dense):
 
     def __call__(
         self: Any,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
     ) -> jax.Array:
         """The product under shakeout; where deterministic, without."""
         data = inputs, self.kernel[...]
-        return self._biased(self._run(data, self._rate(rate), deterministic, rngs))
+        return self._biased(self._apply(data, self._rate(rate), deterministic, rngs))
 
-    def _still(self, inputs: chex.Array, kernel: jax.Array, *_: Any) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _deterministic_output(self, inputs: ArrayLike, kernel: jax.Array, *_: Any) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._product(inputs, kernel)
 
 

@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
-import chex
 import jax
 
 from jaxdrop import _checks, drops
+from jaxdrop._types import ArrayLike, Bits, Numeric
 from jaxdrop.nnx._shell import Base, Rngs, Shell
 
 
@@ -29,7 +29,7 @@ class Dropout(Shell):
     """
 
     broadcast_dims: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.dropout)
 
 
@@ -52,9 +52,9 @@ class GaussianNoise(Base):
         It may be given at call time in the place where others have a rate.
     """
 
-    stddev: chex.Numeric = dataclasses.field(kw_only=False)
+    stddev: Numeric = dataclasses.field(kw_only=False)
     _pure = staticmethod(drops.gaussian_noise)
-    keyless = (0,)
+    rates_without_key = (0,)
 
     def __post_init__(self, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -62,15 +62,15 @@ class GaussianNoise(Base):
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        stddev: chex.Numeric | None = None,
+        stddev: Numeric | None = None,
     ) -> jax.Array:
         """Adds the noise, of `stddev` for this call in the place of the module's own if given."""
         stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
-        return self._run((inputs,), (stddev,), deterministic, rngs)
+        return self._apply((inputs,), (stddev,), deterministic, rngs)
 
 
 class AlphaDropout(Shell):
@@ -83,7 +83,7 @@ class AlphaDropout(Shell):
     """
 
     broadcast_dims: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.alpha_dropout)
 
 
@@ -98,21 +98,21 @@ class Standout(Base):
       bits: Random bits an element: 8, 16 (by default), 24 or 32 (Flax).
     """
 
-    alpha: chex.Numeric = dataclasses.field(default=1.0, kw_only=False)
-    beta: chex.Numeric = dataclasses.field(default=0.0, kw_only=False)
-    bits: int | None = None
+    alpha: Numeric = dataclasses.field(default=1.0, kw_only=False)
+    beta: Numeric = dataclasses.field(default=0.0, kw_only=False)
+    bits: Bits = None
     _pure = staticmethod(drops.standout)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
-        logits: chex.Array,
+        inputs: ArrayLike,
+        logits: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
     ) -> jax.Array:
         """Drops by the logits; where deterministic, gives the mean."""
-        return self._run((inputs, logits), (), deterministic, rngs)
+        return self._apply((inputs, logits), (), deterministic, rngs)
 
-    def _still(self, inputs: chex.Array, logits: chex.Array) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _deterministic_output(self, inputs: ArrayLike, logits: ArrayLike) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         return drops.standout_mean(inputs, logits, alpha=self.alpha, beta=self.beta)

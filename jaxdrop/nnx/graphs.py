@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import chex
 import jax
 
 from jaxdrop import drops
+from jaxdrop._types import ArrayLike, Bits, Rate
 from jaxdrop.nnx._shell import Rngs, Shell
 
 
@@ -23,24 +23,24 @@ class DropEdge(Shell):
 
     undirected: bool = False
     renormalize: bool = False
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.drop_edge)
-    keyless = (0,)
+    rates_without_key = (0,)
 
     def __call__(
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        senders: chex.Array | None = None,
-        receivers: chex.Array | None = None,
+        senders: ArrayLike | None = None,
+        receivers: ArrayLike | None = None,
         num_nodes: int | None = None,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
     ) -> jax.Array:
         """Removes edges; the graph is given as `jaxdrop.drop_edge` takes it."""
         graph = {"senders": senders, "receivers": receivers, "num_nodes": num_nodes}
-        return self._run((inputs,), self._rate(rate), deterministic, rngs, **graph)
+        return self._apply((inputs,), self._rate(rate), deterministic, rngs, **graph)
 
-    def _still(self, inputs: chex.Array, *_: Any, **graph: Any) -> jax.Array:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **graph: Any) -> jax.Array:
         return self._pure(None, inputs, 0.0, **self._options(), **graph)

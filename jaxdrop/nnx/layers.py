@@ -9,11 +9,11 @@ what it does to its plain Python attributes is not.
 import dataclasses
 from typing import Any
 
-import chex
 import jax
 from flax import nnx
 
-from jaxdrop import _checks, drops, masks, penalties
+from jaxdrop import _checks, _draw, drops, masks, penalties
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.nnx._shell import Base, Rngs
 
 
@@ -21,13 +21,13 @@ class _Wrapper(Base):
     """What all wrappers have: a layer, and a rate."""
 
     layer: nnx.Module = dataclasses.field(kw_only=False)
-    rate: chex.Numeric = dataclasses.field(kw_only=False)
+    rate: Rate = dataclasses.field(kw_only=False)
 
     def __post_init__(self, rngs: Rngs | None):
         super().__post_init__(rngs)
         _checks.check_rate(self.rate)
 
-    def _is_plain(self, deterministic: bool | None, rate: chex.Numeric) -> bool:
+    def _is_plain(self, deterministic: bool | None, rate: Rate) -> bool:
         """Whether the layer is called as it is."""
         return self._is_off(deterministic) or _checks.is_scalar(rate, 0)
 
@@ -40,7 +40,7 @@ class _Reweighted(_Wrapper):
         *args: Any,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
         **kwargs: Any,
     ) -> Any:
         """Calls the layer with its weights regularized; where deterministic, as it is.
@@ -69,7 +69,7 @@ class _Reweighted(_Wrapper):
     def _chosen(self: Any, params: Any) -> Any:
         return penalties.weight_mask(params, self.where)
 
-    def _changed(self, key: chex.PRNGKey, params: Any, rate: chex.Numeric) -> Any:
+    def _changed(self, key: Key, params: Any, rate: Rate) -> Any:
         """The parameters, of which the chosen are regularized, each with a key of its own."""
         chosen = self._chosen(params)
         count = sum(jax.tree.leaves(chosen))
@@ -105,10 +105,10 @@ class DropConnect(_Reweighted):
     """
 
     where: penalties.Where = None
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.dropconnect)
 
-    def _changed(self, key: chex.PRNGKey, params: Any, rate: chex.Numeric) -> Any:
+    def _changed(self, key: Key, params: Any, rate: Rate) -> Any:
         return self._pure(key, params, rate, **self._options())
 
 
@@ -122,7 +122,7 @@ class EmbeddingDropout(_Reweighted):
       bits: Random bits a word: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.embedding_dropout)
 
     def _chosen(self, params: Any) -> Any:
@@ -144,7 +144,7 @@ class TargetedDropout(_Reweighted):
     fraction: float
     unit: bool = False
     where: penalties.Where = None
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.targeted_dropout)
 
 
@@ -161,16 +161,16 @@ class DropLayer(_Wrapper):
       bits: Random bits: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.drop_layer)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *args: Any,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
         **kwargs: Any,
     ) -> jax.Array:
         """Calls the layer or skips it; where deterministic, calls it.
@@ -208,7 +208,7 @@ class DropLayer(_Wrapper):
 
         y, others = jax.lax.cond(keep, called, lambda x, others: (x, others), x, others)
         nnx.update(self.layer, others)
-        return masks.loud(y, masks.realised(rate, _checks.check_bits(self.bits, rate)))
+        return _draw.nan_where_rate_invalid(y, _draw.prepare(rate, (), self.bits).keep_prob)
 
 
 def _if_alike(new: Any, old: Any) -> Any:

@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import drops
+from jaxdrop._types import ArrayLike, Numeric
 from jaxdrop.nnx._shell import Base, Rngs, params_key
 
 
@@ -34,9 +34,9 @@ class ConcreteDropout(Base):
     """
 
     rate: float = dataclasses.field(default=0.1, kw_only=False)
-    weight_strength: chex.Numeric = 1e-6
-    dropout_strength: chex.Numeric = 1e-5
-    temperature: chex.Numeric = 0.1
+    weight_strength: Numeric = 1e-6
+    dropout_strength: Numeric = 1e-5
+    temperature: Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
     _pure = staticmethod(drops.concrete_dropout)
 
@@ -46,16 +46,16 @@ class ConcreteDropout(Base):
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self: Any,
-        inputs: chex.Array,
+        inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        kernel: chex.Array | None = None,
+        kernel: ArrayLike | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Drops at the learned rate; `kernel` is that of the layer that takes the result."""
-        return self._run((inputs, self.logit[...]), (), deterministic, rngs, kernel=kernel)
+        return self._apply((inputs, self.logit[...]), (), deterministic, rngs, kernel=kernel)
 
-    def _still(self, inputs: chex.Array, *_: Any, **__: Any) -> tuple[jax.Array, jax.Array]:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> tuple[jax.Array, jax.Array]:
         return jnp.asarray(inputs), jnp.zeros(())
 
 
@@ -88,7 +88,7 @@ class Masksembles(nnx.Module):
         self.channel_axis = channel_axis
         self.masks = Masks(drops.masksembles_masks(params_key(rngs), in_features, num_masks, scale))
 
-    def __call__(self, inputs: chex.Array) -> jax.Array:
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Gives each part of the batch, a multiple of the masks, its own mask."""
         return drops.masksembles(inputs, self.masks[...], channel_axis=self.channel_axis)
 

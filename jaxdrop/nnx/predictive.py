@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import drops
+from jaxdrop._types import Bits, Key
 from jaxdrop.mc import sites as _sites
 from jaxdrop.nnx._shell import Base, Shell
 
@@ -42,7 +42,7 @@ class MCDropout(Shell):
     """
 
     broadcast_dims: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     deterministic: bool | None = dataclasses.field(default=False, init=False)
     _pure = staticmethod(drops.dropout)
 
@@ -74,9 +74,9 @@ class Predictor:
     graphdef: Any
     kwargs: tuple[_sites.Static, ...]
 
-    def __call__(self, key: chex.PRNGKey, x: Any) -> Any:
+    def __call__(self, key: Key, x: Any) -> Any:
         """One sample: the outputs of the model with the chosen sites drawing from a key."""
-        arguments = _sites.joined(self.arrays, self.kwargs)
+        arguments = _sites.merge_static(self.arrays, self.kwargs)
         chosen = _sites.Chosen(frozenset(site.path for site in self.sites))
         return _called(self.graphdef, self.state, key, x, arguments, chosen)
 
@@ -121,18 +121,18 @@ def stochastic(model: nnx.Module, x: Any, *, sites: _sites.Sites = "all", **kwar
     >>> mc.sample(predict, jax.random.key(1), jnp.ones((3, 4)), num_samples=100).shape
     (100, 3, 8)
     """
-    arrays, static = _sites.divide(kwargs)
-    graphdef, state = nnx.split(_told(model))
+    arrays, static = _sites.split_static(kwargs)
+    graphdef, state = nnx.split(_with_controlled_modes(model))
     found = _sites.Listing()
 
     def look(state: Any, x: Any, arrays: dict[str, Any]) -> Any:
-        return _called(graphdef, state, jax.random.key(0), x, _sites.joined(arrays, static), found)
+        return _called(graphdef, state, jax.random.key(0), x, _sites.merge_static(arrays, static), found)
 
     jax.eval_shape(look, state, x, arrays)
     return Predictor(state, arrays, _sites.choose(found.sites, sites), graphdef, static)
 
 
-def _told(model: nnx.Module) -> nnx.Module:
+def _with_controlled_modes(model: nnx.Module) -> nnx.Module:
     """A copy whose modules that draw or learn are of classes that obey no mode but that of `_called`."""
     copy = nnx.clone(model)
     for path, module in nnx.iter_modules(copy):
@@ -141,12 +141,12 @@ def _told(model: nnx.Module) -> nnx.Module:
             module.__class__ = _drawing(type(module))
             vars(module)["site_path"] = "/".join(map(str, path))
         elif learning:
-            module.__class__ = _settled(type(module), *learning)
+            module.__class__ = _frozen(type(module), *learning)
     return copy
 
 
 def _called(
-    graphdef: Any, state: Any, key: chex.PRNGKey, x: Any, kwargs: dict[str, Any], answer: _sites.Answer
+    graphdef: Any, state: Any, key: Key, x: Any, kwargs: dict[str, Any], answer: _sites.Answer
 ) -> Any:
     """The outputs, with those sites drawing of which the answer says so, its streams begun from a key."""
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -189,7 +189,7 @@ def _drawing(kind: type) -> type:
 
 
 @functools.cache
-def _settled(kind: type, name: str, value: bool) -> type:
+def _frozen(kind: type, name: str, value: bool) -> type:
     """A class like another, which is always called with an argument of that value."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -6,12 +6,12 @@ The cell's parameters lie one level down, in "cell".
 import dataclasses
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import _checks, drops, masks
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
 from jaxdrop.nnx._shell import Base, Rngs
 
 
@@ -20,7 +20,7 @@ class _Cell(Base, nnx.RNNCellBase):
 
     cell: Any = dataclasses.field(kw_only=False)
     rate: Any = dataclasses.field(kw_only=False)
-    bits: int | None = None
+    bits: Bits = None
 
     def __post_init__(self, rngs: Rngs | None):
         super().__post_init__(rngs)
@@ -56,7 +56,7 @@ class ZoneoutCell(_Cell):
     """
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, carry: Any, inputs: chex.Array, deterministic: bool | None = None
+        self, carry: Any, inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[Any, Any]:
         """One step of the cell, and zoneout.
 
@@ -125,7 +125,7 @@ class RecurrentDropoutCell(_Cell):
     """
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, carry: tuple[Any, tuple], inputs: chex.Array, deterministic: bool | None = None
+        self, carry: tuple[Any, tuple], inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[Any, Any]:
         """One step of the cell, under the masks that it was begun with.
 
@@ -145,7 +145,7 @@ class RecurrentDropoutCell(_Cell):
         state, output = self.cell(state, inputs)
         return (state, drawn), output
 
-    def _masked(self, x: chex.Array, mask: jax.Array | None, rate: chex.Numeric) -> jax.Array:
+    def _masked(self, x: ArrayLike, mask: jax.Array | None, rate: Rate) -> jax.Array:
         return jnp.asarray(x) if mask is None else masks.apply_mask(x, mask, rate, bits=self.bits)
 
     def initialize_carry(
@@ -174,11 +174,11 @@ class RecurrentDropoutCell(_Cell):
         keys = jax.random.split(self._key(None))
         return state, tuple(map(self._mask, keys, shapes, rates))
 
-    def _mask(self, key: chex.PRNGKey, shape: tuple[int, ...], rate: chex.Numeric) -> jax.Array | None:
+    def _mask(self, key: Key, shape: tuple[int, ...], rate: Rate) -> jax.Array | None:
         return None if _checks.is_scalar(rate, 0) else masks.keep_mask(key, shape, rate, bits=self.bits)
 
 
-def _rates(rate: Any, count: int) -> tuple[chex.Numeric, ...]:
+def _rates(rate: Any, count: int) -> tuple[Numeric, ...]:
     """One rate for all, or one for each."""
     rates = tuple(rate) if isinstance(rate, tuple | list) else (rate,) * count
     if len(rates) != count:

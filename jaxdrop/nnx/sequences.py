@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import chex
 import jax
 
 from jaxdrop import drops
+from jaxdrop._types import ArrayLike, Bits, Rate
 from jaxdrop.nnx._shell import Rngs, Shell
 
 
@@ -20,7 +20,7 @@ class LockedDropout(Shell):
     """
 
     time_axis: int = 1
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.locked_dropout)
 
 
@@ -36,9 +36,9 @@ class WordDropout(Shell):
 
     replacement: int
     protected: Sequence[int] = ()
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.word_dropout)
-    keyless = (0,)
+    rates_without_key = (0,)
 
 
 class Zoneout(Shell):
@@ -52,20 +52,20 @@ class Zoneout(Shell):
       bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
     """
 
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.zoneout)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        new: chex.Array,
-        old: chex.Array,
+        new: ArrayLike,
+        old: ArrayLike,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        rate: chex.Numeric | None = None,
+        rate: Rate | None = None,
     ) -> jax.Array:
         """Mixes the new state and the old; where deterministic, gives the mean."""
-        return self._run((new, old), self._rate(rate), deterministic, rngs)
+        return self._apply((new, old), self._rate(rate), deterministic, rngs)
 
-    def _still(self, *data_and_rate: Any) -> jax.Array:
+    def _deterministic_output(self, *data_and_rate: Any) -> jax.Array:
         return drops.zoneout_mean(*data_and_rate, **self._options())

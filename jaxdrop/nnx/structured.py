@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import chex
-
 from jaxdrop import drops
+from jaxdrop._types import ArrayLike, Bits, Numeric
 from jaxdrop.nnx._shell import Shell
 
 
@@ -19,7 +18,7 @@ class SpatialDropout(Shell):
     """
 
     channel_axis: int = -1
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.spatial_dropout)
 
 
@@ -33,7 +32,7 @@ class FeatureAlphaDropout(Shell):
     """
 
     channel_axis: int = -1
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.feature_alpha_dropout)
 
 
@@ -47,7 +46,7 @@ class DropPath(Shell):
     """
 
     mode: str = "row"
-    bits: int | None = None
+    bits: Bits = None
     _pure = staticmethod(drops.drop_path)
 
 
@@ -81,9 +80,9 @@ class PatchDropout(Shell):
     prefix_tokens: int = 0
     return_indices: bool = False
     _pure = staticmethod(drops.patch_dropout)
-    keyless = (0,)
+    rates_without_key = (0,)
 
-    def _still(self, inputs: chex.Array, *_: Any) -> Any:
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any) -> Any:
         return self._pure(None, inputs, 0.0, **self._options())
 
 
@@ -98,7 +97,7 @@ class Cutout(Shell):
     """
 
     size: int | Sequence[int]
-    fill: chex.Numeric = 0.0
+    fill: Numeric = 0.0
     channel_axis: int = -1
     _pure = staticmethod(drops.cutout)
-    keyless = (0,)
+    rates_without_key = (0,)

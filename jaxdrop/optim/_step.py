@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrop import _checks, _where
-from jaxdrop.masks import widened
+from jaxdrop import _checks, _selection
+from jaxdrop._draw import widened
+from jaxdrop._types import Numeric, Where
 
-Value = chex.Numeric | Callable[[Any], Any]  # a scalar, or a schedule: a function of the step
+Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: a function of the step
 # `change(p, u, share, *values) -> u`: the new update of a parameter, of float32 at least.
 Change = Callable[..., jax.Array]
 # `act(end, share, *values) -> end`: where a parameter shall end, which is about to end at `p + u`.
@@ -25,7 +25,7 @@ class StepState(NamedTuple):
 
 
 def transformation(
-    change: Change, where: _where.Where, *values: Value, rule: Callable = _where.shares
+    change: Change, where: Where, *values: Value, rule: Callable = _selection.strength_shares
 ) -> optax.GradientTransformation:
     """Changes the update of each concerned parameter, by values that may follow the step."""
 
@@ -39,7 +39,7 @@ def transformation(
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
 
-        def one(u: jax.Array, p: jax.Array, share: _where.Share) -> jax.Array:
+        def one(u: jax.Array, p: jax.Array, share: _selection.Share) -> jax.Array:
             if share is None:
                 return u
             p = _checks.check_floating(p, "params")

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrop import _units, _where
-from jaxdrop._where import Where
+from jaxdrop import _selection, _unit_norms
+from jaxdrop._types import Where
 from jaxdrop.optim._step import Value, check_value, to_end, transformation
 
 
@@ -46,7 +46,7 @@ def max_norm(
     """
 
     def scale(end: jax.Array, share: Any, limit: Any, slack: float) -> jax.Array:
-        lengths, most = _units.norm(end, _units.axes(end, unit_axis)), limit * share
+        lengths, most = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis)), limit * share
         over = lengths > most * (1 + slack)
         return jnp.where(over, end * (most / jnp.where(over, lengths, 1)), end)
 
@@ -74,7 +74,7 @@ def unit_norm(*, unit_axis: int | Sequence[int] = -1, where: Where = None) -> op
     """
 
     def scale(end: jax.Array, share: Any, slack: float) -> jax.Array:
-        lengths = _units.norm(end, _units.axes(end, unit_axis))
+        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis))
         off = (lengths > 0) & (jnp.abs(lengths - share) > share * slack)
         return jnp.where(off, end * (share / jnp.where(off, lengths, 1)), end)
 
@@ -100,4 +100,4 @@ def non_negative(*, where: Where = None) -> optax.GradientTransformation:
     def cut(end: jax.Array, share: Any) -> jax.Array:
         return jnp.where(end < 0, 0, end)
 
-    return transformation(to_end(cut), where, rule=_where.plain)
+    return transformation(to_end(cut), where, rule=_selection.unit_shares)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxdrop._where import Where
+from jaxdrop._types import Where
 from jaxdrop.optim._step import Value, check_step, check_value, transformation
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _where, training
+from jaxdrop import _selection, training
 
 
 class HaltState(NamedTuple):
@@ -47,7 +47,7 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     Traceback (most recent call last):
     FloatingPointError: the gradient must be finite, got NaN or infinity in that of `b` at step 0.
     """
-    inner_update = training.obliging(inner)
+    inner_update = training.accept_extra_args(inner)
 
     def init(params: Any) -> HaltState:
         fine = jax.tree.map(lambda _: jnp.zeros((), bool), params)
@@ -99,7 +99,7 @@ def _report(state: HaltState) -> None:
     if not bad.any():
         return
     run = tuple(int(i) for i in np.argwhere(bad)[0][:-1])
-    names = [f"`{path}`" for path, one in zip(_where.paths(state.bad), bad[run], strict=True) if one]
+    names = [f"`{path}`" for path, one in zip(_selection.paths(state.bad), bad[run], strict=True) if one]
     others = int(bad.any(-1).sum()) - 1
     where = f" of run {', '.join(map(str, run))}" if run else ""
     more = f" (and in {others} other runs)" if others else ""

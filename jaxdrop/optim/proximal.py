@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrop import _units
-from jaxdrop._where import Where
+from jaxdrop import _unit_norms
+from jaxdrop._types import Where
 from jaxdrop.optim._step import Value, check_step, check_value, to_end, transformation
 from jaxdrop.penalties import check_pair
 
@@ -104,7 +104,7 @@ def proximal_group_lasso(
     """
 
     def shorten(end: jax.Array, share: Any, strength: Any, rate: Any) -> jax.Array:
-        lengths = _units.norm(end, _units.axes(end, unit_axis))
+        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis))
         off = rate * strength * share * (end.size / max(lengths.size, 1)) ** 0.5
         kept = jnp.where(lengths > off, lengths - off, 0) / jnp.where(lengths > 0, lengths, 1)
         return jnp.where(jnp.isnan(lengths), lengths, end * kept)

@@ -8,11 +8,11 @@ axis of samples first: probabilities `[T, B, K]` of a pool of B.
 import functools
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Key
 from jaxdrop.uncertainty import decomposition
 
 # How many numbers the joint probabilities of some candidates may take at a time: 16 MiB.
@@ -31,7 +31,7 @@ class Selection(NamedTuple):
     scores: jax.Array
 
 
-def bald(probs: chex.Array) -> jax.Array:
+def bald(probs: ArrayLike) -> jax.Array:
     """Bayesian active learning by disagreement: what a label would tell of the parameters.
 
     It is `mutual_information`, under the name that it has here.
@@ -56,7 +56,7 @@ def bald(probs: chex.Array) -> jax.Array:
     return decomposition.mutual_information(probs)
 
 
-def max_entropy(probs: chex.Array) -> jax.Array:
+def max_entropy(probs: ArrayLike) -> jax.Array:
     """The entropy of the mean prediction: high for what the model doubts, for whatever reason.
 
     It is `total_entropy`, under the name that it has here.
@@ -81,7 +81,7 @@ def max_entropy(probs: chex.Array) -> jax.Array:
     return decomposition.total_entropy(probs)
 
 
-def top(scores: chex.Array, num: int) -> Selection:
+def top(scores: ArrayLike, num: int) -> Selection:
     """The examples of the highest scores.
 
     Args:
@@ -104,9 +104,7 @@ def top(scores: chex.Array, num: int) -> Selection:
     return Selection(indices, best)
 
 
-def batch_bald(
-    key: chex.PRNGKey, probs: chex.Array, num: int, *, num_configurations: int = 1024
-) -> Selection:
+def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int = 1024) -> Selection:
     """BatchBALD: examples whose labels tell most of the parameters together, chosen one by one.
 
     Each step adds the example whose label would tell most of the parameters beside those that are
@@ -166,7 +164,7 @@ class _State(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=("num", "configurations"))
-def _batch_bald(key: chex.PRNGKey, probs: jax.Array, num: int, configurations: int) -> Selection:
+def _batch_bald(key: Key, probs: jax.Array, num: int, configurations: int) -> Selection:
     samples, pool, classes = probs.shape
     exact = 1
     while exact < num and classes**exact <= configurations:

@@ -6,13 +6,13 @@ Each fit gives a small tree to be called on new predictions; it may be saved, or
 
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Numeric
 from jaxdrop.uncertainty.classification import at_labels
 
 # Of a temperature: beyond, probabilities are one-hot or uniform for any logits one may meet.
@@ -28,7 +28,7 @@ class Temperature(NamedTuple):
 
     temperature: jax.Array
 
-    def __call__(self, logits: chex.Array) -> jax.Array:
+    def __call__(self, logits: ArrayLike) -> jax.Array:
         """Probabilities of logits `[..., K]`, of which some may be minus infinity."""
         return jax.nn.softmax(_wide(logits) / self.temperature)
 
@@ -44,7 +44,7 @@ class VectorScaling(NamedTuple):
     scale: jax.Array
     bias: jax.Array
 
-    def __call__(self, logits: chex.Array) -> jax.Array:
+    def __call__(self, logits: ArrayLike) -> jax.Array:
         """Probabilities of finite logits `[..., K]`."""
         logits = _wide(logits)
         _check_classes(logits.shape, self.scale.shape[0])
@@ -67,7 +67,7 @@ class Isotonic(NamedTuple):
     thresholds: jax.Array
     values: jax.Array
 
-    def __call__(self, probs: chex.Array) -> jax.Array:
+    def __call__(self, probs: ArrayLike) -> jax.Array:
         """Probabilities of probabilities `[..., K]`; uniform where each class is given 0."""
         probs = _checks.check_probabilities(probs, "[..., K]")
         _check_classes(probs.shape, len(self.values), "probs")
@@ -77,7 +77,7 @@ class Isotonic(NamedTuple):
         return jnp.where(total > 0, mapped / jnp.where(total > 0, total, 1), 1 / probs.shape[-1])
 
 
-def fit_temperature(logits: chex.Array, labels: chex.Array) -> Temperature:
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
     """Temperature scaling: the one temperature that makes the mean NLL of the labels least.
 
     The NLL is convex in the inverse of the temperature, and the root of its slope is found by
@@ -108,7 +108,7 @@ def fit_temperature(logits: chex.Array, labels: chex.Array) -> Temperature:
 
 
 def fit_vector_scaling(
-    logits: chex.Array, labels: chex.Array, *, steps: int = 200, tolerance: float = 1e-5
+    logits: ArrayLike, labels: ArrayLike, *, steps: int = 200, tolerance: float = 1e-5
 ) -> VectorScaling:
     """Vector scaling: a scale and a bias for each class that make the mean NLL of the labels least.
 
@@ -142,7 +142,7 @@ def fit_vector_scaling(
     return _vector_scaling(*_check(logits, labels), steps, tolerance)
 
 
-def fit_isotonic(probs: chex.Array, labels: chex.Array) -> Isotonic:
+def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
     """Isotonic regression of each class against the rest; called, the classes sum to 1 again.
 
     It keeps the order of a class's probabilities, but can give 0 or 1 exactly, where the NLL of
@@ -175,7 +175,7 @@ def fit_isotonic(probs: chex.Array, labels: chex.Array) -> Isotonic:
     return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
 
 
-def isotonic_regression(x: chex.Array, y: chex.Array) -> jax.Array:
+def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
     """The values nearest to `y`, in squares, that never fall as `x` grows.
 
     Pool adjacent violators: all runs that fall are pooled at once until none does.
@@ -229,7 +229,7 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 @jax.jit
 def _vector_scaling(
-    logits: jax.Array, labels: jax.Array, steps: chex.Numeric, tolerance: chex.Numeric
+    logits: jax.Array, labels: jax.Array, steps: Numeric, tolerance: Numeric
 ) -> VectorScaling:
     # The steps are taken on standardised logits: an offset or a scale of theirs would slow them down.
     # One that never changes has no scale to be found, and its deviation is nothing but rounding.
@@ -293,7 +293,7 @@ def _fitted(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return x, means(starts, y)
 
 
-def _check(logits: chex.Array, labels: chex.Array) -> tuple[jax.Array, jax.Array]:
+def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Logits as `[N, K]` and labels as `[N]`."""
     logits = _wide(logits)
     _checks.check_finite(logits, "logits")
@@ -301,7 +301,7 @@ def _check(logits: chex.Array, labels: chex.Array) -> tuple[jax.Array, jax.Array
     return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
 
 
-def _wide(logits: chex.Array) -> jax.Array:
+def _wide(logits: ArrayLike) -> jax.Array:
     _checks.check_floating(logits, "logits")
     return _checks.check_rank(_checks.check_values(logits, "logits"), 1, "[..., K]", "logits")
 

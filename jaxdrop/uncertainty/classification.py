@@ -3,17 +3,17 @@
 import functools
 from typing import Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike
 
 Mode = Literal["equal_width", "equal_mass"]
 
 
-def nll(probs: chex.Array, labels: chex.Array) -> jax.Array:
+def nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     """The negative log likelihood of each label, in nats.
 
     Args:
@@ -40,7 +40,7 @@ def nll(probs: chex.Array, labels: chex.Array) -> jax.Array:
     return 0 - jnp.log(at_labels(*_check(probs, labels)))
 
 
-def brier(probs: chex.Array, labels: chex.Array) -> jax.Array:
+def brier(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     """Brier's score: the squared distance of the probabilities from the label's.
 
     It is summed over all classes, as Brier had it: twice what some report of two classes.
@@ -70,7 +70,7 @@ def brier(probs: chex.Array, labels: chex.Array) -> jax.Array:
     return jnp.where(inside, distance, jnp.nan)
 
 
-def accuracy(probs: chex.Array, labels: chex.Array) -> jax.Array:
+def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     """Whether each example's likeliest class is its label.
 
     Args:
@@ -108,7 +108,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(
-    probs: chex.Array, labels: chex.Array, *, bins: int = 15, mode: Mode = "equal_width"
+    probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: Mode = "equal_width"
 ) -> Reliability:
     """Confidence against accuracy, in bins of the likeliest class's probability.
 
@@ -143,7 +143,7 @@ def reliability(
     return _binned(jnp.max(probs, axis=-1).reshape(-1), hits.reshape(-1), bins, mode)
 
 
-def ece(probs: chex.Array, labels: chex.Array, *, bins: int = 15, mode: Mode = "equal_width") -> jax.Array:
+def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: Mode = "equal_width") -> jax.Array:
     """The expected calibration error: the mean gap of confidence and accuracy over `reliability`.
 
     It is biased upwards, the more so the fewer examples there are in a bin.
@@ -174,7 +174,7 @@ def ece(probs: chex.Array, labels: chex.Array, *, bins: int = 15, mode: Mode = "
 
 
 def classwise_ece(
-    probs: chex.Array, labels: chex.Array, *, bins: int = 15, mode: Mode = "equal_width"
+    probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: Mode = "equal_width"
 ) -> jax.Array:
     """The calibration error of every class's probability, not of the likeliest alone.
 
@@ -218,7 +218,7 @@ def at_labels(probs: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(inside, found[..., 0], jnp.nan)
 
 
-def _check(probs: chex.Array, labels: chex.Array) -> tuple[jax.Array, jax.Array]:
+def _check(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     probs = _checks.check_probabilities(probs, "[..., K]")
     return probs, _checks.check_labels(labels, probs)
 

@@ -9,15 +9,15 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.uncertainty.classification import at_labels
 
 
-def conformal_quantile(scores: chex.Array, level: chex.Numeric) -> jax.Array:
+def conformal_quantile(scores: ArrayLike, level: Numeric) -> jax.Array:
     """The least value that a new score does not exceed with a probability of `level`.
 
     The `ceil((N + 1) * level)`-th smallest of the N scores, and infinity where there are too few
@@ -41,9 +41,7 @@ def conformal_quantile(scores: chex.Array, level: chex.Numeric) -> jax.Array:
     (Array(18., dtype=float32), Array(inf, dtype=float32))
     """
     scores = _checks.check_rank(_checks.check_values(scores, "scores"), 1, "[N, ...]", "scores")
-    level = _checks.check_wide(
-        jnp.asarray(_checks.check_level(_checks.check_scalar(level, "level"))), "level"
-    )
+    level = _checks.as_wide(jnp.asarray(_checks.check_level(_checks.check_scalar(level, "level"))), "level")
     rank = (len(scores) + 1) * level
     # What rounding adds to a whole number, as to 0.55 * 100, must not make the rank the next one.
     whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank
@@ -62,12 +60,12 @@ class LAC(NamedTuple):
 
     threshold: jax.Array
 
-    def __call__(self, probs: chex.Array) -> jax.Array:
+    def __call__(self, probs: ArrayLike) -> jax.Array:
         """Whether each class is in the set, `[..., K]`; a set may be empty."""
         return -_checks.check_probabilities(probs, "[..., K]") <= self.threshold
 
 
-def fit_lac(probs: chex.Array, labels: chex.Array, *, level: chex.Numeric) -> LAC:
+def fit_lac(probs: ArrayLike, labels: ArrayLike, *, level: Numeric) -> LAC:
     """Least ambiguous sets: of all that cover so much, the smallest on average, if `probs` are right.
 
     The score is minus the label's probability. (Usual is 1 minus it, which rounds small ones.)
@@ -117,11 +115,11 @@ class AdaptiveSets:
     """
 
     threshold: jax.Array
-    penalty: chex.Numeric
-    free: chex.Numeric
+    penalty: Numeric
+    free: Numeric
     randomized: bool
 
-    def __call__(self, probs: chex.Array, *, key: chex.PRNGKey | None = None) -> jax.Array:
+    def __call__(self, probs: ArrayLike, *, key: Key | None = None) -> jax.Array:
         """Whether each class is in the set, `[..., K]`; a set may be empty."""
         probs = _checks.check_probabilities(probs, "[..., K]")
         if self.randomized != (key is not None):
@@ -130,9 +128,7 @@ class AdaptiveSets:
         return _adaptive_scores(probs, self.penalty, self.free, key) <= self.threshold
 
 
-def fit_aps(
-    probs: chex.Array, labels: chex.Array, *, level: chex.Numeric, key: chex.PRNGKey | None = None
-) -> AdaptiveSets:
+def fit_aps(probs: ArrayLike, labels: ArrayLike, *, level: Numeric, key: Key | None = None) -> AdaptiveSets:
     """Adaptive prediction sets: the likeliest classes, as many as it takes.
 
     The score of a class is the probability of it and of all that are likelier; with a key it is
@@ -167,13 +163,13 @@ def fit_aps(
 
 
 def fit_raps(
-    probs: chex.Array,
-    labels: chex.Array,
+    probs: ArrayLike,
+    labels: ArrayLike,
     *,
-    level: chex.Numeric,
-    penalty: chex.Numeric = 0.01,
-    free: chex.Numeric = 5,
-    key: chex.PRNGKey | None = None,
+    level: Numeric,
+    penalty: Numeric = 0.01,
+    free: Numeric = 5,
+    key: Key | None = None,
 ) -> AdaptiveSets:
     """Regularized adaptive prediction sets: those of `fit_aps`, with a price on unlikely classes.
 
@@ -223,14 +219,14 @@ class CQR(NamedTuple):
 
     margin: jax.Array
 
-    def __call__(self, lower: chex.Array, upper: chex.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, lower: ArrayLike, upper: ArrayLike) -> tuple[jax.Array, jax.Array]:
         """The lower and upper ends; an interval that ends before it begins is empty."""
         lower, upper = _interval(lower, upper)
         margin = _checks.check_broadcastable(self.margin, lower.shape, "margin")
         return lower - margin, upper + margin
 
 
-def fit_cqr(lower: chex.Array, upper: chex.Array, y: chex.Array, *, level: chex.Numeric) -> CQR:
+def fit_cqr(lower: ArrayLike, upper: ArrayLike, y: ArrayLike, *, level: Numeric) -> CQR:
     """Conformalized quantile regression: predicted intervals, made as wide as it takes.
 
     The score is how far a target lies outside its interval, negative inside. With
@@ -265,19 +261,17 @@ def fit_cqr(lower: chex.Array, upper: chex.Array, y: chex.Array, *, level: chex.
     return CQR(conformal_quantile(jnp.maximum(lower - y, y - upper), level))
 
 
-def _examples(probs: chex.Array, labels: chex.Array) -> tuple[jax.Array, jax.Array]:
+def _examples(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     probs = _checks.check_probabilities(probs, "[N, K]")
     return probs, _checks.check_labels(labels, probs)
 
 
-def _interval(lower: chex.Array, upper: chex.Array) -> tuple[jax.Array, jax.Array]:
+def _interval(lower: ArrayLike, upper: ArrayLike) -> tuple[jax.Array, jax.Array]:
     lower = _checks.check_values(lower, "lower")
     return lower, _checks.check_same_shape(_checks.check_values(upper, "upper"), lower, "upper", "lower")
 
 
-def _adaptive_scores(
-    probs: jax.Array, penalty: chex.Numeric, free: chex.Numeric, key: chex.PRNGKey | None
-) -> jax.Array:
+def _adaptive_scores(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key | None) -> jax.Array:
     """The score of every class, `[..., K]`."""
     order = jnp.argsort(-probs, axis=-1)
     ranked = jnp.take_along_axis(probs, order, axis=-1)

@@ -6,14 +6,14 @@ probabilities of K classes. All entropies are in nats.
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike
 
 
-def entropy(probs: chex.Array) -> jax.Array:
+def entropy(probs: ArrayLike) -> jax.Array:
     """The entropy of categorical distributions: `-sum(p * log(p))`, in nats.
 
     A class of probability 0 has no part in it and no gradient, which is the limit of what comes
@@ -39,7 +39,7 @@ def entropy(probs: chex.Array) -> jax.Array:
     return raw_entropy(_checks.check_probabilities(probs, "[..., K]"))
 
 
-def total_entropy(probs: chex.Array) -> jax.Array:
+def total_entropy(probs: ArrayLike) -> jax.Array:
     """The entropy of the mean of the samples: all the uncertainty there is of a label.
 
     It is `expected_entropy` and `mutual_information` together.
@@ -64,7 +64,7 @@ def total_entropy(probs: chex.Array) -> jax.Array:
     return raw_entropy(jnp.mean(_samples(probs), axis=0))
 
 
-def expected_entropy(probs: chex.Array) -> jax.Array:
+def expected_entropy(probs: ArrayLike) -> jax.Array:
     """The mean entropy of the samples: the aleatoric part, which more data would not remove.
 
     Args:
@@ -87,7 +87,7 @@ def expected_entropy(probs: chex.Array) -> jax.Array:
     return jnp.mean(raw_entropy(_samples(probs)), axis=0)
 
 
-def mutual_information(probs: chex.Array) -> jax.Array:
+def mutual_information(probs: ArrayLike) -> jax.Array:
     """Between a label and the model's parameters: the epistemic part, how far samples disagree.
 
     The mean divergence of a sample from the mean of all. It is summed as such: the difference of
@@ -121,7 +121,7 @@ def mutual_information(probs: chex.Array) -> jax.Array:
     return jnp.where(information > 0, information, 0)
 
 
-def variation_ratio(probs: chex.Array) -> jax.Array:
+def variation_ratio(probs: ArrayLike) -> jax.Array:
     """The share of samples whose likeliest class is not the one that most samples vote for.
 
     Args:
@@ -159,7 +159,7 @@ class Variance(NamedTuple):
     epistemic: jax.Array
 
 
-def decompose_variance(means: chex.Array, variances: chex.Array) -> Variance:
+def decompose_variance(means: ArrayLike, variances: ArrayLike) -> Variance:
     """The law of total variance: the mean of the variances, and the variance of the means.
 
     Their sum is the variance of the mixture of the samples, each a distribution of its own.
@@ -197,7 +197,7 @@ def raw_entropy(probs: jax.Array) -> jax.Array:
     return jnp.sum(-_xlogx(probs), axis=-1)
 
 
-def _samples(probs: chex.Array) -> jax.Array:
+def _samples(probs: ArrayLike) -> jax.Array:
     return _checks.check_probabilities(probs, "[T, ..., K]")
 
 

@@ -1,14 +1,14 @@
 """How good predictions of a number are: proper scores, and intervals that cover what they should."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Numeric
 
 
-def gaussian_nll(mean: chex.Array, variance: chex.Array, y: chex.Array) -> jax.Array:
+def gaussian_nll(mean: ArrayLike, variance: ArrayLike, y: ArrayLike) -> jax.Array:
     """The negative log likelihood under a normal distribution, constant included, in nats.
 
     Args:
@@ -34,7 +34,7 @@ def gaussian_nll(mean: chex.Array, variance: chex.Array, y: chex.Array) -> jax.A
     return 0.5 * (jnp.log(2 * np.pi * variance) + (y - mean) ** 2 / variance)
 
 
-def crps(samples: chex.Array, y: chex.Array) -> jax.Array:
+def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
     """The continuous ranked probability score of samples, exactly, in time T log T.
 
     `mean(|x - y|) - mean(|x - x'|) / 2` over the samples and over all their pairs, each sample
@@ -72,7 +72,7 @@ def crps(samples: chex.Array, y: chex.Array) -> jax.Array:
     return 2 * jnp.mean(jnp.where(distance > 0, 1 - level, -level) * distance, axis=0)
 
 
-def crps_gaussian(mean: chex.Array, stddev: chex.Array, y: chex.Array) -> jax.Array:
+def crps_gaussian(mean: ArrayLike, stddev: ArrayLike, y: ArrayLike) -> jax.Array:
     """The continuous ranked probability score of a normal distribution, in closed form.
 
     Args:
@@ -106,7 +106,7 @@ def crps_gaussian(mean: chex.Array, stddev: chex.Array, y: chex.Array) -> jax.Ar
     return off * jax.lax.erf(z / 2**0.5) + stddev * (2 * jax.scipy.stats.norm.pdf(z) - np.pi**-0.5)
 
 
-def pinball(quantiles: chex.Array, y: chex.Array, level: chex.Numeric) -> jax.Array:
+def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
     """The pinball loss of predicted quantiles, which the true quantile makes least.
 
     `level * (y - q)` where the target lies above, `(1 - level) * (q - y)` where below.
@@ -143,7 +143,7 @@ def pinball(quantiles: chex.Array, y: chex.Array, level: chex.Numeric) -> jax.Ar
     return jnp.where(above >= 0, level, level - 1) * above
 
 
-def coverage(lower: chex.Array, upper: chex.Array, y: chex.Array) -> jax.Array:
+def coverage(lower: ArrayLike, upper: ArrayLike, y: ArrayLike) -> jax.Array:
     """The share of targets that lie in their intervals, ends included.
 
     Args:
@@ -166,7 +166,7 @@ def coverage(lower: chex.Array, upper: chex.Array, y: chex.Array) -> jax.Array:
     return jnp.mean(((lower <= y) & (y <= upper)).astype(y.dtype))
 
 
-def sharpness(stddev: chex.Array) -> jax.Array:
+def sharpness(stddev: ArrayLike) -> jax.Array:
     """How narrow predictions are: the root of their mean variance, in the units of the target.
 
     Smaller is sharper. It says nothing without a score or a coverage beside it.
@@ -195,10 +195,10 @@ def sharpness(stddev: chex.Array) -> jax.Array:
     return jnp.where(mean > 0, jnp.sqrt(jnp.where(mean > 0, mean, 1)), 0)
 
 
-def _pair(prediction: chex.Array, y: chex.Array, name: str) -> tuple[jax.Array, jax.Array]:
+def _pair(prediction: ArrayLike, y: ArrayLike, name: str) -> tuple[jax.Array, jax.Array]:
     y = _checks.check_values(y, "y")
     return _checks.check_same_shape(_checks.check_values(prediction, name), y, name, "y"), y
 
 
-def _fitting(value: chex.Array, like: jax.Array, name: str, of: str) -> jax.Array:
+def _fitting(value: ArrayLike, like: jax.Array, name: str, of: str) -> jax.Array:
     return _checks.check_broadcastable(_checks.check_values(value, name), like.shape, name)

@@ -6,11 +6,11 @@ examples with the same uncertainty come.
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike
 
 
 class RiskCoverage(NamedTuple):
@@ -25,7 +25,7 @@ class RiskCoverage(NamedTuple):
     risk: jax.Array
 
 
-def risk_coverage(uncertainty: chex.Array, loss: chex.Array) -> RiskCoverage:
+def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
     """The mean loss of the most certain examples, for each number of them.
 
     Where the cut falls among examples of the same uncertainty, the risk is its mean over all
@@ -64,7 +64,7 @@ def risk_coverage(uncertainty: chex.Array, loss: chex.Array) -> RiskCoverage:
     return RiskCoverage(count / len(loss), (before + share * rise) / count)
 
 
-def aurc(uncertainty: chex.Array, loss: chex.Array) -> jax.Array:
+def aurc(uncertainty: ArrayLike, loss: ArrayLike) -> jax.Array:
     """The area under the risk-coverage curve: the mean of its risks. Smaller is better.
 
     Args:
@@ -89,7 +89,7 @@ def aurc(uncertainty: chex.Array, loss: chex.Array) -> jax.Array:
     return jnp.mean(risk_coverage(uncertainty, loss).risk)
 
 
-def auroc(scores_in: chex.Array, scores_out: chex.Array) -> jax.Array:
+def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
     """The chance that one from outside scores higher than one from inside; a tie counts half.
 
     The area under the receiver operating characteristic. For the detection of wrong predictions,
@@ -121,7 +121,7 @@ def auroc(scores_in: chex.Array, scores_out: chex.Array) -> jax.Array:
     return jnp.mean((below + not_above) / (2 * len(ranked)))
 
 
-def fpr95(scores_in: chex.Array, scores_out: chex.Array) -> jax.Array:
+def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
     """The share of examples from outside that pass where at least 95 % from inside do.
 
     The threshold is the smallest of the scores from inside that at least 95 % of these do not
@@ -153,7 +153,7 @@ def fpr95(scores_in: chex.Array, scores_out: chex.Array) -> jax.Array:
     return jnp.mean((scores_out <= threshold).astype(threshold.dtype))
 
 
-def _scores(scores_in: chex.Array, scores_out: chex.Array) -> tuple[jax.Array, jax.Array]:
+def _scores(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """The two in one dtype: numbers that were equal before must be so after."""
     inside, outside = (
         _checks.check_vector(scores_in, "scores_in"),

@@ -17,7 +17,7 @@ OPTIONS = {"batch_size": 8, "num_samples": 20, "reducers": REDUCERS, "targets": 
 
 
 def run(**options) -> mc.Estimate:
-    return mc.over(options.pop("predict", PREDICT), KEY, X, **(OPTIONS | options))
+    return mc.estimate_dataset(options.pop("predict", PREDICT), KEY, X, **(OPTIONS | options))
 
 
 def equal(a, b) -> None:
@@ -48,14 +48,14 @@ def test_each_batch_is_an_estimate(whole: mc.Estimate):
 def test_shared_is_one_function_of_all_the_data():
     same = np.broadcast_to(X[:1], X.shape)
     options = OPTIONS | {"shared": True, "reducers": mc.Moments(), "targets": None}
-    found = mc.over(PREDICT, KEY, same, **options)
+    found = mc.estimate_dataset(PREDICT, KEY, same, **options)
     np.testing.assert_allclose(np.ptp(found.value["mean"], axis=0), 0, atol=1e-6)
 
 
 def test_a_mesh_and_fewer_examples_than_a_batch():
     mesh = jax.make_mesh((4, 2), ("samples", "batch"))
     options = OPTIONS | {"targets": None, "reducers": mc.Moments()}
-    found = mc.over(PREDICT, KEY, X[:3], **options, mesh=mesh)
+    found = mc.estimate_dataset(PREDICT, KEY, X[:3], **options, mesh=mesh)
     assert found.value["mean"].shape == (3, nets.CLASSES)
 
 
@@ -114,4 +114,4 @@ def test_a_damaged_file_in_the_folder(tmp_path):
 
 def test_data_without_an_axis_of_examples():
     with pytest.raises(TypeError, match=r"must hold arrays with an axis of examples, got 1\.0"):
-        mc.over(PREDICT, KEY, [[1.0, 2.0], [3.0, 4.0]], **OPTIONS)
+        mc.estimate_dataset(PREDICT, KEY, [[1.0, 2.0], [3.0, 4.0]], **OPTIONS)

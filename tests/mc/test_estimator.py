@@ -71,7 +71,7 @@ def test_parts_merge(whole: mc.Estimate):
     options = {"reducers": ALL, "targets": LABELS}
     parts = [mc.accumulate(PREDICT, KEY, X, num_samples=100, first=first, **options) for first in (0, 100)]
     merged = mc.merge(ALL, *parts)
-    assert int(merged.count) == int(merged.stop) == T
+    assert int(merged.count) == int(merged.next_sample) == T
     close(mc.finish(ALL, merged), whole)
 
 
@@ -80,9 +80,9 @@ def test_a_state_that_began_later_or_has_a_gap_goes_on_to_as_many():
     ten = [mc.accumulate(PREDICT, KEY, X, num_samples=10, first=first, **options) for first in (100, 120)]
     for state, stop in ((ten[0], 140), (mc.merge(mc.Moments(), *ten), 150)):
         longer = mc.accumulate(PREDICT, KEY, X, num_samples=40, state=state, **options)
-        assert (int(longer.count), int(longer.stop)) == (40, stop)
+        assert (int(longer.count), int(longer.next_sample)) == (40, stop)
         same = mc.accumulate(PREDICT, KEY, X, num_samples=5, state=state, **options)
-        assert (int(same.count), int(same.stop)) == (int(state.count), int(state.stop))
+        assert (int(same.count), int(same.next_sample)) == (int(state.count), int(state.next_sample))
 
 
 @pytest.mark.parametrize("jitted", [False, True])

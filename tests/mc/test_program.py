@@ -24,7 +24,7 @@ def chunk(units: int, num_samples: int, chunk_size: int | None = None) -> int:
     def predict(key, x):
         return jaxdrop.dropout(key, jnp.broadcast_to(x, (len(x), units)), 0.5)
 
-    return _program.plan(predict, KEY, jnp.ones((8, 1)), num_samples, chunk_size, False, None).way.chunk
+    return _program.plan(predict, KEY, jnp.ones((8, 1)), num_samples, chunk_size, False, None).execution.chunk
 
 
 def test_the_chunks_fit_the_cache_and_are_of_one_size():
@@ -39,7 +39,7 @@ def test_the_chunks_fit_the_cache_and_are_of_one_size():
 
 def test_a_mesh_divides_every_chunk():
     mesh = jax.make_mesh((8,), ("samples",))
-    assert _program.plan(nets.bound(), KEY, nets.inputs(), 20, 5, False, mesh).way.chunk == 8
+    assert _program.plan(nets.bound(), KEY, nets.inputs(), 20, 5, False, mesh).execution.chunk == 8
 
 
 PROCESS = """
@@ -62,7 +62,7 @@ np.savez(out + str(number), *map(np.asarray, jax.tree.leaves(whole)))
 
 # Whole data sets, with a folder of their own or of both; a process that has lost a file makes both go again.
 options = {"batch_size": 6, "num_samples": 40, "reducers": reducers["moments"], "mesh": mesh}
-run = lambda folder: mc.over(nets.bound(), jax.random.key(0), rows, **options, folder=folder)
+run = lambda folder: mc.estimate_dataset(nets.bound(), jax.random.key(0), rows, **options, folder=folder)
 run(out + f"own-{number}")
 if number:
     (pathlib.Path(out) / "own-1" / "batch-000001-of-000002.npz").unlink()
@@ -90,7 +90,7 @@ def test_two_processes_give_what_one_gives(tmp_path):
     reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}
     alone = mc.estimate(nets.bound(), KEY, nets.inputs(), num_samples=40, reducers=reducers)
     rows, moments = np.asarray(nets.inputs()), reducers["moments"]
-    over = mc.over(nets.bound(), KEY, rows, batch_size=6, num_samples=40, reducers=moments)
+    over = mc.estimate_dataset(nets.bound(), KEY, rows, batch_size=6, num_samples=40, reducers=moments)
     assert len(list((tmp_path / "both").iterdir())) == 2
     for number in range(2):
         for name, expected in (("", alone), (f"over-own-{number}-", over), ("over-both-", over)):

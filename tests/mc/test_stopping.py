@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 PREDICT, X = nets.bound(), nets.inputs()
 
 
-def run(rule: mc.until, **options) -> mc.Estimate:
+def run(rule: mc.Until, **options) -> mc.Estimate:
     return mc.estimate(PREDICT, KEY, X, num_samples=rule, reducers=mc.Moments(), **options)
 
 
@@ -22,7 +22,7 @@ def of_the_mean(error: dict) -> jax.Array:
 
 
 def test_it_stops_when_every_example_is_sure():
-    rule = mc.until(0.05, 10_000, of=of_the_mean)
+    rule = mc.Until(0.05, 10_000, of=of_the_mean)
     found = run(rule)
     count = int(found.num_samples)
     assert 64 < count < 10_000
@@ -39,18 +39,18 @@ def test_it_stops_when_every_example_is_sure():
 
 
 def test_the_size_of_the_chunks_makes_no_difference():
-    rule = mc.until(0.05, 10_000, of=of_the_mean)
+    rule = mc.Until(0.05, 10_000, of=of_the_mean)
     one, other = run(rule), run(rule, chunk_size=7)
     assert int(one.num_samples) == int(other.num_samples)
     np.testing.assert_allclose(one.value["mean"], other.value["mean"], rtol=1e-4, atol=1e-5)
 
 
 def test_it_stops_in_any_case():
-    assert int(run(mc.until(1e-9, 100)).num_samples) == 100
+    assert int(run(mc.Until(1e-9, 100)).num_samples) == 100
 
 
 def test_another_strictness_is_the_same_program():
-    counts = [int(run(mc.until(level, 5000, of=of_the_mean)).num_samples) for level in (0.2, 0.1, 0.05)]
+    counts = [int(run(mc.Until(level, 5000, of=of_the_mean)).num_samples) for level in (0.2, 0.1, 0.05)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
 
@@ -58,12 +58,12 @@ def test_another_strictness_is_the_same_program():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (mc.until(0.0, 100), "`standard_error` must be above 0, got 0."),
-        (mc.until(-1.0, 100), "`standard_error` must be above 0, got -1."),
-        (mc.until(0.1, 0), "`max_samples` must be at least 1, got 0."),
-        (mc.until(0.1, 10, every=0), "`every` must be at least 1, got 0."),
+        (mc.Until(0.0, 100), "`standard_error` must be above 0, got 0."),
+        (mc.Until(-1.0, 100), "`standard_error` must be above 0, got -1."),
+        (mc.Until(0.1, 0), "`max_samples` must be at least 1, got 0."),
+        (mc.Until(0.1, 10, every=0), "`every` must be at least 1, got 0."),
     ],
 )
-def test_bad_rules(rule: mc.until, message: str):
+def test_bad_rules(rule: mc.Until, message: str):
     with pytest.raises(ValueError, match=message):
         run(rule)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jax.tree_util import register_dataclass
 
 from jaxdrop import _checks
+from jaxdrop._types import Numeric
 from jaxdrop.mc.reducers import _classes
 from jaxdrop.mc.reducers._grouped import GROUPS, Grouped, State
 from jaxdrop.uncertainty.classification import at_labels
@@ -94,7 +94,7 @@ class GaussianLogDensity(_LogMean):
       Kendall and Gal, "What uncertainties do we need in Bayesian deep learning", 2017.
     """
 
-    precision: chex.Numeric | None = None
+    precision: Numeric | None = None
     groups: int = GROUPS
 
     def check(self, outputs: Any, targets: Any) -> None:

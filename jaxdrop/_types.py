@@ -1,0 +1,28 @@
+"""The library's names for what its functions take and return.
+
+Shapes and ranges stand in the docstrings. A PRNG key is a `jax.Array` to Python's type system, so a
+checker tells a key from data only where the data are NumPy's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+# A typed PRNG key, or the words of an untyped one.
+Key = jax.Array
+# An array of JAX or NumPy, as data.
+ArrayLike = jax.Array | np.ndarray
+# A real number, or an array of them: traced or concrete.
+Numeric = jax.Array | np.ndarray | np.number | float | int
+# The probability of dropping, in [0, 1].
+Rate = Numeric
+# Sizes, or axes.
+Ints = Sequence[int]
+# Random bits per element; None chooses 16 or 24 by the rate.
+Bits = Literal[8, 16, 24, 32] | None
+# A tree of arrays: nested dicts, lists, tuples, dataclasses, NNX states.
+PyTree = Any
+# Leaves of a tree: a predicate on path and leaf, (pattern, share) pairs, or a tree of booleans.
+Where = Callable[[str, Any], bool] | Sequence[tuple[str, Numeric]] | PyTree

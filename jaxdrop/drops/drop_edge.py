@@ -1,0 +1,112 @@
+"""Drop edge: removes edges of a graph at random. Rong et al., 2020."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops import _remat
+
+
+def drop_edge(
+    key: Key,
+    weights: ArrayLike,
+    rate: Rate,
+    *,
+    senders: ArrayLike | None = None,
+    receivers: ArrayLike | None = None,
+    num_nodes: int | None = None,
+    undirected: bool = False,
+    renormalize: bool = False,
+    bits: Bits = None,
+) -> jax.Array:
+    """Sets the weights of random edges to zero; the shape stays, so nothing is compiled anew.
+
+    Nothing is scaled. As in the paper, the adjacency matrix A that is left is normalised again
+    with `renormalize`: `D**-0.5 @ A @ D**-0.5`, where D is the sum of the weights at each node
+    (of those it sends, and of those it receives). Edges from a node to itself are then part of the
+    normalisation, not of the graph, and are never removed; so too wherever `senders` and
+    `receivers` are given. Rate 0 removes nothing.
+
+    Args:
+      key: A PRNG key, used once.
+      weights: The floating-point weights of the edges, `[E]`; ones for a plain graph.
+      rate: The probability of removing an edge, in [0, 1]; may be traced, or an array that
+        broadcasts to `weights`. It has no gradient.
+      senders: The node that each edge comes from, integers `[E]` in [0, num_nodes).
+      receivers: The node that each edge goes to, `[E]`.
+      num_nodes: How many nodes there are; needed to renormalise.
+      undirected: Whether the edges from a to b and from b to a go together; needs both ends.
+      renormalize: Whether to normalise what is left; needs both ends and `num_nodes`. The weights
+        must then be at least 0.
+      bits: Random bits an edge: 8, 16, 24, 32 (Flax; directed only), or None for 16 or 24 by the
+        rate; see `keep_mask`.
+
+    Returns:
+      An array of the shape and dtype of `weights`.
+
+    Raises:
+      TypeError: If `weights` are not floating-point, or the ends not integers.
+      ValueError: If shapes do not fit, a concrete rate is outside [0, 1], or what an option needs
+        is not given.
+
+    References:
+      Rong et al., "DropEdge: towards deep graph convolutional networks on node classification",
+      2020.
+
+    >>> ends = {"senders": jnp.array([0, 1, 1, 2]), "receivers": jnp.array([1, 0, 2, 1])}
+    >>> drop_edge(jax.random.key(1), jnp.ones(4), 0.5, undirected=True, **ends)
+    Array([1., 1., 0., 0.], dtype=float32)
+    """
+    weights = _checks.check_rank(_checks.check_floating(weights, "weights"), 1, "[E]", "weights")
+    if weights.ndim != 1:
+        raise ValueError(f"`weights` must be of shape [E], got {weights.shape}.")
+    rate = _checks.check_broadcastable(_checks.check_rate(rate), weights.shape, "rate")
+    ends = _ends(senders, receivers, weights, undirected or renormalize)
+    if renormalize and num_nodes is None:
+        raise ValueError("`num_nodes` must be given to renormalise, got None.")
+    if undirected and bits == 32:
+        raise ValueError("`bits` must be 8, 16, 24 or None for undirected edges, got 32.")
+    draw = _draw.prepare(rate, weights.shape, bits)
+    if not _checks.is_scalar(rate, 0):
+        weights = _removed(key, weights, (draw, ends), undirected=undirected)
+    return _normalised(weights, ends, num_nodes) if renormalize else weights
+
+
+@_remat.redraw_in_backward("undirected")
+def _removed(seed: _bits.Seed, weights: jax.Array, level: tuple, *, undirected: bool) -> jax.Array:
+    draw, ends = level
+    if undirected:
+        # The draw of an edge is that of its ends in order, whichever way it is written.
+        low, high = (jnp.asarray(f(*ends), jnp.uint32) for f in (jnp.minimum, jnp.maximum))
+        keep = _bits.bernoulli_at(seed, draw.threshold, low, high, draw.width)
+    else:
+        keep = _draw.draw_mask(seed, draw, weights.shape)
+    if ends:
+        keep = keep | (ends[0] == ends[1])
+    return _draw.nan_where_rate_invalid(jnp.where(keep, weights, 0), draw.keep_prob)
+
+
+def _normalised(weights: jax.Array, ends: tuple[jax.Array, ...], num_nodes: int | None) -> jax.Array:
+    wide = weights.astype(_draw.widened(weights.dtype))
+    result = wide
+    for node in ends:
+        degree = jax.ops.segment_sum(wide, node, num_nodes)
+        result = result * jnp.where(degree > 0, jax.lax.rsqrt(jnp.where(degree > 0, degree, 1)), 0)[node]
+    return result.astype(weights.dtype)
+
+
+def _ends(
+    senders: ArrayLike | None, receivers: ArrayLike | None, weights: jax.Array, needed: bool
+) -> tuple[jax.Array, ...]:
+    if senders is None and receivers is None and not needed:
+        return ()
+    ends = []
+    for name, nodes in (("senders", senders), ("receivers", receivers)):
+        if nodes is None:
+            raise ValueError(f"`{name}` must be given, got None.")
+        nodes = jnp.asarray(nodes)
+        if not jnp.issubdtype(nodes.dtype, jnp.integer):
+            raise TypeError(f"`{name}` must be an integer array, got {nodes.dtype}.")
+        ends.append(_checks.check_same_shape(nodes, weights, name, "weights"))
+    return tuple(ends)

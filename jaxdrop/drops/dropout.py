@@ -1,0 +1,62 @@
+"""Dropout: zeroes elements at random. Srivastava et al., 2014."""
+
+from collections.abc import Sequence
+
+import jax
+
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops import _remat
+
+
+def dropout(
+    key: Key,
+    x: ArrayLike,
+    rate: Rate,
+    *,
+    broadcast_dims: Sequence[int] = (),
+    bits: Bits = None,
+) -> jax.Array:
+    """Zeroes elements with probability `rate` and scales the rest, so that the mean is kept.
+
+    Each element of the result is 0 with probability p = `rate`, and else `x / (1 - p)`: the mean
+    is x, the variance x**2 * p / (1 - p). The mask is `keep_mask(key, x.shape, rate, ...)`.
+    Rate 0 is the identity, rate 1 gives zeros. The backward pass draws the mask again from the
+    key; nothing is stored for it.
+
+    Args:
+      key: A PRNG key, used once.
+      x: A floating-point array of any shape.
+      rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
+        mask. May be traced. It has no gradient.
+      broadcast_dims: Axes along which one decision is shared, as in Flax.
+      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+
+    Returns:
+      An array of the shape, dtype and sharding of `x`.
+
+    Raises:
+      TypeError: If `x` is not floating-point.
+      ValueError: If a concrete rate is outside [0, 1], an axis is out of range, or for `bits` the
+        reasons of `keep_mask`.
+
+    References:
+      Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+
+    >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
+    Array([2., 2., 2., 0., 2., 2.], dtype=float32)
+    """
+    x = _checks.check_floating(x)
+    shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
+    shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
+    rate = _checks.check_rate(rate)
+    draw = _draw.prepare(rate, shape, bits)
+    if _checks.is_trivial_rate(rate):
+        return _remat.all_or_nothing(x, rate)
+    return _dropout(key, x, (draw, _draw.scale_of(draw, x.dtype)), shape=shape)
+
+
+@_remat.redraw_in_backward("shape")
+def _dropout(seed: _bits.Seed, x: jax.Array, scaled: tuple, *, shape: tuple) -> jax.Array:
+    draw, scale = scaled
+    return _draw.select_and_scale(x, _draw.draw_mask(seed, draw, shape), scale, draw.width)

@@ -1,0 +1,95 @@
+"""Targeted dropout: drops weights of small magnitude. Gomez et al., 2019."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _bits, _checks, _draw
+from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops import _remat
+
+
+def targeted_dropout(
+    key: Key,
+    kernel: ArrayLike,
+    rate: Rate,
+    *,
+    fraction: float,
+    unit: bool = False,
+    bits: Bits = None,
+) -> jax.Array:
+    """Zeroes the least of the weights with probability `rate`, so that they can be pruned later.
+
+    Of the n weights into each output unit, the floor(fraction * n) of smallest magnitude are
+    candidates; with `unit`, whole units are, those whose weights have the smallest norm. Of equal
+    ones at the border none is a candidate. Nothing is scaled: a network learns to do without them.
+    Rate 0 or fraction 0 is the identity; rate 1 is magnitude pruning.
+
+    Args:
+      key: A PRNG key, used once.
+      kernel: Floating-point weights, `[..., O]`: the last axis is that of the output units.
+      rate: The probability of dropping a candidate, in [0, 1]: a scalar; may be traced. It has no
+        gradient.
+      fraction: The share of candidates, in [0, 1]; a number, not traced.
+      unit: Whether to drop whole units in the place of weights.
+      bits: Random bits a weight or unit: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+
+    Returns:
+      An array of the shape and dtype of `kernel`. What is dropped has no gradient.
+
+    Raises:
+      TypeError: If `kernel` is not floating-point, or `fraction` is traced or an array.
+      ValueError: If `kernel` has fewer than two axes, or a rate or fraction is outside [0, 1].
+
+    References:
+      Gomez et al., "Learning sparse networks using targeted dropout", 2019.
+
+    >>> targeted_dropout(jax.random.key(0), jnp.array([[1.0, 4.0], [-2.0, 3.0]]), 1.0, fraction=0.5)
+    Array([[ 0.,  4.],
+           [-2.,  0.]], dtype=float32)
+    """
+    kernel = _checks.check_rank(_checks.check_floating(kernel, "kernel"), 2, "[..., O]", "kernel")
+    rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
+    _checks.check_number(_checks.check_rate(fraction, "fraction"), "fraction")
+    draw = _draw.prepare(rate, (), bits)
+    if _checks.is_scalar(rate, 0) or fraction == 0 or kernel.size == 0:
+        return kernel
+    return _targeted(key, kernel, draw, fraction=float(fraction), unit=unit)
+
+
+def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
+    """Who may be dropped, of the shape of the kernel, or of one decision a unit."""
+    flat = jnp.abs(kernel.astype(_draw.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
+    size = jnp.linalg.norm(flat, axis=0)[:, None] if unit else flat
+    count = int(size.shape[0] * fraction + 1e-6)
+    everyone = count == size.shape[0]
+    small = jnp.ones_like(size, bool) if everyone else size < _order_statistic(size, count)
+    return small.reshape((1,) * (kernel.ndim - 1) + (-1,) if unit else kernel.shape)
+
+
+def _order_statistic(size: jax.Array, count: int) -> jax.Array:
+    """`jnp.sort(size, axis=0)[count : count + 1]`, for sizes of at least 0, in a pass over them for each bit.
+
+    Such floats are ordered as their bits are, so the value is built from its highest bit on: the
+    largest below which at most `count` lie. A sort takes ten times as long.
+    """
+    width = 8 * size.dtype.itemsize
+    word = jnp.dtype(f"uint{width}")
+    ranks = jax.lax.bitcast_convert_type(size, word)
+
+    def settle(step: jax.Array, found: jax.Array) -> jax.Array:
+        higher = found | jnp.asarray(1, word) << jnp.asarray(width - 2 - step, word)
+        return jnp.where((ranks < higher).sum(0, keepdims=True) <= count, higher, found)
+
+    # Zeros that lie on the devices as the result will.
+    zeros = (ranks ^ ranks).sum(0, keepdims=True).astype(word)
+    found = jax.lax.fori_loop(0, width - 1, settle, zeros)
+    return jax.lax.bitcast_convert_type(found, size.dtype)
+
+
+@_remat.redraw_in_backward("fraction", "unit")
+def _targeted(
+    seed: _bits.Seed, kernel: jax.Array, draw: _draw.Draw, *, fraction: float, unit: bool
+) -> jax.Array:
+    small = _candidates(jax.lax.stop_gradient(kernel), fraction, unit)
+    keep = _draw.draw_mask(seed, draw, small.shape) | ~small
+    return _draw.nan_where_rate_invalid(jnp.where(keep, kernel, 0), draw.keep_prob)

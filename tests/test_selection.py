@@ -1,0 +1,158 @@
+"""Which leaves are concerned: predicates, patterns and masks, on Linen's and NNX's trees alike."""
+
+import functools
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxdrop.linen
+import jaxdrop.nnx
+from jaxdrop import _selection
+
+PARAMS = {
+    "Dense_0": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)},
+    "Dense_1": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+    "LayerNorm_0": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
+}
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm()(nn.Dense(5)(x))
+        return nn.MultiHeadDotProductAttention(2, qkv_features=4)(x)
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs):
+        self.linear, self.norm = nnx.Linear(3, 4, rngs=rngs), nnx.LayerNorm(4, rngs=rngs)
+
+
+def found(params, where):
+    """The shares of the concerned leaves by path."""
+    shares = zip(_selection.paths(params), _selection.strength_shares(params, where), strict=True)
+    return {path: share for path, share in shares if share is not None}
+
+
+def test_by_default_the_weights_of_linen():
+    params = Net().init(jax.random.key(0), jnp.ones((1, 3, 4)))["params"]
+    assert len(jax.tree.leaves(params)) == 12
+    chosen = found(params, None)
+    assert len(chosen) == 5
+    assert all(path.endswith("/kernel") for path in chosen)
+
+
+def test_paths_of_nnx_are_those_of_linen():
+    params = nnx.state(Model(nnx.Rngs(0)), nnx.Param)
+    assert sorted(_selection.paths(params)) == ["linear/bias", "linear/kernel", "norm/bias", "norm/scale"]
+    assert found(params, None) == {"linear/kernel": 1}
+    assert found(params, [("norm/*", 0.1), ("*/kernel", 2.0)]) == {
+        "linear/kernel": 2,
+        "norm/bias": 0.1,
+        "norm/scale": 0.1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (lambda path, leaf: leaf.shape == (2, 2), {"Dense_1/kernel": 1}),
+        ([("Dense_0/kernel", 1e-4), ("*/kernel", 1e-3)], {"Dense_0/kernel": 1e-4, "Dense_1/kernel": 1e-3}),
+        ([("Dense_0/*", 0), ("*/kernel", 1e-3)], {"Dense_1/kernel": 1e-3}),
+        ([("Dense_?/kernel", True)], {"Dense_0/kernel": 1, "Dense_1/kernel": 1}),
+        ([("Dense_[1-9]/bias", 3)], {"Dense_1/bias": 3}),
+        ((("*/scale", 0.5),), {"LayerNorm_0/scale": 0.5}),
+    ],
+)
+def test_shares(where, expected):
+    assert found(PARAMS, where) == expected
+
+
+def test_a_share_may_be_traced():
+    assert jax.jit(lambda c: found(PARAMS, [("*/scale", c)]))(0.25) == {"LayerNorm_0/scale": 0.25}
+
+
+def test_a_tree_of_booleans():
+    tree = jax.tree.map(lambda leaf: leaf.ndim == 1, PARAMS)
+    assert set(found(PARAMS, tree)) == {
+        "Dense_0/bias",
+        "Dense_1/bias",
+        "LayerNorm_0/scale",
+        "LayerNorm_0/bias",
+    }
+    assert _selection.weight_mask(PARAMS, tree) == tree
+
+
+def test_a_mask_of_patterns_fits_optax():
+    mask = functools.partial(_selection.weight_mask, where=[("Dense_0/*", False), ("*/kernel", True)])
+    decay = optax.add_decayed_weights(0.5, mask=mask)
+    updates, _ = decay.update(jax.tree.map(jnp.zeros_like, PARAMS), decay.init(PARAMS), PARAMS)
+    sums = {
+        path: float(leaf.sum())
+        for path, leaf in zip(_selection.paths(PARAMS), jax.tree.leaves(updates), strict=True)
+    }
+    assert {path: total for path, total in sums.items() if total} == {"Dense_1/kernel": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            [("Dense_2/kernel", 1.0)],
+            "`where` must have patterns that fit a path, got 'Dense_2/kernel'; "
+            "the nearest are Dense_1/kernel, Dense_0/kernel, ",
+        ),
+        (
+            [("*/kernel", 1.0), ("Dense_0/kernel", 0.0)],
+            "`where` must have patterns that add a leaf, got 'Dense_0/kernel', which fits only "
+            "Dense_0/kernel: an earlier pattern takes that.",
+        ),
+        ([("*/kernel", -1.0)], "`where: */kernel` must be finite and at least 0, got -1."),
+        ([("*/kernel", np.ones(2))], "`where` must be a scalar, got shape (2,)."),
+        ({"Dense_0": True}, "`where` must have the structure of the parameters"),
+        ([1.0, 2.0], "`where` must have the structure of the parameters"),
+        (
+            jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), PARAMS),
+            "`where` must hold one boolean for each leaf of the parameters, got arrays.",
+        ),
+        (
+            lambda *_: False,
+            "`where` must concern at least one leaf, got none of Dense_0/bias, Dense_0/kernel, ",
+        ),
+        ([("*/kernel", 0)], "`where` must concern at least one leaf, got none of"),
+    ],
+)
+def test_bad_rules(where, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _selection.strength_shares(PARAMS, where)
+
+
+def test_the_default_that_concerns_nothing_is_an_error():
+    message = (
+        "`where` must concern at least one leaf (by default those of rank 2 or more that are no bias, "
+        "scale or variance), got none of a."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _selection.strength_shares({"a": jnp.ones(3)}, None)
+
+
+@pytest.mark.parametrize("rule", [_selection.weight_mask, _selection.selected, _selection.unit_shares])
+def test_where_there_is_no_strength_there_are_no_shares(rule):
+    message = "`where` must have shares of 0 or 1 where there is no strength to share, got 0.5."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rule(PARAMS, [("*/kernel", 0.5)])
+    assert rule(PARAMS, [("*/kernel", 1.0)])
+
+
+def test_what_a_variational_layer_has_learnt_of_its_noise_is_no_weight():
+    dense = jaxdrop.linen.SparseVariationalDense(4)
+    params = dense.init(jax.random.key(0), jnp.ones((2, 3)), deterministic=True)["params"]
+    assert _selection.weight_mask(params) == {"kernel": True, "bias": False, "log_variance": False}
+    state = nnx.state(jaxdrop.nnx.VariationalDense(3, 4, shared="weight", rngs=nnx.Rngs(0)), nnx.Param)
+    np.testing.assert_allclose(jaxdrop.penalties.l2(state, 1.0), (state["kernel"][...] ** 2).sum(), rtol=1e-6)
