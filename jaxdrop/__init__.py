@@ -1,48 +1,48 @@
-"""Dropout and everything near it, in JAX: pure functions of an explicit PRNG key."""
+"""Dropout and its relatives for JAX: pure functions of explicit PRNG keys, and Monte-Carlo uncertainty.
 
-from jaxdrop import adapters as adapters
-from jaxdrop import losses as losses
-from jaxdrop import mc as mc
-from jaxdrop import optim as optim
-from jaxdrop import penalties as penalties
-from jaxdrop import schedules as schedules
-from jaxdrop import training as training
-from jaxdrop import uncertainty as uncertainty
-from jaxdrop.drops import alpha_dropout as alpha_dropout
-from jaxdrop.drops import attention_dropout as attention_dropout
-from jaxdrop.drops import block_mask as block_mask
-from jaxdrop.drops import concrete_dropout as concrete_dropout
-from jaxdrop.drops import cutout as cutout
-from jaxdrop.drops import drop_block as drop_block
-from jaxdrop.drops import drop_edge as drop_edge
-from jaxdrop.drops import drop_head as drop_head
-from jaxdrop.drops import drop_key as drop_key
-from jaxdrop.drops import drop_key_mask as drop_key_mask
-from jaxdrop.drops import drop_layer as drop_layer
-from jaxdrop.drops import drop_path as drop_path
-from jaxdrop.drops import dropconnect as dropconnect
-from jaxdrop.drops import dropout as dropout
-from jaxdrop.drops import embedding_dropout as embedding_dropout
-from jaxdrop.drops import feature_alpha_dropout as feature_alpha_dropout
-from jaxdrop.drops import gaussian_dropout as gaussian_dropout
-from jaxdrop.drops import gaussian_noise as gaussian_noise
-from jaxdrop.drops import locked_dropout as locked_dropout
-from jaxdrop.drops import masksembles as masksembles
-from jaxdrop.drops import masksembles_masks as masksembles_masks
-from jaxdrop.drops import mixout as mixout
-from jaxdrop.drops import patch_dropout as patch_dropout
-from jaxdrop.drops import shakeout as shakeout
-from jaxdrop.drops import sparse_kernel as sparse_kernel
-from jaxdrop.drops import sparse_variational_dropout as sparse_variational_dropout
-from jaxdrop.drops import spatial_dropout as spatial_dropout
-from jaxdrop.drops import standout as standout
-from jaxdrop.drops import standout_mean as standout_mean
-from jaxdrop.drops import subset_depth as subset_depth
-from jaxdrop.drops import targeted_dropout as targeted_dropout
-from jaxdrop.drops import variational_dropout as variational_dropout
-from jaxdrop.drops import word_dropout as word_dropout
-from jaxdrop.drops import zoneout as zoneout
-from jaxdrop.drops import zoneout_mean as zoneout_mean
-from jaxdrop.masks import apply_mask as apply_mask
-from jaxdrop.masks import keep_mask as keep_mask
-from jaxdrop.masks import spatial_mask as spatial_mask
+`jaxdrop.linen` and `jaxdrop.nnx`, the Flax modules, load at first use: `import jaxdrop` imports no Flax.
+"""
+
+import importlib
+import importlib.metadata
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from jaxdrop import adapters, drops, losses, masks, mc, optim, penalties, schedules, training, uncertainty
+from jaxdrop.drops import *
+from jaxdrop.masks import *
+
+if TYPE_CHECKING:
+    from jaxdrop import linen, nnx
+
+__all__ = [
+    "adapters",
+    "linen",
+    "losses",
+    "mc",
+    "nnx",
+    "optim",
+    "penalties",
+    "schedules",
+    "training",
+    "uncertainty",
+]
+__all__ += drops.__all__
+__all__ += masks.__all__
+
+try:
+    __version__ = importlib.metadata.version("jaxdrop")
+except importlib.metadata.PackageNotFoundError:  # A checkout that is not installed.
+    __version__ = "unknown"
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Imports `linen` and `nnx` at first use."""
+    if name in ("linen", "nnx"):
+        return importlib.import_module(f"jaxdrop.{name}")
+    raise AttributeError(f"module 'jaxdrop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,39 +1,58 @@
-"""The README: its API block runs, its commands are the ones that CI runs, its links lead somewhere."""
+"""The pages: every public name stands in one, every block runs, every link resolves."""
 
 import re
 from pathlib import Path
 
 import jax
+import pytest
 
 import jaxdrop
 import jaxdrop.linen
+import jaxdrop.nnx
+from tests.test_doors import PUBLIC
 from tests.test_layout import FLOORS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = sorted({ROOT / "README.md", *ROOT.glob("jaxdrop/**/README.md"), ROOT / "experiments" / "README.md"})
+LINKED = sorted({*PAGES, *ROOT.glob("experiments/**/README.md")})
+LINES = 25
 
 
-def test_the_api_block_runs(compiled_in_haste):
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as Markdown viewers make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_blocks_of_a_page_run_one_after_another(page: Path, compiled_in_haste):
     namespace: dict = {}
-    with jax.debug_key_reuse(True):
-        exec(compile(block, "README.md", "exec"), namespace)
-    assert namespace["losses"].shape == (12,)
-    assert bool(namespace["loss"] > 0)
+    for block in blocks(page):
+        with jax.debug_key_reuse(True):
+            exec(compile(block, str(page), "exec"), namespace)
 
 
-def test_the_api_block_shows_every_public_name():
-    names = [name for name in vars(jaxdrop) if not name.startswith("_") and name not in FLOORS]
-    penalties = ("l1", "l2", "l1_l2", "group_lasso", "orthogonal", "l2_sp", "activity", "kl_sparsity")
-    names += [f"penalties.{name}" for name in (*penalties, "weight_mask")]
-    names += [
-        name for name in vars(jaxdrop.optim) if name[0].islower() and callable(getattr(jaxdrop.optim, name))
-    ]
-    names += [f"training.{name}" for name in ("trainer", "sweep", "grid")]
-    names += [name for name in vars(jaxdrop.linen) if name[0].isupper()]
-    missing = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", README)]
-    assert not missing
-    assert len(names) > 70
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_blocks_are_short(page: Path):
+    assert all(len(block.splitlines()) <= LINES for block in blocks(page))
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_every_public_name_stands_in_a_page(module):
+    """In backticks or in a block, in the library's own pages."""
+    text = "\n".join(page.read_text() for page in PAGES if "experiments" not in page.parts)
+    code = "\n".join(re.findall(r"```python\n.*?```|`[^`\n]+`", text, re.DOTALL))
+    missing = [public for public in module.__all__ if not re.search(rf"\b{re.escape(public)}\b", code)]
+    assert not missing, f"write these names of {module.__name__} into a page: {missing}"
 
 
 def test_ci_runs_the_test_command_as_it_is_written():
@@ -45,13 +64,38 @@ def test_ci_runs_the_test_command_as_it_is_written():
     assert 'bash -c "$command"' in script
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
-    assert all((ROOT / link).exists() for link in links if "://" not in link)
+@pytest.mark.parametrize("page", LINKED, ids=name)
+def test_relative_links_resolve(page: Path):
+    """A link to a folder shows its page; a link with an anchor, a heading of it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{name(page)}: {link}"
+        shown = target / "README.md" if target.is_dir() else target
+        if target.is_dir():
+            assert shown.exists(), f"{name(page)}: {link} has no page"
+        if anchor:
+            assert anchor in anchors(shown), f"{name(page)}: {link}"
+
+
+def test_every_folder_has_its_page():
+    folders = [path.parent for path in (ROOT / "jaxdrop").rglob("__init__.py")]
+    public = [folder for folder in folders if not any(part.startswith("_") for part in folder.parts[-2:])]
+    without = [name(folder) for folder in public if not (folder / "README.md").exists()]
+    assert set(without) <= {"jaxdrop/mc/reducers"}  # a part of `mc`, whose page has it
+
+
+def test_the_page_of_experiments_lists_them_all():
+    text = (ROOT / "experiments" / "README.md").read_text()
+    commands = [path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py")]
+    assert commands
+    assert not [command for command in commands if f"]({command})" not in text or command not in README]
 
 
 def test_floors_are_those_of_the_test():
-    for name, floor in FLOORS.items():
-        row = next(line for line in README.splitlines() if re.search(rf"`{name}(\.py|/)`", line))
-        assert row.startswith(f"| {floor} |")
+    rows = (ROOT / "jaxdrop" / "README.md").read_text().splitlines()
+    for unit, floor in FLOORS.items():
+        row = next((line for line in rows if re.search(rf"`{unit}(\.py|/)`", line)), "")
+        assert row.startswith(f"| {floor} |"), f"write {unit} into the table of floors"
