@@ -6,7 +6,7 @@ over the leading axes) and its place along the last axis, so an element is a fun
 and of its own index: the same on every backend, under `jit` or not, under any sharding. Axes of
 size one do not count.
 
-One block serves as many neighbours along the last axis as its two words have draws of a width:
+One block serves as many neighbors along the last axis as its two words have draws of a width:
 eight of 8 bits, four of 16, two of 24. The draws lie in a word from its low end, those of 24 bits
 at its high end.
 """
@@ -56,7 +56,7 @@ def consume(key: Key) -> Seed:
 def threefry(
     key: tuple[jax.Array, jax.Array], counter: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """Threefry-2x32-20, unrolled: the rolled loop that JAX emits on the CPU does not vectorise."""
+    """Threefry-2x32-20, unrolled: the rolled loop that JAX emits on the CPU does not vectorize."""
     k0, k1 = key
     keys = (k0, k1, k0 ^ k1 ^ _PARITY)
     x0, x1 = counter[0] + k0, counter[1] + k1
@@ -132,7 +132,7 @@ def _bits_by_element(words: jax.Array, shape: tuple[int, ...], width: int) -> ja
 
 @partial(jax.jit, static_argnames=("shape", "width"))
 def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """The same for a GPU, where a thread of XLA's loops has four neighbours: it computes a block once.
+    """The same for a GPU, where a thread of XLA's loops has four neighbors: it computes a block once.
 
     The compiler must see that their block is one: so the last axis is counted by blocks and lanes,
     if it is a multiple of a block's elements. The indices, not the draws, get their shape again:
@@ -161,7 +161,7 @@ def _hide_dependence_from_xla(index: jax.Array, other: jax.Array) -> jax.Array:
     """The index itself, which XLA takes for a function of `other`, too.
 
     What varies along one axis alone, or with the key alone, XLA computes in a kernel of its own and
-    reads from memory; and of what is read, nothing is known to be the same for neighbours. LLVM,
+    reads from memory; and of what is read, nothing is known to be the same for neighbors. LLVM,
     whose turn is later, cancels both operations.
     """
     return (index ^ other) ^ other
@@ -220,7 +220,7 @@ def bernoulli_packed(seed: Seed, threshold: ArrayLike, shape: Sequence[int], wid
     Two implementations give the same mask: blocks that are drawn once for their elements where
     the threshold is a scalar and the backend a CPU; draws that fuse with what is done with them
     everywhere else. So too where the last axis is no multiple of a block's elements and might be
-    sharded: to cut the blocks to size would make neighbouring devices talk.
+    sharded: to cut the blocks to size would make neighboring devices talk.
     """
     dense = _squeezed(shape)
     if threshold.ndim:
@@ -300,6 +300,6 @@ def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
     mean is zero exactly.
     """
     bits = _element_draws(seed.words, _squeezed(shape), 24)
-    centred = bits.astype(jnp.int32) * 2 - (2**24 - 1)
-    uniform = centred.astype(jnp.float32) * np.float32(2.0**-24)
+    centered = bits.astype(jnp.int32) * 2 - (2**24 - 1)
+    uniform = centered.astype(jnp.float32) * np.float32(2.0**-24)
     return (np.float32(math.sqrt(2)) * lax.erf_inv(uniform)).reshape(shape)

@@ -1,7 +1,7 @@
-"""Every argument check and its message, worded once.
+"""All argument checks and their messages.
 
-A check looks at concrete values only: under a trace there is no value to look at, and
-nothing is raised. It returns its argument in the form that the caller goes on with.
+Checks inspect concrete values only: a traced value cannot be inspected, and nothing is raised. Each
+returns its argument in the form that the caller needs.
 """
 
 import operator
@@ -19,7 +19,7 @@ WIDTHS = (8, 16, 24, 32)
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether there is a value to look at, also within a variable that holds one."""
+    """Whether the value, or the value of a variable, is known and not traced."""
     held = getattr(value, "__jax_array__", None) or (lambda: value)
     return not isinstance(held(), jax.core.Tracer)
 
@@ -30,12 +30,12 @@ def is_scalar(value: Any, *choices: float) -> bool:
 
 
 def is_trivial_rate(rate: Rate) -> bool:
-    """Whether nothing is left to draw, and no key needed: all kept, or all dropped."""
+    """Whether all is kept or all dropped, so that no key is needed."""
     return is_scalar(rate, 0, 1)
 
 
 def _check_real(name: str, value: Any) -> Any:
-    """A real number or an array of them; a list, or a variable that holds one, becomes an array."""
+    """A real number or array; lists and variables become arrays."""
     if isinstance(value, list | tuple) or hasattr(value, "__jax_array__"):
         value = jnp.asarray(value)
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
@@ -45,12 +45,12 @@ def _check_real(name: str, value: Any) -> Any:
 
 
 def _offender(value: Any, allowed: np.ndarray) -> str:
-    """The first value that is not allowed, as short as Python prints it."""
+    """The first value that is not allowed, formatted."""
     return f"{float(np.asarray(value)[~allowed].flat[0]):g}"
 
 
 def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
-    """All of some values that can be looked at."""
+    """Raises unless the rule allows every value."""
     values = np.asarray(value, np.float64)
     allowed = rule(values)
     if not allowed.all():
@@ -58,7 +58,7 @@ def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray]
 
 
 def check_rate(rate: Rate, name: str = "rate") -> Numeric:
-    """A dropping probability: a real scalar or array, each value in [0, 1]."""
+    """A probability of dropping: a real scalar or array in [0, 1]."""
     rate = _check_real(name, rate)
     if is_concrete(rate):
         _check_all(rate, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
@@ -66,7 +66,7 @@ def check_rate(rate: Rate, name: str = "rate") -> Numeric:
 
 
 def check_nonnegative(value: Numeric, name: str, *, finite: bool = True) -> Numeric:
-    """A non-negative real scalar or array, such as a strength or a deviation; finite unless a limit."""
+    """A non-negative real scalar or array, such as a strength; infinity only if not `finite`."""
     value = _check_real(name, value)
     if is_concrete(value):
         expected = "be finite and at least 0" if finite else "be at least 0"
@@ -75,19 +75,19 @@ def check_nonnegative(value: Numeric, name: str, *, finite: bool = True) -> Nume
 
 
 def check_static_rate(rate: Rate, name: str = "rate") -> float:
-    """A rate that decides a shape: a number, not a traced value, and below 1."""
+    """A rate that decides a shape: a number, not traced, in [0, 1)."""
     return check_below_one(check_number(check_rate(rate, name), name), name)
 
 
 def check_number(value: Any, name: str) -> float:
-    """A number that is known when tracing, for it decides a shape or a choice."""
+    """A number known when tracing, because it decides a shape or a choice."""
     if not is_concrete(value) or np.ndim(value) != 0:
         raise TypeError(f"`{name}` must be a number known when tracing, got {value}.")
     return float(value)
 
 
 def check_below_one(rate: Any, name: str = "rate") -> Any:
-    """A rate at which something must be left."""
+    """A rate that must leave something."""
     if is_concrete(rate) and (np.asarray(rate) == 1).any():
         raise ValueError(f"`{name}` must be below 1, so that something is kept, got 1.")
     return rate
@@ -101,7 +101,7 @@ def check_scalar(value: Any, name: str) -> Any:
 
 
 def check_integer(value: Any, name: str) -> int:
-    """An integer, of Python's or another kind."""
+    """An integer of any type, as an `int`."""
     try:
         return operator.index(value)
     except TypeError:
@@ -109,7 +109,7 @@ def check_integer(value: Any, name: str) -> int:
 
 
 def check_count(value: Any, name: str, least: int = 1) -> int:
-    """A number of things, of which there must be a least."""
+    """An integer of at least `least`."""
     count = check_integer(value, name)
     if count < least:
         raise ValueError(f"`{name}` must be at least {least}, got {count}.")
@@ -117,7 +117,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
 
 
 def check_choice(value: Any, choices: Sequence[Any], name: str) -> Any:
-    """One of some values."""
+    """One of the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
     return value
@@ -141,14 +141,14 @@ def check_same_shape(array: jax.Array, like: jax.Array, name: str, of: str) -> j
 
 
 def check_rank(x: jax.Array, least: int, axes: str, name: str = "x") -> jax.Array:
-    """An array of enough axes to hold those that are named."""
+    """An array with at least `least` axes."""
     if x.ndim < least:
         raise ValueError(f"`{name}` must be of shape {axes}, got {x.shape}.")
     return x
 
 
 def check_floating(x: PyTree, name: str = "x") -> jax.Array:
-    """An array of a floating dtype: noise has no meaning on integers."""
+    """An array of a floating-point dtype."""
     array = jnp.asarray(x)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"`{name}` must be a floating-point array, got {array.dtype}.")
@@ -166,7 +166,7 @@ def check_shape(shape: Sequence[int], name: str = "shape") -> tuple[int, ...]:
 
 
 def check_axes(axes: Sequence[int], rank: int, name: str) -> tuple[int, ...]:
-    """Axes of an array of the given rank, made non-negative."""
+    """Axes of an array of this rank, made non-negative."""
     try:
         indices = tuple(operator.index(axis) for axis in axes)
     except TypeError:
@@ -191,12 +191,16 @@ def check_channel_axis(channel_axis: int, shape: Sequence[int]) -> int:
 
 
 def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]:
-    """The axes of a feature map: all but the batch and the channels."""
-    return tuple(axis for axis in range(1, len(shape)) if axis != check_channel_axis(channel_axis, shape))
+    """The axes of a feature map: all except the batch and the channels."""
+    channels = check_channel_axis(channel_axis, shape)
+    return tuple(axis for axis in range(1, len(shape)) if axis != channels)
 
 
 def check_broadcastable(value: Any, to: Sequence[int], name: str) -> Any:
-    """What broadcasts to a shape without enlarging it; an array gets as many axes, lest JAX refuse."""
+    """A value that broadcasts to a shape without enlarging it; an array gets as many axes.
+
+    Equal ranks also broadcast where `jax_numpy_rank_promotion` is "raise".
+    """
     shape = np.shape(value)
     pairs = zip(reversed(shape), reversed(to), strict=False)
     if len(shape) > len(to) or any(size not in (1, size_to) for size, size_to in pairs):
@@ -205,10 +209,10 @@ def check_broadcastable(value: Any, to: Sequence[int], name: str) -> Any:
 
 
 def check_window(window: Any, sides: Sequence[int], name: str, odd: bool = False) -> tuple[int, ...]:
-    """The sides of a box within a map: one for all axes, or one for each."""
+    """The sides of a box within a map: one for all axes, or one per axis."""
     lengths = tuple(window) if isinstance(window, list | tuple) else (window,) * len(sides)
     if len(lengths) != len(sides):
-        raise ValueError(f"`{name}` must be one side or {len(sides)}, one for each axis, got {lengths}.")
+        raise ValueError(f"`{name}` must be one side or {len(sides)}, one per axis, got {lengths}.")
     for length, side in zip(lengths, sides, strict=True):
         if not isinstance(length, int | np.integer):
             raise TypeError(f"`{name}` must be an integer or integers, got {length!r}.")
@@ -222,11 +226,10 @@ def check_window(window: Any, sides: Sequence[int], name: str, odd: bool = False
 
 
 def choose_width(bits: Bits, rate: Rate | None) -> int:
-    """The number of random bits per mask element; chosen by the rate where not given.
+    """The number of random bits per mask element: `bits`, or chosen by the rate.
 
-    A rate, or array of rates, gets 16 bits, or 24 where it is concrete and 16 would realise it to
-    no better than 0.1 % of the smaller of rate and 1 - rate. None stands for probabilities that
-    are data, whose values choose nothing.
+    A concrete rate gets 24 bits where 16 would realize it worse than to 0.1 % of the smaller of
+    rate and 1 - rate, and else 16. A rate of None, for probabilities that are data, gets 16.
     """
     if bits is not None and bits not in WIDTHS:
         raise ValueError(f"`bits` must be one of 8, 16, 24, 32 or None, got {bits!r}.")
@@ -234,7 +237,7 @@ def choose_width(bits: Bits, rate: Rate | None) -> int:
         return bits or 16
     keep = 1 - np.asarray(rate, np.float64)
     if bits is None:
-        return 16 if _is_realised(keep) else 24
+        return 16 if _is_realized(keep) else 24
     lost = (keep > 0) & (keep < 1) & np.isin(np.round(keep * 2.0**bits), (0, 2.0**bits))
     if bits < 32 and lost.any():
         told = _offender(rate, ~lost)
@@ -242,18 +245,18 @@ def choose_width(bits: Bits, rate: Rate | None) -> int:
     return bits
 
 
-def _is_realised(keep: np.ndarray) -> bool:
+def _is_realized(keep: np.ndarray) -> bool:
     tolerance = 1e-3 * np.minimum(keep, 1 - keep)
     return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())
 
 
 def as_wide(x: Any, name: str) -> jax.Array:
-    """An array of a floating dtype, in float32 at least."""
+    """A floating-point array, in float32 or wider."""
     return _widened(check_floating(x, name))
 
 
 def check_values(x: Any, name: str) -> jax.Array:
-    """A real array that is not empty and holds no NaN, in float32 at least."""
+    """A non-empty real array without NaN, in float32 or wider."""
     truth = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.bool_)
     real = _check_real(name, x.astype(np.int32) if truth else x)
     check_not_empty(np.shape(real), name)
@@ -263,7 +266,7 @@ def check_values(x: Any, name: str) -> jax.Array:
 
 
 def check_vector(x: Any, name: str) -> jax.Array:
-    """The same of one axis."""
+    """A non-empty real vector without NaN, in float32 or wider."""
     array = check_values(x, name)
     if array.ndim != 1:
         raise ValueError(f"`{name}` must have one axis, got shape {array.shape}.")
@@ -271,14 +274,14 @@ def check_vector(x: Any, name: str) -> jax.Array:
 
 
 def check_finite(x: jax.Array, name: str) -> jax.Array:
-    """An array without a NaN or an infinity."""
+    """An array of finite values."""
     if _is_visible(x):
         _check_all(x, name, "be finite", np.isfinite)
     return x
 
 
 def check_not_empty(shape: Sequence[int], name: str) -> None:
-    """An array with something in it."""
+    """Raises if a size is 0."""
     if 0 in shape:
         raise ValueError(f"`{name}` must not be empty, got shape {tuple(shape)}.")
 
@@ -292,7 +295,7 @@ def check_positive(value: Any, name: str) -> Any:
 
 
 def check_level(level: Any, name: str = "level") -> Any:
-    """A level, such as that of a quantile or of a coverage: each value in (0, 1)."""
+    """A level, such as that of a quantile or a coverage: each value in (0, 1)."""
     level = _check_real(name, level)
     if _is_visible(level):
         _check_all(level, name, "lie in (0, 1)", lambda values: (values > 0) & (values < 1))
@@ -300,10 +303,7 @@ def check_level(level: Any, name: str = "level") -> Any:
 
 
 def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array:
-    """Probabilities of classes along the last axis, in float32 at least.
-
-    They must sum to 1 to within `sum_tolerance`.
-    """
+    """Class probabilities along the last axis, in float32 or wider; they sum to 1 within `sum_tolerance`."""
     array = check_floating(probs, name)
     named = len(axes.split(",")) - axes.count("...")
     if array.ndim != max(named, array.ndim * axes.count("...")):
@@ -318,12 +318,12 @@ def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array
 
 
 def sum_tolerance(probs: Any) -> float:
-    """How far from 1 probabilities may sum, by what rounding does to a softmax of their dtype."""
+    """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
 
 
 def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "probs") -> jax.Array:
-    """An index of a class for each example of an array `[..., K]`."""
+    """Class indices, one per example of an array `[..., K]`."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"`{name}` must be an array of integers, got {array.dtype}.")
@@ -334,15 +334,15 @@ def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "pro
         )
     if _is_visible(array):
         last = of.shape[-1] - 1
-        # As they came: JAX takes the low half of 64 bits.
+        # Before conversion: JAX would cut 64-bit labels to their low half.
         given = labels if isinstance(labels, np.ndarray) else array
         _check_all(given, name, f"lie in [0, {last}]", lambda values: (values >= 0) & (values <= last))
-    # A narrow dtype may not hold K, to which an index is compared, nor what is added to one.
+    # A narrow dtype may not hold K, or an offset that is added to an index.
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 
 
 def _is_visible(value: Any) -> bool:
-    """Whether the values can be looked at: not traced, and all of them in this process."""
+    """Whether the values can be inspected: not traced, and all of them in this process."""
     return is_concrete(value) and getattr(value, "is_fully_addressable", True)
 
 

@@ -1,4 +1,4 @@
-"""From a rate to a drawn mask: `prepare` checks the rate, `draw_mask` draws, `select_and_scale` applies."""
+"""Mask draws: `prepare` checks the rate, `draw_mask` draws the mask, `select_and_scale` applies it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +17,12 @@ _FLAX_WIDTH = 32
 @partial(jax.tree_util.register_dataclass, data_fields=["threshold", "keep_prob"], meta_fields=["width"])
 @dataclass(frozen=True)
 class Draw:
-    """What a rate becomes once its bits are chosen.
+    """The threshold and realized keep probability of a rate, for a number of bits.
 
-    For a concrete rate both values are NumPy's: nothing is left to compute in a program, forward
-    or backward.
+    For a concrete rate both are NumPy values, so the compiled program computes neither.
 
     Attributes:
-      threshold: How many of the 2**width values of a draw are kept; with 32 bits, their share.
+      threshold: The number of the 2**width random values that are kept; with 32 bits, a fraction.
       keep_prob: The realized keep probability, without a gradient; NaN where a traced rate is invalid.
       width: Random bits per element.
     """
@@ -34,14 +33,14 @@ class Draw:
 
 
 def prepare(rate: Numeric, shape: Ints, bits: Bits) -> Draw:
-    """The draw of a checked rate, which must broadcast to the mask's shape; `bits` are checked, too."""
+    """The draw of a checked rate that broadcasts to the mask's shape; checks `bits` too."""
     rate = _checks.check_broadcastable(rate, shape, "rate")
     width = _checks.choose_width(bits, rate)
     return draw_of(realized_keep_prob(rate, width), width)
 
 
 def draw_of(keep_prob: ArrayLike, width: int) -> Draw:
-    """The draw of a realized keep probability. Where that is NaN all is kept, so that the NaN is seen."""
+    """The draw of a realized keep probability; a NaN keeps all elements, so that the result shows it."""
     xp = _namespace(keep_prob)
     valid = xp.where(xp.isnan(keep_prob), xp.ones_like(keep_prob), keep_prob)
     threshold = valid if width == _FLAX_WIDTH else (valid * np.float32(2**width)).astype(np.uint32)
@@ -49,10 +48,10 @@ def draw_of(keep_prob: ArrayLike, width: int) -> Draw:
 
 
 def realized_keep_prob(rate: Numeric, width: int) -> ArrayLike:
-    """The keep probability that a mask of `width` bits has, as float32 without a gradient.
+    """The keep probability of a mask of `width` bits, as float32 without a gradient.
 
-    With 32 bits it is Flax's own, of its dtype and rounding. A traced rate outside [0, 1] cannot
-    raise: it gives NaN, and so NaN all over the result.
+    With 32 bits it has Flax's dtype and rounding. A traced rate outside [0, 1] cannot raise: it
+    gives NaN, and the whole result is NaN.
     """
     if width == _FLAX_WIDTH:
         as_flax = isinstance(rate, int | float)
@@ -62,9 +61,9 @@ def realized_keep_prob(rate: Numeric, width: int) -> ArrayLike:
 
 
 def scale_of(draw: Draw, dtype: np.dtype) -> ArrayLike:
-    """The last argument of `select_and_scale`: one over the keep probability.
+    """The scale for `select_and_scale`: one over the keep probability.
 
-    With 32 bits it is the keep probability itself: Flax divides by it, and its numbers are kept.
+    With 32 bits it is the keep probability itself, because Flax divides and its numbers are matched.
     """
     keep_prob = draw.keep_prob
     xp = _namespace(keep_prob)
@@ -80,31 +79,31 @@ def draw_mask(seed: _bits.Seed, draw: Draw, shape: tuple[int, ...]) -> jax.Array
 
 
 def select_and_scale(x: jax.Array, mask: ArrayLike, scale: ArrayLike, width: int) -> jax.Array:
-    """Zeroes dropped elements and scales the others, in float32 at least."""
+    """Zeroes dropped elements and scales the others, in float32 or wider."""
     wide = x.astype(widened(x.dtype))
     scaled = wide / scale if width == _FLAX_WIDTH else wide * scale
     return jnp.where(mask, scaled, 0).astype(x.dtype)
 
 
 def where_like(mask: jax.Array, kept: jax.Array, other: jax.Array) -> jax.Array:
-    """`jnp.where` of two arrays, with a mask that is sharded like `kept`."""
+    """`jnp.where(mask, kept, other)`, with the mask sharded like `kept`."""
     return jnp.where(mask & jnp.ones_like(kept, bool), kept, other)
 
 
 def nan_where_rate_invalid(y: jax.Array, keep_prob: ArrayLike) -> jax.Array:
-    """For members that do not scale: NaN where a traced rate is out of range."""
+    """Sets the result to NaN where a traced rate is out of range; for regularizers without a scale."""
     if not isinstance(keep_prob, jax.Array):
         return y
     return jnp.where(jnp.isnan(keep_prob), jnp.nan, y).astype(y.dtype)
 
 
 def widened(dtype: np.dtype) -> np.dtype:
-    """Float32 for half precision, so that no scale is rounded to eight bits of mantissa."""
+    """Float32 for narrower dtypes, so that a scale is not rounded to half precision."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
 def without_gradient(rate: Numeric) -> ArrayLike:
-    """A rate as float32, without a gradient; NaN where a traced one lies outside [0, 1]."""
+    """The rate as float32, without a gradient; NaN where a traced rate is outside [0, 1]."""
     if _checks.is_concrete(rate):
         return np.asarray(rate, np.float32)
     rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))

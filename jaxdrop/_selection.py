@@ -41,8 +41,9 @@ def weight_mask(params: Any, where: Where = None) -> Any:
       ValueError: If `where` is a tree of another structure than `params`, a pattern fits no leaf
         or only such as an earlier one takes, or a share is neither 0 nor 1.
 
-    >>> weight_mask({"kernel": np.zeros((3, 2)), "bias": np.zeros(2)})
-    {'bias': False, 'kernel': True}
+    Examples:
+      >>> weight_mask({"kernel": np.zeros((3, 2)), "bias": np.zeros(2)})
+      {'bias': False, 'kernel': True}
     """
     found = _shares(params, where)
     for share in found:
@@ -56,11 +57,12 @@ def weight_mask(params: Any, where: Where = None) -> Any:
 def is_weight(path: str, leaf: ArrayLike) -> bool:
     """The default rule: of rank 2 at least, and not named "bias", "scale", "log_alpha" or "log_variance".
 
-    It leaves alone biases, the scales of normalisation layers, and what the variational layers have
-    learnt of the noise of their weights.
+    It leaves alone biases, the scales of normalization layers, and what the variational layers have
+    learned of the noise of their weights.
 
-    >>> is_weight("Dense_0/kernel", np.zeros((3, 2))), is_weight("Dense_0/bias", np.zeros(2))
-    (True, False)
+    Examples:
+      >>> is_weight("Dense_0/kernel", np.zeros((3, 2))), is_weight("Dense_0/bias", np.zeros(2))
+      (True, False)
     """
     return np.ndim(leaf) >= 2 and path.rpartition("/")[2] not in _NOT_WEIGHTS
 

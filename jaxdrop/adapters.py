@@ -12,6 +12,13 @@ from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops.dropout import dropout
 
+__all__ = ["dropout1d", "dropout2d", "dropout3d", "keras_dropout"]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
 
 def keras_dropout(
     key: Key,
@@ -32,18 +39,20 @@ def keras_dropout(
       rate: The probability of dropping, in [0, 1]; as for `dropout`.
       noise_shape: One entry for each axis: 1 for a decision that is shared along it, the size of
         `x` or None for decisions of its own. None for no sharing at all.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point, or `noise_shape` not a sequence of integers or None.
       ValueError: If `noise_shape` does not fit `x`, or for the reasons of `dropout`.
 
-    >>> keras_dropout(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5, noise_shape=(None, 1))
-    Array([[0., 0., 0.],
-           [2., 2., 2.]], dtype=float32)
+    Examples:
+      >>> keras_dropout(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5, noise_shape=(None, 1))
+      Array([[0., 0., 0.],
+             [2., 2., 2.]], dtype=float32)
     """
     x = _checks.check_floating(x)
     dims = () if noise_shape is None else _shared_dims(noise_shape, x.shape)
@@ -60,7 +69,7 @@ def dropout1d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
       bits: As for `dropout`.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
@@ -69,9 +78,10 @@ def dropout1d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
 
-    >>> dropout1d(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5)
-    Array([[0., 0., 0.],
-           [2., 2., 2.]], dtype=float32)
+    Examples:
+      >>> dropout1d(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5)
+      Array([[0., 0., 0.],
+             [2., 2., 2.]], dtype=float32)
     """
     return _channel_dropout(key, x, rate, "CL", bits)
 
@@ -89,7 +99,7 @@ def dropout2d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
       bits: As for `dropout`.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
@@ -98,10 +108,11 @@ def dropout2d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
 
-    >>> dropout2d(jax.random.key(2), jax.numpy.ones((3, 1, 2)), 0.5)[:, 0]
-    Array([[0., 0.],
-           [2., 2.],
-           [2., 2.]], dtype=float32)
+    Examples:
+      >>> dropout2d(jax.random.key(2), jax.numpy.ones((3, 1, 2)), 0.5)[:, 0]
+      Array([[0., 0.],
+             [2., 2.],
+             [2., 2.]], dtype=float32)
     """
     return _channel_dropout(key, x, rate, "CHW", bits)
 
@@ -116,7 +127,7 @@ def dropout3d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
       bits: As for `dropout`.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
@@ -125,10 +136,11 @@ def dropout3d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
 
-    >>> dropout3d(jax.random.key(2), jax.numpy.ones((3, 1, 1, 2)), 0.5)[:, 0, 0]
-    Array([[0., 0.],
-           [2., 2.],
-           [2., 2.]], dtype=float32)
+    Examples:
+      >>> dropout3d(jax.random.key(2), jax.numpy.ones((3, 1, 1, 2)), 0.5)[:, 0, 0]
+      Array([[0., 0.],
+             [2., 2.],
+             [2., 2.]], dtype=float32)
     """
     return _channel_dropout(key, x, rate, "CDHW", bits)
 

@@ -10,6 +10,19 @@ import numpy as np
 from jaxdrop import _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Numeric
 
+__all__ = [
+    "activation_regularization",
+    "expectation_linear",
+    "multi_sample",
+    "r_drop",
+    "temporal_activation_regularization",
+]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
 
 def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
     """AR: `strength * mean(h**2)`, of the output after its dropout in the paper.
@@ -29,8 +42,9 @@ def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
       Merity, McCann and Socher, "Revisiting activation regularization for language RNNs", 2017;
       Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018.
 
-    >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
-    Array(10., dtype=float32)
+    Examples:
+      >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
+      Array(10., dtype=float32)
     """
     return _check_strength(strength) * jnp.mean(_checks.as_wide(h, "h") ** 2)
 
@@ -55,8 +69,9 @@ def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_
       Merity, McCann and Socher, "Revisiting activation regularization for language RNNs", 2017;
       Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018.
 
-    >>> temporal_activation_regularization(jnp.array([[[1.0], [2.0], [4.0]]]), 2.0)
-    Array(5., dtype=float32)
+    Examples:
+      >>> temporal_activation_regularization(jnp.array([[[1.0], [2.0], [4.0]]]), 2.0)
+      Array(5., dtype=float32)
     """
     h = _checks.as_wide(h, "h")
     (axis,) = _checks.check_axes((time_axis,), h.ndim, "time_axis")
@@ -86,8 +101,9 @@ def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
     References:
       Wu, Liang et al., "R-Drop: regularized dropout for neural networks", 2021.
 
-    >>> r_drop(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, jnp.log(3.0)]]))
-    Array([0.13732654], dtype=float32)
+    Examples:
+      >>> r_drop(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, jnp.log(3.0)]]))
+      Array([0.13732654], dtype=float32)
     """
     logits, other = _checks.as_wide(logits, "logits"), _checks.as_wide(other, "other")
     _checks.check_same_shape(other, _checks.check_rank(logits, 1, "[..., K]", "logits"), "other", "logits")
@@ -119,8 +135,9 @@ def multi_sample(key: Key, loss_fn: Callable[[Key], Any], num_samples: int) -> A
     References:
       Inoue, "Multi-sample dropout for accelerated training and better generalization", 2019.
 
-    >>> multi_sample(jax.random.key(0), lambda key: jax.random.uniform(key, (2,)), 10_000).round(2)
-    Array([0.5, 0.5], dtype=float32)
+    Examples:
+      >>> multi_sample(jax.random.key(0), lambda key: jax.random.uniform(key, (2,)), 10_000).round(2)
+      Array([0.5, 0.5], dtype=float32)
     """
     losses = jax.vmap(loss_fn)(jax.random.split(key, _checks.check_count(num_samples, "num_samples")))
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=_mean_dtype(leaf)), losses)
@@ -148,8 +165,9 @@ def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.A
     References:
       Ma et al., "Dropout with expectation-linear regularization", 2017.
 
-    >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
-    Array(7., dtype=float32)
+    Examples:
+      >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
+      Array(7., dtype=float32)
     """
     stochastic = _checks.as_wide(stochastic, "stochastic")
     deterministic = _checks.as_wide(deterministic, "deterministic")

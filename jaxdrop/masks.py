@@ -1,7 +1,7 @@
-"""Masks: who is kept, drawn from a key; and the act of applying one.
+"""Masks: drawn from a key first, applied later.
 
-To draw and to act are separate: `apply_mask(x, keep_mask(key, x.shape, rate), rate)` is
-`jaxdrop.dropout(key, x, rate)`, so a mask can be kept, shared or inspected.
+`apply_mask(x, keep_mask(key, x.shape, rate), rate)` is `jaxdrop.dropout(key, x, rate)`, so a mask
+can be kept, shared or inspected.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,13 @@ import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
+
+__all__ = ["apply_mask", "keep_mask", "spatial_mask"]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
 
 
 def keep_mask(
@@ -24,39 +31,39 @@ def keep_mask(
 ) -> jax.Array:
     """Draws a boolean mask that keeps each element with probability `1 - rate`.
 
-    An element is a function of the key and of its own index alone: the mask is the same on every
-    backend, under `jit` or not, and however it is sharded. Axes of size one do not count, so a
-    mask of shape `[B, C, 1, 1]` holds the values of one of shape `[B, 1, 1, C]`.
+    An element depends only on the key and its own index: the mask is the same on every backend,
+    with or without `jit`, and under any sharding. Axes of size one do not count, so a mask of shape
+    `[B, C, 1, 1]` holds the values of one of shape `[B, 1, 1, C]`.
 
-    An element takes 16 random bits, or 24 where 16 would realise a rate that is off by more than
-    0.1 % of the smaller of rate and 1 - rate (rates below about 0.01 or above 0.99);
-    `apply_mask` corrects for what the realised rate differs by. A traced rate cannot be looked at
-    and takes 16 bits; `bits=` settles it for any rate.
+    An element takes 16 random bits, or 24 where 16 would realize a rate that is off by more than
+    0.1 % of the smaller of rate and 1 - rate (rates below about 0.01 or above 0.99). `apply_mask`
+    scales by the realized rate. A traced rate has no value to inspect and takes 16 bits; set `bits`
+    to take the same number for every rate.
 
     Args:
       key: A PRNG key, used once.
-      shape: The shape of the array to be masked.
-      rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
-        mask. May be traced.
+      shape: Shape of the array to be masked.
+      rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask;
+        may be traced.
       broadcast_dims: Axes along which one decision is shared; they have size 1 in the result.
-      bits: Random bits an element: 8, 16, 24, or None to choose by the rate. With 32 the mask is
-        the one that Flax's Dropout draws from the same key, bit for bit; it promises what
-        `jax.random.bernoulli` does, which for keys other than Threefry's is less. Each number of
-        bits has masks of its own.
+      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1. Each number of bits gives different masks. With 32, keys other than
+        Threefry's have only the guarantees of `jax.random.bernoulli`.
 
     Returns:
-      A boolean array of shape `shape`, with 1 at `broadcast_dims`; True is kept.
+      Boolean array of shape `shape`, with 1 at `broadcast_dims`; True is kept.
 
     Raises:
       ValueError: If a concrete rate is outside [0, 1], an axis is out of range, or `bits` is not
-        one of the above or too few to tell a concrete rate from 0 and 1.
+        valid or too few to tell a concrete rate from 0 and 1.
 
     References:
       Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 
-    >>> mask = keep_mask(jax.random.key(0), (2, 3, 4), 0.5, broadcast_dims=(1,))
-    >>> mask.shape, mask.dtype.name
-    ((2, 1, 4), 'bool')
+    Examples:
+      >>> mask = keep_mask(jax.random.key(0), (2, 3, 4), 0.5, broadcast_dims=(1,))
+      >>> mask.shape, mask.dtype.name
+      ((2, 1, 4), 'bool')
     """
     sizes = _checks.check_shape(shape)
     shared = _checks.check_axes(broadcast_dims, len(sizes), "broadcast_dims")
@@ -72,27 +79,31 @@ def spatial_mask(
     channel_axis: int = -1,
     bits: Bits = None,
 ) -> jax.Array:
-    """Draws a mask that keeps or drops whole feature maps: one decision an example and channel.
+    """Draws a mask of whole feature maps: one decision per example and channel.
 
     Args:
       key: A PRNG key, used once.
-      shape: The shape of the batch to be masked, `[B, ..., C]`: axis 0 is the batch.
-      rate: The probability of dropping a channel, in [0, 1]; as for `keep_mask`.
-      channel_axis: The axis of the channels; not 0.
-      bits: As for `keep_mask`.
+      shape: Shape of the batch to be masked, `[B, ..., C]`: axis 0 is the batch.
+      rate: Probability of dropping a channel, in [0, 1]: a scalar, or an array that broadcasts to
+        the mask; may be traced.
+      channel_axis: Axis of the channels; not 0.
+      bits: Random bits per channel: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      A boolean array of shape `[B, 1, ..., 1, C]`; True is kept.
+      Boolean array of shape `[B, 1, ..., 1, C]`; True is kept.
 
     Raises:
-      ValueError: If the shape has fewer than two axes, `channel_axis` is out of range or the
-        batch axis, or for the reasons of `keep_mask`.
+      ValueError: If the shape has fewer than two axes, `channel_axis` is out of range or the batch
+        axis, a concrete rate is outside [0, 1], or `bits` is not valid or too few to tell a concrete
+        rate from 0 and 1.
 
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
 
-    >>> spatial_mask(jax.random.key(0), (8, 28, 28, 16), 0.2).shape
-    (8, 1, 1, 16)
+    Examples:
+      >>> spatial_mask(jax.random.key(0), (8, 28, 28, 16), 0.2).shape
+      (8, 1, 1, 16)
     """
     sizes = _checks.check_shape(shape)
     dims = _checks.feature_map_dims(sizes, channel_axis)
@@ -100,28 +111,29 @@ def spatial_mask(
 
 
 def apply_mask(x: ArrayLike, mask: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
-    """Zeroes what the mask drops and scales what it keeps, so that the mean is kept.
+    """Zeroes dropped elements and scales kept ones, so that the mean is kept.
 
-    The scale is one over the keep probability that a mask of this rate and these bits really has.
-    What is dropped is selected away, not multiplied: an infinity or a NaN there is gone.
+    The scale is one over the realized keep probability of a mask with this rate and these bits.
+    Dropped elements are replaced, not multiplied by 0: an infinity or a NaN there becomes 0.
 
     Args:
-      x: A floating-point array.
-      mask: A boolean array that broadcasts to the shape of `x`; True is kept.
-      rate: The rate that the mask was drawn with, in [0, 1]; a scalar or an array that broadcasts
-        to the shape of `x`. It has no gradient.
-      bits: The bits that the mask was drawn with, as given to `keep_mask`; 32 for a mask from
-        elsewhere, whose scale is then `1 / (1 - rate)`.
+      x: Floating-point array of any shape.
+      mask: Boolean array that broadcasts to `x`; True is kept.
+      rate: Probability of dropping that the mask was drawn with, in [0, 1]: a scalar, or an array
+        that broadcasts to `x`; may be traced; no gradient.
+      bits: Random bits per element that the mask was drawn with, as given to `keep_mask`. Use 32 for
+        a mask from elsewhere: the scale is then `1 / (1 - rate)`.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
-      TypeError: If `x` is not floating-point or the mask not boolean.
+      TypeError: If `x` is not floating-point or `mask` not boolean.
       ValueError: If a concrete rate is outside [0, 1] or the shapes do not fit.
 
-    >>> apply_mask(jnp.arange(1.0, 5.0), jnp.array([True, False, True, False]), 0.5)
-    Array([2., 0., 6., 0.], dtype=float32)
+    Examples:
+      >>> apply_mask(jnp.arange(1.0, 5.0), jnp.array([True, False, True, False]), 0.5)
+      Array([2., 0., 6., 0.], dtype=float32)
     """
     x, mask = _checks.check_floating(x), jnp.asarray(mask)
     if mask.dtype != bool:

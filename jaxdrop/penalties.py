@@ -25,6 +25,25 @@ from jaxdrop._selection import strength_shares
 from jaxdrop._selection import weight_mask as weight_mask
 from jaxdrop._types import Numeric, Where
 
+__all__ = [
+    "activity",
+    "group_lasso",
+    "is_weight",
+    "kl_sparsity",
+    "l1",
+    "l1_l2",
+    "l2",
+    "l2_sp",
+    "orthogonal",
+    "weight_mask",
+]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
+
 Size = Callable[..., jax.Array]
 Pair = Numeric | tuple[Numeric, Numeric]
 # How near to 0 and 1 the mean of an activation counts: the divergence is infinite there.
@@ -32,14 +51,14 @@ _NEAREST = 1e-6
 
 
 def l1(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
-    """The sum of absolute values: `strength * sum(|w|)`, which favours sparse weights.
+    """The sum of absolute values: `strength * sum(|w|)`, which favors sparse weights.
 
     A gradient method brings weights near zero; `optim.proximal_l1` makes them exactly zero.
 
     Args:
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       strength: A finite, non-negative scalar; may be traced.
-      where: Which leaves it concerns; by default the weights: see `weight_mask`.
+      where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar. The gradient at 0 is 0.
@@ -51,8 +70,9 @@ def l1(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     References:
       Tibshirani, "Regression shrinkage and selection via the lasso", 1996.
 
-    >>> l1({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
-    Array(0.3, dtype=float32)
+    Examples:
+      >>> l1({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
+      Array(0.3, dtype=float32)
     """
     return _total(_absolute, params, strength, where)
 
@@ -63,7 +83,7 @@ def l2(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     Args:
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       strength: A finite, non-negative scalar; may be traced.
-      where: Which leaves it concerns; by default the weights: see `weight_mask`.
+      where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar.
@@ -75,8 +95,9 @@ def l2(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     References:
       Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems", 1970.
 
-    >>> l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
-    Array(0.5, dtype=float32)
+    Examples:
+      >>> l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
+      Array(0.5, dtype=float32)
     """
     return _total(_squares, params, strength, where)
 
@@ -87,7 +108,7 @@ def l1_l2(params: Any, strength: Pair, *, where: Where = None) -> jax.Array:
     Args:
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       strength: The pair of an L1 and an L2 strength, or one scalar for both; may be traced.
-      where: Which leaves it concerns; by default the weights: see `weight_mask`.
+      where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar.
@@ -100,8 +121,9 @@ def l1_l2(params: Any, strength: Pair, *, where: Where = None) -> jax.Array:
     References:
       Zou and Hastie, "Regularization and variable selection via the elastic net", 2005.
 
-    >>> l1_l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, (0.1, 0.2))
-    Array(1.3, dtype=float32)
+    Examples:
+      >>> l1_l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, (0.1, 0.2))
+      Array(1.3, dtype=float32)
     """
     a, b = check_pair(strength)
     return l1(params, a, where=where) + l2(params, b, where=where)
@@ -112,7 +134,7 @@ def group_lasso(
 ) -> jax.Array:
     """The sum of the norms of groups of weights: `strength * sum_g(sqrt(size_g) * ||w_g||)`.
 
-    It favours that whole groups vanish together: by default the columns of a Flax kernel
+    It favors that whole groups vanish together: by default the columns of a Flax kernel
     `[..., inputs, units]`, all the weights that lead into a unit. `optim.proximal_group_lasso`
     makes them exactly zero.
 
@@ -121,7 +143,7 @@ def group_lasso(
       strength: A finite, non-negative scalar; may be traced.
       unit_axis: The axis, or axes, of which each index is a group: -1 for the weights into a unit,
         -2 for those out of an input, `(-2, -1)` for the units of all heads of Flax's attention.
-      where: Which leaves it concerns; by default the weights: see `weight_mask`.
+      where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar. The gradient of a group at 0 is 0.
@@ -136,8 +158,9 @@ def group_lasso(
       on the units of a network: Scardapane et al., "Group sparse regularization for deep neural
       networks", 2017.
 
-    >>> group_lasso({"kernel": jnp.array([[1.0, 0.0]] * 4)}, 1.0)  # sqrt(4) * 2
-    Array(4., dtype=float32)
+    Examples:
+      >>> group_lasso({"kernel": jnp.array([[1.0, 0.0]] * 4)}, 1.0)  # sqrt(4) * 2
+      Array(4., dtype=float32)
     """
 
     def size(w: jax.Array) -> jax.Array:
@@ -161,7 +184,7 @@ def orthogonal(
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       strength: A finite, non-negative scalar; may be traced.
       unit_axis: The axis, or axes, of which each index is a unit; all the others are its weights.
-      where: Which leaves it concerns; by default the weights: see `weight_mask`.
+      where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar. Units of which one is all 0 count as orthogonal, with gradient 0.
@@ -174,8 +197,9 @@ def orthogonal(
     References:
       Brock et al., "Neural photo editing with introspective adversarial networks", 2017.
 
-    >>> orthogonal({"kernel": jnp.array([[1.0, 3.0], [0.0, 4.0]])}, 1.0)
-    Array(0.6, dtype=float32)
+    Examples:
+      >>> orthogonal({"kernel": jnp.array([[1.0, 3.0], [0.0, 4.0]])}, 1.0)
+      Array(0.6, dtype=float32)
     """
 
     def size(w: jax.Array) -> jax.Array:
@@ -200,7 +224,7 @@ def l2_sp(params: Any, start: Any, strength: Numeric, *, where: Where = None) ->
       params: A tree of arrays, such as Flax's `params` or an NNX state.
       start: The tree they started from, of the same structure and shapes; it has no gradient.
       strength: A finite, non-negative scalar; may be traced.
-      where: Which leaves it concerns; by default the weights: see `weight_mask`.
+      where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar.
@@ -214,8 +238,9 @@ def l2_sp(params: Any, start: Any, strength: Numeric, *, where: Where = None) ->
       Li, Grandvalet and Davoine, "Explicit inductive bias for transfer learning with convolutional
       networks", 2018.
 
-    >>> l2_sp({"kernel": jnp.array([[1.0, -2.0]])}, {"kernel": jnp.ones((1, 2))}, 0.5)
-    Array(4.5, dtype=float32)
+    Examples:
+      >>> l2_sp({"kernel": jnp.array([[1.0, -2.0]])}, {"kernel": jnp.ones((1, 2))}, 0.5)
+      Array(4.5, dtype=float32)
     """
     if jax.tree.structure(start) != jax.tree.structure(params):
         raise ValueError(
@@ -250,8 +275,9 @@ def activity(activations: Any, strength: Pair) -> jax.Array:
       ValueError: If `strength` is neither a scalar nor a pair, a concrete strength is negative or
         not finite, or an array has no axis.
 
-    >>> activity(jnp.array([[1.0, -2.0], [3.0, 0.0]]), (0.1, 0.0))
-    Array(0.3, dtype=float32)
+    Examples:
+      >>> activity(jnp.array([[1.0, -2.0], [3.0, 0.0]]), (0.1, 0.0))
+      Array(0.3, dtype=float32)
     """
     a, b = map(_strength, check_pair(strength))
     sizes = ((a * _absolute(h) + b * _squares(h)) / max(len(h), 1) for h in _batches(activations))
@@ -284,8 +310,9 @@ def kl_sparsity(activations: Any, strength: Numeric, *, target: float) -> jax.Ar
       Lee, Ekanadham and Ng, "Sparse deep belief net model for visual area V2", 2008; a baseline of
       Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 
-    >>> kl_sparsity(jnp.array([[0.0, 0.2], [1.0, 0.0]]), 1.0, target=0.1).round(4)
-    Array(0.3681, dtype=float32)
+    Examples:
+      >>> kl_sparsity(jnp.array([[0.0, 0.2], [1.0, 0.0]]), 1.0, target=0.1).round(4)
+      Array(0.3681, dtype=float32)
     """
     t = _checks.check_number(target, "target")
     if not 0 < t < 1:

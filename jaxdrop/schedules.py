@@ -15,6 +15,14 @@ import optax
 from jaxdrop import _checks
 from jaxdrop._types import Numeric, Rate
 
+__all__ = ["Schedule", "constant", "curriculum", "depth_rates", "early", "late", "linear"]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
+
 Schedule = Callable[[Numeric], jax.Array]
 
 
@@ -31,8 +39,9 @@ def constant(rate: Rate) -> Schedule:
     Raises:
       ValueError: If a concrete rate is outside [0, 1], or it is not a scalar.
 
-    >>> constant(0.5)(1000)
-    Array(0.5, dtype=float32)
+    Examples:
+      >>> constant(0.5)(1000)
+      Array(0.5, dtype=float32)
     """
     rate = _check_scalar_rate("rate", rate)
     return lambda step: jnp.full(jnp.shape(step), rate, jnp.float32)
@@ -57,8 +66,9 @@ def linear(start: Numeric, end: Numeric, steps: int, *, begin: int = 0) -> Sched
       TypeError: If `steps` or `begin` is not an integer.
       ValueError: If a concrete rate is outside [0, 1] or a number of steps too small.
 
-    >>> [float(linear(0.0, 0.5, 10, begin=5)(step)) for step in (0, 5, 10, 15, 99)]
-    [0.0, 0.0, 0.25, 0.5, 0.5]
+    Examples:
+      >>> [float(linear(0.0, 0.5, 10, begin=5)(step)) for step in (0, 5, 10, 15, 99)]
+      [0.0, 0.0, 0.25, 0.5, 0.5]
     """
     start, end = _check_scalar_rate("start", start), _check_scalar_rate("end", end)
     line = optax.linear_schedule(
@@ -90,8 +100,9 @@ def early(rate: Rate, steps: int, *, decay: bool = False) -> Schedule:
     References:
       Liu et al., "Dropout reduces underfitting", 2023.
 
-    >>> [float(early(0.5, 10)(step)) for step in (0, 9, 10)]
-    [0.5, 0.5, 0.0]
+    Examples:
+      >>> [float(early(0.5, 10)(step)) for step in (0, 9, 10)]
+      [0.5, 0.5, 0.0]
     """
     rate, steps = _check_scalar_rate("rate", rate), _checks.check_count(steps, "steps", 1)
     if decay:
@@ -117,8 +128,9 @@ def late(rate: Rate, begin: int) -> Schedule:
     References:
       Liu et al., "Dropout reduces underfitting", 2023.
 
-    >>> [float(late(0.5, 10)(step)) for step in (0, 9, 10)]
-    [0.0, 0.0, 0.5]
+    Examples:
+      >>> [float(late(0.5, 10)(step)) for step in (0, 9, 10)]
+      [0.0, 0.0, 0.5]
     """
     rate, begin = _check_scalar_rate("rate", rate), _checks.check_count(begin, "begin", 0)
     return lambda step: jnp.where(jnp.asarray(step) >= begin, rate, 0.0).astype(jnp.float32)
@@ -143,8 +155,9 @@ def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
     References:
       Morerio et al., "Curriculum dropout", 2017.
 
-    >>> [round(float(curriculum(0.5, 0.01)(step)), 3) for step in (0, 100, 1000)]
-    [0.0, 0.316, 0.5]
+    Examples:
+      >>> [round(float(curriculum(0.5, 0.01)(step)), 3) for step in (0, 100, 1000)]
+      [0.0, 0.316, 0.5]
     """
     rate, gamma = (
         _check_scalar_rate("rate", rate),
@@ -177,8 +190,9 @@ def depth_rates(rate: float, depth: int, *, first: float | None = None) -> list[
     References:
       Huang et al., "Deep networks with stochastic depth", 2016.
 
-    >>> depth_rates(0.5, 4), depth_rates(0.5, 3, first=0.0)
-    ([0.125, 0.25, 0.375, 0.5], [0.0, 0.25, 0.5])
+    Examples:
+      >>> depth_rates(0.5, 4), depth_rates(0.5, 3, first=0.0)
+      ([0.125, 0.25, 0.375, 0.5], [0.0, 0.25, 0.5])
     """
     depth, rate = _checks.check_count(depth, "depth", 1), _check_number_rate("rate", rate)
     if first is None:

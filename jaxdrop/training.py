@@ -15,6 +15,14 @@ import optax
 
 from jaxdrop._types import ArrayLike, Key
 
+__all__ = ["LossFn", "Recipe", "TrainState", "Trainer", "grid", "sweep", "trainer"]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
+
 LossFn = Callable[[Any, Key, Any], tuple[jax.Array, Any]]
 Recipe = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
 
@@ -62,16 +70,17 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
       `init(key, params)` and `step(state, batch)`, jitted. The loss that a step returns is the one
       before its update.
 
-    >>> import jaxdrop
-    >>> def loss_fn(params, key, batch):
-    ...     x = jaxdrop.dropout(key, batch["x"], 0.1)
-    ...     loss = jnp.mean((x @ params["kernel"] - batch["y"]) ** 2)
-    ...     return loss + jaxdrop.penalties.l2(params, 1e-4), {"mse": loss}
-    >>> init, step = trainer(loss_fn, optax.adam(1e-2))
-    >>> state = init(jax.random.key(0), {"kernel": jnp.zeros((3, 1))})
-    >>> state, (loss, aux) = step(state, {"x": jnp.ones((8, 3)), "y": jnp.ones((8, 1))})
-    >>> int(state.step), float(loss)
-    (1, 1.0)
+    Examples:
+      >>> import jaxdrop
+      >>> def loss_fn(params, key, batch):
+      ...     x = jaxdrop.dropout(key, batch["x"], 0.1)
+      ...     loss = jnp.mean((x @ params["kernel"] - batch["y"]) ** 2)
+      ...     return loss + jaxdrop.penalties.l2(params, 1e-4), {"mse": loss}
+      >>> init, step = trainer(loss_fn, optax.adam(1e-2))
+      >>> state = init(jax.random.key(0), {"kernel": jnp.zeros((3, 1))})
+      >>> state, (loss, aux) = step(state, {"x": jnp.ones((8, 3)), "y": jnp.ones((8, 1))})
+      >>> int(state.step), float(loss)
+      (1, 1.0)
     """
     init, step = _init_and_step(lambda _: (loss_fn, optimizer))
     return Trainer(jax.jit(init), jax.jit(step))
@@ -94,20 +103,21 @@ def sweep(recipe: Recipe) -> Trainer:
     Raises:
       ValueError: From `init`, if the leading axes differ.
 
-    >>> import jaxdrop
-    >>> def recipe(hyper):
-    ...     def loss_fn(params, key, x):
-    ...         y = jaxdrop.dropout(key, x, hyper["rate"]) @ params["kernel"]
-    ...         return jnp.mean((y - 1) ** 2), {}
-    ...     decay = optax.add_decayed_weights(hyper["decay"], mask=jaxdrop.penalties.weight_mask)
-    ...     return loss_fn, optax.chain(decay, optax.sgd(0.1))
-    >>> hyper = grid(rate=[0.0, 0.2, 0.5], decay=[0.0, 1e-2])
-    >>> keys = jax.random.split(jax.random.key(0), 6)
-    >>> init, step = sweep(recipe)
-    >>> states = init(keys, {"kernel": jnp.zeros((6, 3, 1))}, hyper)
-    >>> states, (losses, _) = step(states, jnp.ones((8, 3)))
-    >>> losses.shape
-    (6,)
+    Examples:
+      >>> import jaxdrop
+      >>> def recipe(hyper):
+      ...     def loss_fn(params, key, x):
+      ...         y = jaxdrop.dropout(key, x, hyper["rate"]) @ params["kernel"]
+      ...         return jnp.mean((y - 1) ** 2), {}
+      ...     decay = optax.add_decayed_weights(hyper["decay"], mask=jaxdrop.penalties.weight_mask)
+      ...     return loss_fn, optax.chain(decay, optax.sgd(0.1))
+      >>> hyper = grid(rate=[0.0, 0.2, 0.5], decay=[0.0, 1e-2])
+      >>> keys = jax.random.split(jax.random.key(0), 6)
+      >>> init, step = sweep(recipe)
+      >>> states = init(keys, {"kernel": jnp.zeros((6, 3, 1))}, hyper)
+      >>> states, (losses, _) = step(states, jnp.ones((8, 3)))
+      >>> losses.shape
+      (6,)
     """
     init, step = _init_and_step(recipe)
 
@@ -136,8 +146,9 @@ def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
     Raises:
       ValueError: If an axis is empty or not one-dimensional.
 
-    >>> grid(seed=[0, 1], rate=[0.0, 0.5])["rate"]
-    Array([0. , 0.5, 0. , 0.5], dtype=float32)
+    Examples:
+      >>> grid(seed=[0, 1], rate=[0.0, 0.5])["rate"]
+      Array([0. , 0.5, 0. , 0.5], dtype=float32)
     """
     columns = {name: jnp.asarray(values) for name, values in axes.items()}
     for name, column in columns.items():

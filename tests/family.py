@@ -34,8 +34,8 @@ class Member:
     one: Callable[[jax.Array], jax.Array] | None = jnp.zeros_like
     # Whether what is dropped is replaced, so that an infinity there is gone.
     selects: bool = True
-    # Whether the moments hold for a standardised input only.
-    standardised: bool = False
+    # Whether the moments hold for a standardized input only.
+    standardized: bool = False
     # The elements that share one draw, for an input of shape [64, 32, 128].
     shared: int = 1
     # The forms that the level may take.
@@ -117,13 +117,13 @@ FAMILY = (
         jaxdrop.alpha_dropout,
         **_shells("AlphaDropout"),
         variance=lambda x, _: jnp.ones_like(x),
-        standardised=True,
+        standardized=True,
     ),
     Member(
         "feature_alpha_dropout",
         jaxdrop.feature_alpha_dropout,
         variance=lambda x, _: jnp.ones_like(x),
-        standardised=True,
+        standardized=True,
         shared=32,
         form_of="alpha_dropout",
     ),

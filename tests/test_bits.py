@@ -86,7 +86,7 @@ def test_all_forms_agree(shape, width):
 @pytest.mark.parametrize(
     ("platform", "shared"), [("cpu", False), ("tpu", False), ("cuda", True), ("rocm", True)]
 )
-def test_a_gpu_gets_the_form_in_which_neighbours_share_a_block(platform, shared):
+def test_a_gpu_gets_the_form_in_which_neighbors_share_a_block(platform, shared):
     """What is lowered for it counts the last axis by blocks of four; no GPU is needed to see it.
 
     Where the axis is no multiple of four, it is still another program than elsewhere.
@@ -194,7 +194,7 @@ def test_the_coordinates_are_those_of_the_elements():
     np.testing.assert_array_equal(row * 5 + place, np.arange(30).reshape(shape))
 
 
-def standardised_draws(keys: jax.Array, shape: tuple[int, int]) -> np.ndarray:
+def standardized_draws(keys: jax.Array, shape: tuple[int, int]) -> np.ndarray:
     """Of each key, the draws of 16 bits as numbers of mean 0 and variance 1."""
     draws = jax.vmap(lambda words: _bits._element_draws(words, shape, 16))(jax.random.key_data(keys))
     return (np.asarray(draws, np.float64) + 0.5) / 2**16 * np.sqrt(12) - np.sqrt(3)
@@ -208,7 +208,7 @@ def test_every_bit_is_balanced():
     for bit in range(16):
         ones = (draws >> bit) & 1
         assert abs(ones.mean() - 0.5) < tolerance
-        # Equal to its neighbour, along the row or across: as often as not.
+        # Equal to its neighbor, along the row or across: as often as not.
         for axis in (0, 1):
             assert abs((np.diff(ones.astype(int), axis=axis) == 0).mean() - 0.5) < 1.01 * tolerance
     for byte in (draws >> 8, draws & 255):
@@ -222,7 +222,7 @@ def test_draws_do_not_correlate(derive):
         keys = jax.random.split(KEY, 8)
     else:
         keys = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(jnp.arange(8))
-    z = standardised_draws(keys, (256, 256))
+    z = standardized_draws(keys, (256, 256))
     for axis in (1, 2):
         for lag in range(1, 21):
             products = z * np.roll(z, lag, axis)
@@ -236,7 +236,7 @@ def test_draws_do_not_correlate(derive):
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_neighbours_are_dropped_independently(rate):
+def test_neighbors_are_dropped_independently(rate):
     """A share p**2 of all pairs is dropped together; two pairs that overlap have covariance p**3 - p**4."""
     seed = _bits.consume(KEY)
     threshold = round((1 - rate) * 2**16)

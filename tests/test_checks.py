@@ -98,8 +98,8 @@ def test_as_many_bits_as_realise_the_rate(rate, bits):
     assert _checks.choose_width(None, jnp.full((3,), rate)) == bits
     assert _checks.choose_width(32, rate) == 32
     if bits < 24:
-        realised = round((1 - rate) * 2**bits) / 2**bits
-        assert abs(realised - (1 - rate)) <= 1e-3 * min(rate, 1 - rate)
+        realized = round((1 - rate) * 2**bits) / 2**bits
+        assert abs(realized - (1 - rate)) <= 1e-3 * min(rate, 1 - rate)
 
 
 def test_what_is_trivial():

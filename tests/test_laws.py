@@ -101,10 +101,10 @@ def test_a_level_means_the_same_in_every_form(member: Member, level: float):
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
 def test_moments_are_those_of_the_paper(member: Member, level: float):
     """Mean and variance within 5 standard errors, estimated from the independent draws."""
-    x = normal() if member.standardised else jnp.full(SHAPE, 1.5)
+    x = normal() if member.standardized else jnp.full(SHAPE, 1.5)
     y = np.asarray(member.pure(KEY, x, level), np.float64)
     n = y.size / member.shared
-    expected_mean, expected_var = (0.0, 1.0) if member.standardised else (1.5, None)
+    expected_mean, expected_var = (0.0, 1.0) if member.standardized else (1.5, None)
     if expected_var is None:
         expected_var = float(member.variance(jnp.asarray(1.5), level))
     squares = (y - expected_mean) ** 2
@@ -134,7 +134,7 @@ def test_half_precision_is_the_rounded_single_precision(member: Member, dtype: s
 
 @everyone
 def test_all_transformations_in_one_program(member: Member):
-    """The gradient of a tangent, rematerialised, in a scan over steps of a map over keys, in bfloat16."""
+    """The gradient of a tangent, rematerialized, in a scan over steps of a map over keys, in bfloat16."""
     x, keys = normal((8, 4, 16), "bfloat16"), jax.random.split(KEY, (2, 3))
 
     def loss(key: jax.Array, x: jax.Array, level: jax.Array | float) -> jax.Array:
@@ -310,10 +310,10 @@ def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
 def test_keys_of_other_implementations(member: Member, impl: str):
     """Moments as from Threefry; and but for Flax's own mask, vmap is the loop, as nowhere in JAX."""
     keys = jax.random.split(jax.random.key(3, impl=impl), 4)
-    x = normal() if member.standardised else jnp.ones(SHAPE)
+    x = normal() if member.standardized else jnp.ones(SHAPE)
     y = np.asarray(member.pure(keys[0], x, 0.5), np.float64)
     variance = float(member.variance(jnp.asarray(1.0), 0.5))
-    mean = 0.0 if member.standardised else 1.0
+    mean = 0.0 if member.standardized else 1.0
     assert abs(y.mean() - mean) < 5 * np.sqrt(variance / y.size * member.shared)
     squares = (y - mean) ** 2
     assert abs(squares.mean() - variance) < 5 * squares.std() / np.sqrt(y.size / member.shared) + 1e-4

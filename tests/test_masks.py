@@ -50,7 +50,7 @@ def test_32_bits_are_the_masks_of_flax_in_double_precision_too(rate):
 
 @pytest.mark.parametrize("rate", [0.9999, 1 - 1e-6, 1e-4, 1e-6])
 def test_the_mean_is_exact_at_the_ends(rate):
-    """The scale is one over what 24 bits realise, whose share is exact."""
+    """The scale is one over what 24 bits realize, whose share is exact."""
     keep = round((1 - rate) * 2**24) / 2**24
     y = jaxdrop.apply_mask(jnp.ones(()), jnp.array(True), rate)
     np.testing.assert_allclose(float(y) * keep, 1, rtol=1e-6)
@@ -63,7 +63,7 @@ def test_the_mean_is_exact_at_the_ends(rate):
     ("rate", "bits"), [(0.5, None), (0.1, None), (0.1, 8), (0.7, 32), (0.003, None), (0.01, 16)]
 )
 def test_the_share_of_kept_elements(rate, bits):
-    """Within 5 standard errors of the realised rate, which is within the promised of the asked."""
+    """Within 5 standard errors of the realized rate, which is within the promised of the asked."""
     n = 2**21
     mask = jaxdrop.keep_mask(KEY, (2**11, 2**10), rate, bits=bits)
     keep = 1 - rate if bits != 8 else round((1 - rate) * 256) / 256

@@ -75,8 +75,8 @@ def test_l2_is_the_coupled_decay_of_twice_its_strength():
     decay = optax.chain(optax.add_decayed_weights(0.6, mask=penalties.weight_mask), optax.sgd(0.1))
     zero = jax.tree.map(jnp.zeros_like, params)
     decayed, _ = decay.update(zero, decay.init(params), params)
-    penalised, _ = optax.sgd(0.1).update(jax.grad(penalties.l2)(params, 0.3), optax.sgd(0.1).init(params))
-    np.testing.assert_allclose(decayed["kernel"], penalised["kernel"], rtol=1e-6)
+    penalized, _ = optax.sgd(0.1).update(jax.grad(penalties.l2)(params, 0.3), optax.sgd(0.1).init(params))
+    np.testing.assert_allclose(decayed["kernel"], penalized["kernel"], rtol=1e-6)
     np.testing.assert_array_equal(decayed["bias"], 0)
 
 

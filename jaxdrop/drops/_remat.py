@@ -1,4 +1,4 @@
-"""How every regularizer meets its key: drawn forward, drawn again backward, never stored."""
+"""Rematerialization of random draws: the backward pass draws again, so no mask is stored."""
 
 from collections.abc import Callable
 from functools import partial, wraps
@@ -11,11 +11,11 @@ from jaxdrop._types import Key, Rate
 
 
 def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
-    """Makes `f(key, x, level, **static)` of `f(seed, x, level, **static)`.
+    """Turns `f(seed, x, level, **static)` into `f(key, x, level, **static)`, redrawn in the backward pass.
 
-    The key is used once, outside the part that the backward pass repeats; of the draw itself
-    only the seed is kept, 8 bytes. `jax.checkpoint` rather than a custom derivative, so that
-    `jvp` and higher derivatives work. Jitted, so that eager calls do not store the bits either.
+    The key is used once, outside the part that the backward pass repeats. Only the seed, 8 bytes,
+    is stored. `jax.checkpoint` keeps `jvp` and higher derivatives, which a custom derivative would
+    lose. Under `jit`, eager calls do not store the bits either.
     """
 
     def decorate(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -30,5 +30,5 @@ def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.A
 
 
 def all_or_nothing(x: jax.Array, rate: Rate) -> jax.Array:
-    """The result of a trivial rate: `x` itself where all is kept, zeros where all is dropped."""
+    """Returns `x` for rate 0 and zeros for rate 1."""
     return x if _checks.is_scalar(rate, 0) else jnp.zeros_like(x)

@@ -7,6 +7,8 @@ import jax
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops.dropout import dropout
 
+__all__ = ["attention_dropout"]
+
 
 def attention_dropout(
     key: Key,
@@ -16,30 +18,34 @@ def attention_dropout(
     broadcast_dims: Sequence[int] = (),
     bits: Bits = None,
 ) -> jax.Array:
-    """Zeroes attention weights with probability `rate` and scales the rest: `dropout`, by its other name.
+    """Zeroes attention weights with probability `rate` and scales the rest; the same as `dropout`.
 
-    Every example, head, query and key has its own decision, where Flax's attention shares them
-    over batch and heads unless told otherwise (`broadcast_dims=(0, 1)` here). Inside Flax's own
-    attention modules it is `attention_fn` of `jaxdrop.linen` and `jaxdrop.nnx`.
+    Every example, head, query and key has its own decision. Flax's attention shares decisions over
+    batch and heads by default (`broadcast_dims=(0, 1)` here). In Flax's own attention modules, use
+    `attention_fn` of `jaxdrop.linen` or `jaxdrop.nnx`.
 
     Args:
       key: A PRNG key, used once.
       weights: Floating-point weights that sum to one along the last axis, `[B, H, Q, K]`.
-      rate: The probability of dropping, in [0, 1]; as for `dropout`.
+      rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask;
+        may be traced; no gradient.
       broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape, dtype and sharding of `weights`; a row sums to one in the mean only.
+      Array of the shape, dtype and sharding of `weights`; a row sums to one only on average.
 
     Raises:
       TypeError: If `weights` are not floating-point.
-      ValueError: For the reasons of `dropout`.
+      ValueError: If a concrete rate is outside [0, 1], an axis is out of range, or `bits` is not
+        valid or too few to tell a concrete rate from 0 and 1.
 
     References:
       Vaswani et al., "Attention is all you need", 2017.
 
-    >>> attention_dropout(jax.random.key(0), jax.numpy.full((1, 1, 1, 4), 0.25), 0.5)
-    Array([[[[0.5, 0.5, 0.5, 0. ]]]], dtype=float32)
+    Examples:
+      >>> attention_dropout(jax.random.key(0), jax.numpy.full((1, 1, 1, 4), 0.25), 0.5)
+      Array([[[[0.5, 0.5, 0.5, 0. ]]]], dtype=float32)
     """
     return dropout(key, weights, rate, broadcast_dims=broadcast_dims, bits=bits)

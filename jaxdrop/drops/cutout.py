@@ -1,4 +1,4 @@
-"""Cutout: fills a box of the input. DeVries and Taylor, 2017."""
+"""Cutout: fills a random box of each image. DeVries and Taylor, 2017."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,9 @@ from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Numeric, Rate
 from jaxdrop.drops import _remat
 
+__all__ = ["cutout"]
+
+# Bits per decision: a decision per example is cheap.
 _WIDTH = 24
 
 
@@ -24,21 +27,21 @@ def cutout(
 ) -> jax.Array:
     """Fills one box of each example, at a random place, with probability `rate`.
 
-    As in the paper, the centre of the box is uniform over the map and what lies outside the map
-    is cut off; all channels share it. Nothing is scaled. The paper's own recipe is rate 1 on
-    standardised inputs with `fill` 0, their mean. Rate 0 is the identity.
+    As in the paper, the center of the box is uniform over the map and the box is clipped at the
+    border; all channels share it. Nothing is scaled. The paper uses rate 1 on standardized inputs
+    with `fill` 0, their mean. Rate 0 is the identity.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point batch, `[B, ..., C]`, with at least one axis between.
-      rate: The probability that an example is cut, in [0, 1]; may be traced, or an array that
-        broadcasts to `[B, 1, ..., 1]`. It has no gradient.
-      size: The side of the box, or its sides, in pixels: at least 1, at most the map's.
-      fill: What the box is filled with; a scalar, or an array that broadcasts to `x`.
-      channel_axis: The axis of the channels; not 0.
+      x: Floating-point batch, `[B, ..., C]`, with at least one axis between.
+      rate: Probability that an example is cut, in [0, 1]: a scalar, or an array that broadcasts to
+        `[B, 1, ..., 1]`; may be traced; no gradient.
+      size: Side of the box, or its sides, in pixels: at least 1, at most the map's.
+      fill: Value of the filled box: a scalar, or an array that broadcasts to `x`.
+      channel_axis: Axis of the channels; not 0.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
@@ -49,11 +52,12 @@ def cutout(
       DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
       2017.
 
-    >>> cutout(jax.random.key(1), jnp.ones((1, 4, 4, 1)), 1.0, size=2)[0, :, :, 0]
-    Array([[0., 0., 1., 1.],
-           [1., 1., 1., 1.],
-           [1., 1., 1., 1.],
-           [1., 1., 1., 1.]], dtype=float32)
+    Examples:
+      >>> cutout(jax.random.key(1), jnp.ones((1, 4, 4, 1)), 1.0, size=2)[0, :, :, 0]
+      Array([[0., 0., 1., 1.],
+             [1., 1., 1., 1.],
+             [1., 1., 1., 1.],
+             [1., 1., 1., 1.]], dtype=float32)
     """
     x = _checks.check_rank(_checks.check_floating(x), 3, "[B, ..., C] with an axis between")
     axes = _checks.feature_map_dims(x.shape, channel_axis)
@@ -67,7 +71,14 @@ def cutout(
 
 
 @_remat.redraw_in_backward("axes", "sides")
-def _cutout(seed: _bits.Seed, x: jax.Array, level: tuple, *, axes: tuple, sides: tuple) -> jax.Array:
+def _cutout(
+    seed: _bits.Seed,
+    x: jax.Array,
+    level: tuple[_draw.Draw, jax.Array],
+    *,
+    axes: tuple[int, ...],
+    sides: tuple[int, ...],
+) -> jax.Array:
     draw, fill = level
     one = (x.shape[0], *(1,) * (x.ndim - 1))
     first, second = _bits.words(seed, (x.shape[0], len(axes)))

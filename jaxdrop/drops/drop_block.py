@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Numeric, Rate
 from jaxdrop.drops import _remat
 
-# Seeds are rare, so their rate takes the bits of a small one.
+__all__ = ["block_mask", "drop_block"]
+
+# Blocks begin rarely, so their small rate needs 24 bits.
 _WIDTH = 24
 
 
@@ -25,29 +27,28 @@ def drop_block(
     channel_axis: int = -1,
     broadcast_dims: Sequence[int] = (),
 ) -> jax.Array:
-    """Zeroes blocks of each feature map, so that a share `rate` of it is dropped, and scales the rest.
+    """Zeroes blocks of each feature map, a fraction `rate` of it on average, and scales the rest.
 
-    Blocks lie whole within the map and may overlap. They are sown at the rate that makes the
-    expected share of dropped elements `rate` exactly, for every size of map and block; the usual
-    formula is an approximation for small blocks in large maps. What is kept is scaled, in each
-    example by itself, by its number of elements over those kept, so that the sum over an example
-    of ones is kept exactly (but where all of it is dropped), and no example depends on another.
-    Rate 0 is the identity, rate 1 gives zeros. The backward pass draws the mask again from the
-    key; nothing is stored for it.
+    Blocks lie wholly within the map and may overlap. They begin at the rate that makes the expected
+    dropped fraction exactly `rate`, for every size of map and block; the usual formula is an
+    approximation for small blocks in large maps. Each example is scaled by its number of elements
+    divided by the number kept. This keeps the sum over an example of ones exactly, unless all of it
+    is dropped, and no example depends on another. Rate 0 is the identity, rate 1 gives zeros. The
+    backward pass redraws the mask from the key; no mask is stored.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point batch, `[B, ..., C]`, with one to three axes between.
-      rate: The share to drop, in [0, 1]; may be traced, or an array that broadcasts to
-        `[B, 1, ..., 1, C]`. It has no gradient.
-      block_size: The side of a block, or its sides: odd, at least 1 and at most the map's. With 1
-        it is `dropout`, but for the scale.
-      channel_axis: The axis of the channels; not 0.
+      x: Floating-point batch, `[B, ..., C]`, with one to three axes between.
+      rate: Probability that an element is dropped, in [0, 1]: a scalar, or an array that broadcasts
+        to `[B, 1, ..., 1, C]`; may be traced; no gradient.
+      block_size: Side of a block, or its sides: odd, at least 1 and at most the map's. Size 1 is
+        `dropout` with another scale.
+      channel_axis: Axis of the channels; not 0.
       broadcast_dims: Axes along which the blocks are shared, such as that of the channels; not
         those of the map.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point, or a side not an integer.
@@ -57,17 +58,18 @@ def drop_block(
     References:
       Ghiasi, Lin and Le, "DropBlock: a regularization method for convolutional networks", 2018.
 
-    >>> drop_block(jax.random.key(4), jnp.ones((1, 4, 5, 1)), 0.4, block_size=3)[0, ..., 0]
-    Array([[1.8181818, 1.8181818, 1.8181818, 1.8181818, 1.8181818],
-           [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
-           [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
-           [0.       , 0.       , 0.       , 1.8181818, 1.8181818]],      dtype=float32)
+    Examples:
+      >>> drop_block(jax.random.key(4), jnp.ones((1, 4, 5, 1)), 0.4, block_size=3)[0, ..., 0]
+      Array([[1.8181818, 1.8181818, 1.8181818, 1.8181818, 1.8181818],
+             [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
+             [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
+             [0.       , 0.       , 0.       , 1.8181818, 1.8181818]],      dtype=float32)
     """
     x, rate = _checks.check_floating(x), _checks.check_rate(rate)
     rate, plan = _plan(x.shape, rate, block_size, channel_axis, broadcast_dims)
     if _checks.is_trivial_rate(rate):
         return _remat.all_or_nothing(x, rate)
-    return _drop_block(key, x, _sowing(rate, plan), plan=plan)
+    return _drop_block(key, x, _start_draw(rate, plan), plan=plan)
 
 
 def block_mask(
@@ -83,30 +85,37 @@ def block_mask(
 
     Args:
       key: A PRNG key, used once.
-      shape: The shape of the batch to be masked, `[B, ..., C]`.
-      rate: The expected share of False; as for `drop_block`.
-      block_size: As for `drop_block`.
-      channel_axis: As for `drop_block`.
-      broadcast_dims: As for `drop_block`; they have size 1 in the result.
+      shape: Shape of the batch to be masked, `[B, ..., C]`, with one to three axes between.
+      rate: Probability that an element is dropped, in [0, 1]: a scalar, or an array that broadcasts
+        to `[B, 1, ..., 1, C]`; may be traced; no gradient.
+      block_size: Side of a block, or its sides: odd, at least 1 and at most the map's.
+      channel_axis: Axis of the channels; not 0.
+      broadcast_dims: Axes along which the blocks are shared, such as that of the channels; not
+        those of the map. They have size 1 in the result.
 
     Returns:
-      A boolean array of shape `shape`, with 1 at `broadcast_dims`.
+      Boolean array of shape `shape`, with 1 at `broadcast_dims`.
 
     Raises:
-      TypeError: As `drop_block`.
-      ValueError: As `drop_block`.
+      TypeError: If a side is not an integer.
+      ValueError: If a concrete rate is outside [0, 1], a side is even or out of range, or an axis
+        is out of range or of the map.
 
-    >>> mask = block_mask(jax.random.key(0), (256, 14, 14, 64), 0.1, block_size=7)
-    >>> print(f"{1 - mask.mean():.2f}")  # the usual formula drops 0.093
-    0.10
+    Examples:
+      >>> mask = block_mask(jax.random.key(0), (256, 14, 14, 64), 0.1, block_size=7)
+      >>> print(f"{1 - mask.mean():.2f}")  # the usual formula drops 0.093
+      0.10
     """
     rate = _checks.check_rate(rate)
     rate, plan = _plan(_checks.check_shape(shape), rate, block_size, channel_axis, broadcast_dims)
-    return _block_mask(key, _sowing(rate, plan), plan=plan)
+    return _block_mask(key, _start_draw(rate, plan), plan=plan)
 
 
-# The shape of the mask, and for each axis of the map its block's side.
-Plan = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
+class _Plan(NamedTuple):
+    """The shape of the mask, and the pairs (axis of the map, side of the block)."""
+
+    shape: tuple[int, ...]
+    windows: tuple[tuple[int, int], ...]
 
 
 def _plan(
@@ -115,7 +124,7 @@ def _plan(
     block_size: int | Sequence[int],
     channel_axis: int,
     broadcast_dims: Sequence[int],
-) -> tuple[Numeric, Plan]:
+) -> tuple[Numeric, _Plan]:
     axes = _checks.feature_map_dims(shape, channel_axis)
     if not 1 <= len(axes) <= 3:
         raise ValueError(f"`x` must be of shape [B, ..., C] with one to three axes between, got {shape}.")
@@ -123,39 +132,38 @@ def _plan(
     shared = _checks.check_axes(broadcast_dims, len(shape), "broadcast_dims")
     if set(shared) & set(axes):
         raise ValueError(
-            f"`broadcast_dims` must not hold axes of the map, {axes}, got {tuple(broadcast_dims)}."
+            f"`broadcast_dims` must not contain axes of the map, {axes}, got {tuple(broadcast_dims)}."
         )
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     of_rate = tuple(1 if axis in axes else size for axis, size in enumerate(drawn))
     rate = _checks.check_broadcastable(rate, of_rate, "rate")
-    return rate, (drawn, tuple(zip(axes, sides, strict=True)))
+    return rate, _Plan(drawn, tuple(zip(axes, sides, strict=True)))
 
 
-def _sowing(rate: Rate, plan: Plan) -> _draw.Draw:
-    """The draw of the places where no block begins."""
-    rate = _sowing_rate(_draw.without_gradient(rate), plan)
+def _start_draw(rate: Rate, plan: _Plan) -> _draw.Draw:
+    """The draw whose kept places begin no block."""
+    rate = _start_rate(_draw.without_gradient(rate), plan)
     return _draw.draw_of(_draw.realized_keep_prob(rate, _WIDTH), _WIDTH)
 
 
-def _sowing_rate(rate: ArrayLike, plan: Plan) -> ArrayLike:
-    """The rate g of blocks that drops the asked share: 1 - mean((1 - g)**n) = rate, by bisection.
+def _start_rate(rate: ArrayLike, plan: _Plan) -> ArrayLike:
+    """The rate g of block starts that drops the fraction `rate`: 1 - mean((1 - g)**n) = rate, by bisection.
 
-    n is how many blocks cover an element: in each direction it is smaller near the border.
+    n is the number of possible blocks that cover an element; it is smaller near the border.
     """
-    shape, windows = plan
     covers = np.ones((), np.int64)
-    for axis, side in windows:
-        place, last = np.arange(shape[axis]), shape[axis] - side
+    for axis, side in plan.windows:
+        place, last = np.arange(plan.shape[axis]), plan.shape[axis] - side
         covers = np.multiply.outer(covers, np.minimum(place, last) - np.maximum(place - side + 1, 0) + 1)
     n, count = np.unique(covers, return_counts=True)
     traced = isinstance(rate, jax.Array)
-    xp: Any = jnp if traced else np
+    xp: Any = jnp if traced else np  # a module with NumPy's interface has no type of its own
     dtype = np.float32 if traced else np.float64
     rate = xp.asarray(rate, dtype)
     covering = n.astype(dtype).reshape((1,) * rate.ndim + (-1,))
     weights = (count / count.sum()).astype(dtype)
 
-    def half(_: Any, bounds: tuple) -> tuple:
+    def half(_: ArrayLike | int, bounds: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
         low, high = bounds
         middle = (low + high) / 2
         dropped = -xp.expm1(covering * xp.log1p(-middle[..., None])) @ weights
@@ -166,21 +174,20 @@ def _sowing_rate(rate: ArrayLike, plan: Plan) -> ArrayLike:
         bounds = jax.lax.fori_loop(0, 40, half, bounds)
     else:
         bounds = reduce(lambda bounds, i: half(i, bounds), range(60), bounds)
-    # Out of range it stays what it is: NaN.
+    # An invalid traced rate is NaN and stays NaN.
     return xp.where((rate > 0) & (rate < 1), (bounds[0] + bounds[1]) / 2, rate)
 
 
-def _keep(seed: _bits.Seed, draw: _draw.Draw, plan: Plan) -> jax.Array:
-    shape, windows = plan
-    sown = list(shape)
-    for axis, side in windows:
-        sown[axis] -= side - 1
-    begins = ~_draw.draw_mask(seed, draw, tuple(sown))
-    return ~reduce(lambda block, window: _spread(block, *window), windows, begins)
+def _keep(seed: _bits.Seed, draw: _draw.Draw, plan: _Plan) -> jax.Array:
+    starts = list(plan.shape)
+    for axis, side in plan.windows:
+        starts[axis] -= side - 1
+    begins = ~_draw.draw_mask(seed, draw, tuple(starts))
+    return ~reduce(lambda block, window: _spread(block, *window), plan.windows, begins)
 
 
 def _spread(marks: jax.Array, axis: int, side: int) -> jax.Array:
-    """Marks the `side` places that follow from each mark on, in log2(side) steps."""
+    """Extends each mark to `side` places along the axis, in log2(side) steps."""
     padding = [(side - 1, side - 1, 0) if i == axis else (0, 0, 0) for i in range(marks.ndim)]
     marks, reach = jax.lax.pad(marks, False, padding), 1
     while reach < side:
@@ -191,7 +198,7 @@ def _spread(marks: jax.Array, axis: int, side: int) -> jax.Array:
 
 
 @_remat.redraw_in_backward("plan")
-def _drop_block(seed: _bits.Seed, x: jax.Array, draw: _draw.Draw, *, plan: Plan) -> jax.Array:
+def _drop_block(seed: _bits.Seed, x: jax.Array, draw: _draw.Draw, *, plan: _Plan) -> jax.Array:
     keep = _keep(seed, draw, plan)
     mean = keep.mean(tuple(range(1, x.ndim)), keepdims=True, dtype=_draw.widened(x.dtype))
     y = x.astype(mean.dtype) / jnp.where(mean > 0, mean, 1)
@@ -199,5 +206,5 @@ def _drop_block(seed: _bits.Seed, x: jax.Array, draw: _draw.Draw, *, plan: Plan)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _block_mask(key: Key, draw: _draw.Draw, *, plan: Plan) -> jax.Array:
+def _block_mask(key: Key, draw: _draw.Draw, *, plan: _Plan) -> jax.Array:
     return _keep(_bits.consume(key), draw, plan)

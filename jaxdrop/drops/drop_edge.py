@@ -1,4 +1,4 @@
-"""Drop edge: removes edges of a graph at random. Rong et al., 2020."""
+"""DropEdge: removes edges of a graph at random. Rong et al., 2020."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
+
+__all__ = ["drop_edge"]
 
 
 def drop_edge(
@@ -20,43 +22,44 @@ def drop_edge(
     renormalize: bool = False,
     bits: Bits = None,
 ) -> jax.Array:
-    """Sets the weights of random edges to zero; the shape stays, so nothing is compiled anew.
+    """Sets the weights of random edges to zero with probability `rate`, without changing shapes.
 
-    Nothing is scaled. As in the paper, the adjacency matrix A that is left is normalised again
-    with `renormalize`: `D**-0.5 @ A @ D**-0.5`, where D is the sum of the weights at each node
-    (of those it sends, and of those it receives). Edges from a node to itself are then part of the
-    normalisation, not of the graph, and are never removed; so too wherever `senders` and
-    `receivers` are given. Rate 0 removes nothing.
+    Nothing is scaled. With `renormalize`, as in the paper, the remaining adjacency matrix A becomes
+    `D**-0.5 @ A @ D**-0.5`, where D is the sum of the weights at each node (outgoing on the left,
+    incoming on the right). Self-loops belong to the normalization, not to the graph: wherever
+    `senders` and `receivers` are given, they are never removed. Rate 0 removes nothing.
 
     Args:
       key: A PRNG key, used once.
-      weights: The floating-point weights of the edges, `[E]`; ones for a plain graph.
-      rate: The probability of removing an edge, in [0, 1]; may be traced, or an array that
-        broadcasts to `weights`. It has no gradient.
-      senders: The node that each edge comes from, integers `[E]` in [0, num_nodes).
-      receivers: The node that each edge goes to, `[E]`.
-      num_nodes: How many nodes there are; needed to renormalise.
-      undirected: Whether the edges from a to b and from b to a go together; needs both ends.
-      renormalize: Whether to normalise what is left; needs both ends and `num_nodes`. The weights
-        must then be at least 0.
-      bits: Random bits an edge: 8, 16, 24, 32 (Flax; directed only), or None for 16 or 24 by the
-        rate; see `keep_mask`.
+      weights: Floating-point edge weights, `[E]`; ones for an unweighted graph.
+      rate: Probability of removing an edge, in [0, 1]: a scalar, or an array that broadcasts to
+        `weights`; may be traced; no gradient.
+      senders: Source node of each edge, integers `[E]` in [0, num_nodes).
+      receivers: Target node of each edge, integers `[E]` in [0, num_nodes).
+      num_nodes: Number of nodes; needed by `renormalize`.
+      undirected: Whether the edges from a to b and from b to a are dropped together; needs
+        `senders` and `receivers`.
+      renormalize: Whether to normalize the remaining adjacency matrix; needs `senders`,
+        `receivers` and `num_nodes`, and weights of at least 0.
+      bits: Random bits per edge: 8, 16, 24 or 32 (32 reproduces Flax's masks, for directed edges
+        only). None: 16, or 24 for rates near 0 or 1.
 
     Returns:
-      An array of the shape and dtype of `weights`.
+      Array of the shape and dtype of `weights`.
 
     Raises:
-      TypeError: If `weights` are not floating-point, or the ends not integers.
-      ValueError: If shapes do not fit, a concrete rate is outside [0, 1], or what an option needs
-        is not given.
+      TypeError: If `weights` is not floating-point, or `senders` or `receivers` not integer.
+      ValueError: If shapes do not fit, a concrete rate is outside [0, 1], or an option needs an
+        argument that is missing.
 
     References:
       Rong et al., "DropEdge: towards deep graph convolutional networks on node classification",
       2020.
 
-    >>> ends = {"senders": jnp.array([0, 1, 1, 2]), "receivers": jnp.array([1, 0, 2, 1])}
-    >>> drop_edge(jax.random.key(1), jnp.ones(4), 0.5, undirected=True, **ends)
-    Array([1., 1., 0., 0.], dtype=float32)
+    Examples:
+      >>> ends = {"senders": jnp.array([0, 1, 1, 2]), "receivers": jnp.array([1, 0, 2, 1])}
+      >>> drop_edge(jax.random.key(1), jnp.ones(4), 0.5, undirected=True, **ends)
+      Array([1., 1., 0., 0.], dtype=float32)
     """
     weights = _checks.check_rank(_checks.check_floating(weights, "weights"), 1, "[E]", "weights")
     if weights.ndim != 1:
@@ -64,20 +67,26 @@ def drop_edge(
     rate = _checks.check_broadcastable(_checks.check_rate(rate), weights.shape, "rate")
     ends = _ends(senders, receivers, weights, undirected or renormalize)
     if renormalize and num_nodes is None:
-        raise ValueError("`num_nodes` must be given to renormalise, got None.")
+        raise ValueError("`num_nodes` must be given for `renormalize`, got None.")
     if undirected and bits == 32:
         raise ValueError("`bits` must be 8, 16, 24 or None for undirected edges, got 32.")
     draw = _draw.prepare(rate, weights.shape, bits)
     if not _checks.is_scalar(rate, 0):
         weights = _removed(key, weights, (draw, ends), undirected=undirected)
-    return _normalised(weights, ends, num_nodes) if renormalize else weights
+    return _normalized(weights, ends, num_nodes) if renormalize else weights
 
 
 @_remat.redraw_in_backward("undirected")
-def _removed(seed: _bits.Seed, weights: jax.Array, level: tuple, *, undirected: bool) -> jax.Array:
+def _removed(
+    seed: _bits.Seed,
+    weights: jax.Array,
+    level: tuple[_draw.Draw, tuple[jax.Array, ...]],
+    *,
+    undirected: bool,
+) -> jax.Array:
     draw, ends = level
     if undirected:
-        # The draw of an edge is that of its ends in order, whichever way it is written.
+        # Both directions of an edge share a draw: it is indexed by the sorted pair of nodes.
         low, high = (jnp.asarray(f(*ends), jnp.uint32) for f in (jnp.minimum, jnp.maximum))
         keep = _bits.bernoulli_at(seed, draw.threshold, low, high, draw.width)
     else:
@@ -87,7 +96,7 @@ def _removed(seed: _bits.Seed, weights: jax.Array, level: tuple, *, undirected: 
     return _draw.nan_where_rate_invalid(jnp.where(keep, weights, 0), draw.keep_prob)
 
 
-def _normalised(weights: jax.Array, ends: tuple[jax.Array, ...], num_nodes: int | None) -> jax.Array:
+def _normalized(weights: jax.Array, ends: tuple[jax.Array, ...], num_nodes: int | None) -> jax.Array:
     wide = weights.astype(_draw.widened(weights.dtype))
     result = wide
     for node in ends:

@@ -1,4 +1,4 @@
-"""DropKey: drops keys of attention before the softmax. Li et al., 2023."""
+"""DropKey: drops attention keys before the softmax. Li et al., 2023."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +10,11 @@ import numpy as np
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
+
+__all__ = ["drop_key", "drop_key_mask"]
+
+# The draw, and the keys that may be attended to.
+_Level = tuple[_draw.Draw, ArrayLike | np.bool_]
 
 
 def drop_key(
@@ -23,37 +28,39 @@ def drop_key(
 ) -> jax.Array:
     """Hides keys from queries with probability `rate`, before the softmax.
 
-    The softmax that follows shares the weight among the keys that are left, so nothing is scaled.
-    A row that would lose every key that it may see keeps them all, so the softmax is never of
-    nothing. What is hidden gets the smallest finite number of the dtype, which is safe in half
-    precision. Rate 0 hides only what `mask` hides.
+    The following softmax spreads the weight over the remaining keys, so nothing is scaled. A row
+    that would lose all its allowed keys keeps them all, so no softmax is empty. A hidden logit
+    becomes the smallest finite number of the dtype, which is safe in half precision. Rate 0 hides
+    only what `mask` hides.
 
-    Hand over as `mask` what a query may not see, so that it is not counted as a key that is left.
-    Of logits that are -inf already this is made good (the softmax then goes to the keys that it
-    may see and that are hidden); of others it cannot be known.
+    Pass the attention mask as `mask` (True means a query may attend), so that a forbidden key does
+    not count as a remaining one. Logits that are already -inf stay -inf: a row of which only such
+    keys remain attends to its hidden, allowed keys. Other forbidden keys cannot be recognized.
 
     Args:
       key: A PRNG key, used once.
-      logits: Floating-point logits, `[..., Q, K]`, as they go into the softmax over the last axis.
-      rate: The probability of hiding a key, in [0, 1); may be traced, or an array that broadcasts
-        to `logits`. It has no gradient.
-      mask: Which keys a query may see at all: boolean, True is allowed; it broadcasts to `logits`.
+      logits: Floating-point attention logits, `[..., Q, K]`; the softmax is over the last axis.
+      rate: Probability of hiding a key, in [0, 1): a scalar, or an array that broadcasts to
+        `logits`; may be traced; no gradient.
+      mask: Attention mask: boolean, True where a query may attend to a key; broadcasts to `logits`.
       broadcast_dims: Axes along which one decision is shared; not the last.
-      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      bits: Random bits per decision: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape, dtype and sharding of `logits`.
+      Array of the shape, dtype and sharding of `logits`.
 
     Raises:
-      TypeError: If `logits` are not floating-point or `mask` not boolean.
+      TypeError: If `logits` is not floating-point or `mask` not boolean.
       ValueError: If a concrete rate is outside [0, 1), or shapes or axes do not fit.
 
     References:
       Li et al., "DropKey for vision transformer", 2023.
 
-    >>> jax.nn.softmax(drop_key(jax.random.key(0), jnp.zeros((2, 4)), 0.5))
-    Array([[0.33333334, 0.33333334, 0.33333334, 0.        ],
-           [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
+    Examples:
+      >>> jax.nn.softmax(drop_key(jax.random.key(0), jnp.zeros((2, 4)), 0.5))
+      Array([[0.33333334, 0.33333334, 0.33333334, 0.        ],
+             [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
     """
     logits, rate = _checks.check_floating(logits, "logits"), _checks.check_rate(rate)
     draw, allowed, shape = _prepare(logits.shape, rate, mask, broadcast_dims, bits)
@@ -71,26 +78,30 @@ def drop_key_mask(
     broadcast_dims: Sequence[int] = (),
     bits: Bits = None,
 ) -> jax.Array:
-    """Draws the mask of `drop_key`: True is a key that a query still sees.
+    """Draws the mask of `drop_key`: True where a query still attends to a key.
 
     Args:
       key: A PRNG key, used once.
-      shape: The shape of the logits, `[..., Q, K]`.
-      rate: The probability of hiding a key, in [0, 1); as for `drop_key`.
-      mask: Which keys a query may see at all; it broadcasts to `shape`.
+      shape: Shape of the logits, `[..., Q, K]`.
+      rate: Probability of hiding a key, in [0, 1): a scalar, or an array that broadcasts to
+        `shape`; may be traced.
+      mask: Attention mask: boolean, True where a query may attend to a key; broadcasts to `shape`.
       broadcast_dims: Axes along which one decision is shared; not the last.
-      bits: As for `drop_key`.
+      bits: Random bits per decision: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      A boolean array of shape `shape`: within `mask`, and with a key in each row that had one.
+      Boolean array of shape `shape`: a subset of `mask`, with at least one key in each row that had
+      one.
 
     Raises:
       TypeError: If `mask` is not boolean.
-      ValueError: As `drop_key`.
+      ValueError: If a concrete rate is outside [0, 1), or shapes or axes do not fit.
 
-    >>> drop_key_mask(jax.random.key(0), (2, 4), 0.5)
-    Array([[ True,  True,  True, False],
-           [False,  True,  True, False]], dtype=bool)
+    Examples:
+      >>> drop_key_mask(jax.random.key(0), (2, 4), 0.5)
+      Array([[ True,  True,  True, False],
+             [False,  True,  True, False]], dtype=bool)
     """
     sizes, rate = _checks.check_shape(shape), _checks.check_rate(rate)
     draw, allowed, drawn = _prepare(sizes, rate, mask, broadcast_dims, bits)
@@ -106,12 +117,14 @@ def _prepare(
     broadcast_dims: Sequence[int],
     bits: Bits,
 ) -> tuple[_draw.Draw, ArrayLike | np.bool_, tuple[int, ...]]:
-    """The draw, the keys that may be seen, and the shape of the decisions."""
+    """The draw, the allowed keys, and the shape of the decisions."""
     if not shape:
         raise ValueError("`logits` must be of shape [..., Q, K], got ().")
     shared = _checks.check_axes(broadcast_dims, len(shape), "broadcast_dims")
     if len(shape) - 1 in shared:
-        raise ValueError("`broadcast_dims` must not hold the last axis, that of the keys.")
+        raise ValueError(
+            f"`broadcast_dims` must not contain the last axis, that of the keys, got {tuple(broadcast_dims)}."
+        )
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     rate = _checks.check_below_one(rate)
     draw = _draw.prepare(rate, drawn, bits)
@@ -121,22 +134,22 @@ def _prepare(
     return draw, allowed, drawn
 
 
-def _kept(seed: _bits.Seed, level: tuple, shape: tuple) -> jax.Array:
+def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
     draw, allowed = level
     kept = _draw.draw_mask(seed, draw, shape) & allowed
     return jnp.where(kept.any(-1, keepdims=True), kept, allowed)
 
 
 @_remat.redraw_in_backward("shape")
-def _drop_key(seed: _bits.Seed, logits: jax.Array, level: tuple, *, shape: tuple) -> jax.Array:
-    # What is infinitely unlikely already stays so.
+def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
+    # A logit of -inf stays -inf: a finite one would let its row attend to it.
     hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
     y = _draw.where_like(_kept(seed, level, shape), logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 
 
 @partial(jax.jit, static_argnames="shape")
-def _drop_key_mask(key: Key, level: tuple, *, shape: tuple) -> jax.Array:
+def _drop_key_mask(key: Key, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     return _kept(_bits.consume(key), level, shape)
 
 

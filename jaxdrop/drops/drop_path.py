@@ -1,4 +1,6 @@
-"""Drop path: zeroes whole residual branches at random. Huang et al., 2016."""
+"""DropPath, or stochastic depth: zeroes whole residual branches at random. Huang et al., 2016."""
+
+from typing import Literal
 
 import jax
 
@@ -6,42 +8,47 @@ from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops.dropout import dropout
 
+__all__ = ["drop_path"]
+
 
 def drop_path(
     key: Key,
     x: ArrayLike,
     rate: Rate,
     *,
-    mode: str = "row",
+    mode: Literal["row", "batch"] = "row",
     bits: Bits = None,
 ) -> jax.Array:
-    """Zeroes the whole of `x`, a residual branch, for random examples and scales it for the rest.
+    """Zeroes a residual branch `x` for random examples and scales it for the rest.
 
-    Used as `x + drop_path(key, branch(x), rate)`: stochastic depth. The mean and the variance of
-    each element are those of `dropout`; so at evaluation nothing is multiplied. What is dropped
-    has been computed: `subset_depth` saves that. `jaxdrop.schedules.depth_rates` gives the rates
-    of a stack of blocks.
+    Used as `x + drop_path(key, branch(x), rate)`. Each element has the mean and variance of
+    `dropout`, so evaluation needs no scale. The branch is computed for all examples;
+    `subset_depth` computes it only for the kept ones. `jaxdrop.schedules.depth_rates` gives the
+    rates of a stack of blocks.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point batch, `[B, ...]`.
-      rate: The probability of dropping, in [0, 1]; may be traced, or an array that broadcasts to
-        the mask `[B, 1, ..., 1]`. It has no gradient.
-      mode: "row" for one decision an example, "batch" for one decision in all.
-      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      x: Floating-point batch, `[B, ...]`.
+      rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask
+        `[B, 1, ..., 1]`; may be traced; no gradient.
+      mode: "row" for one decision per example, "batch" for one decision per batch.
+      bits: Random bits per decision: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
-      ValueError: If `mode` is neither of the two, `x` has no axis, or for the reasons of `dropout`.
+      ValueError: If `mode` is neither "row" nor "batch", `x` has no axis, a concrete rate is outside
+        [0, 1], or `bits` is not valid or too few to tell a concrete rate from 0 and 1.
 
     References:
       Huang et al., "Deep networks with stochastic depth", 2016.
 
-    >>> drop_path(jax.random.key(0), jax.numpy.ones((4, 3)), 0.5)[:, 0]
-    Array([2., 2., 2., 0.], dtype=float32)
+    Examples:
+      >>> drop_path(jax.random.key(0), jax.numpy.ones((4, 3)), 0.5)[:, 0]
+      Array([2., 2., 2., 0.], dtype=float32)
     """
     x = _checks.check_rank(_checks.check_floating(x), 1, "[B, ...]")
     _checks.check_choice(mode, ("row", "batch"), "mode")

@@ -8,6 +8,8 @@ from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
 
+__all__ = ["dropout"]
+
 
 def dropout(
     key: Key,
@@ -21,30 +23,32 @@ def dropout(
 
     Each element of the result is 0 with probability p = `rate`, and else `x / (1 - p)`: the mean
     is x, the variance x**2 * p / (1 - p). The mask is `keep_mask(key, x.shape, rate, ...)`.
-    Rate 0 is the identity, rate 1 gives zeros. The backward pass draws the mask again from the
-    key; nothing is stored for it.
+    Rate 0 is the identity, rate 1 gives zeros. The backward pass redraws the mask from the key; no
+    mask is stored.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array of any shape.
-      rate: The probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the
-        mask. May be traced. It has no gradient.
+      x: Floating-point array of any shape.
+      rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask;
+        may be traced; no gradient.
       broadcast_dims: Axes along which one decision is shared, as in Flax.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
-      ValueError: If a concrete rate is outside [0, 1], an axis is out of range, or for `bits` the
-        reasons of `keep_mask`.
+      ValueError: If a concrete rate is outside [0, 1], an axis is out of range, or `bits` is not
+        valid or too few to tell a concrete rate from 0 and 1.
 
     References:
       Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 
-    >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
-    Array([2., 2., 2., 0., 2., 2.], dtype=float32)
+    Examples:
+      >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
+      Array([2., 2., 2., 0., 2., 2.], dtype=float32)
     """
     x = _checks.check_floating(x)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
@@ -57,6 +61,8 @@ def dropout(
 
 
 @_remat.redraw_in_backward("shape")
-def _dropout(seed: _bits.Seed, x: jax.Array, scaled: tuple, *, shape: tuple) -> jax.Array:
+def _dropout(
+    seed: _bits.Seed, x: jax.Array, scaled: tuple[_draw.Draw, ArrayLike], *, shape: tuple[int, ...]
+) -> jax.Array:
     draw, scale = scaled
     return _draw.select_and_scale(x, _draw.draw_mask(seed, draw, shape), scale, draw.width)

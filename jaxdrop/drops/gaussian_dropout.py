@@ -7,22 +7,24 @@ from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Rate
 from jaxdrop.drops import _remat
 
+__all__ = ["gaussian_dropout"]
+
 
 def gaussian_dropout(key: Key, x: ArrayLike, rate: Rate) -> jax.Array:
     """Multiplies each element by its own draw from N(1, p / (1 - p)), where p = `rate`.
 
-    The mean is x and the variance x**2 * p / (1 - p), as those of `dropout`, but nothing is ever
-    exactly dropped. Rate 0 is the identity; rate 1, where the variance is infinite, gives zeros.
-    The backward pass draws the noise again from the key; nothing is stored for it.
+    Mean x and variance x**2 * p / (1 - p) are those of `dropout`, but no element is exactly zero.
+    Rate 0 is the identity; rate 1, where the variance is infinite, gives zeros. The backward pass
+    redraws the noise from the key; no noise is stored.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array of any shape.
-      rate: The rate of the dropout that has this variance, in [0, 1]: a scalar, or an array that
-        broadcasts to the shape of `x`. May be traced. It has no gradient.
+      x: Floating-point array of any shape.
+      rate: Probability of dropping of the `dropout` with this variance, in [0, 1]: a scalar, or an
+        array that broadcasts to `x`; may be traced; no gradient.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
@@ -32,9 +34,10 @@ def gaussian_dropout(key: Key, x: ArrayLike, rate: Rate) -> jax.Array:
       Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
       2014, section 10.
 
-    >>> y = gaussian_dropout(jax.random.key(0), jax.numpy.ones(100_000), 0.2)
-    >>> print(f"{y.mean():.1f} {y.var():.2f}")
-    1.0 0.25
+    Examples:
+      >>> y = gaussian_dropout(jax.random.key(0), jax.numpy.ones(100_000), 0.2)
+      >>> print(f"{y.mean():.1f} {y.var():.2f}")
+      1.0 0.25
     """
     x = _checks.check_floating(x)
     rate = _checks.check_broadcastable(_checks.check_rate(rate), x.shape, "rate")

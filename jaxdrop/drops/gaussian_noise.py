@@ -1,4 +1,4 @@
-"""Gaussian noise: adds Gaussian noise of mean zero."""
+"""Gaussian noise: adds Gaussian noise of mean zero. Bishop, 1995."""
 
 import jax
 import jax.numpy as jnp
@@ -7,22 +7,24 @@ from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.drops import _remat
 
+__all__ = ["gaussian_noise"]
+
 
 def gaussian_noise(key: Key, x: ArrayLike, stddev: Numeric) -> jax.Array:
     """Adds to each element its own draw from N(0, stddev**2); the mean is kept.
 
-    Added to the inputs of a regression on squared error, it acts as Tikhonov regularization. A
-    deviation of 0 is the identity. The backward pass draws the noise again from the key; nothing
-    is stored for it.
+    On the inputs of a regression with squared error, it acts as Tikhonov regularization. A
+    deviation of 0 is the identity. The backward pass redraws the noise from the key; no noise is
+    stored.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array of any shape.
-      stddev: The standard deviation, finite and at least 0, in the units of `x`: a scalar, or an
-        array that broadcasts to the shape of `x`. May be traced, and has a gradient.
+      x: Floating-point array of any shape.
+      stddev: Standard deviation, finite and at least 0, in the units of `x`: a scalar, or an array
+        that broadcasts to `x`; may be traced; has a gradient.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
@@ -31,9 +33,10 @@ def gaussian_noise(key: Key, x: ArrayLike, stddev: Numeric) -> jax.Array:
     References:
       Bishop, "Training with noise is equivalent to Tikhonov regularization", 1995.
 
-    >>> y = gaussian_noise(jax.random.key(0), jax.numpy.zeros(100_000), 3.0)
-    >>> print(f"{y.std():.1f}")
-    3.0
+    Examples:
+      >>> y = gaussian_noise(jax.random.key(0), jax.numpy.zeros(100_000), 3.0)
+      >>> print(f"{y.std():.1f}")
+      3.0
     """
     x = _checks.check_floating(x)
     stddev = _checks.check_nonnegative(stddev, "stddev")

@@ -1,4 +1,4 @@
-"""Masksembles: a few fixed masks, each a model of its own. Durasov et al., 2021."""
+"""Masksembles: an ensemble of a few fixed masks. Durasov et al., 2021."""
 
 import math
 from functools import partial
@@ -10,39 +10,43 @@ from jax import lax
 from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key
 
+__all__ = ["masksembles", "masksembles_masks"]
+
 
 def masksembles_masks(key: Key, features: int, num_masks: int, scale: float) -> jax.Array:
-    """Draws the masks of a Masksembles layer, once, to be kept with the model.
+    """Draws the masks of a Masksembles layer, once, to be stored with the model.
 
-    Each mask keeps the same number m of features and each feature is in one mask at least. With
-    n = `num_masks` and s = `scale`, m = ceil(features / (s * (1 - (1 - 1 / s)**n))), so that masks
-    of m out of s * m features would together cover as many as there are. Scale 1 keeps all; a
-    large scale gives masks that overlap by no more than they must.
+    Each mask keeps the same number m of features, and each feature is in at least one mask. With
+    n = `num_masks` and s = `scale`, m = ceil(features / (s * (1 - (1 - 1 / s)**n))): the expected
+    union of n random masks of m out of s * m features is `features`. Scale 1 keeps all; a large
+    scale gives masks with the least overlap.
 
-    The paper's code draws masks until they cover; here the features are dealt round the masks at
-    random, and each mask is filled up at random. That ends always, and masks overlap slightly less:
-    4 masks of 64 features at scale 2 share, two by two, 0.34 of their union instead of 0.35.
+    The paper's code draws masks until they cover all features. Here the features are dealt to the
+    masks at random, and each mask is filled up at random. This always ends, and masks overlap
+    slightly less: two of 4 masks of 64 features at scale 2 share 0.34 of their union instead of
+    0.35.
 
     Args:
       key: A PRNG key, used once. May be mapped over, for the masks of several layers.
-      features: How many features there are, at least 1.
-      num_masks: How many masks, at least 1.
-      scale: How far the masks differ, finite and at least 1; a number, not traced.
+      features: Number of features, at least 1.
+      num_masks: Number of masks, at least 1.
+      scale: How much the masks differ, finite and at least 1; a number, not traced.
 
     Returns:
-      A boolean array `[num_masks, features]`; True is kept.
+      Boolean array `[num_masks, features]`; True is kept.
 
     Raises:
       TypeError: If `features` or `num_masks` is not an integer, or `scale` traced or an array.
-      ValueError: If one of the three is below 1 or `scale` not finite.
+      ValueError: If `features`, `num_masks` or `scale` is below 1, or `scale` not finite.
 
     References:
       Durasov et al., "Masksembles for uncertainty estimation", 2021.
 
-    >>> masksembles_masks(jax.random.key(0), 6, 3, 2.0).astype(int)
-    Array([[1, 0, 1, 1, 1, 0],
-           [1, 1, 1, 1, 0, 0],
-           [0, 1, 0, 1, 1, 1]], dtype=int32)
+    Examples:
+      >>> masksembles_masks(jax.random.key(0), 6, 3, 2.0).astype(int)
+      Array([[1, 0, 1, 1, 1, 0],
+             [1, 1, 1, 1, 0, 0],
+             [0, 1, 0, 1, 1, 1]], dtype=int32)
     """
     features = _checks.check_count(features, "features")
     num_masks = _checks.check_count(num_masks, "num_masks")
@@ -51,33 +55,34 @@ def masksembles_masks(key: Key, features: int, num_masks: int, scale: float) -> 
 
 
 def masksembles(x: ArrayLike, masks: ArrayLike, *, channel_axis: int = -1) -> jax.Array:
-    """Gives each part of the batch its own mask, in training and at evaluation alike.
+    """Applies one of n fixed masks to each part of the batch, in training and at evaluation.
 
-    With n masks, example i of a batch of B meets mask `i // (B // n)`. Nothing is scaled. To
-    evaluate, repeat the batch once for each mask, `jnp.tile(x, (n, 1, ...))`: the n predictions of
-    an example are those of an ensemble.
+    Example i of a batch of B gets mask `i // (B // n)`. Nothing is scaled. To evaluate, repeat the
+    batch once per mask, `jnp.tile(x, (n, 1, ...))`: the n predictions of an example form an
+    ensemble.
 
     Args:
-      x: A floating-point batch, `[B, ..., C]`, of which B is a multiple of n.
-      masks: Boolean, `[n, C]`, as `masksembles_masks` gives; True is kept.
-      channel_axis: The axis of the features; not 0.
+      x: Floating-point batch, `[B, ..., C]`, where B is a multiple of n.
+      masks: Boolean masks `[n, C]` from `masksembles_masks`; True is kept.
+      channel_axis: Axis of the features; not 0.
 
     Returns:
-      An array of the shape, dtype and sharding of `x`.
+      Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point or `masks` not boolean.
-      ValueError: If the features differ in number, B is no multiple of n, or `channel_axis` is out
-        of range or the batch axis.
+      ValueError: If the numbers of features differ, B is not a multiple of n, or `channel_axis` is
+        out of range or the batch axis.
 
     References:
       Durasov et al., "Masksembles for uncertainty estimation", 2021.
 
-    >>> masksembles(jnp.ones((4, 2)), jnp.array([[True, False], [False, True]]))
-    Array([[1., 0.],
-           [1., 0.],
-           [0., 1.],
-           [0., 1.]], dtype=float32)
+    Examples:
+      >>> masksembles(jnp.ones((4, 2)), jnp.array([[True, False], [False, True]]))
+      Array([[1., 0.],
+             [1., 0.],
+             [0., 1.],
+             [0., 1.]], dtype=float32)
     """
     x, masks = _checks.check_floating(x), jnp.asarray(masks)
     if masks.dtype != bool:
@@ -88,7 +93,7 @@ def masksembles(x: ArrayLike, masks: ArrayLike, *, channel_axis: int = -1) -> ja
         raise ValueError(f"`masks` must be of shape [n, {features}], got {masks.shape}.")
     if size % masks.shape[0] != 0:
         raise ValueError(
-            f"`x` must hold a multiple of {masks.shape[0]} examples, one part for each mask, got {size}."
+            f"`x` must hold a multiple of {masks.shape[0]} examples, one part per mask, got {size}."
         )
     parts = (masks.shape[0], size // masks.shape[0], features)
     rows = jnp.broadcast_to(masks[:, None], parts).reshape(size, features)
@@ -97,11 +102,11 @@ def masksembles(x: ArrayLike, masks: ArrayLike, *, channel_axis: int = -1) -> ja
 
 
 def _kept(features: int, num_masks: int, scale: float) -> int:
-    """How many features a mask keeps; the slack is for quotients that a float cannot hold."""
+    """The number of features that a mask keeps; the slack of 1e-6 covers inexact quotients."""
     scale = _checks.check_number(scale, "scale")
     if not 1 <= scale < math.inf:
         raise ValueError(f"`scale` must be finite and at least 1, got {scale:g}.")
-    # s * (1 - (1 - 1 / s)**n) as its geometric sum, which lies in [1, n] and is exact for large s.
+    # s * (1 - (1 - 1 / s)**n) as a geometric sum, which lies in [1, n] and stays exact for large s.
     ratio = 1 - 1 / scale
     return math.ceil(features / sum(ratio**power for power in range(num_masks)) - 1e-6)
 
@@ -111,7 +116,7 @@ def _masks(key: Key, *, features: int, num_masks: int, kept: int) -> jax.Array:
     first, second = _bits.words(_bits.consume(key), (num_masks + 1, features))
     places = jnp.arange(features, dtype=jnp.int32)
     dealt = lax.sort((first[0], second[0], places), num_keys=2)[2] % num_masks
-    # In the order of each mask its own features come first, the others at random.
+    # Each mask sorts the features: its own come first, the others follow in random order.
     foreign = (dealt[None] != jnp.arange(num_masks)[:, None]).astype(jnp.int32)
     keys = (foreign, first[1:], second[1:], jnp.broadcast_to(places, foreign.shape))
     chosen = lax.sort(keys, num_keys=3)[3][:, :kept]

@@ -1,55 +1,56 @@
-"""Mixout: mixes weights with those of a starting point. Lee et al., 2020."""
-
-from typing import Any
+"""Mixout: replaces random weights by those of a starting point. Lee et al., 2020."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks, _draw, _selection
-from jaxdrop._types import Bits, Key, Rate, Where
+from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate, Where
 from jaxdrop.drops import _remat
+
+__all__ = ["mixout"]
 
 
 def mixout(
     key: Key,
-    params: Any,
-    target: Any,
+    params: PyTree,
+    target: PyTree,
     rate: Rate,
     *,
     where: Where = None,
     bits: Bits = None,
-) -> Any:
-    """Puts weights of `target` in the place of random weights, and keeps the mean.
+) -> PyTree:
+    """Replaces weights by those of `target` with probability `rate`, and keeps the mean.
 
     With t the target and p = `rate`, a weight w becomes t with probability p, and else
-    `(w - p * t) / (1 - p)`: the mean is w. For fine-tuning: t is the pretrained model, and zero
-    gives DropConnect. The gradient along w is `1 / (1 - p)` where w is kept, and else 0. Rate 0
+    `(w - p * t) / (1 - p)`: the mean is w. In fine-tuning, t is the pretrained model; t = 0 is
+    DropConnect. The gradient with respect to w is `1 / (1 - p)` where w is kept, and else 0. Rate 0
     gives `params`, rate 1 the target.
 
     Args:
       key: A PRNG key, used once.
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      target: A tree of the same structure and shapes.
-      rate: The probability of replacing a weight, in [0, 1]: a scalar; may be traced. It has no
-        gradient.
-      where: Which leaves it concerns; as for `dropconnect`.
-      bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      target: Tree of the same structure and shapes.
+      rate: Probability of replacing a weight, in [0, 1]: a scalar; may be traced; no gradient.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
+      bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      A tree of the structure, shapes and dtypes of `params`; leaves not concerned are the same.
+      Tree of the structure, shapes and dtypes of `params`; other leaves are returned unchanged.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
+      TypeError: If a selected leaf is not floating-point.
       ValueError: If the trees differ in structure or shape, a concrete rate is outside [0, 1] or
-        not a scalar, or `where` is a tree of another structure or concerns no leaf.
+        not a scalar, or `where` is a tree of another structure or selects no leaf.
 
     References:
       Lee, Cho and Kang, "Mixout: effective regularization to finetune large-scale pretrained
       language models", 2020. Their code leaves 1 / (1 - p) out of the gradient.
 
-    >>> mixout(jax.random.key(0), jnp.full((2, 3), 3.0), jnp.ones((2, 3)), 0.5)
-    Array([[1., 5., 1.],
-           [5., 5., 5.]], dtype=float32)
+    Examples:
+      >>> mixout(jax.random.key(0), jnp.full((2, 3), 3.0), jnp.ones((2, 3)), 0.5)
+      Array([[1., 5., 1.],
+             [5., 5., 5.]], dtype=float32)
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     mask = _selection.selected(params, where)
@@ -63,7 +64,7 @@ def mixout(
         return params
     keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
 
-    def mix(leaf: Any, start: Any, use: bool) -> Any:
+    def mix(leaf: ArrayLike, start: ArrayLike, use: bool) -> ArrayLike:
         if not use:
             return leaf
         leaf = _checks.check_floating(leaf, "params")
@@ -74,10 +75,12 @@ def mixout(
 
 
 @_remat.redraw_in_backward()
-def _mixout(seed: _bits.Seed, weights: tuple, scaled: tuple) -> jax.Array:
+def _mixout(
+    seed: _bits.Seed, weights: tuple[jax.Array, jax.Array], scaled: tuple[_draw.Draw, ArrayLike]
+) -> jax.Array:
     (w, t), (draw, scale) = weights, scaled
     wide, dtype = _draw.widened(w.dtype), w.dtype
-    # (w - p t) / (1 - p), exactly w where p is 0.
+    # (w - p t) / (1 - p), written so that it is exactly w for p = 0.
     beyond = (1 / scale if draw.width == 32 else scale) - 1
     w, t = w.astype(wide), t.astype(wide)
     mask = _draw.draw_mask(seed, draw, w.shape)

@@ -1,15 +1,30 @@
-"""Patch dropout: takes a random part of a sequence of tokens. Liu et al., 2022."""
+"""PatchDropout: keeps a random subset of the tokens of a sequence. Liu et al., 2022."""
 
 from functools import partial
+from typing import Literal, overload
 
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key, Rate
-from jaxdrop.drops.subset_depth import kept_count
+from jaxdrop.drops._subsets import kept_count
+
+__all__ = ["patch_dropout"]
 
 
+@overload
+def patch_dropout(
+    key: Key, x: ArrayLike, rate: Rate, *, prefix_tokens: int = 0, return_indices: Literal[False] = False
+) -> jax.Array: ...
+@overload
+def patch_dropout(
+    key: Key, x: ArrayLike, rate: Rate, *, prefix_tokens: int = 0, return_indices: Literal[True]
+) -> tuple[jax.Array, jax.Array]: ...
+@overload
+def patch_dropout(
+    key: Key, x: ArrayLike, rate: Rate, *, prefix_tokens: int = 0, return_indices: bool
+) -> jax.Array | tuple[jax.Array, jax.Array]: ...
 def patch_dropout(
     key: Key,
     x: ArrayLike,
@@ -18,22 +33,22 @@ def patch_dropout(
     prefix_tokens: int = 0,
     return_indices: bool = False,
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """Keeps a random part of the tokens of each example, in their order, and the prefix whole.
+    """Keeps a random subset of the tokens of each example, in their order, and the whole prefix.
 
-    Of n = L - prefix_tokens tokens, k = max(1, floor(n * (1 - rate))) are kept, each equally
-    likely and each example with its own; what follows works on shorter sequences. Nothing is
-    scaled. Give positions to the tokens before. Rate 0 is the identity.
+    Of n = L - prefix_tokens tokens, k = max(1, floor(n * (1 - rate))) are kept, uniformly at random
+    and independently per example. Later layers see shorter sequences. Nothing is scaled. Add
+    position embeddings before. Rate 0 is the identity.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point batch of tokens, `[B, L, ...]`.
-      rate: The share of tokens to leave out, in [0, 1). It decides a shape: a number, not traced.
-      prefix_tokens: How many first tokens, such as a class token, are always kept.
-      return_indices: Whether to return the kept places too.
+      x: Floating-point batch of tokens, `[B, L, ...]`.
+      rate: Fraction of tokens to drop, in [0, 1). It decides a shape: a number, not traced.
+      prefix_tokens: Number of leading tokens, such as a class token, that are always kept.
+      return_indices: Whether to return the positions of the kept tokens too.
 
     Returns:
-      The kept tokens, `[B, prefix_tokens + k, ...]`, in the dtype of `x`; with `return_indices`
-      also their places along axis 1, int32 `[B, prefix_tokens + k]`, ascending.
+      Kept tokens, `[B, prefix_tokens + k, ...]`, in the dtype of `x`; with `return_indices` also
+      their positions along axis 1, int32 `[B, prefix_tokens + k]`, ascending.
 
     Raises:
       TypeError: If `x` is not floating-point, or `rate` is traced or an array.
@@ -42,10 +57,11 @@ def patch_dropout(
     References:
       Liu et al., "PatchDropout: economizing vision transformers using patch dropout", 2022.
 
-    >>> x = jnp.arange(12.0).reshape(2, 6, 1)
-    >>> patch_dropout(jax.random.key(0), x, 0.5, prefix_tokens=1)[..., 0]
-    Array([[ 0.,  1.,  2.],
-           [ 6., 10., 11.]], dtype=float32)
+    Examples:
+      >>> x = jnp.arange(12.0).reshape(2, 6, 1)
+      >>> patch_dropout(jax.random.key(0), x, 0.5, prefix_tokens=1)[..., 0]
+      Array([[ 0.,  1.,  2.],
+             [ 6., 10., 11.]], dtype=float32)
     """
     x = _checks.check_rank(_checks.check_floating(x), 2, "[B, L, ...]")
     rate = _checks.check_static_rate(rate)
@@ -64,7 +80,7 @@ def patch_dropout(
 
 @partial(jax.jit, static_argnames=("shape", "count", "prefix_tokens"))
 def _places(key: Key, *, shape: tuple[int, int], count: int, prefix_tokens: int) -> jax.Array:
-    """The places that are kept, in their order: those of the prefix, and `count` of the others."""
+    """The kept positions in ascending order: the prefix, and `count` of the others."""
     size, length = shape
     order = _bits.order(_bits.consume(key), (size, length - prefix_tokens))
     kept = jnp.sort(order[:, :count], axis=1) + prefix_tokens

@@ -1,47 +1,50 @@
-"""Sparse variational dropout: learned noise that prunes weights. Molchanov et al., 2017."""
+"""Sparse variational dropout: learned Gaussian noise that prunes weights. Molchanov et al., 2017."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Numeric
-from jaxdrop.drops.variational_dropout import check_product, noisy_product
+from jaxdrop.drops._products import check_product, noisy_product
 
-# The sigmoid of -KL in log(alpha): its height, offset and slope.
+__all__ = ["sparse_kernel", "sparse_variational_dropout"]
+
+# Height, offset and slope of the sigmoid in log(alpha) that approximates -KL.
 _SIGMOID = (0.63576, 1.87320, 1.48695)
+# Where log(alpha) is clipped: the penalty hardly changes beyond.
 _LOG_ALPHA_LIMIT = 8.0
-# Keeps the logarithm of W**2 and its derivatives finite at 0; felt by weights below 1e-7 only.
+# Keeps the logarithm of W**2 and its derivatives finite at 0; changes only weights below 1e-7.
 _TINY = 1e-16
 
 
 def sparse_variational_dropout(
     key: Key, x: ArrayLike, kernel: ArrayLike, log_variance: ArrayLike
 ) -> tuple[jax.Array, jax.Array]:
-    """A product with weights from N(W, exp(log_variance)), drawn as the product's own noise.
+    """Multiplies `x` by weights from N(W, exp(log_variance)), sampled as noise on the product.
 
-    The result is `x @ W + sqrt(x**2 @ exp(log_variance)) * eps` with one standard normal eps for
-    each element of the result. Here alpha = exp(log_variance) / W**2 has no bound: the penalty
-    favours a large one, which is a weight that is noise alone and may go. After training use
-    `x @ sparse_kernel(kernel, log_variance)`. The backward pass draws again from the key.
+    The result is `x @ W + sqrt(x**2 @ exp(log_variance)) * eps`, with one standard normal eps per
+    element of the result. Here alpha = exp(log_variance) / W**2 has no bound: the penalty favors a
+    large alpha, which marks a weight that is only noise and can be pruned. After training use
+    `x @ sparse_kernel(kernel, log_variance)`. The backward pass redraws the noise from the key.
 
-    The penalty is the divergence of the weights from a log-uniform prior by the paper's
-    approximation: the sum over all weights of
+    The penalty is the paper's approximation of the KL divergence of the weights from a log-uniform
+    prior: the sum over all weights of
     `0.63576 * sigmoid(-(1.8732 + 1.48695 * log(alpha))) + log(1 + 1 / alpha) / 2`, with log(alpha)
-    clipped to [-8, 8]; for each weight it is within 0.01 of the exact one, positive, and near 0 for
-    a large alpha. Add it to the mean loss over N examples as `penalty / N`, at first times a factor
-    that grows from 0 to 1, and with a learning rate that falls at last: while steps are large, what
-    was pruned wanders back over the threshold.
+    clipped to [-8, 8]. Per weight it is positive, within 0.01 of the exact value, and near 0 for a
+    large alpha. Add it to the mean loss over N examples as `penalty / N`. Warm it up by a factor
+    that grows from 0 to 1, and decay the learning rate at the end: large steps bring pruned weights
+    back over the threshold.
 
     Args:
       key: A PRNG key, used once.
-      x: The floating-point inputs, `[..., I]`.
-      kernel: The floating-point weights W, `[I, O]`.
-      log_variance: The logarithm of their variance, floating-point, `[I, O]`; the paper's code
-        begins at -10.
+      x: Floating-point inputs, `[..., I]`.
+      kernel: Floating-point weights W, `[I, O]`.
+      log_variance: Logarithm of the weights' variance, floating-point, `[I, O]`; the paper's code
+        starts at -10.
 
     Returns:
-      The product, `[..., O]`, in the dtype of `x`, and the penalty, a scalar summed in float32 at
-      least. Gradients are finite, also at weights and variances of 0.
+      Product, `[..., O]`, in the dtype of `x`, and the penalty, a scalar summed in float32 or wider.
+      Gradients are finite, also at weights and variances of 0.
 
     Raises:
       TypeError: If `x`, `kernel` or `log_variance` is not floating-point.
@@ -50,10 +53,11 @@ def sparse_variational_dropout(
     References:
       Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", 2017.
 
-    >>> kernel, log_variance = jnp.array([[1.0], [0.1]]), jnp.array([[-10.0], [0.0]])
-    >>> y, penalty = sparse_variational_dropout(jax.random.key(0), jnp.ones((2, 2)), kernel, log_variance)
-    >>> print(f"{y[0, 0]:.3f} {y[1, 0]:.3f} {penalty:.3f}")
-    0.894 1.355 4.641
+    Examples:
+      >>> kernel, log_variance = jnp.array([[1.0], [0.1]]), jnp.array([[-10.0], [0.0]])
+      >>> y, penalty = sparse_variational_dropout(jax.random.key(0), jnp.ones((2, 2)), kernel, log_variance)
+      >>> print(f"{y[0, 0]:.3f} {y[1, 0]:.3f} {penalty:.3f}")
+      0.894 1.355 4.641
     """
     x, kernel = check_product(x, kernel)
     log_alpha = _log_alpha(kernel, log_variance)
@@ -63,16 +67,16 @@ def sparse_variational_dropout(
 
 
 def sparse_kernel(kernel: ArrayLike, log_variance: ArrayLike, *, threshold: Numeric = 3.0) -> jax.Array:
-    """The kernel without the weights whose log(alpha) exceeds the threshold, for evaluation.
+    """Zeroes the weights whose log(alpha) exceeds the threshold, for evaluation.
 
     Args:
-      kernel: As for `sparse_variational_dropout`, but of any shape.
-      log_variance: Likewise, of the shape of `kernel`.
-      threshold: The largest log(alpha) that stays: a scalar; may be traced. The paper's 3 is a
-        binary dropout rate of above 0.95.
+      kernel: Floating-point weights W, of any shape.
+      log_variance: Logarithm of the weights' variance, floating-point, of the shape of `kernel`.
+      threshold: Largest log(alpha) that is kept: a scalar; may be traced. The paper's 3 corresponds
+        to a binary dropout rate above 0.95.
 
     Returns:
-      An array of the shape and dtype of `kernel`; what goes is 0.
+      Array of the shape and dtype of `kernel`; pruned weights are 0.
 
     Raises:
       TypeError: If `kernel` or `log_variance` is not floating-point.
@@ -81,9 +85,10 @@ def sparse_kernel(kernel: ArrayLike, log_variance: ArrayLike, *, threshold: Nume
     References:
       Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep neural networks", 2017.
 
-    >>> sparse_kernel(jnp.array([[1.0], [0.1]]), jnp.array([[-10.0], [0.0]]))
-    Array([[1.],
-           [0.]], dtype=float32)
+    Examples:
+      >>> sparse_kernel(jnp.array([[1.0], [0.1]]), jnp.array([[-10.0], [0.0]]))
+      Array([[1.],
+             [0.]], dtype=float32)
     """
     kernel = _checks.check_floating(kernel, "kernel")
     _checks.check_scalar(threshold, "threshold")
@@ -98,6 +103,6 @@ def _log_alpha(kernel: jax.Array, log_variance: ArrayLike) -> jax.Array:
 
 
 def _divergence(log_alpha: jax.Array) -> jax.Array:
-    """The divergence of one weight from the prior."""
+    """The approximate KL divergence of one weight from the prior."""
     height, offset, slope = _SIGMOID
     return height * jax.nn.sigmoid(-(offset + slope * log_alpha)) + 0.5 * jax.nn.softplus(-log_alpha)

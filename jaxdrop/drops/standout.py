@@ -1,4 +1,4 @@
-"""Standout: dropout whose probabilities the network computes. Ba and Frey, 2013."""
+"""Standout: dropout with keep probabilities computed by the network. Ba and Frey, 2013."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Numeric
 from jaxdrop.drops import _remat
+
+__all__ = ["standout", "standout_mean"]
 
 
 def standout(
@@ -19,22 +21,22 @@ def standout(
 ) -> jax.Array:
     """Keeps each element with probability `sigmoid(alpha * logits + beta)`, and else zeroes it.
 
-    The paper's logits are the layer's own pre-activations, as its belief network shares the
-    layer's weights. Nothing is scaled: the mean is `standout_mean(x, logits, ...)`, which is what
-    evaluation uses. The mask has no gradient; the backward pass draws it again from the key. A
-    NaN among the logits gives NaN.
+    In the paper the logits are the layer's own pre-activations, because its belief network shares
+    the layer's weights. Nothing is scaled: the mean is `standout_mean(x, logits, ...)`; use it at
+    evaluation. The mask has no gradient; the backward pass redraws it from the key. NaN logits give
+    NaN.
 
     Args:
       key: A PRNG key, used once.
-      x: The floating-point activations, of any shape.
-      logits: Floating-point, broadcasts to `x`.
-      alpha: The scale of the logits; a scalar or an array that broadcasts; may be traced.
-      beta: The offset of the logits; likewise. With `alpha` 0 and `beta` 0 it is dropout of a half
-        without its scale.
-      bits: Random bits an element: 8, 16 (by default), 24 or 32 (Flax).
+      x: Floating-point activations, of any shape.
+      logits: Floating-point logits of keeping; broadcast to `x`.
+      alpha: Scale of the logits: a scalar, or an array that broadcasts to `x`; may be traced.
+      beta: Offset of the logits: a scalar, or an array that broadcasts to `x`; may be traced. With
+        `alpha` 0 and `beta` 0 it is dropout of rate 0.5 without the scale.
+      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16.
 
     Returns:
-      An array of the shape and dtype of `x`.
+      Array of the shape and dtype of `x`.
 
     Raises:
       TypeError: If `x` or `logits` is not floating-point.
@@ -43,8 +45,9 @@ def standout(
     References:
       Ba and Frey, "Adaptive dropout for training deep neural networks", 2013.
 
-    >>> standout(jax.random.key(0), jnp.ones(4), jnp.array([-50.0, -1.0, 1.0, 50.0]))
-    Array([0., 0., 1., 1.], dtype=float32)
+    Examples:
+      >>> standout(jax.random.key(0), jnp.ones(4), jnp.array([-50.0, -1.0, 1.0, 50.0]))
+      Array([0., 0., 1., 1.], dtype=float32)
     """
     x = _checks.check_floating(x)
     keep = _keep_probability(x, logits, alpha, beta)
@@ -56,20 +59,21 @@ def standout_mean(x: ArrayLike, logits: ArrayLike, *, alpha: Numeric = 1.0, beta
     """The mean of `standout` over keys: `x * sigmoid(alpha * logits + beta)`, for evaluation.
 
     Args:
-      x: As for `standout`.
-      logits: As for `standout`.
-      alpha: As for `standout`.
-      beta: As for `standout`.
+      x: Floating-point activations, of any shape.
+      logits: Floating-point logits of keeping; broadcast to `x`.
+      alpha: Scale of the logits: a scalar, or an array that broadcasts to `x`; may be traced.
+      beta: Offset of the logits: a scalar, or an array that broadcasts to `x`; may be traced.
 
     Returns:
-      An array of the shape and dtype of `x`.
+      Array of the shape and dtype of `x`.
 
     Raises:
-      TypeError: As `standout`.
-      ValueError: As `standout`.
+      TypeError: If `x` or `logits` is not floating-point.
+      ValueError: If the shapes do not fit.
 
-    >>> standout_mean(jnp.ones(2), jnp.array([0.0, 50.0]))
-    Array([0.5, 1. ], dtype=float32)
+    Examples:
+      >>> standout_mean(jnp.ones(2), jnp.array([0.0, 50.0]))
+      Array([0.5, 1. ], dtype=float32)
     """
     x = _checks.check_floating(x)
     keep = _keep_probability(x, logits, alpha, beta)

@@ -1,4 +1,4 @@
-"""Targeted dropout: drops weights of small magnitude. Gomez et al., 2019."""
+"""Targeted dropout: drops weights of small magnitude at random. Gomez et al., 2019."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
+
+__all__ = ["targeted_dropout"]
 
 
 def targeted_dropout(
@@ -17,24 +19,24 @@ def targeted_dropout(
     unit: bool = False,
     bits: Bits = None,
 ) -> jax.Array:
-    """Zeroes the least of the weights with probability `rate`, so that they can be pruned later.
+    """Zeroes the smallest weights with probability `rate`, so that they can be pruned later.
 
     Of the n weights into each output unit, the floor(fraction * n) of smallest magnitude are
-    candidates; with `unit`, whole units are, those whose weights have the smallest norm. Of equal
-    ones at the border none is a candidate. Nothing is scaled: a network learns to do without them.
-    Rate 0 or fraction 0 is the identity; rate 1 is magnitude pruning.
+    candidates; with `unit`, the units with the smallest norms are. Candidates that tie with a kept
+    weight are kept. Nothing is scaled: the network learns to do without the candidates. Rate 0 or
+    fraction 0 is the identity; rate 1 is magnitude pruning.
 
     Args:
       key: A PRNG key, used once.
-      kernel: Floating-point weights, `[..., O]`: the last axis is that of the output units.
-      rate: The probability of dropping a candidate, in [0, 1]: a scalar; may be traced. It has no
-        gradient.
-      fraction: The share of candidates, in [0, 1]; a number, not traced.
-      unit: Whether to drop whole units in the place of weights.
-      bits: Random bits a weight or unit: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
+      kernel: Floating-point weights, `[..., O]`; the last axis is that of the output units.
+      rate: Probability of dropping a candidate, in [0, 1]: a scalar; may be traced; no gradient.
+      fraction: Fraction of weights, or units, that are candidates, in [0, 1]; a number, not traced.
+      unit: Whether to drop whole units instead of single weights.
+      bits: Random bits per weight or unit: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape and dtype of `kernel`. What is dropped has no gradient.
+      Array of the shape and dtype of `kernel`. Dropped weights have no gradient.
 
     Raises:
       TypeError: If `kernel` is not floating-point, or `fraction` is traced or an array.
@@ -43,9 +45,10 @@ def targeted_dropout(
     References:
       Gomez et al., "Learning sparse networks using targeted dropout", 2019.
 
-    >>> targeted_dropout(jax.random.key(0), jnp.array([[1.0, 4.0], [-2.0, 3.0]]), 1.0, fraction=0.5)
-    Array([[ 0.,  4.],
-           [-2.,  0.]], dtype=float32)
+    Examples:
+      >>> targeted_dropout(jax.random.key(0), jnp.array([[1.0, 4.0], [-2.0, 3.0]]), 1.0, fraction=0.5)
+      Array([[ 0.,  4.],
+             [-2.,  0.]], dtype=float32)
     """
     kernel = _checks.check_rank(_checks.check_floating(kernel, "kernel"), 2, "[..., O]", "kernel")
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
@@ -57,20 +60,20 @@ def targeted_dropout(
 
 
 def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
-    """Who may be dropped, of the shape of the kernel, or of one decision a unit."""
+    """The mask of candidates: of the shape of the kernel, or of one decision per unit."""
     flat = jnp.abs(kernel.astype(_draw.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
     size = jnp.linalg.norm(flat, axis=0)[:, None] if unit else flat
     count = int(size.shape[0] * fraction + 1e-6)
-    everyone = count == size.shape[0]
-    small = jnp.ones_like(size, bool) if everyone else size < _order_statistic(size, count)
+    is_all = count == size.shape[0]
+    small = jnp.ones_like(size, bool) if is_all else size < _order_statistic(size, count)
     return small.reshape((1,) * (kernel.ndim - 1) + (-1,) if unit else kernel.shape)
 
 
 def _order_statistic(size: jax.Array, count: int) -> jax.Array:
-    """`jnp.sort(size, axis=0)[count : count + 1]`, for sizes of at least 0, in a pass over them for each bit.
+    """`jnp.sort(size, axis=0)[count : count + 1]` of non-negative sizes, in one pass per bit.
 
-    Such floats are ordered as their bits are, so the value is built from its highest bit on: the
-    largest below which at most `count` lie. A sort takes ten times as long.
+    Non-negative floats are ordered like their bits. The result is built from the highest bit down:
+    it is the largest value with at most `count` sizes below it. A sort takes ten times as long.
     """
     width = 8 * size.dtype.itemsize
     word = jnp.dtype(f"uint{width}")
@@ -80,7 +83,7 @@ def _order_statistic(size: jax.Array, count: int) -> jax.Array:
         higher = found | jnp.asarray(1, word) << jnp.asarray(width - 2 - step, word)
         return jnp.where((ranks < higher).sum(0, keepdims=True) <= count, higher, found)
 
-    # Zeros that lie on the devices as the result will.
+    # Zeros with the sharding of the result.
     zeros = (ranks ^ ranks).sum(0, keepdims=True).astype(word)
     found = jax.lax.fori_loop(0, width - 1, settle, zeros)
     return jax.lax.bitcast_convert_type(found, size.dtype)

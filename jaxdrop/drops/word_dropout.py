@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxdrop import _checks, masks
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 
+__all__ = ["word_dropout"]
+
 
 def word_dropout(
     key: Key,
@@ -20,23 +22,24 @@ def word_dropout(
 ) -> jax.Array:
     """Replaces each token with probability `rate`, for instance by the unknown word.
 
-    Rate 0 is the identity, rate 1 replaces all that is not protected. Integers have no NaN: under
-    a traced rate outside [0, 1] every token is kept.
+    Rate 0 is the identity, rate 1 replaces all tokens that are not protected. Integers have no NaN:
+    a traced rate outside [0, 1] keeps every token.
 
     Args:
       key: A PRNG key, used once.
-      tokens: An integer array of any shape.
-      rate: The probability of replacing, in [0, 1]; may be traced, or an array that broadcasts to
-        `tokens`.
-      replacement: The token to put in place.
-      protected: Tokens that are never replaced, such as padding and the marks of begin and end.
-      bits: Random bits a token: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate; see `keep_mask`.
+      tokens: Integer array of any shape.
+      rate: Probability of replacing, in [0, 1]: a scalar, or an array that broadcasts to `tokens`;
+        may be traced; no gradient.
+      replacement: Token that replaces the others.
+      protected: Tokens that are never replaced, such as padding and begin and end marks.
+      bits: Random bits per token: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      An array of the shape and dtype of `tokens`.
+      Array of the shape and dtype of `tokens`.
 
     Raises:
-      TypeError: If `tokens` or `replacement` are not integers.
+      TypeError: If `tokens` or `replacement` is not integer.
       ValueError: If a concrete rate is outside [0, 1] or does not broadcast, or `replacement` does
         not fit the dtype.
 
@@ -44,8 +47,9 @@ def word_dropout(
       Iyyer et al., "Deep unordered composition rivals syntactic methods for text classification",
       2015; Bowman et al., "Generating sentences from a continuous space", 2016.
 
-    >>> word_dropout(jax.random.key(1), jnp.arange(6), 0.5, replacement=9, protected=(3,))
-    Array([0, 1, 2, 3, 9, 5], dtype=int32)
+    Examples:
+      >>> word_dropout(jax.random.key(1), jnp.arange(6), 0.5, replacement=9, protected=(3,))
+      Array([0, 1, 2, 3, 9, 5], dtype=int32)
     """
     tokens = jnp.asarray(tokens)
     if not jnp.issubdtype(tokens.dtype, jnp.integer):

@@ -20,14 +20,26 @@ of the step, which a step from far outside a limit will show. Sharded parameters
 `optax.inject_hyperparams(optim.max_norm, static_args="unit_axis")(3.0)`.
 """
 
-from jaxdrop.optim.constraints import max_norm as max_norm
-from jaxdrop.optim.constraints import non_negative as non_negative
-from jaxdrop.optim.constraints import unit_norm as unit_norm
-from jaxdrop.optim.decays import coupled_l2 as coupled_l2
-from jaxdrop.optim.decays import decoupled_l2 as decoupled_l2
-from jaxdrop.optim.halting import HaltState as HaltState
-from jaxdrop.optim.halting import halt_on_nonfinite as halt_on_nonfinite
-from jaxdrop.optim.halting import raise_if_halted as raise_if_halted
-from jaxdrop.optim.proximal import proximal_elastic_net as proximal_elastic_net
-from jaxdrop.optim.proximal import proximal_group_lasso as proximal_group_lasso
-from jaxdrop.optim.proximal import proximal_l1 as proximal_l1
+from jaxdrop.optim.constraints import max_norm, non_negative, unit_norm
+from jaxdrop.optim.decays import coupled_l2, decoupled_l2
+from jaxdrop.optim.halting import HaltState, halt_on_nonfinite, raise_if_halted
+from jaxdrop.optim.proximal import proximal_elastic_net, proximal_group_lasso, proximal_l1
+
+__all__ = [
+    "HaltState",
+    "coupled_l2",
+    "decoupled_l2",
+    "halt_on_nonfinite",
+    "max_norm",
+    "non_negative",
+    "proximal_elastic_net",
+    "proximal_group_lasso",
+    "proximal_l1",
+    "raise_if_halted",
+    "unit_norm",
+]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -11,6 +11,8 @@ from jaxdrop import _selection, _unit_norms
 from jaxdrop._types import Where
 from jaxdrop.optim._step import Value, check_value, to_end, transformation
 
+__all__ = ["max_norm", "non_negative", "unit_norm"]
+
 
 def max_norm(
     limit: Value, *, unit_axis: int | Sequence[int] = -1, where: Where = None
@@ -24,7 +26,7 @@ def max_norm(
       limit: A non-negative scalar, or a schedule; may be traced. Infinity is no limit. A share in
         `where` multiplies it.
       unit_axis: The axis, or axes, of which each index is a unit; see `penalties.group_lasso`.
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.
@@ -37,12 +39,13 @@ def max_norm(
       Srebro and Shraibman, "Rank, trace-norm and max-norm", 2005; Srivastava et al., "Dropout: a
       simple way to prevent neural networks from overfitting", 2014, section 5.1.
 
-    >>> params = jnp.array([[2.0, 0.3], [0.0, 0.4]])
-    >>> constrain = max_norm(1.0)
-    >>> updates, _ = constrain.update(jnp.zeros_like(params), constrain.init(params), params)
-    >>> optax.apply_updates(params, updates)
-    Array([[1. , 0.3],
-           [0. , 0.4]], dtype=float32)
+    Examples:
+      >>> params = jnp.array([[2.0, 0.3], [0.0, 0.4]])
+      >>> constrain = max_norm(1.0)
+      >>> updates, _ = constrain.update(jnp.zeros_like(params), constrain.init(params), params)
+      >>> optax.apply_updates(params, updates)
+      Array([[1. , 0.3],
+             [0. , 0.4]], dtype=float32)
     """
 
     def scale(end: jax.Array, share: Any, limit: Any, slack: float) -> jax.Array:
@@ -61,7 +64,8 @@ def unit_norm(*, unit_axis: int | Sequence[int] = -1, where: Where = None) -> op
 
     Args:
       unit_axis: The axis, or axes, of which each index is a unit; see `penalties.group_lasso`.
-      where: Which leaves it concerns; by default the weights. A share is the norm in the place of 1.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`). A share replaces
+        the norm 1.
 
     Returns:
       A transformation.
@@ -85,7 +89,7 @@ def non_negative(*, where: Where = None) -> optax.GradientTransformation:
     """Puts 0 in the place of each weight that would be negative; last in a chain.
 
     Args:
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.

@@ -8,6 +8,8 @@ import optax
 from jaxdrop._types import Where
 from jaxdrop.optim._step import Value, check_step, check_value, transformation
 
+__all__ = ["coupled_l2", "decoupled_l2"]
+
 
 def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransformation:
     """Adds the gradient of `penalties.l2`, `2 * strength * w`, to the gradient; first in a chain.
@@ -16,7 +18,7 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
 
     Args:
       strength: A finite, non-negative scalar, or a schedule; may be traced.
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.
@@ -25,13 +27,14 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
       ValueError: If a concrete strength is negative or not finite; from `init` if `where` does not
         fit the parameters.
 
-    >>> import jax.numpy as jnp
-    >>> params = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}
-    >>> optimizer = optax.chain(coupled_l2(0.5), optax.sgd(0.1))
-    >>> grads = jax.tree.map(jnp.zeros_like, params)
-    >>> updates, state = optimizer.update(grads, optimizer.init(params), params)
-    >>> updates["kernel"]
-    Array([[-0.1,  0.2]], dtype=float32)
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> params = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}
+      >>> optimizer = optax.chain(coupled_l2(0.5), optax.sgd(0.1))
+      >>> grads = jax.tree.map(jnp.zeros_like, params)
+      >>> updates, state = optimizer.update(grads, optimizer.init(params), params)
+      >>> updates["kernel"]
+      Array([[-0.1,  0.2]], dtype=float32)
     """
 
     def decay(p: jax.Array, u: jax.Array, share: Any, strength: Any) -> jax.Array:
@@ -51,7 +54,7 @@ def decoupled_l2(
     Args:
       strength: A finite, non-negative scalar, or a schedule; may be traced.
       learning_rate: The optimizer's own; or 1 for a decay that does not follow it.
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.

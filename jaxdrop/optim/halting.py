@@ -9,6 +9,8 @@ import optax
 
 from jaxdrop import _selection, training
 
+__all__ = ["HaltState", "halt_on_nonfinite", "raise_if_halted"]
+
 
 class HaltState(NamedTuple):
     """The state of `halt_on_nonfinite`.
@@ -37,15 +39,16 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     Returns:
       The same optimizer, with a `HaltState`.
 
-    >>> params = {"a": jnp.ones(2), "b": jnp.ones(2)}
-    >>> optimizer = halt_on_nonfinite(optax.sgd(0.1))
-    >>> grads = {"a": jnp.ones(2), "b": jnp.array([1.0, jnp.nan])}
-    >>> updates, state = optimizer.update(grads, optimizer.init(params), params)
-    >>> updates["a"]
-    Array([0., 0.], dtype=float32)
-    >>> raise_if_halted(state)
-    Traceback (most recent call last):
-    FloatingPointError: the gradient must be finite, got NaN or infinity in that of `b` at step 0.
+    Examples:
+      >>> params = {"a": jnp.ones(2), "b": jnp.ones(2)}
+      >>> optimizer = halt_on_nonfinite(optax.sgd(0.1))
+      >>> grads = {"a": jnp.ones(2), "b": jnp.array([1.0, jnp.nan])}
+      >>> updates, state = optimizer.update(grads, optimizer.init(params), params)
+      >>> updates["a"]
+      Array([0., 0.], dtype=float32)
+      >>> raise_if_halted(state)
+      Traceback (most recent call last):
+      FloatingPointError: the gradient must be finite, got NaN or infinity in that of `b` at step 0.
     """
     inner_update = training.accept_extra_args(inner)
 

@@ -12,6 +12,8 @@ from jaxdrop._types import Where
 from jaxdrop.optim._step import Value, check_step, check_value, to_end, transformation
 from jaxdrop.penalties import check_pair
 
+__all__ = ["proximal_elastic_net", "proximal_group_lasso", "proximal_l1"]
+
 
 def proximal_l1(
     strength: Value, learning_rate: Value, *, where: Where = None
@@ -23,7 +25,7 @@ def proximal_l1(
     Args:
       strength: A finite, non-negative scalar, or a schedule; may be traced.
       learning_rate: The optimizer's own.
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.
@@ -35,11 +37,12 @@ def proximal_l1(
       Daubechies, Defrise and De Mol, "An iterative thresholding algorithm for linear inverse
       problems with a sparsity constraint", 2004.
 
-    >>> params = jnp.array([[1.0, -0.05]])
-    >>> shrink = proximal_l1(1.0, 0.1)
-    >>> updates, _ = shrink.update(jnp.zeros_like(params), shrink.init(params), params)
-    >>> optax.apply_updates(params, updates)
-    Array([[0.9, 0. ]], dtype=float32)
+    Examples:
+      >>> params = jnp.array([[1.0, -0.05]])
+      >>> shrink = proximal_l1(1.0, 0.1)
+      >>> updates, _ = shrink.update(jnp.zeros_like(params), shrink.init(params), params)
+      >>> optax.apply_updates(params, updates)
+      Array([[0.9, 0. ]], dtype=float32)
     """
 
     def shrink(end: jax.Array, share: Any, strength: Any, rate: Any) -> jax.Array:
@@ -58,7 +61,7 @@ def proximal_elastic_net(
     Args:
       strength: The pair of an L1 and an L2 strength, or one for both; each as in `proximal_l1`.
       learning_rate: The optimizer's own.
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.
@@ -91,7 +94,7 @@ def proximal_group_lasso(
       strength: A finite, non-negative scalar, or a schedule; may be traced.
       learning_rate: The optimizer's own.
       unit_axis: The axis, or axes, of which each index is a unit; see `penalties.group_lasso`.
-      where: Which leaves it concerns; by default the weights.
+      where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
       A transformation.

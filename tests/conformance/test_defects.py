@@ -45,7 +45,7 @@ def test_mixout_expectation():
 @RATES
 @pytest.mark.parametrize("bits", [8, 16, 24])
 def test_expectation_of_quantised_rates(rate, bits):
-    """A kept element is scaled by one over the probability that its bits realise: E is 1, to a rounding."""
+    """A kept element is scaled by one over the probability that its bits realize: E is 1, to a rounding."""
     kept = Fraction(int(_draw.prepare(rate, (), bits).threshold), 2**bits)
     assert kept == Fraction(round((1 - rate) * 2**bits), 2**bits)
     scale = jaxdrop.apply_mask(jnp.ones(()), jnp.array(True), rate, bits=bits)

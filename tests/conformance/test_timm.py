@@ -130,7 +130,7 @@ def test_drop_path_scales_what_it_keeps():
     y = jaxdrop.drop_path(KEY, x, 0.2)
     kept = y[:, 0, 0, 0] != 0
     assert_mean(kept, 0.8)
-    # 0.2 is realised by 16 bits, and the scale is one over what they realise.
+    # 0.2 is realized by 16 bits, and the scale is one over what they realize.
     np.testing.assert_allclose(y[kept], 65536 / round(0.8 * 65536), rtol=1e-6)
     mask = jaxdrop.keep_mask(KEY, x.shape, 0.2, broadcast_dims=(1, 2, 3))
     np.testing.assert_array_equal(mask[:, 0, 0, 0], kept)

@@ -19,7 +19,7 @@ SATURATION = -1.7580993408473766
     ],
 )
 def test_the_two_values_of_each_element(rate, a, b):
-    """Against a and b of the nominal rate: 16 bits realise it to 7.6e-6, 32 exactly."""
+    """Against a and b of the nominal rate: 16 bits realize it to 7.6e-6, 32 exactly."""
     x = jax.random.normal(KEY, (64, 32))
     mask = jaxdrop.keep_mask(KEY, x.shape, rate, bits=32)
     y = jaxdrop.alpha_dropout(KEY, x, rate, bits=32)

@@ -180,7 +180,7 @@ def test_shared_decisions():
         ({"dropout_strength": -1.0}, "`dropout_strength` must be finite and at least 0, got -1."),
         (
             {"logit": jnp.zeros(3), "kernel": jnp.ones((2, 3))},
-            "`kernel` must be of shape [..., 3, O] for a logit of each feature, got (2, 3).",
+            "`kernel` must be of shape [..., 3, O] for one logit per feature, got (2, 3).",
         ),
         ({"logit": jnp.zeros(2)}, "`logit` must broadcast to shape (4, 3), got (2,)."),
         (

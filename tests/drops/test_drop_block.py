@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop.drops.drop_block import _sowing_rate
+from jaxdrop.drops.drop_block import _start_rate
 
 KEY = jax.random.key(9)
 
@@ -21,18 +21,18 @@ def plan(height: int, width: int, side: int):
     ("height", "side", "rate", "sown"),
     [(14, 7, 0.1, 0.006764), (28, 7, 0.1, 0.003534), (11, 3, 0.1, 0.017534)],
 )
-def test_the_sowing_rate_of_known_cases(height, side, rate, sown):
-    found = _sowing_rate(np.float32(rate), plan(height, height, side))
+def test_the_start_rate_of_known_cases(height, side, rate, sown):
+    found = _start_rate(np.float32(rate), plan(height, height, side))
     assert abs(found - sown) < 5.1e-7
-    traced = jax.jit(lambda rate: _sowing_rate(rate, plan(height, height, side)))(rate)
+    traced = jax.jit(lambda rate: _start_rate(rate, plan(height, height, side)))(rate)
     np.testing.assert_allclose(traced, found, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.97])
 @pytest.mark.parametrize("shape", [(9, 6), (5, 5)])
-def test_the_sowing_rate_solves_the_expectation(rate, shape):
+def test_the_start_rate_solves_the_expectation(rate, shape):
     """Summed over elements in float64: 1 - mean((1 - g)**n) with n counted one by one."""
-    sown = float(_sowing_rate(np.float32(rate), plan(*shape, 3)))
+    sown = float(_start_rate(np.float32(rate), plan(*shape, 3)))
     covers = np.zeros(shape)
     for i in range(shape[0] - 2):
         for j in range(shape[1] - 2):
@@ -133,7 +133,7 @@ def test_channels_first():
             ValueError,
             (2, 8, 8, 3),
             {"block_size": 3, "broadcast_dims": (1,)},
-            "`broadcast_dims` must not hold axes of the map",
+            "`broadcast_dims` must not contain axes of the map",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Drop edge: how often, both directions together, and the adjacency normalised again."""
+"""Drop edge: how often, both directions together, and the adjacency normalized again."""
 
 import re
 
@@ -49,7 +49,7 @@ def test_the_order_of_undirected_edges_does_not_matter():
     np.testing.assert_array_equal(jaxdrop.drop_edge(KEY, WEIGHTS, 0.4, undirected=True, **shuffled), y[order])
 
 
-def test_renormalised_against_dense_float64():
+def test_renormalized_against_dense_float64():
     options = {"num_nodes": NODES, "undirected": True, **ENDS}
     plain = dense(jaxdrop.drop_edge(KEY, WEIGHTS, 0.4, **options))
     scale = 1 / np.sqrt(plain.sum(1))
@@ -68,7 +68,7 @@ def test_a_node_that_loses_all_its_edges():
     ("error", "options", "message"),
     [
         (ValueError, {"undirected": True}, "`senders` must be given, got None."),
-        (ValueError, {"renormalize": True, **ENDS}, "`num_nodes` must be given to renormalise, got None."),
+        (ValueError, {"renormalize": True, **ENDS}, "`num_nodes` must be given for `renormalize`, got None."),
         (ValueError, {**ENDS, "receivers": RECEIVERS[:3]}, "`receivers` must have the shape of `weights`"),
         (TypeError, {**ENDS, "senders": WEIGHTS}, "`senders` must be an integer array, got float32."),
         (

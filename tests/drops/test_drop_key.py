@@ -78,7 +78,7 @@ def test_shared_decisions_and_rate_zero():
         (
             ValueError,
             {"rate": 0.5, "broadcast_dims": (-1,)},
-            "`broadcast_dims` must not hold the last axis, that of the keys.",
+            "`broadcast_dims` must not contain the last axis, that of the keys, got",
         ),
     ],
 )

@@ -31,8 +31,8 @@ def test_a_rate_for_each_example_scales_each_by_its_own():
     assert [sorted(set(np.asarray(row).tolist())) for row in y] == [[1.0], [0.0, 2.0], [0.0, 4.0], [0.0]]
 
 
-def test_the_mean_of_a_traced_rate_is_kept_where_it_is_realised_coarsely():
-    """A traced rate of 1e-3 is realised as 66 / 65536; the scale corrects for it."""
+def test_the_mean_of_a_traced_rate_is_kept_where_it_is_realized_coarsely():
+    """A traced rate of 1e-3 is realized as 66 / 65536; the scale corrects for it."""
     y = jax.jit(jaxdrop.dropout)(KEY, jnp.ones(8), 1e-3)
     np.testing.assert_allclose(y[y != 0], 65536 / 65470, rtol=1e-6)
 

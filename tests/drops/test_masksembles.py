@@ -152,7 +152,7 @@ def test_bad_sizes(arguments, error, message):
             jnp.ones((6, 4)),
             jnp.ones((4, 4), bool),
             ValueError,
-            "`x` must hold a multiple of 4 examples, one part for each mask, got 6.",
+            "`x` must hold a multiple of 4 examples, one part per mask, got 6.",
         ),
         (
             jnp.ones((4, 5)),

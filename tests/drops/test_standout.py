@@ -38,7 +38,7 @@ def test_alpha_and_beta_of_zero_are_a_fair_coin():
 
 
 def test_the_values_of_the_logits_choose_no_bits():
-    """So the mask is the same under jit, and an element's own whatever its neighbours are."""
+    """So the mask is the same under jit, and an element's own whatever its neighbors are."""
     logits = 10 * jax.random.normal(KEY, (64, 16))
     y = jaxdrop.standout(KEY, jnp.ones_like(logits), logits)
     np.testing.assert_array_equal(y, jax.jit(jaxdrop.standout)(KEY, jnp.ones_like(logits), logits))
