@@ -28,8 +28,9 @@ FLOORS = {
     "training": 3,
     "adapters": 5,
     "optim": 4,
-    "linen": 5,
-    "nnx": 5,
+    "_modules": 5,
+    "linen": 6,
+    "nnx": 6,
 }
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
 
@@ -73,6 +74,8 @@ def test_tests_mirror_the_sources(folder: str):
     for path in sorted((ROOT / folder).rglob("*.py")):
         relative = path.relative_to(ROOT / folder)
         if relative.name in ("__init__.py", "_remat.py", "_draw.py"):  # held by the law suite
+            continue
+        if relative.parts[0] == "_modules":  # held by the tests of both APIs
             continue
         if relative.name == "__main__.py":
             relative = relative.parent.with_suffix(".py")

@@ -1,83 +1,31 @@
-"""What the modules share: whether they are deterministic, where the key comes from, what is passed on."""
+"""The Linen side of a module: its mode, its key, its call."""
 
 import dataclasses
-import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, dataclass_transform
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jaxdrop import _checks
-from jaxdrop._types import ArrayLike, Key, Numeric, Rate
+from jaxdrop._modules.base import Rated, Regularizer, document
+from jaxdrop._types import ArrayLike, Key, Rate
+
+_LINES = {
+    "deterministic": "If true, no noise. Set here or in the call, not both.",
+    "rng_collection": "Collection that the key is drawn from.",
+}
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
-class Base(nn.Module):
-    """The behaviour of a module; the fields that it speaks of are the subclass's.
+class Base(Regularizer, nn.Module):
+    """A regularizer as a Linen module; subclasses have `deterministic` and `rng_collection`.
 
-    Fields are keyword-only unless the subclass says `kw_only=False`. The pure function gets every
-    field that is one of its options.
-
-    Attributes:
-      _pure: The pure function, `_pure(key, *data, *level, **options)`.
-      rates_without_key: The concrete rates for which there is nothing to draw, so no key is asked for.
+    Fields are keyword-only unless they or the subclass say `kw_only=False`.
     """
 
-    _pure: ClassVar[Callable[..., Any]]
-    rates_without_key: ClassVar[tuple[float, ...]] = (0, 1)
-
     def __init_subclass__(cls, kw_only: bool = True, **kwargs: Any):
+        own = vars(cls).get("__doc__")
         super().__init_subclass__(kw_only=kw_only, **kwargs)
-
-    def __call__(
-        self,
-        inputs: ArrayLike,
-        deterministic: bool | None = None,
-        rng: Key | None = None,
-        *,
-        rate: Rate | None = None,
-    ) -> Any:
-        """Applies the regularizer, or what evaluation does in its place: mostly nothing.
-
-        Args:
-          inputs: What the pure function takes.
-          deterministic: Whether to draw nothing; here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          rate: A rate for this call, in place of the module's own; may be traced.
-
-        Returns:
-          What the pure function returns.
-        """
-        return self._apply((inputs,), self._rate(rate), deterministic, rng)
-
-    def _apply(
-        self,
-        data: tuple,
-        level: tuple,
-        deterministic: bool | None,
-        rng: Key | None,
-        **options: Any,
-    ) -> Any:
-        """Asks for a key only where one is needed, as Flax does, so that the keys agree."""
-        if self._is_off(deterministic):
-            return self._deterministic_output(*data, *level, **options)
-        key = None if level and _checks.is_scalar(level[0], *self.rates_without_key) else self._key(rng)
-        return self._pure(key, *data, *level, **self._options(), **options)
-
-    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> Any:
-        """What evaluation gives, from the same data, level and options."""
-        return jnp.asarray(inputs)
-
-    def _options(self) -> dict[str, Any]:
-        parameters = inspect.signature(self._pure).parameters.values()
-        named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-        fields = (field.name for field in dataclasses.fields(self))
-        return {name: getattr(self, name) for name in fields if name in named}
-
-    def _rate(self: Any, rate: Rate | None) -> tuple[Numeric]:
-        return (_checks.check_rate(self.rate if rate is None else rate),)
+        document(cls, own, _LINES)
 
     def _is_off(self: Any, deterministic: bool | None) -> bool:
         return bool(nn.merge_param("deterministic", self.deterministic, deterministic))
@@ -87,13 +35,36 @@ class Base(nn.Module):
 
 
 class Stochastic(Base):
-    """The two fields that all have; their order is free, as they are keyword-only."""
+    """A module with the two fields that all have."""
 
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
 
-class Shell(Stochastic):
-    """A regularizer of a rate."""
+class OneArray(Base):
+    """A module that is called with one array."""
 
-    rate: Rate = dataclasses.field(kw_only=False)
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        deterministic: bool | None = None,
+        rng: Key | None = None,
+        *,
+        rate: Rate | None = None,
+    ) -> Any:
+        """Applies the regularizer; if deterministic, returns the inputs (or the documented expected value).
+
+        Args:
+          inputs: Input of the pure function.
+          deterministic: If true, no noise. Set here or in the constructor, not both.
+          rng: A key; by default one of the collection `rng_collection`.
+          rate: Rate of this call, instead of the module's; may be traced.
+
+        Returns:
+          Output of the pure function.
+        """
+        return self._apply((inputs,), self._rate(rate), deterministic, rng)
+
+
+class Shell(Rated, Stochastic, OneArray):
+    """A regularizer of one array, with a rate."""

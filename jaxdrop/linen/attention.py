@@ -1,7 +1,8 @@
-"""Regularizers of attention, and their place in Flax's own attention modules."""
+"""Dropout of attention: weights, keys or heads."""
+# ruff: noqa: D101 - the docstring of a module is that of its fields.
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,40 +10,21 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from jaxdrop import _checks, drops
-from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
-from jaxdrop.linen._shell import Shell
+from jaxdrop import drops
+from jaxdrop._modules import attention
+from jaxdrop._types import ArrayLike, Key, Rate
+from jaxdrop.linen._shell import Shell, Stochastic
+
+__all__ = ["AttentionDropout", "DropHead", "DropKey", "attention_fn"]
 
 
-class AttentionDropout(Shell):
-    """`jaxdrop.attention_dropout` as a module, on weights after the softmax.
-
-    Attributes:
-      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
-      broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits a weight: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    broadcast_dims: Sequence[int] = ()
-    bits: Bits = None
-    _pure = staticmethod(drops.attention_dropout)
+class AttentionDropout(attention.AttentionDropout, Shell): ...
 
 
-class DropKey(Shell):
-    """`jaxdrop.drop_key` as a module, on logits before the softmax; called with a mask, if there is one.
+class DropHead(attention.DropHead, Shell): ...
 
-    Where deterministic only what the mask hides is hidden.
 
-    Attributes:
-      rate: The probability of hiding a key, in [0, 1); a scalar or an array; may be traced.
-      broadcast_dims: Axes along which one decision is shared; not the last.
-      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    broadcast_dims: Sequence[int] = ()
-    bits: Bits = None
-    _pure = staticmethod(drops.drop_key)
-
+class DropKey(attention.DropKey, Stochastic):
     def __call__(
         self,
         inputs: ArrayLike,
@@ -52,90 +34,56 @@ class DropKey(Shell):
         mask: ArrayLike | None = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Hides keys, never those that `mask` hides already; it is boolean, True is allowed."""
+        """Hides keys; if deterministic, only those that `mask` hides.
+
+        Args:
+          inputs: Floating-point logits, `[..., Q, K]`.
+          deterministic: If true, no noise. Set here or in the constructor, not both.
+          rng: A key; by default one of the collection `rng_collection`.
+          mask: Keys that a query may attend to: boolean, broadcasts to the inputs; True is allowed.
+          rate: Rate of this call, instead of the module's; may be traced.
+
+        Returns:
+          Array of the shape and dtype of the inputs.
+        """
         return self._apply((inputs,), self._rate(rate), deterministic, rng, mask=mask)
-
-    def _deterministic_output(self, inputs: ArrayLike, *_: Any, mask: ArrayLike | None) -> jax.Array:
-        return self._pure(None, inputs, 0.0, mask=mask, **self._options())
-
-
-class DropHead(Shell):
-    """`jaxdrop.drop_head` as a module, on the outputs of the heads before they are mixed.
-
-    Attributes:
-      rate: The probability of dropping a head, in [0, 1]; a scalar or an array; may be traced.
-      head_axis: The axis of the heads; not 0, which is the batch.
-      bits: Random bits a head: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    head_axis: int = -2
-    bits: Bits = None
-    _pure = staticmethod(drops.drop_head)
 
 
 def attention_fn(
     regularizer: Callable[..., jax.Array] = drops.attention_dropout, **options: Any
 ) -> Callable[..., jax.Array]:
-    """Makes an `attention_fn` for Flax's attention, which regularizes in the place of Flax's dropout.
+    """Makes an `attention_fn` for Flax's attention that regularizes instead of Flax's dropout.
 
-    Rate, key and determinism are those that the attention module hands over: its `dropout_rate`,
-    its stream "dropout", its `deterministic`. Its `broadcast_dropout` has no effect: every example
-    and head has its own draw, unless the options say `broadcast_dims=(0, 1)`.
+    The attention module supplies rate, key and mode: its `dropout_rate`, its stream "dropout", its
+    `deterministic`. Its `broadcast_dropout` has no effect: every example and head has its own draw,
+    unless the options say `broadcast_dims=(0, 1)`.
 
     Args:
-      regularizer: `jaxdrop.drop_key`, as it is or in a `functools.partial`; or a function of
+      regularizer: `jaxdrop.drop_key`, bare or in a `functools.partial`; or a function of
         `(key, weights, rate)` that keeps the shape, such as `jaxdrop.attention_dropout` or
         `jaxdrop.gaussian_dropout`, applied after the softmax.
       **options: Options of the regularizer, such as `broadcast_dims` and `bits`.
 
     Returns:
-      A function that takes what `flax.linen.dot_product_attention` takes.
+      A function with the arguments of `flax.linen.dot_product_attention`.
 
     References:
       Vaswani et al., "Attention is all you need", 2017; Li et al., "DropKey for vision
       transformer", 2023.
 
-    >>> layer = nn.MultiHeadDotProductAttention(
-    ...     num_heads=2, dropout_rate=0.1, deterministic=False, attention_fn=attention_fn(drops.drop_key))
-    >>> x = jnp.ones((1, 5, 8))
-    >>> y, variables = layer.init_with_output(jax.random.key(0), x)
-    >>> y.shape
-    (1, 5, 8)
+    Examples:
+      >>> layer = nn.MultiHeadDotProductAttention(
+      ...     num_heads=2, dropout_rate=0.1, deterministic=False, attention_fn=attention_fn(drops.drop_key))
+      >>> x = jnp.ones((1, 5, 8))
+      >>> y, variables = layer.init_with_output(jax.random.key(0), x)
+      >>> y.shape
+      (1, 5, 8)
     """
-    if isinstance(regularizer, functools.partial) and regularizer.func is drops.drop_key:
-        regularizer, options = regularizer.func, regularizer.keywords | options
-
-    # The attention module hands over what it finds in the signature.
-    @functools.wraps(nn.dot_product_attention)
-    def attend(
-        query: jax.Array,
-        key: jax.Array,
-        value: jax.Array,
-        bias: jax.Array | None = None,
-        mask: jax.Array | None = None,
-        broadcast_dropout: bool = True,
-        dropout_rng: Key | None = None,
-        dropout_rate: Numeric = 0.0,
-        deterministic: bool = False,
-        **rest: Any,
-    ) -> jax.Array:
-        if deterministic or _checks.is_scalar(dropout_rate, 0):
-            return nn.dot_product_attention(query, key, value, bias, mask, **rest)
-        if dropout_rng is None:
-            raise ValueError("`dropout_rng` must be given where not deterministic, got None.")
-        draw = functools.partial(regularizer, dropout_rng, rate=dropout_rate, **options)
-        if regularizer is not drops.drop_key:
-            return _weighted(draw, query, key, value, bias=bias, mask=mask, **rest)
-        shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
-        seen = None if mask is None else jnp.asarray(mask, bool)
-        mask = drops.drop_key_mask(dropout_rng, shape, dropout_rate, mask=seen, **options)
-        return nn.dot_product_attention(query, key, value, bias, mask, **rest)
-
-    return attend
+    return attention.make_attention(nn.dot_product_attention, _weighted, regularizer, options)
 
 
 def _weighted(
-    draw: Callable[..., jax.Array],
+    draw: Callable[[jax.Array], jax.Array],
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,

@@ -1,64 +1,47 @@
-"""Regularizers of single elements."""
+"""Dropout and noise, element by element."""
+# ruff: noqa: D101 - a module without a docstring has that of its fields.
 
-import dataclasses
 from collections.abc import Sequence
 
 import jax
 
-from jaxdrop import _checks, drops
-from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
-from jaxdrop.linen._shell import Base, Shell, Stochastic
+from jaxdrop import _checks
+from jaxdrop._modules import elements
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric
+from jaxdrop.linen._shell import OneArray, Shell, Stochastic
+
+__all__ = [
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Standout",
+]
 
 
-# Its fields stand in the order of Flax's, and may be given by their places.
-class Dropout(Base, kw_only=False):
-    """`jaxdrop.dropout` as a module, with every argument of `flax.linen.Dropout`.
-
-    Attributes:
-      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
-      broadcast_dims: Axes along which one decision is shared.
-      deterministic: Whether to leave the inputs alone; here or at call time.
-      rng_collection: The collection that the key is drawn from.
-      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None for 16 or 24 by the rate.
-
+class Dropout(elements.Dropout, OneArray, kw_only=False):
+    """Examples:
     >>> import jax, jax.numpy as jnp
     >>> layer = Dropout(0.5, deterministic=False)
     >>> layer.apply({}, jnp.ones(6), rngs={"dropout": jax.random.key(0)})
     Array([0., 2., 2., 0., 0., 2.], dtype=float32)
     """
 
-    rate: Rate
+    # In the order of Flax's fields, which may be given by position.
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
     bits: Bits = None
-    _pure = staticmethod(drops.dropout)
 
 
-class GaussianDropout(Shell):
-    """`jaxdrop.gaussian_dropout` as a module.
-
-    Attributes:
-      rate: The rate of the dropout that has the variance of this noise, in [0, 1]; a scalar or an
-        array; may be traced.
-    """
-
-    _pure = staticmethod(drops.gaussian_dropout)
+class AlphaDropout(elements.AlphaDropout, Shell): ...
 
 
-class GaussianNoise(Stochastic):
-    """`jaxdrop.gaussian_noise` as a module.
+class GaussianDropout(elements.GaussianDropout, Shell): ...
 
-    Attributes:
-      stddev: The standard deviation, finite and at least 0; a scalar or an array; may be traced.
-        It may be given at call time in the place where others have a rate.
-    """
 
-    stddev: Numeric = dataclasses.field(kw_only=False)
-    _pure = staticmethod(drops.gaussian_noise)
-    rates_without_key = (0,)
-
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+class GaussianNoise(elements.GaussianNoise, Stochastic):
+    def __call__(
         self,
         inputs: ArrayLike,
         deterministic: bool | None = None,
@@ -66,50 +49,38 @@ class GaussianNoise(Stochastic):
         *,
         stddev: Numeric | None = None,
     ) -> jax.Array:
-        """Adds the noise, of `stddev` for this call in the place of the module's own if given."""
+        """Adds noise; if deterministic, returns the inputs.
+
+        Args:
+          inputs: Floating-point inputs.
+          deterministic: If true, no noise. Set here or in the constructor, not both.
+          rng: A key; by default one of the collection `rng_collection`.
+          stddev: Standard deviation of this call, instead of the module's; may be traced.
+
+        Returns:
+          Array of the shape and dtype of the inputs.
+        """
         stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
         return self._apply((inputs,), (stddev,), deterministic, rng)
 
 
-class AlphaDropout(Shell):
-    """`jaxdrop.alpha_dropout` as a module.
-
-    Attributes:
-      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
-      broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    broadcast_dims: Sequence[int] = ()
-    bits: Bits = None
-    _pure = staticmethod(drops.alpha_dropout)
-
-
-class Standout(Stochastic):
-    """`jaxdrop.standout` as a module: called with the activations and the logits.
-
-    Where deterministic it gives `jaxdrop.standout_mean`, not the activations as they are.
-
-    Attributes:
-      alpha: The scale of the logits; may be traced.
-      beta: The offset of the logits; may be traced.
-      bits: Random bits an element: 8, 16 (by default), 24 or 32 (Flax).
-    """
-
-    alpha: Numeric = dataclasses.field(default=1.0, kw_only=False)
-    beta: Numeric = dataclasses.field(default=0.0, kw_only=False)
-    bits: Bits = None
-    _pure = staticmethod(drops.standout)
-
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+class Standout(elements.Standout, Stochastic):
+    def __call__(
         self,
         inputs: ArrayLike,
         logits: ArrayLike,
         deterministic: bool | None = None,
         rng: Key | None = None,
     ) -> jax.Array:
-        """Drops by the logits; where deterministic, gives the mean."""
-        return self._apply((inputs, logits), (), deterministic, rng)
+        """Drops by the logits; if deterministic, returns the mean.
 
-    def _deterministic_output(self, inputs: ArrayLike, logits: ArrayLike) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return drops.standout_mean(inputs, logits, alpha=self.alpha, beta=self.beta)
+        Args:
+          inputs: Floating-point activations.
+          logits: Logits of the keep probabilities; they broadcast to the inputs.
+          deterministic: If true, no noise. Set here or in the constructor, not both.
+          rng: A key; by default one of the collection `rng_collection`.
+
+        Returns:
+          Array of the shape and dtype of the inputs.
+        """
+        return self._apply((inputs, logits), (), deterministic, rng)

@@ -1,32 +1,16 @@
-"""Regularizers of graphs."""
-
-from typing import Any
+"""Dropout of graphs."""
+# ruff: noqa: D101 - the docstring of a module is that of its fields.
 
 import jax
 
-from jaxdrop import drops
-from jaxdrop._types import ArrayLike, Bits, Key, Rate
-from jaxdrop.linen._shell import Shell
+from jaxdrop._modules import graphs
+from jaxdrop._types import ArrayLike, Key, Rate
+from jaxdrop.linen._shell import Stochastic
+
+__all__ = ["DropEdge"]
 
 
-class DropEdge(Shell):
-    """`jaxdrop.drop_edge` as a module: called with the weights of the edges, and their ends.
-
-    Where deterministic no edge is removed; with `renormalize` the weights are normalised still.
-
-    Attributes:
-      rate: The probability of removing an edge, in [0, 1]; a scalar or an array; may be traced.
-      undirected: Whether the edges from a to b and from b to a go together; needs both ends.
-      renormalize: Whether to normalise what is left; needs both ends and `num_nodes`.
-      bits: Random bits an edge: 8, 16, 24, 32 (Flax; directed only), or None for 16 or 24 by the rate.
-    """
-
-    undirected: bool = False
-    renormalize: bool = False
-    bits: Bits = None
-    _pure = staticmethod(drops.drop_edge)
-    rates_without_key = (0,)
-
+class DropEdge(graphs.DropEdge, Stochastic):
     def __call__(
         self,
         inputs: ArrayLike,
@@ -38,9 +22,19 @@ class DropEdge(Shell):
         num_nodes: int | None = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Removes edges; the graph is given as `jaxdrop.drop_edge` takes it."""
+        """Removes edges; if deterministic, none.
+
+        Args:
+          inputs: Floating-point weights of the edges, `[E]`.
+          deterministic: If true, no noise. Set here or in the constructor, not both.
+          rng: A key; by default one of the collection `rng_collection`.
+          senders: Node that each edge comes from: integers, `[E]`.
+          receivers: Node that each edge goes to: integers, `[E]`.
+          num_nodes: Number of nodes; needed to renormalize.
+          rate: Rate of this call, instead of the module's; may be traced.
+
+        Returns:
+          Weights of the edges, `[E]`.
+        """
         graph = {"senders": senders, "receivers": receivers, "num_nodes": num_nodes}
         return self._apply((inputs,), self._rate(rate), deterministic, rng, **graph)
-
-    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **graph: Any) -> jax.Array:
-        return self._pure(None, inputs, 0.0, **self._options(), **graph)

@@ -1,57 +1,52 @@
-"""Monte-Carlo dropout of any Linen model, and dropout that is never off."""
+"""Monte-Carlo dropout of a Linen model, and dropout that stays active at evaluation."""
 
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from jaxdrop import drops
+from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.linen._shell import Base
 from jaxdrop.mc import sites as _sites
+
+__all__ = ["MCDropout", "Predictor", "stochastic"]
 
 _DRAWING = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
 # What learns from the batches that it sees, and the setting with which it does not.
 _LEARNING = {nn.BatchNorm: ("use_running_average", True), nn.SpectralNorm: ("update_stats", False)}
 
 
-class MCDropout(Base, kw_only=False):
-    """`jaxdrop.dropout` as a module that is active at evaluation too, for models written for it.
-
-    It needs a key in every call, of the collection `rng_collection` if none is given; a rate of 0
-    or 1 needs none.
-
-    Attributes:
-      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
-      broadcast_dims: Axes along which one decision is shared.
-      rng_collection: The collection that the key is drawn from.
-      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None for 16 or 24 by the rate.
-
-    References:
-      Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
-
+class MCDropout(elements.MCDropout, Base, kw_only=False):
+    """Examples:
     >>> import jax.numpy as jnp
     >>> MCDropout(0.5).apply({}, jnp.ones(6), rngs={"dropout": jax.random.key(0)})
     Array([0., 2., 2., 0., 0., 2.], dtype=float32)
     """
 
-    rate: Rate
-    broadcast_dims: tuple[int, ...] = ()
+    # In the order of `Dropout`'s fields.
+    broadcast_dims: Sequence[int] = ()
     rng_collection: str = "dropout"
     bits: Bits = None
-    _pure = staticmethod(drops.dropout)
-    # No field: only `stochastic` overrides it, for sites that are not chosen.
+    # Not a field: only `stochastic` overrides it, for sites that are not chosen.
     deterministic = False
 
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: ArrayLike, rng: Key | None = None, *, rate: Rate | None = None
-    ) -> jax.Array:
-        """Drops, whatever the model's mode."""
+    def __call__(self, inputs: ArrayLike, rng: Key | None = None, *, rate: Rate | None = None) -> jax.Array:
+        """Applies dropout in every mode.
+
+        Args:
+          inputs: Floating-point inputs.
+          rng: A key; by default one of the collection `rng_collection`.
+          rate: Rate of this call, instead of the module's; may be traced.
+
+        Returns:
+          Array of the shape and dtype of the inputs.
+        """
         return self._apply((inputs,), self._rate(rate), None, rng)
 
 

@@ -1,106 +1,75 @@
-"""What the modules share: whether they are deterministic, where the key comes from, what is passed on."""
+"""The NNX side of a module: its mode, its streams of keys, its call."""
 
 import dataclasses
 import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, dataclass_transform
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop import _checks
-from jaxdrop._types import ArrayLike, Numeric, Rate
+from jaxdrop._modules.base import Rated, Regularizer, document
+from jaxdrop._types import ArrayLike, Rate
 
 Rngs = nnx.Rngs | nnx.RngStream
+
+LINES = {
+    "in_features": "Number of inputs.",
+    "deterministic": "If true, no noise; `model.train()` and `model.eval()` set it.",
+    "rng_collection": "Stream that the key is drawn from.",
+    "rngs": "Streams, or one stream. Draws fork `rng_collection`, parameters use `params`.",
+}
+
+
+class ConstructorSignature:
+    """The `__signature__` of a class: that of its constructor, which NNX's metaclass hides.
+
+    Instances have none, so that `inspect.signature` of a module shows its call.
+    """
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        _, *parameters = inspect.signature(owner.__init__).parameters.values()
+        return inspect.Signature(parameters)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
-class Base(nnx.Module):
-    """The behaviour of a module, and the fields that all have.
+class Base(Regularizer, nnx.Module):
+    """A regularizer as an NNX module.
 
-    Every subclass is a dataclass, its fields keyword-only unless they say otherwise. The pure
-    function gets every field that is one of its options.
-
-    Attributes:
-      _pure: The pure function, `_pure(key, *data, *level, **options)`.
-      rates_without_key: The concrete rates for which there is nothing to draw, so no key is asked for.
+    Every subclass is a dataclass, its fields keyword-only unless they say otherwise.
     """
-
-    _pure: ClassVar[Callable[..., Any]]
-    rates_without_key: ClassVar[tuple[float, ...]] = (0, 1)
 
     deterministic: bool | None = False
     rng_collection: str = "dropout"
-    rngs: dataclasses.InitVar[Any] = None
+    rngs: dataclasses.InitVar[Rngs | None] = None
+
+    __signature__ = ConstructorSignature()
 
     def __init_subclass__(cls, **kwargs: Any):
+        own = vars(cls).get("__doc__")
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
+        document(cls, own, LINES)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         self.rngs = nnx.data(None if rngs is None else self._stream(rngs).fork())
         for field in dataclasses.fields(self):
             if isinstance(getattr(self, field.name), list):
                 setattr(self, field.name, tuple(getattr(self, field.name)))
-
-    def __call__(
-        self,
-        inputs: ArrayLike,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        rate: Rate | None = None,
-    ) -> Any:
-        """Applies the regularizer, or what evaluation does in its place: mostly nothing.
-
-        Args:
-          inputs: What the pure function takes.
-          deterministic: Whether to draw nothing; overrides the module's own.
-          rngs: A key, a stream or streams; overrides the module's own.
-          rate: A rate for this call, in place of the module's own; may be traced.
-
-        Returns:
-          What the pure function returns.
-        """
-        return self._apply((inputs,), self._rate(rate), deterministic, rngs)
+        if isinstance(self, Rated):
+            _checks.check_rate(self.rate)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """What `nnx.view` sets.
+        """Sets the mode for `nnx.view`.
 
         Args:
-          deterministic: Whether to draw nothing; None for no change.
+          deterministic: If true, no noise. None: unchanged.
         """
         if deterministic is not None:
             self.deterministic = deterministic
-
-    def _apply(
-        self,
-        data: tuple,
-        level: tuple,
-        deterministic: bool | None,
-        rngs: Rngs | jax.Array | None,
-        **options: Any,
-    ) -> Any:
-        """Asks for a key only where one is needed, as Flax does, so that the keys agree."""
-        if self._is_off(deterministic):
-            return self._deterministic_output(*data, *level, **options)
-        key = None if level and _checks.is_scalar(level[0], *self.rates_without_key) else self._key(rngs)
-        return self._pure(key, *data, *level, **self._options(), **options)
-
-    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> Any:
-        """What evaluation gives, from the same data, level and options."""
-        return jnp.asarray(inputs)
-
-    def _options(self) -> dict[str, Any]:
-        parameters = inspect.signature(self._pure).parameters.values()
-        named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-        fields = (field.name for field in dataclasses.fields(self))
-        return {name: getattr(self, name) for name in fields if name in named}
-
-    def _rate(self: Any, rate: Rate | None) -> tuple[Numeric]:
-        return (_checks.check_rate(self.rate if rate is None else rate),)
 
     def _is_off(self, deterministic: bool | None) -> bool:
         off = self.deterministic if deterministic is None else deterministic
@@ -124,18 +93,44 @@ class Base(nnx.Module):
         return source if isinstance(source, jax.Array) else self._stream(source)()
 
 
-class Shell(Base):
-    """A regularizer of a rate."""
+class OneArray(Base):
+    """A module that is called with one array."""
 
-    rate: Rate = dataclasses.field(kw_only=False)
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | jax.Array | None = None,
+        rate: Rate | None = None,
+    ) -> Any:
+        """Applies the regularizer; if deterministic, returns the inputs (or the documented expected value).
 
-    def __post_init__(self, rngs: Rngs | None):
-        super().__post_init__(rngs)
-        _checks.check_rate(self.rate)
+        Args:
+          inputs: Input of the pure function.
+          deterministic: If true, no noise. Overrides the module's own.
+          rngs: A key, a stream or streams. Overrides the module's own.
+          rate: Rate of this call, instead of the module's; may be traced.
+
+        Returns:
+          Output of the pure function.
+        """
+        return self._apply((inputs,), self._rate(rate), deterministic, rngs)
+
+
+class Shell(Rated, OneArray):
+    """A regularizer of one array, with a rate."""
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class Sized:
+    """A module that is told the size of its inputs, as NNX does not see an input first."""
+
+    in_features: int = dataclasses.field(kw_only=False)
 
 
 def params_key(rngs: Rngs | None) -> jax.Array:
-    """A key for what a module owns."""
+    """A key for the variables that a module owns."""
     if rngs is None:
         raise ValueError("`rngs` must be given to the constructor, got None.")
     if not isinstance(rngs, Rngs):

@@ -1,53 +1,40 @@
-"""Monte-Carlo dropout of any NNX model, and dropout that is never off."""
+"""Monte-Carlo dropout of an NNX model, and dropout that stays active at evaluation."""
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxdrop import drops
+from jaxdrop._modules import elements
 from jaxdrop._types import Bits, Key
 from jaxdrop.mc import sites as _sites
 from jaxdrop.nnx._shell import Base, Shell
+
+__all__ = ["MCDropout", "Predictor", "stochastic"]
 
 _DRAWING = (nnx.Dropout, nnx.MultiHeadAttention, Base)
 # What learns from the batches that it sees, and the setting with which it does not.
 _LEARNING = {nnx.BatchNorm: ("use_running_average", True), nnx.SpectralNorm: ("update_stats", False)}
 
 
-class MCDropout(Shell):
-    """`jaxdrop.dropout` as a module that is active at evaluation too, for models written for it.
-
-    `model.eval()` does not turn it off.
-
-    Args:
-      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
-      broadcast_dims: Axes along which one decision is shared.
-      rng_collection: The stream that the key is drawn from.
-      rngs: Where the keys come from: streams, of which `rng_collection` is forked, or one stream.
-      bits: Random bits an element: 8, 16, 24, 32 (the masks of Flax), or None for 16 or 24 by the rate.
-
-    References:
-      Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
-
+class MCDropout(elements.MCDropout, Shell):
+    """Examples:
     >>> layer = MCDropout(0.5, rngs=nnx.Rngs(0))
     >>> layer.eval()
     >>> layer(jnp.ones(6))
     Array([2., 2., 2., 2., 2., 0.], dtype=float32)
     """
 
-    broadcast_dims: Sequence[int] = ()
-    bits: Bits = None
     deterministic: bool | None = dataclasses.field(default=False, init=False)
-    _pure = staticmethod(drops.dropout)
+    bits: Bits = None
 
     def _is_off(self, deterministic: bool | None) -> bool:
-        """Only `stochastic` turns it off, in a call, where it is not chosen; no mode does."""
+        """Only `stochastic` turns it off, in a call, if it is not chosen; no mode does."""
         return bool(deterministic)
 
 

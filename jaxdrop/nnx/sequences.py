@@ -1,61 +1,23 @@
-"""Regularizers of sequences and of recurrent states."""
-
-from collections.abc import Sequence
-from typing import Any
+"""Dropout of sequences, and zoneout of recurrent states."""
+# ruff: noqa: D101 - the docstring of a module is that of its fields.
 
 import jax
 
-from jaxdrop import drops
-from jaxdrop._types import ArrayLike, Bits, Rate
-from jaxdrop.nnx._shell import Rngs, Shell
+from jaxdrop._modules import sequences
+from jaxdrop._types import ArrayLike, Rate
+from jaxdrop.nnx._shell import Base, Rngs, Shell
+
+__all__ = ["LockedDropout", "WordDropout", "Zoneout"]
 
 
-class LockedDropout(Shell):
-    """`jaxdrop.locked_dropout` as a module: one mask for all time steps.
-
-    Args:
-      rate: The probability of dropping, in [0, 1]; a scalar or an array; may be traced.
-      time_axis: The axis of time.
-      bits: Random bits a decision: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    time_axis: int = 1
-    bits: Bits = None
-    _pure = staticmethod(drops.locked_dropout)
+class LockedDropout(sequences.LockedDropout, Shell): ...
 
 
-class WordDropout(Shell):
-    """`jaxdrop.word_dropout` as a module, on integers.
-
-    Args:
-      rate: The probability of replacing, in [0, 1]; a scalar or an array; may be traced.
-      replacement: The token to put in place.
-      protected: Tokens that are never replaced, such as padding.
-      bits: Random bits a token: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    replacement: int
-    protected: Sequence[int] = ()
-    bits: Bits = None
-    _pure = staticmethod(drops.word_dropout)
-    rates_without_key = (0,)
+class WordDropout(sequences.WordDropout, Shell): ...
 
 
-class Zoneout(Shell):
-    """`jaxdrop.zoneout` as a module: called with the new state and the old.
-
-    Where deterministic it gives `jaxdrop.zoneout_mean`, not the new state as it is. `ZoneoutCell`
-    applies it inside a recurrent cell.
-
-    Args:
-      rate: The probability of staying, in [0, 1]; a scalar or an array; may be traced.
-      bits: Random bits an element: 8, 16, 24, 32 (Flax), or None for 16 or 24 by the rate.
-    """
-
-    bits: Bits = None
-    _pure = staticmethod(drops.zoneout)
-
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+class Zoneout(sequences.Zoneout, Base):
+    def __call__(
         self,
         new: ArrayLike,
         old: ArrayLike,
@@ -64,8 +26,16 @@ class Zoneout(Shell):
         rngs: Rngs | jax.Array | None = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Mixes the new state and the old; where deterministic, gives the mean."""
-        return self._apply((new, old), self._rate(rate), deterministic, rngs)
+        """Mixes the new state and the old one; if deterministic, returns the mean.
 
-    def _deterministic_output(self, *data_and_rate: Any) -> jax.Array:
-        return drops.zoneout_mean(*data_and_rate, **self._options())
+        Args:
+          new: Floating-point state that the cell has made.
+          old: State before, of the same shape and dtype.
+          deterministic: If true, no noise. Overrides the module's own.
+          rngs: A key, a stream or streams. Overrides the module's own.
+          rate: Rate of this call, instead of the module's; may be traced.
+
+        Returns:
+          Array of the shape and dtype of `new`.
+        """
+        return self._apply((new, old), self._rate(rate), deterministic, rngs)

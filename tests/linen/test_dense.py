@@ -100,9 +100,7 @@ def test_half_precision_stays():
 
 
 def test_bad_arguments():
-    with pytest.raises(
-        ValueError, match=re.escape("`rate` must lie in (0, 0.5] to be learned from, got 0.6.")
-    ):
+    with pytest.raises(ValueError, match=re.escape("`rate` must lie in (0, 0.5], got 0.6.")):
         VariationalDense(3, rate=0.6).init(KEY, X, deterministic=True)
     message = "`shared` must be one of layer, input, output, weight, got 'neuron'."
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -90,9 +90,7 @@ def test_they_train(module):
 def test_bad_arguments():
     with pytest.raises(ValueError, match=re.escape("`rngs` must be given to the constructor, got None.")):
         VariationalDense(5, 3)
-    with pytest.raises(
-        ValueError, match=re.escape("`rate` must lie in (0, 0.5] to be learned from, got 0.6.")
-    ):
+    with pytest.raises(ValueError, match=re.escape("`rate` must lie in (0, 0.5], got 0.6.")):
         VariationalDense(5, 3, rate=0.6, rngs=nnx.Rngs(0))
     message = "`shared` must be one of layer, input, output, weight, got 'neuron'."
     with pytest.raises(ValueError, match=re.escape(message)):

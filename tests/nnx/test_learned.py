@@ -47,7 +47,7 @@ def test_the_rate_learns():
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_a_rate_that_cannot_be_learned_from(rate: float):
-    message = re.escape(f"`rate` must lie in (0, 1) to be learned from, got {rate:g}.")
+    message = re.escape(f"`rate` must lie in (0, 1), got {rate:g}.")
     with pytest.raises(ValueError, match=message):
         ConcreteDropout(rate)
 

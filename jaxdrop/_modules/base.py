@@ -1,0 +1,83 @@
+"""The base of all modules: from call arguments to the pure function, whatever the API."""
+
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from jaxdrop import _checks
+from jaxdrop._types import ArrayLike, Numeric, Rate
+
+_ATTRIBUTES = "Attributes:"
+
+
+class Regularizer:
+    """A pure function as a module. Fields named as its options are passed on to it.
+
+    An API supplies `_is_off(deterministic)` and `_key(source)`.
+    """
+
+    # Called as `_pure(key, *data, *level, **options)`.
+    _pure: ClassVar[Callable[..., Any]]
+    # Concrete rates at which nothing is drawn, so that no key is asked for.
+    rates_without_key: ClassVar[tuple[float, ...]] = (0, 1)
+
+    def _apply(
+        self: Any, data: tuple, level: tuple, deterministic: bool | None, source: Any, **options: Any
+    ) -> Any:
+        """Asks for a key only if one is needed, as Flax does, so that the keys agree with Flax's."""
+        if self._is_off(deterministic):
+            return self._deterministic_output(*data, *level, **options)
+        key = None if level and _checks.is_scalar(level[0], *self.rates_without_key) else self._key(source)
+        return self._pure(key, *data, *level, **self._options(), **options)
+
+    def _deterministic_output(self, *data_and_level: Any, **_: Any) -> Any:
+        """The output without noise, from the same data, level and options: by default the first input."""
+        return jnp.asarray(data_and_level[0])
+
+    def _options(self: Any) -> dict[str, Any]:
+        parameters = inspect.signature(self._pure).parameters.values()
+        named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        fields = (field.name for field in dataclasses.fields(self))
+        return {name: getattr(self, name) for name in fields if name in named}
+
+    def _rate(self: Any, rate: Rate | None) -> tuple[Numeric]:
+        return (_checks.check_rate(self.rate if rate is None else rate),)
+
+
+class AtRateZero(Regularizer):
+    """A regularizer whose output without noise is that of its function at rate 0."""
+
+    def _deterministic_output(self, inputs: ArrayLike, *_: Any, **options: Any) -> Any:
+        return self._pure(None, inputs, 0.0, **self._options(), **options)
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class Rated(Regularizer):
+    """A regularizer with a rate, its first argument."""
+
+    rate: Rate = dataclasses.field(kw_only=False)
+
+
+def document(cls: type, own: str | None, lines: Mapping[str, str]) -> None:
+    """Gives a class without a docstring that of its fields; so too a class with nothing but examples.
+
+    Args:
+      cls: The class.
+      own: Its docstring, as written.
+      lines: What to add on the arguments of the API, by name.
+    """
+    inherited = (base.__doc__ or "" for base in cls.__mro__[1:] if base.__module__.startswith("jaxdrop."))
+    source = next((doc for doc in inherited if _ATTRIBUTES in doc), None)
+    own = inspect.cleandoc(own or "")
+    if source is None or (own and not own.startswith("Examples:")):
+        return
+    examples = own and f"Examples:\n{textwrap.indent(own.removeprefix('Examples:').strip(), '  ')}"
+    head, fields = inspect.cleandoc(source).split(_ATTRIBUTES)
+    fields, *rest = fields.split("\n\n", 1)
+    names = inspect.signature(cls.__init__).parameters
+    added = [f"\n  {name}: {lines[name]}" for name in names if name in lines and f"  {name}:" not in fields]
+    cls.__doc__ = "\n\n".join(filter(None, (head + _ATTRIBUTES + fields + "".join(added), *rest, examples)))

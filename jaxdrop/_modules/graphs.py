@@ -1,0 +1,32 @@
+"""Dropout of graphs."""
+
+import dataclasses
+
+from jaxdrop import drops
+from jaxdrop._modules.base import AtRateZero, Rated
+from jaxdrop._types import Bits
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class DropEdge(AtRateZero, Rated):
+    """DropEdge: removes edges of a graph. Module form of `jaxdrop.drop_edge`.
+
+    Called with the weights of the edges; the call also takes their endpoints. If deterministic,
+    removes no edge; `renormalize` still normalizes the weights.
+
+    Attributes:
+      rate: Probability of removing an edge, in [0, 1]: a scalar, or an array that broadcasts to
+        the weights. May be traced; has no gradient.
+      undirected: If true, the edges from a to b and from b to a are removed together. Needs both
+        endpoints.
+      renormalize: If true, normalizes the remaining adjacency matrix. Needs both endpoints and
+        `num_nodes`.
+      bits: Random bits per edge: 8, 16, 24 or 32 (32 draws as Flax does; directed graphs only). None:
+        16, or 24 for rates near 0 or 1.
+    """
+
+    undirected: bool = False
+    renormalize: bool = False
+    bits: Bits = None
+    _pure = staticmethod(drops.drop_edge)
+    rates_without_key = (0,)
