@@ -197,10 +197,7 @@ def feature_map_dims(shape: Sequence[int], channel_axis: int) -> tuple[int, ...]
 
 
 def check_broadcastable(value: Any, to: Sequence[int], name: str) -> Any:
-    """A value that broadcasts to a shape without enlarging it; an array gets as many axes.
-
-    Equal ranks also broadcast where `jax_numpy_rank_promotion` is "raise".
-    """
+    """A value that broadcasts to a shape without enlarging it; an array gets the shape's rank."""
     shape = np.shape(value)
     pairs = zip(reversed(shape), reversed(to), strict=False)
     if len(shape) > len(to) or any(size not in (1, size_to) for size, size_to in pairs):

@@ -1,29 +1,26 @@
-"""Penalties: scalars to add to a loss, of parameters or of activations.
+"""Penalties on parameters and activations: scalars to add to a loss.
 
 The convention is `strength * sum(w**2)`, without a half, as in Keras. The gradient of
-`l2(params, c)` is `2 * c * w`, that of a coupled weight decay of `2 * c`: `weight_decay=2 * c` of
-torch's SGD and Adam, and `optim.coupled_l2(c)`. AdamW's decay is decoupled from the gradient:
+`l2(params, c)` is `2 * c * w`, like coupled weight decay: `weight_decay=2 * c` of torch's SGD and
+Adam, and `optim.coupled_l2(c)`. AdamW's decay is decoupled from the gradient:
 `optax.adamw(lr, weight_decay=2 * c)` is `optim.decoupled_l2(c, lr)`, and no penalty equals it.
 
-`where` says which parameters are concerned, see `weight_mask`; a list of (pattern, share) pairs
-gives each its own strength, as Keras's `kernel_regularizer` and `bias_regularizer` do:
+`where` selects the leaves to act on (see `weight_mask`). A list of (pattern, share) pairs gives each
+its own strength, like Keras's `kernel_regularizer` and `bias_regularizer`:
 `l2(params, 1.0, where=[("Dense_0/kernel", 1e-4), ("*/kernel", 1e-3), ("*/bias", 1e-5)])`.
 
-All sums are in float32 at least, whatever the parameters' dtype.
+All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _checks, _unit_norms
-from jaxdrop._selection import is_weight as is_weight
-from jaxdrop._selection import strength_shares
-from jaxdrop._selection import weight_mask as weight_mask
-from jaxdrop._types import Numeric, Where
+from jaxdrop._selection import is_weight, strength_shares, weight_mask
+from jaxdrop._strengths import check_pair, check_strength
+from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
 
 __all__ = [
     "activity",
@@ -44,27 +41,27 @@ def __dir__() -> list[str]:
     return __all__
 
 
-Size = Callable[..., jax.Array]
-Pair = Numeric | tuple[Numeric, Numeric]
-# How near to 0 and 1 the mean of an activation counts: the divergence is infinite there.
+_Size = Callable[..., jax.Array]
+_Pair = Numeric | tuple[Numeric, Numeric]
+# Means of activations are clipped this far from 0 and 1, where the divergence is infinite.
 _NEAREST = 1e-6
 
 
-def l1(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
-    """The sum of absolute values: `strength * sum(|w|)`, which favors sparse weights.
+def l1(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
+    """L1 penalty, `strength * sum(|w|)`: favors sparse weights.
 
-    A gradient method brings weights near zero; `optim.proximal_l1` makes them exactly zero.
+    Gradient methods bring weights near zero; `optim.proximal_l1` makes them exactly zero.
 
     Args:
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      strength: A finite, non-negative scalar; may be traced.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      strength: Finite, non-negative scalar; may be traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar. The gradient at 0 is 0.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
+      TypeError: If a selected leaf is not floating-point.
       ValueError: If a concrete strength is negative or not finite, or `where` does not fit.
 
     References:
@@ -77,19 +74,19 @@ def l1(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     return _total(_absolute, params, strength, where)
 
 
-def l2(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
-    """The sum of squares: `strength * sum(w**2)`, without a half.
+def l2(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
+    """L2 penalty, `strength * sum(w**2)`, without a factor of one half.
 
     Args:
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      strength: A finite, non-negative scalar; may be traced.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      strength: Finite, non-negative scalar; may be traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
+      TypeError: If a selected leaf is not floating-point.
       ValueError: If a concrete strength is negative or not finite, or `where` does not fit.
 
     References:
@@ -102,19 +99,20 @@ def l2(params: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
     return _total(_squares, params, strength, where)
 
 
-def l1_l2(params: Any, strength: Pair, *, where: Where = None) -> jax.Array:
-    """The elastic net: `l1(params, a) + l2(params, b)` for `strength = (a, b)`.
+def l1_l2(params: PyTree, strength: _Pair, *, where: Where = None) -> jax.Array:
+    """Elastic net penalty: `l1(params, a) + l2(params, b)` for `strength = (a, b)`.
 
     Args:
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      strength: The pair of an L1 and an L2 strength, or one scalar for both; may be traced.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      strength: Pair of L1 and L2 strengths, or one scalar for both; finite, non-negative; may be
+        traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
+      TypeError: If a selected leaf is not floating-point.
       ValueError: If `strength` is neither a scalar nor a pair, a concrete strength is negative or
         not finite, or `where` does not fit.
 
@@ -130,26 +128,25 @@ def l1_l2(params: Any, strength: Pair, *, where: Where = None) -> jax.Array:
 
 
 def group_lasso(
-    params: Any, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: PyTree, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
 ) -> jax.Array:
-    """The sum of the norms of groups of weights: `strength * sum_g(sqrt(size_g) * ||w_g||)`.
+    """Group lasso penalty, `strength * sum_g(sqrt(size_g) * ||w_g||)`: favors zero groups of weights.
 
-    It favors that whole groups vanish together: by default the columns of a Flax kernel
-    `[..., inputs, units]`, all the weights that lead into a unit. `optim.proximal_group_lasso`
-    makes them exactly zero.
+    By default a group is a column of a Flax kernel `[..., inputs, units]`: all weights into a unit.
+    `optim.proximal_group_lasso` makes groups exactly zero.
 
     Args:
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      strength: A finite, non-negative scalar; may be traced.
-      unit_axis: The axis, or axes, of which each index is a group: -1 for the weights into a unit,
-        -2 for those out of an input, `(-2, -1)` for the units of all heads of Flax's attention.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      strength: Finite, non-negative scalar; may be traced.
+      unit_axis: Axis, or axes, whose indices are the groups: -1 for the weights into a unit, -2 for
+        those out of an input, `(-2, -1)` for the units of all heads of Flax's attention.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar. The gradient of a group at 0 is 0.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
+      TypeError: If a selected leaf is not floating-point.
       ValueError: If a concrete strength is negative or not finite, a leaf has no such axis, or
         `where` does not fit.
 
@@ -171,28 +168,28 @@ def group_lasso(
 
 
 def orthogonal(
-    params: Any, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: PyTree, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
 ) -> jax.Array:
-    """The mean absolute cosine between the weights of two units; 0 where all are orthogonal.
+    """Orthogonality penalty: the mean absolute cosine between the weights of two units.
 
     For a kernel with units u: `strength * mean(|cos(w_u, w_v)|)` over all pairs u < v, summed over
-    the kernels. Norms do not count. It is Keras's `OrthogonalRegularizer`: mode "columns" for
-    `unit_axis=-1`, "rows" for 0; but of any rank, 0 for a single unit, and with a finite gradient
-    where a unit's weights are all 0.
+    the kernels. Norms do not matter; orthogonal units give 0. It is Keras's
+    `OrthogonalRegularizer`: mode "columns" is `unit_axis=-1`, "rows" is 0. Unlike Keras's it takes
+    kernels of any rank, is 0 for a single unit, and has a finite gradient for units of zeros.
 
     Args:
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      strength: A finite, non-negative scalar; may be traced.
-      unit_axis: The axis, or axes, of which each index is a unit; all the others are its weights.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      strength: Finite, non-negative scalar; may be traced.
+      unit_axis: Axis, or axes, whose indices are the units; the other axes are their weights.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
-      A scalar. Units of which one is all 0 count as orthogonal, with gradient 0.
+      A scalar. A unit of zeros counts as orthogonal to all others, with gradient 0.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a concerned leaf is of rank
-        below 2 or has no such axis, or `where` does not fit.
+      TypeError: If a selected leaf is not floating-point.
+      ValueError: If a concrete strength is negative or not finite, a selected leaf is of rank below
+        2 or has no such axis, or `where` does not fit.
 
     References:
       Brock et al., "Neural photo editing with introspective adversarial networks", 2017.
@@ -214,23 +211,23 @@ def orthogonal(
     return _total(size, params, strength, where)
 
 
-def l2_sp(params: Any, start: Any, strength: Numeric, *, where: Where = None) -> jax.Array:
-    """The squared distance from a starting point: `strength * sum((w - start)**2)`.
+def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
+    """L2-SP penalty, the squared distance from a starting point: `strength * sum((w - start)**2)`.
 
-    For fine-tuning: it holds a network near the one it started from. The layers that are new have
-    nothing to be held to: leave them out by `where`, and give them `l2`.
+    In fine-tuning it keeps a network near its pretrained weights. New layers have no starting
+    point: exclude them with `where`, and give them `l2`.
 
     Args:
-      params: A tree of arrays, such as Flax's `params` or an NNX state.
-      start: The tree they started from, of the same structure and shapes; it has no gradient.
-      strength: A finite, non-negative scalar; may be traced.
+      params: Tree of arrays, such as Flax's `params` or an NNX state.
+      start: Starting point, a tree of the same structure and shapes; no gradient.
+      strength: Finite, non-negative scalar; may be traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
       A scalar.
 
     Raises:
-      TypeError: If a concerned leaf is not floating-point.
+      TypeError: If a selected leaf is not floating-point.
       ValueError: If the trees differ in structure or shape, a concrete strength is negative or not
         finite, or `where` does not fit.
 
@@ -249,23 +246,23 @@ def l2_sp(params: Any, start: Any, strength: Numeric, *, where: Where = None) ->
         )
     starts = iter(jax.tree.leaves(start))
 
-    def size(w: jax.Array, at: Any) -> jax.Array:
+    def size(w: jax.Array, at: ArrayLike) -> jax.Array:
         at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")
         return _squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
 
     return _total(size, params, strength, where, starts)
 
 
-def activity(activations: Any, strength: Pair) -> jax.Array:
-    """The elastic net of activations: the mean over the batch of `a * sum(|h|) + b * sum(h**2)`.
+def activity(activations: PyTree, strength: _Pair) -> jax.Array:
+    """Activity penalty: the batch mean of `a * sum(|h|) + b * sum(h**2)` for `strength = (a, b)`.
 
-    Keras's `activity_regularizer`: summed over all that belongs to an example, divided by the
-    number of examples. AWD-LSTM's, a mean over all elements, is
-    `losses.activation_regularization`.
+    Keras's `activity_regularizer`: summed over each example, averaged over the batch. AWD-LSTM's
+    mean over all elements is `losses.activation_regularization`.
 
     Args:
-      activations: An array `[B, ...]` or a tree of them, such as Linen's `intermediates`.
-      strength: The pair of an L1 and an L2 strength, or one scalar for both; may be traced.
+      activations: Array `[B, ...]` or a tree of them, such as Linen's `intermediates`.
+      strength: Pair of L1 and L2 strengths, or one scalar for both; finite, non-negative; may be
+        traced.
 
     Returns:
       A scalar. The gradient at 0 is 0.
@@ -279,27 +276,27 @@ def activity(activations: Any, strength: Pair) -> jax.Array:
       >>> activity(jnp.array([[1.0, -2.0], [3.0, 0.0]]), (0.1, 0.0))
       Array(0.3, dtype=float32)
     """
-    a, b = map(_strength, check_pair(strength))
+    a, b = map(check_strength, check_pair(strength))
     sizes = ((a * _absolute(h) + b * _squares(h)) / max(len(h), 1) for h in _batches(activations))
     return sum(sizes, jnp.zeros((), jnp.float32))
 
 
-def kl_sparsity(activations: Any, strength: Numeric, *, target: float) -> jax.Array:
-    """Holds each unit's mean activation at a small target: `strength * sum(KL(target || mean))`.
+def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax.Array:
+    """Sparsity penalty: keeps each unit's mean activation near a target, `strength * sum(KL(t || m))`.
 
-    The mean is over the batch, and the divergence that of two coins:
-    `t * log(t / m) + (1 - t) * log((1 - t) / (1 - m))`. It is for units between 0 and 1, such as
-    sigmoids, or `tanh` of what a ReLU gives.
+    With t = `target` and m a unit's mean over the batch, the divergence is that of two Bernoulli
+    distributions: `t * log(t / m) + (1 - t) * log((1 - t) / (1 - m))`. It needs activations in
+    [0, 1], such as sigmoids, or `tanh` of a ReLU.
 
     Args:
-      activations: An array `[B, ...]`, each value in [0, 1], or a tree of them; all axes but the
+      activations: Array `[B, ...]` with values in [0, 1], or a tree of them; all axes except the
         first are units.
-      strength: A finite, non-negative scalar; may be traced.
-      target: The mean that is wanted, in (0, 1).
+      strength: Finite, non-negative scalar; may be traced.
+      target: Target of the mean activation, in (0, 1).
 
     Returns:
-      A scalar, NaN if a mean of traced activations lies outside [0, 1]. A mean nearer to 0 or 1
-      than 1e-6 counts as that, and has no gradient.
+      A scalar, NaN if a mean of traced activations is outside [0, 1]. Means are clipped to
+      [1e-6, 1 - 1e-6]; clipped means have no gradient.
 
     Raises:
       TypeError: If an array is not floating-point.
@@ -323,22 +320,15 @@ def kl_sparsity(activations: Any, strength: Numeric, *, target: float) -> jax.Ar
         near = jnp.where((mean >= 0) & (mean <= 1), jnp.clip(mean, _NEAREST, 1 - _NEAREST), jnp.nan)
         return jnp.sum(t * jnp.log(t / near) + (1 - t) * jnp.log((1 - t) / (1 - near)))
 
-    strength = _strength(strength)
+    strength = check_strength(strength)
     return sum(map(divergence, _batches(activations)), jnp.zeros((), jnp.float32)) * strength
 
 
-def check_pair(strength: Any) -> tuple[Any, Any]:
-    """An L1 and an L2 strength, each of them still unchecked; one alone is both."""
-    several = isinstance(strength, tuple | list) or (not callable(strength) and np.ndim(strength) > 0)
-    pair: Any = strength if several else (strength, strength)
-    if len(pair) != 2:
-        raise ValueError(f"`strength` must be a scalar or a pair (l1, l2), got {strength!r}.")
-    return pair[0], pair[1]
-
-
-def _total(size: Size, params: Any, strength: Any, where: Where, *others: Iterable) -> jax.Array:
-    """The sum over the concerned leaves, each times its share; `size` is given float32 at least."""
-    strength = _strength(strength)
+def _total(
+    size: _Size, params: PyTree, strength: Numeric, where: Where, *others: Iterable[ArrayLike]
+) -> jax.Array:
+    """The sum over the selected leaves, in float32 or wider, each times its share of the strength."""
+    strength = check_strength(strength)
     found = zip(strength_shares(params, where), jax.tree.leaves(params), *others, strict=True)
     sizes = (
         share * size(_checks.as_wide(leaf, "params"), *rest)
@@ -348,17 +338,13 @@ def _total(size: Size, params: Any, strength: Any, where: Where, *others: Iterab
     return sum(sizes, jnp.zeros((), jnp.float32)) * strength
 
 
-def _strength(strength: Numeric) -> Any:
-    return _checks.check_nonnegative(_checks.check_scalar(strength, "strength"), "strength")
-
-
-def _batches(activations: Any) -> list[jax.Array]:
+def _batches(activations: PyTree) -> list[jax.Array]:
     found = (_checks.as_wide(h, "activations") for h in jax.tree.leaves(activations))
     return [_checks.check_rank(h, 1, "[B, ...]", "activations") for h in found]
 
 
 def _absolute(w: jax.Array) -> jax.Array:
-    """`sum(|w|)` with the gradient 0 at 0; that of `jnp.abs` is 1 there, and would push zeros away."""
+    """`sum(|w|)` with gradient 0 at 0; that of `jnp.abs` is 1 there and would move zeros."""
     return jnp.sum(w * jax.lax.stop_gradient(jnp.sign(w)))
 
 

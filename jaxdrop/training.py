@@ -1,10 +1,9 @@
-"""Training: an init/step pair under `jit`, and the same pair under `vmap` as a sweep.
+"""Training: a jitted init/step pair, and the same pair under `vmap` as a sweep.
 
-The key of a step is `fold_in(key, step)`, so a state holds no generator that moves: a run resumed
-from a saved state goes on exactly as it would have.
+The key of a step is `fold_in(key, step)`, so the state holds no changing generator: a run resumed
+from a saved state continues exactly as it would have.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop._types import ArrayLike, Key
+from jaxdrop._extra_args import accept_extra_args
+from jaxdrop._types import ArrayLike, Key, PyTree
 
 __all__ = ["LossFn", "Recipe", "TrainState", "Trainer", "grid", "sweep", "trainer"]
 
@@ -23,38 +23,38 @@ def __dir__() -> list[str]:
     return __all__
 
 
-LossFn = Callable[[Any, Key, Any], tuple[jax.Array, Any]]
+LossFn = Callable[[Any, Key, Any], tuple[jax.Array, Any]]  # the user's own types of parameters and batches
 Recipe = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
 
 
 class TrainState(NamedTuple):
-    """All that a run is, between two steps; a pytree.
+    """The complete state of a run between two steps; a pytree.
 
     Attributes:
-      step: How many steps have been taken, an int32 scalar.
+      step: Number of steps taken, an int32 scalar.
       key: The run's key, which never changes.
-      params: The parameters.
-      opt_state: The state of the optimizer.
-      hyper: The hyper-parameters of the run; `()` outside a sweep.
+      params: Parameters.
+      opt_state: Optimizer state.
+      hyper: Hyper-parameters of the run; `()` outside a sweep.
     """
 
     step: jax.Array
     key: Key
-    params: Any
+    params: PyTree
     opt_state: optax.OptState
-    hyper: Any = ()
+    hyper: PyTree = ()
 
 
 class Trainer(NamedTuple):
-    """A pair of jitted functions, in the manner of optax.
+    """A pair of jitted functions, like optax's transformations.
 
     Attributes:
       init: `init(key, params) -> state`; in a sweep, `init(keys, params, hyper) -> state`.
-      step: `step(state, batch) -> (state, (loss, aux))`, as `jax.lax.scan` wants it.
+      step: `step(state, batch) -> (state, (loss, aux))`, the form that `jax.lax.scan` takes.
     """
 
     init: Callable[..., TrainState]
-    step: Callable[[TrainState, Any], tuple[TrainState, tuple[jax.Array, Any]]]
+    step: Callable[[TrainState, PyTree], tuple[TrainState, tuple[jax.Array, PyTree]]]
 
 
 def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer:
@@ -62,13 +62,12 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
 
     Args:
       loss_fn: `loss_fn(params, key, batch) -> (loss, aux)`: a scalar and any tree of arrays. The
-        key is new at every step; give each draw its own part of it.
-      optimizer: Any optax transformation; weight decay belongs here. One that evaluates the loss
-        again, such as a line search or `optax.contrib.sam`, does so with the step's own noise.
+        key is new at every step; split it for several draws.
+      optimizer: Any optax transformation; weight decay belongs here. Optimizers that evaluate the
+        loss again, such as line searches and `optax.contrib.sam`, do so with the same noise.
 
     Returns:
-      `init(key, params)` and `step(state, batch)`, jitted. The loss that a step returns is the one
-      before its update.
+      Jitted `init(key, params)` and `step(state, batch)`. A step returns the loss before its update.
 
     Examples:
       >>> import jaxdrop
@@ -87,18 +86,18 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
 
 
 def sweep(recipe: Recipe) -> Trainer:
-    """Makes the init/step pair of a whole grid of runs, trained by one compiled program.
+    """Makes the init/step pair of a grid of runs, trained by one compiled program.
 
     Args:
-      recipe: `recipe(hyper) -> (loss_fn, optimizer)`, as for `trainer`. It is called under a
-        trace: the leaves of `hyper` are the run's own scalars, such as a dropout rate, a decay or
-        a penalty strength, and may go wherever a traced scalar may.
+      recipe: `recipe(hyper) -> (loss_fn, optimizer)`, the arguments of `trainer`. It is called
+        under `jit`: the leaves of `hyper` are the run's scalars, such as a dropout rate, a decay or
+        a penalty strength, and may be used wherever a traced scalar may.
 
     Returns:
-      `init(keys, params, hyper)` and `step(states, batch)`, jitted. Keys, parameters and the leaves
-      of `hyper` have a leading axis of runs, and so has everything in the states and in what a
-      step returns; the batch is shared by all runs. Run i is what `trainer(*recipe(hyper[i]))`
-      makes of key i and parameters i, for keys of Threefry; what JAX draws from others depends on `vmap`.
+      Jitted `init(keys, params, hyper)` and `step(states, batch)`. Keys, parameters and the leaves
+      of `hyper` have a leading axis of runs, and so have the states and the results of a step; all
+      runs share the batch. With Threefry keys, run i equals `trainer(*recipe(hyper[i]))` on key i
+      and parameters i; draws from other keys depend on `vmap`.
 
     Raises:
       ValueError: From `init`, if the leading axes differ.
@@ -121,7 +120,7 @@ def sweep(recipe: Recipe) -> Trainer:
     """
     init, step = _init_and_step(recipe)
 
-    def init_all(keys: Key, params: Any, hyper: Any) -> TrainState:
+    def init_all(keys: Key, params: PyTree, hyper: PyTree) -> TrainState:
         sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves((keys, params, hyper))}
         if len(sizes) != 1 or () in sizes:
             found = sorted(str(size[0]) if size else "none" for size in sizes)
@@ -135,13 +134,13 @@ def sweep(recipe: Recipe) -> Trainer:
 
 
 def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
-    """Every combination of some values, as arrays of one leading axis; the last name runs fastest.
+    """Makes every combination of hyper-parameter values; the last name varies fastest.
 
     Args:
-      **axes: For each name, the values it takes: a non-empty sequence of scalars.
+      **axes: For each name, its values: a non-empty sequence of scalars.
 
     Returns:
-      For each name, an array with one value for each combination.
+      Mapping from each name to an array with one value per combination.
 
     Raises:
       ValueError: If an axis is empty or not one-dimensional.
@@ -158,39 +157,27 @@ def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
     return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
-def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
-    """The optimizer's `update`, which may be given more than it asks for."""
-    update = optax.with_extra_args_support(optimizer).update
-    asked = inspect.signature(update).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
-        return update
-    names = {parameter.name for parameter in asked}
-
-    def call(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        return update(updates, state, params, **{name: extra[name] for name in names & extra.keys()})
-
-    return call
-
-
 def _init_and_step(recipe: Recipe) -> Trainer:
-    def init(key: Key, params: Any, hyper: Any = ()) -> TrainState:
+    def init(key: Key, params: PyTree, hyper: PyTree = ()) -> TrainState:
         _, optimizer = recipe(hyper)
         return TrainState(jnp.zeros((), jnp.int32), key, params, optimizer.init(params), hyper)
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, tuple[jax.Array, Any]]:
+    def step(state: TrainState, batch: PyTree) -> tuple[TrainState, tuple[jax.Array, PyTree]]:
         loss_fn, optimizer = recipe(state.hyper)
         key = jax.random.fold_in(state.key, state.step)
         value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, aux), grads = value_and_grad(state.params, key, batch)
 
-        def value_fn(params: Any, obj_fn: Any = None, grad_fn: Any = None) -> jax.Array:
-            # With the same noise, and that on purpose. A line search passes on what it does not know.
+        def value_fn(
+            params: PyTree, obj_fn: Callable | None = None, grad_fn: Callable | None = None
+        ) -> jax.Array:
+            # The clone gives the same noise on purpose. A line search passes `obj_fn` and `grad_fn` on.
             return loss_fn(params, jax.random.clone(key), batch)[0]
 
-        def grad_fn(params: Any, _: Any) -> Any:
+        def grad_fn(params: PyTree, _: object) -> PyTree:
             return jax.grad(value_fn)(params)
 
-        # What line searches, Sophia and SAM ask for; other transformations never see it.
+        # Arguments of line searches, Sophia and SAM; other transformations never see them.
         extra = {"value": loss, "grad": grads, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
         update = accept_extra_args(optimizer)
         updates, opt_state = update(grads, state.opt_state, state.params, **extra)

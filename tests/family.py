@@ -1,7 +1,4 @@
-"""The family of regularizers as the law suite sees it: a new member is covered once listed here.
-
-Two are not: `word_dropout`, whose data are integers, and `masksembles`, whose masks are fixed.
-"""
+"""The family of regularizers as the law suite sees it: a new member is covered once listed here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ import jaxdrop.nnx
 
 @dataclass(frozen=True)
 class Member:
-    """A regularizer as `pure(key, x, level)`, its shells, and what its paper says of it."""
+    """A regularizer as `pure(key, x, level)`, its shells, and the properties that its paper promises."""
 
     name: str
     pure: Callable
@@ -221,6 +218,57 @@ FAMILY = (
     Member("targeted_dropout", partial(jaxdrop.targeted_dropout, fraction=1.0), arrays=False, exported=None),
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
 )
+
+# Functions of `jaxdrop.drops` that the laws do not fit, with the reason.
+EXCEPTIONS = {
+    "block_mask": "draws a mask: takes a shape, not data",
+    "concrete_dropout": "its logit is a learned parameter, and it returns a penalty too",
+    "drop_key_mask": "draws a mask: takes a shape, not data",
+    "masksembles": "its masks are fixed: it takes no key and no rate",
+    "masksembles_masks": "draws fixed masks: takes sizes, not data",
+    "sparse_kernel": "prunes for evaluation: takes no key",
+    "sparse_variational_dropout": "its variance is a learned parameter, and it returns a penalty too",
+    "standout_mean": "the mean for evaluation: takes no key",
+    "variational_dropout": "its alpha is a learned parameter, and it returns a penalty too",
+    "word_dropout": "its data are token ids, which have no NaN, scale or gradient",
+    "zoneout_mean": "the mean for evaluation: takes no key",
+}
+
+# Functions that live in the file of another, whose mask, mean or kernel they give.
+HELPERS = {
+    "block_mask": "drop_block",
+    "drop_key_mask": "drop_key",
+    "masksembles_masks": "masksembles",
+    "sparse_kernel": "sparse_variational_dropout",
+    "standout_mean": "standout",
+    "zoneout_mean": "zoneout",
+}
+
+# The last positional argument where it is not `rate`: a deviation, a learned parameter, fixed masks.
+LAST_ARGUMENTS = {
+    "concrete_dropout": "logit",
+    "gaussian_noise": "stddev",
+    "masksembles": "masks",
+    "masksembles_masks": "scale",
+    "sparse_kernel": "log_variance",
+    "sparse_variational_dropout": "log_variance",
+    "standout": "logits",
+    "standout_mean": "logits",
+    "variational_dropout": "log_alpha",
+}
+KEYLESS = {"masksembles", "sparse_kernel", "standout_mean", "zoneout_mean"}
+
+# Flax modules whose name is not the function's in CamelCase, and functions that have none.
+SHELLS = {
+    "dropconnect": "DropConnect",
+    "shakeout": "ShakeoutDense",
+    "sparse_variational_dropout": "SparseVariationalDense",
+    "variational_dropout": "VariationalDense",
+}
+NO_SHELL = {
+    "mixout": "acts on all parameters of a model, before the model is applied",
+    "subset_depth": "its branch is a function: call it inside a module",
+}
 
 # The members, and plain dropout in each of its other modes, which keep every law as well (that of
 # `broadcast_dims` is `locked_dropout`).

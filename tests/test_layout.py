@@ -18,6 +18,8 @@ FLOORS = {
     "_draw": 2,
     "_selection": 2,
     "_unit_norms": 2,
+    "_extra_args": 1,
+    "_strengths": 2,
     "masks": 3,
     "schedules": 2,
     "uncertainty": 2,

@@ -1,4 +1,4 @@
-"""What all transformations share: values that may follow the step, and which parameters are concerned."""
+"""Common parts of all transformations: scheduled values and the selection of parameters."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,17 +9,17 @@ import optax
 
 from jaxdrop import _checks, _selection
 from jaxdrop._draw import widened
-from jaxdrop._types import Numeric, Where
+from jaxdrop._types import Numeric, PyTree, Where
 
-Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: a function of the step
-# `change(p, u, share, *values) -> u`: the new update of a parameter, of float32 at least.
+Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: optax's take and give any number
+# `change(p, u, share, *values) -> u`: the new update of a parameter, in float32 or wider.
 Change = Callable[..., jax.Array]
-# `act(end, share, *values) -> end`: where a parameter shall end, which is about to end at `p + u`.
+# `act(end, share, *values) -> end`: the new end of a step that would end at `end = p + u`.
 Act = Callable[..., jax.Array]
 
 
 class StepState(NamedTuple):
-    """How many updates have been made, an int32 scalar: where in its schedules a transformation is."""
+    """The number of updates so far, an int32 scalar: the step of the schedules."""
 
     step: jax.Array
 
@@ -27,14 +27,14 @@ class StepState(NamedTuple):
 def transformation(
     change: Change, where: Where, *values: Value, rule: Callable = _selection.strength_shares
 ) -> optax.GradientTransformation:
-    """Changes the update of each concerned parameter, by values that may follow the step."""
+    """Changes the update of each selected parameter, by values that may be schedules."""
 
-    def init(params: Any) -> StepState:
+    def init(params: PyTree) -> StepState:
         state = StepState(jnp.zeros((), jnp.int32))
-        jax.eval_shape(update, params, state, params)  # says now what would be wrong at the first step
+        jax.eval_shape(update, params, state, params)  # raises now what the first step would raise
         return state
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, StepState]:
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, StepState]:
         if params is None:
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
@@ -56,11 +56,11 @@ def transformation(
 
 
 def to_end(act: Act, *, slack: bool = False) -> Change:
-    """A change by where the parameter shall end; an update that ends there already stays as it is."""
+    """A change of where the parameter ends; an update that needs no change stays bit for bit."""
 
-    def change(p: jax.Array, u: jax.Array, share: Any, *values: Any) -> jax.Array:
+    def change(p: jax.Array, u: jax.Array, share: Numeric, *values: jax.Array) -> jax.Array:
         end = p.astype(u.dtype) + u
-        # Sums of squares in float32, of what is rounded to the parameter's dtype.
+        # Tolerance for float32 norms of values that are rounded to the parameter's dtype.
         few = (8 * float(jnp.finfo(p.dtype).eps),) if slack else ()
         new = act(end, share, *values, *few)
         return jnp.where(new == end, u, new.astype(p.dtype).astype(u.dtype) - p.astype(u.dtype))

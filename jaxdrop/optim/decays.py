@@ -1,27 +1,25 @@
-"""Weight decay: in the gradient, or past the optimizer."""
-
-from typing import Any
+"""Weight decay: coupled to the gradient, or decoupled from the optimizer."""
 
 import jax
 import optax
 
-from jaxdrop._types import Where
+from jaxdrop._types import Numeric, Where
 from jaxdrop.optim._step import Value, check_step, check_value, transformation
 
 __all__ = ["coupled_l2", "decoupled_l2"]
 
 
 def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransformation:
-    """Adds the gradient of `penalties.l2`, `2 * strength * w`, to the gradient; first in a chain.
+    """Coupled weight decay: adds `2 * strength * w`, the gradient of `penalties.l2`; first in a chain.
 
-    The weight decay of torch's SGD and Adam, of `weight_decay=2 * strength`.
+    It equals `weight_decay=2 * strength` of torch's SGD and Adam.
 
     Args:
-      strength: A finite, non-negative scalar, or a schedule; may be traced.
+      strength: Finite, non-negative scalar, or a schedule; may be traced.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
-      A transformation.
+      Gradient transformation.
 
     Raises:
       ValueError: If a concrete strength is negative or not finite; from `init` if `where` does not
@@ -37,7 +35,7 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
       Array([[-0.1,  0.2]], dtype=float32)
     """
 
-    def decay(p: jax.Array, u: jax.Array, share: Any, strength: Any) -> jax.Array:
+    def decay(p: jax.Array, u: jax.Array, share: Numeric, strength: jax.Array) -> jax.Array:
         return u + 2 * strength * share * p
 
     return transformation(decay, where, check_value(strength, "strength"))
@@ -46,27 +44,29 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
 def decoupled_l2(
     strength: Value, learning_rate: Value, *, where: Where = None
 ) -> optax.GradientTransformation:
-    """Takes `2 * strength * learning_rate * w` off each weight, past the optimizer; last in a chain.
+    """Decoupled weight decay: subtracts `2 * strength * learning_rate * w`; last in a chain.
 
-    AdamW's weight decay: `optax.chain(optax.adam(lr), decoupled_l2(c, lr))` is
-    `optax.adamw(lr, weight_decay=2 * c)`. With plain SGD it is `coupled_l2`.
+    `optax.chain(optax.adam(lr), decoupled_l2(c, lr))` is `optax.adamw(lr, weight_decay=2 * c)`.
+    With plain SGD it equals `coupled_l2`.
 
     Args:
-      strength: A finite, non-negative scalar, or a schedule; may be traced.
-      learning_rate: The optimizer's own; or 1 for a decay that does not follow it.
+      strength: Finite, non-negative scalar, or a schedule; may be traced.
+      learning_rate: Learning rate of the optimizer, or 1 for a decay independent of it: a
+        non-negative scalar, or a schedule; may be traced.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
-      A transformation.
+      Gradient transformation.
 
     Raises:
-      ValueError: As `coupled_l2`.
+      ValueError: If a concrete strength or learning rate is negative or not finite; from `init` if
+        `where` does not fit the parameters.
 
     References:
       Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
 
-    def decay(p: jax.Array, u: jax.Array, share: Any, strength: Any, rate: Any) -> jax.Array:
+    def decay(p: jax.Array, u: jax.Array, share: Numeric, strength: jax.Array, rate: jax.Array) -> jax.Array:
         return u - 2 * rate * strength * share * p
 
     return transformation(decay, where, *check_step(strength, learning_rate))

@@ -1,4 +1,4 @@
-"""Halting at a gradient that is not finite, and saying whose it was."""
+"""Halting at the first non-finite gradient, with the name of its parameter."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _selection, training
+from jaxdrop import _selection
+from jaxdrop._extra_args import accept_extra_args
+from jaxdrop._types import ArrayLike, PyTree
 
 __all__ = ["HaltState", "halt_on_nonfinite", "raise_if_halted"]
 
@@ -16,28 +18,28 @@ class HaltState(NamedTuple):
     """The state of `halt_on_nonfinite`.
 
     Attributes:
-      inner: The optimizer's own.
-      step: How many updates it has made.
-      bad: For each parameter, whether its gradient was not finite when the optimizer halted.
+      inner: State of the wrapped optimizer.
+      step: Number of updates so far.
+      bad: For each parameter, whether its gradient was non-finite when the optimizer halted.
     """
 
-    inner: Any
+    inner: optax.OptState
     step: jax.Array
-    bad: Any
+    bad: PyTree
 
 
 def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """Stops an optimizer for good at the first gradient with a NaN or an infinity in it.
+    """Stops an optimizer permanently at the first gradient with a NaN or an infinity.
 
-    Parameters and the optimizer's state stay as they were before that step, whatever comes then.
-    `raise_if_halted` tells which parameters' gradients it was, and at what step. In a sweep each
-    run halts by itself. `optax.apply_if_finite` is for who would rather go on.
+    Parameters and optimizer state stay as they were before that step. `raise_if_halted` reports the
+    parameters and the step. In a sweep each run halts by itself. To skip bad steps instead, use
+    `optax.apply_if_finite`.
 
     Args:
       inner: Any optimizer.
 
     Returns:
-      The same optimizer, with a `HaltState`.
+      Optimizer with the updates of `inner` and a `HaltState`.
 
     Examples:
       >>> params = {"a": jnp.ones(2), "b": jnp.ones(2)}
@@ -50,47 +52,47 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
       Traceback (most recent call last):
       FloatingPointError: the gradient must be finite, got NaN or infinity in that of `b` at step 0.
     """
-    inner_update = training.accept_extra_args(inner)
+    inner_update = accept_extra_args(inner)
 
-    def init(params: Any) -> HaltState:
+    def init(params: PyTree) -> HaltState:
         fine = jax.tree.map(lambda _: jnp.zeros((), bool), params)
         return HaltState(inner.init(params), jnp.zeros((), jnp.int32), fine)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, HaltState]:
+    def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> tuple[PyTree, HaltState]:
         halted = _any(state.bad)
         found = jax.tree.map(lambda u: ~jnp.all(jnp.isfinite(u)), updates)
         bad = jax.tree.map(lambda old, new: jnp.where(halted, old, new), state.bad, found)
 
-        def go_on() -> tuple[Any, Any]:
+        def advance() -> tuple[PyTree, optax.OptState]:
             return inner_update(updates, state.inner, params, **extra)
 
-        def stay() -> tuple[Any, Any]:
-            like, own = jax.eval_shape(go_on)
+        def stay() -> tuple[PyTree, optax.OptState]:
+            like, own = jax.eval_shape(advance)
             zeros = jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like)
             return zeros, jax.tree.map(_as_wide, state.inner, own)
 
         halts = _any(bad)
-        steps, own = jax.lax.cond(halts, stay, go_on)
+        steps, own = jax.lax.cond(halts, stay, advance)
         return steps, HaltState(own, state.step + jnp.where(halts, 0, 1), bad)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _as_wide(old: Any, new: Any) -> jax.Array:
-    """A part of a state in the dtype of its next: gradients wider than the parameters widen moments."""
+def _as_wide(old: ArrayLike, new: jax.ShapeDtypeStruct) -> jax.Array:
+    """A leaf of the state in the dtype of the next state: wide gradients widen the moments."""
     old = jnp.asarray(old)
     return old if old.dtype == new.dtype else old.astype(new.dtype)
 
 
-def raise_if_halted(tree: Any) -> None:
-    """Raises if an optimizer under `halt_on_nonfinite` has halted; not for use under a trace.
+def raise_if_halted(tree: PyTree) -> None:
+    """Raises if an optimizer under `halt_on_nonfinite` has halted; not for use under `jit`.
 
     Args:
-      tree: Any tree that holds such states, as `TrainState.opt_state` does; of a sweep too.
+      tree: Tree that contains a `HaltState`, such as `TrainState.opt_state`, also of a sweep.
 
     Raises:
-      FloatingPointError: If one has halted: with the paths of the parameters, the step (counted
-        from 0) and, in a sweep, the run.
+      FloatingPointError: If one has halted. The message names the parameters, the step (counted from
+        0) and, in a sweep, the run.
     """
     for state in jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, HaltState)):
         if isinstance(state, HaltState) and jax.tree.leaves(state.bad):
@@ -112,5 +114,5 @@ def _report(state: HaltState) -> None:
     )
 
 
-def _any(flags: Any) -> jax.Array:
+def _any(flags: PyTree) -> jax.Array:
     return jnp.any(jnp.stack(jax.tree.leaves(flags))) if jax.tree.leaves(flags) else jnp.zeros((), bool)

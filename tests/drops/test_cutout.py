@@ -50,7 +50,7 @@ def test_sides_fill_and_channels_first():
     [
         (ValueError, 5, "`size` must be at least 1 and at most 4 (the map's side), got 5."),
         (ValueError, 0, "`size` must be at least 1 and at most 4 (the map's side), got 0."),
-        (ValueError, (1, 2, 3), "`size` must be one side or 2, one for each axis, got (1, 2, 3)."),
+        (ValueError, (1, 2, 3), "`size` must be one side or 2, one per axis, got (1, 2, 3)."),
         (TypeError, 1.5, "`size` must be an integer or integers, got 1.5."),
     ],
 )

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop.drops.drop_block import _start_rate
+from jaxdrop.drops.drop_block import _Plan, _start_rate
 
 KEY = jax.random.key(9)
 
 
 def plan(height: int, width: int, side: int):
-    return (1, height, width, 1), ((1, side), (2, side))
+    return _Plan((1, height, width, 1), ((1, side), (2, side)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""Extra arguments of optax optimizers."""
+
+import inspect
+from typing import Any
+
+import optax
+
+
+def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
+    """The optimizer's `update`, which ignores extra arguments that it does not take."""
+    update = optax.with_extra_args_support(optimizer).update
+    asked = inspect.signature(update).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
+        return update
+    names = {parameter.name for parameter in asked}
+
+    def call(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: Any
+    ) -> tuple[optax.Updates, optax.OptState]:
+        return update(updates, state, params, **{name: extra[name] for name in names & extra.keys()})
+
+    return call

@@ -1,0 +1,19 @@
+import jax.numpy as jnp
+import optax
+
+from jaxdrop._extra_args import accept_extra_args
+
+
+def test_an_optimizer_is_given_only_the_arguments_that_it_takes():
+    params = {"kernel": jnp.ones((2, 2))}
+
+    def update(updates, state, params=None, *, value):
+        return {"kernel": updates["kernel"] * value}, state
+
+    named = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    found, _ = accept_extra_args(named)(params, (), params, value=3.0, grad=params)
+    assert float(found["kernel"][0, 0]) == 3.0
+
+    plain = optax.sgd(0.5)
+    found, _ = accept_extra_args(plain)(params, plain.init(params), params, value=3.0)
+    assert float(found["kernel"][0, 0]) == -0.5

@@ -1,0 +1,117 @@
+"""The family is complete: every regularizer is held by the laws, exported, tested, documented and wrapped."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import jaxdrop
+import jaxdrop.linen
+import jaxdrop.nnx
+from jaxdrop import drops
+from tests.family import EXCEPTIONS, FAMILY, HELPERS, KEYLESS, LAST_ARGUMENTS, NO_SHELL, SHELLS
+
+ROOT = Path(__file__).parents[1]
+MEMBERS = {member.name for member in FAMILY}
+FUNCTIONS = pytest.mark.parametrize("name", drops.__all__)
+# Fields that a module has for its API alone: Linen's own, NNX's sizes, and where noise comes from.
+OWN_FIELDS = {"parent", "name", "deterministic", "rng_collection", "rngs", "in_features"}
+
+
+def modules(api) -> dict[str, type]:
+    """The modules of `jaxdrop.linen` or `jaxdrop.nnx`."""
+    return {name: value for name, value in vars(api).items() if name[0].isupper()}
+
+
+def fields(module: type) -> set[str]:
+    """The options of a module, whether it is a dataclass or has a constructor."""
+    if dataclasses.is_dataclass(module):
+        return {field.name for field in dataclasses.fields(module) if field.init} - OWN_FIELDS
+    return set(inspect.signature(module.__init__).parameters) - {"self"} - OWN_FIELDS
+
+
+def readme(folder: str) -> str:
+    path = ROOT / folder / "README.md"
+    return path.read_text() if path.exists() else ""
+
+
+def shell_of(name: str) -> str:
+    return SHELLS.get(name, "".join(part.capitalize() for part in name.split("_")))
+
+
+def order_errors(name: str) -> list[str]:
+    """What is wrong with the arguments: key, data, rate, then options by keyword."""
+    parameters = inspect.signature(getattr(drops, name)).parameters.values()
+    positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    defaults = [p.name for p in parameters if p.default is not p.empty and p.kind is not p.KEYWORD_ONLY]
+    last = LAST_ARGUMENTS.get(name, "rate")
+    found = [f"`{option}` must be keyword-only" for option in defaults]
+    if name not in KEYLESS and positional[0] != "key":
+        found.append(f"the first argument must be `key`, got `{positional[0]}`")
+    if name in KEYLESS and "key" in positional:
+        found.append("is listed in KEYLESS, but takes a key")
+    if positional[-1] != last:
+        found.append(f"the last positional argument must be `{last}`, got `{positional[-1]}`")
+    return found
+
+
+def missing_places(name: str) -> list[str]:
+    """The places where a function of `drops` must stand and does not."""
+    home = HELPERS.get(name, name)
+    shells = {f"jaxdrop.{api.__name__.split('.')[1]}": modules(api) for api in (jaxdrop.linen, jaxdrop.nnx)}
+    wrapped = name in HELPERS or name in NO_SHELL
+    named = re.compile(rf"\b{re.escape(name)}\b")
+    places = {
+        "a row of FAMILY, or a reason in EXCEPTIONS, in tests/family.py": name in MEMBERS | EXCEPTIONS.keys(),
+        f"its file jaxdrop/drops/{home}.py": getattr(drops, name).__module__ == f"jaxdrop.drops.{home}",
+        "an export in jaxdrop/__init__.py": getattr(jaxdrop, name, None) is getattr(drops, name),
+        f"its test tests/drops/test_{home}.py": (ROOT / f"tests/drops/test_{home}.py").exists(),
+        "a line in README.md or jaxdrop/README.md": named.search(readme(".") + readme("jaxdrop")),
+        "a row in jaxdrop/drops/README.md": f"| `{name}`" in readme("jaxdrop/drops"),
+    }
+    places |= {
+        f"{shell_of(name)} in {api}, or a reason in NO_SHELL in tests/family.py": shell_of(name) in found
+        for api, found in shells.items()
+        if not wrapped
+    }
+    return [place for place, there in places.items() if not there]
+
+
+@FUNCTIONS
+def test_every_function_stands_in_all_its_places(name: str):
+    missing = missing_places(name)
+    assert not missing, f"`{name}` is missing " + "; ".join(missing)
+
+
+@FUNCTIONS
+def test_arguments_are_key_data_rate_and_then_options_by_keyword(name: str):
+    errors = order_errors(name)
+    assert not errors, f"`{name}`: " + "; ".join(errors)
+
+
+def test_no_list_names_what_is_gone():
+    listed = MEMBERS | EXCEPTIONS.keys() | HELPERS.keys() | LAST_ARGUMENTS.keys() | KEYLESS
+    listed |= SHELLS.keys() | NO_SHELL.keys()
+    assert not listed - set(drops.__all__)
+    assert not MEMBERS & EXCEPTIONS.keys()
+
+
+def test_every_file_is_listed():
+    files = {path.stem for path in (ROOT / "jaxdrop/drops").glob("*.py") if not path.stem.startswith("_")}
+    missing = files - set(drops.__all__)
+    assert not missing, f"list in jaxdrop/drops/__init__.py: {', '.join(sorted(missing))}"
+
+
+def test_both_apis_have_the_same_modules():
+    difference = modules(jaxdrop.linen).keys() ^ modules(jaxdrop.nnx).keys()
+    assert not difference, f"in one of the APIs only: {', '.join(sorted(difference))}"
+
+
+@pytest.mark.parametrize("name", sorted(modules(jaxdrop.linen).keys() & modules(jaxdrop.nnx).keys()))
+def test_both_apis_have_the_same_options(name: str):
+    linen, nnx = (fields(modules(api)[name]) for api in (jaxdrop.linen, jaxdrop.nnx))
+    # NNX makes the masks at once, so it must be told the number of features.
+    nnx -= {"features"} - linen
+    assert linen == nnx, f"in one of the APIs only: {', '.join(sorted(linen ^ nnx))}"
