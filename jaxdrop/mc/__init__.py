@@ -1,20 +1,44 @@
-"""Monte-Carlo dropout: samples of any prediction `predict(key, x)`, and statistics streamed from them."""
+"""Monte-Carlo dropout: samples of any predictor `predict(key, x)`, and statistics streamed from them."""
 
-from jaxdrop.mc.datasets import estimate_dataset as estimate_dataset
-from jaxdrop.mc.estimator import Estimate as Estimate
-from jaxdrop.mc.estimator import State as State
-from jaxdrop.mc.estimator import accumulate as accumulate
-from jaxdrop.mc.estimator import estimate as estimate
-from jaxdrop.mc.estimator import finish as finish
-from jaxdrop.mc.estimator import merge as merge
-from jaxdrop.mc.last_layer import LastLayer as LastLayer
-from jaxdrop.mc.last_layer import last_layer as last_layer
-from jaxdrop.mc.reducers import Categorical as Categorical
-from jaxdrop.mc.reducers import CategoricalLogDensity as CategoricalLogDensity
-from jaxdrop.mc.reducers import GaussianLogDensity as GaussianLogDensity
-from jaxdrop.mc.reducers import Grouped as Grouped
-from jaxdrop.mc.reducers import Moments as Moments
-from jaxdrop.mc.reducers import Quantiles as Quantiles
-from jaxdrop.mc.reducers import Reducer as Reducer
-from jaxdrop.mc.sampler import sample as sample
-from jaxdrop.mc.stopping import Until as Until
+# An alias for the Linen and NNX predictors, which import the module under this name.
+from jaxdrop.mc import _sites as sites  # noqa: F401
+from jaxdrop.mc.datasets import estimate_dataset
+from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
+from jaxdrop.mc.last_layer import LastLayer, last_layer
+from jaxdrop.mc.reducers import (
+    Categorical,
+    CategoricalLogDensity,
+    GaussianLogDensity,
+    Grouped,
+    Moments,
+    Quantiles,
+    Reducer,
+)
+from jaxdrop.mc.sampler import sample
+from jaxdrop.mc.stopping import Until
+
+__all__ = [
+    "Categorical",
+    "CategoricalLogDensity",
+    "Estimate",
+    "GaussianLogDensity",
+    "Grouped",
+    "LastLayer",
+    "Moments",
+    "Quantiles",
+    "Reducer",
+    "State",
+    "Until",
+    "accumulate",
+    "estimate",
+    "estimate_dataset",
+    "finish",
+    "last_layer",
+    "merge",
+    "sample",
+]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,4 +1,4 @@
-"""How a predictor becomes the body of a program: what is static of it, its chunks and its devices."""
+"""The sampling program of a predictor: its static part, its arrays, its chunks and its devices."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -10,132 +10,196 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdrop import _checks
-from jaxdrop._types import Key
+from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.mc import _prefix
 
-Predict = Callable[[Key, Any], Any]
-# What a chunk works on: on a CPU it should stay in the cache; elsewhere a share of the memory.
+# From a key and inputs `[B, ...]` to outputs `[B, ...]`.
+Predict = Callable[[Key, Any], PyTree]
+# The leaves of a predictor, with None for those that are static.
+Arrays = tuple[ArrayLike | None, ...]
+# A `jax.tree_util.PyTreeDef`, which type checkers take for a variable.
+Structure = Any
+# Bytes that one chunk may work on: on a CPU it should fit the cache.
 _CPU_BYTES = 4 * 2**20
+# On other devices it may use one part in so many of the memory.
 _MEMORY_SHARE = 8
+# The largest chunk that is chosen automatically.
 _MOST = 1024
 SAMPLES, BATCH = "samples", "batch"
 _WHOLE = PartitionSpec()
 
 
 class Execution(NamedTuple):
-    """How a program goes about it; static."""
+    """How a program runs; static.
+
+    Attributes:
+      chunk: How many samples are computed at once.
+      shared: Whether one draw serves all inputs.
+      mesh: The devices; None for one device.
+    """
 
     chunk: int
     shared: bool
     mesh: Mesh | None
 
 
-class Plan(NamedTuple):
-    """A predictor as what is static of it and its arrays, and what is known of it by looking.
+class StaticLeaf(NamedTuple):
+    """A leaf that is not an array. Its type tells 1 from 1.0, which are equal."""
+
+    kind: type
+    value: Any
+
+
+class Program(NamedTuple):
+    """The static part of a predictor; hashable.
 
     Attributes:
-      program: Structure and leaves that are no arrays, with their types, as 1 and 1.0 are equal; hashable.
-      arrays: The others.
-      execution: How to go about it.
+      treedef: The structure of the predictor.
+      static: Its leaves, with None for those that are arrays.
+    """
+
+    treedef: Structure
+    static: tuple[StaticLeaf | None, ...]
+
+
+class Plan(NamedTuple):
+    """A predictor split into its static part and its arrays, and facts found by tracing it.
+
+    Attributes:
+      program: The static part.
+      arrays: The arrays.
+      execution: How to run it.
       outputs: The types of one sample.
     """
 
-    program: tuple
-    arrays: tuple
+    program: Program
+    arrays: Arrays
     execution: Execution
-    outputs: Any
+    outputs: PyTree
+
+
+class Sampler(NamedTuple):
+    """A sampler within a trace.
+
+    Attributes:
+      draw: From sample numbers `[C]` to samples `[C, B, ...]`.
+      outputs: The types of one sample.
+    """
+
+    draw: Callable[[jax.Array], PyTree]
+    outputs: PyTree
+
+
+class _Traced(NamedTuple):
+    """Facts about one sample: the bytes of its working set, and the types of its outputs."""
+
+    working_set: int
+    outputs: PyTree
 
 
 def plan(
     predict: Predict,
     key: Key,
-    x: Any,
+    x: PyTree,
     most: int,
     chunk_size: int | None,
     shared: bool,
     mesh: Mesh | None,
 ) -> Plan:
-    """Checks what can be checked before any work, and chooses the size of the chunks."""
-    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
-    if len(sizes) != 1 or not all(size and size[0] for size in sizes):
-        found = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(x)) or "no arrays"
-        raise ValueError(f"`x` must hold arrays of one leading axis of at least one example, got {found}.")
-    ((batch,),) = sizes
-    shards = _check_mesh(mesh, batch)
+    """Checks the arguments before any work, and chooses the chunk size."""
+    shards = _check_mesh(mesh, _check_batch(x))
     leaves, treedef = jax.tree.flatten(predict)
-    program = treedef, tuple(None if _is_array(leaf) else (type(leaf), leaf) for leaf in leaves)
+    static = tuple(None if _is_array(leaf) else StaticLeaf(type(leaf), leaf) for leaf in leaves)
+    program = Program(treedef, static)
     arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
     structs, structure = jax.tree.flatten(jax.tree.map(_struct, (arrays, key, x)))
-    bytes_a_sample, outputs = _trace_outputs(program, structure, tuple(structs), shared)
-    if chunk_size is None:
-        chunk = int(np.clip(_budget() // bytes_a_sample, 1, _MOST))
-        # As many to each chunk, so that little is drawn in vain.
-        chunk = -(-most // -(-most // chunk))
-    else:
-        chunk = min(_checks.check_count(chunk_size, "chunk_size"), most)
-    return Plan(program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), mesh), outputs)
+    traced = _trace_outputs(program, structure, tuple(structs), shared)
+    chunk = _chunk(most, chunk_size, traced.working_set)
+    return Plan(program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), mesh), traced.outputs)
+
+
+def _check_batch(x: PyTree) -> int:
+    """The size of the leading axis."""
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
+    if len(sizes) != 1 or not all(size and size[0] for size in sizes):
+        shapes = " and ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(x))
+        found = f"shapes {shapes}" if shapes else "no arrays"
+        raise ValueError(f"`x` must hold arrays that share one non-empty leading axis, got {found}.")
+    ((batch,),) = sizes
+    return batch
+
+
+def _chunk(most: int, chunk_size: int | None, sample_bytes: int) -> int:
+    """The chunk size, before it is rounded up to the devices."""
+    if chunk_size is not None:
+        return min(_checks.check_count(chunk_size, "chunk_size"), most)
+    chunk = int(np.clip(_budget() // sample_bytes, 1, _MOST))
+    # Chunks of equal size, so that the last one draws few samples in vain.
+    return -(-most // -(-most // chunk))
 
 
 @lru_cache(maxsize=256)
-def _trace_outputs(program: tuple, structure: Any, structs: tuple, shared: bool) -> tuple[int, Any]:
-    """The working set of one sample and the types of its outputs."""
-    found: list[Any] = []
+def _trace_outputs(
+    program: Program,
+    structure: Structure,
+    structs: tuple[jax.ShapeDtypeStruct, ...],
+    shared: bool,
+) -> _Traced:
+    """Traces one sample."""
+    found: list[_Traced] = []
 
-    def trace(arrays: tuple, key: Key, x: Any) -> None:
+    def trace(arrays: Arrays, key: Key, x: PyTree) -> None:
         parts = _prefix.KeyFreeSplit(_function(program, arrays, x, shared), key)
-        found.extend((parts.working_set, parts.outputs))
+        found.append(_Traced(parts.working_set, parts.outputs))
 
     jax.eval_shape(trace, *structure.unflatten(structs))
     batch = jax.tree.leaves(structure.unflatten(structs)[2])[0].shape[0]
-    _check_rows(found[1], batch)
-    return found[0], found[1]
+    _check_rows(found[0].outputs, batch)
+    return found[0]
 
 
-def _check_rows(outputs: Any, batch: int) -> None:
+def _check_rows(outputs: PyTree, batch: int) -> None:
     for leaf in jax.tree.leaves(outputs):
         if leaf.shape[:1] != (batch,):
             raise ValueError(
-                "`predict` must give arrays with one row for each of the examples of a batch, got "
+                "`predict` must return arrays with one row per example, got "
                 f"{leaf.shape} for a batch of {batch}."
             )
 
 
-def _function(program: tuple, arrays: tuple, x: Any, shared: bool) -> Callable[[Key], Any]:
+def _function(program: Program, arrays: Arrays, x: PyTree, shared: bool) -> Callable[[Key], PyTree]:
     """The prediction as a function of the key alone."""
-    treedef, others = program
-    pairs = zip(arrays, others, strict=True)
-    predict = treedef.unflatten([other[1] if array is None else array for array, other in pairs])
+    pairs = zip(arrays, program.static, strict=True)
+    predict = program.treedef.unflatten([array if leaf is None else leaf.value for array, leaf in pairs])
     if not shared:
         return lambda key: predict(key, x)
 
-    def alone(key: Key, row: Any) -> Any:
+    def one_row(key: Key, row: PyTree) -> PyTree:
         outputs = predict(key, jax.tree.map(lambda leaf: leaf[None], row))
         _check_rows(outputs, 1)
         return jax.tree.map(lambda leaf: leaf[0], outputs)
 
-    return lambda key: jax.vmap(partial(alone, key))(x)
+    return lambda key: jax.vmap(partial(one_row, key))(x)
 
 
-def make_sampler(
-    program: tuple, arrays: tuple, key: Key, x: Any, execution: Execution
-) -> tuple[Callable[[jax.Array], Any], Any]:
-    """From numbers of samples `[C]` to samples `[C, B, ...]`; and the types of one sample."""
+def make_sampler(program: Program, arrays: Arrays, key: Key, x: PyTree, execution: Execution) -> Sampler:
+    """The sampler of a predictor; key-free parts are evaluated here."""
     x = shard(x, execution.mesh, BATCH)
     parts = _prefix.KeyFreeSplit(_function(program, arrays, x, execution.shared), key)
     predict = parts.hoisted()
 
-    def draw(index: jax.Array) -> Any:
+    def draw(index: jax.Array) -> PyTree:
         index = shard(index, execution.mesh, SAMPLES)
         samples = jax.vmap(lambda t: predict(jax.random.fold_in(key, t)))(index)
         return shard(samples, execution.mesh, SAMPLES, BATCH)
 
-    return draw, parts.outputs
+    return Sampler(draw, parts.outputs)
 
 
-def on_automatic_axes(fun: Callable, *args: Any, out: PartitionSpec = _WHOLE) -> Any:
-    """`fun(*args)` where axes of a mesh that are explicit are left to the compiler.
+def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PartitionSpec = _WHOLE) -> PyTree:
+    """`fun(*args)`, with explicit mesh axes left to the compiler.
 
-    The results are explicit again, divided by `out`.
+    The results are explicit again, sharded by `out`.
     """
     types = (jax.typeof(leaf) for leaf in jax.tree.leaves(args))
     meshes = [jax.sharding.get_abstract_mesh(), *(kind.sharding.mesh for kind in types)]
@@ -147,8 +211,8 @@ def on_automatic_axes(fun: Callable, *args: Any, out: PartitionSpec = _WHOLE) ->
         return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
 
 
-def shard(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
-    """The same, its leading axes divided over those axes of the mesh, as far as it has them."""
+def shard(tree: PyTree, mesh: Mesh | None, *axes: str) -> PyTree:
+    """The tree, its leading axes sharded over the named mesh axes that exist."""
     if mesh is None:
         return tree
     spec = places(mesh, *axes)
@@ -157,13 +221,13 @@ def shard(tree: Any, mesh: Mesh | None, *axes: str) -> Any:
 
 
 def places(mesh: Mesh | None, *axes: str) -> PartitionSpec:
-    """Leading axes on those of the mesh, as far as it has them."""
+    """The partition of leading axes over the named mesh axes that exist."""
     names = () if mesh is None else mesh.axis_names
     return PartitionSpec(*(axis if axis in names else None for axis in axes))
 
 
 def _check_mesh(mesh: Mesh | None, batch: int) -> int:
-    """How many parts the samples are divided into."""
+    """The number of shards of the samples."""
     if mesh is None:
         return 1
     wrong = set(mesh.axis_names) - {SAMPLES, BATCH}
@@ -188,7 +252,7 @@ def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _budget() -> int:
-    """The bytes that a chunk may work on."""
+    """Bytes that one chunk may work on."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if not stats or "bytes_limit" not in stats:

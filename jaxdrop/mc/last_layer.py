@@ -1,4 +1,4 @@
-"""Dropout before a last linear layer in closed form: no sampling, and no Monte-Carlo error."""
+"""Dropout before a last linear layer, in closed form: no sampling and no Monte-Carlo error."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,15 @@ import jax.numpy as jnp
 from jaxdrop import _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Rate
 
+__all__ = ["LastLayer", "last_layer"]
+
 
 class LastLayer(NamedTuple):
-    """The exact moments of the logits.
+    """The exact moments of the outputs of a linear layer under dropout of its inputs.
 
     Attributes:
-      mean: `[B, K]`.
-      covariance: `[B, K, K]`.
+      mean: The means, `[B, K]`.
+      covariance: The covariances, `[B, K, K]`.
     """
 
     mean: jax.Array
@@ -31,40 +33,44 @@ def last_layer(
 ) -> LastLayer:
     """Exact mean and covariance of `jaxdrop.dropout(key, h, rate) @ kernel + bias` over the keys.
 
-    The mean is `h @ kernel + bias`, and the covariance of outputs k and l the sum over the inputs
-    i of `h[i]**2 * rate / (1 - rate) * kernel[i, k] * kernel[i, l]`, with the rate that a mask of
-    so many bits really has. What the mean and variance of `sample` tend to.
+    The mean is `h @ kernel + bias`. The covariance of outputs k and l is the sum over the inputs i of
+    `h[i]**2 * rate / (1 - rate) * kernel[i, k] * kernel[i, l]`, with the rate realized by a mask of
+    that many bits. The mean and covariance of samples converge to these.
 
     Args:
       h: The floating-point inputs of the layer before their dropout, `[B, D]`.
-      kernel: Its weights, `[D, K]`.
-      bias: Its biases, `[K]`, or None.
-      rate: The probability of dropping, in [0, 1); a scalar, or an array that broadcasts to `h`. May
-        be traced.
-      bits: The bits of the dropout, as for `jaxdrop.keep_mask`.
+      kernel: The weights of the layer, `[D, K]`.
+      bias: The biases of the layer, `[K]`, or None.
+      rate: Probability of dropping, in [0, 1): a scalar, or an array that broadcasts to `h`. May be
+        traced. It has no gradient.
+      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
-      The mean and covariance, in float32 at least.
+      A `LastLayer` of the mean and covariance, in float32 at least.
 
     Raises:
       TypeError: If `h`, `kernel` or `bias` is not floating-point.
-      ValueError: If the shapes do not fit, or a concrete rate is outside [0, 1).
+      ValueError: If the shapes do not match, or a concrete rate is outside [0, 1).
 
     References:
       Wang and Manning, "Fast dropout training", 2013.
 
-    >>> found = last_layer(jnp.ones((1, 4)), jnp.eye(4)[:, :2], rate=0.5)
-    >>> found.covariance[0]
-    Array([[1., 0.],
-           [0., 1.]], dtype=float32)
+    Examples:
+      >>> found = last_layer(jnp.ones((1, 4)), jnp.eye(4)[:, :2], rate=0.5)
+      >>> found.covariance[0]
+      Array([[1., 0.],
+             [0., 1.]], dtype=float32)
     """
     h, kernel = _checks.as_wide(h, "h"), _checks.as_wide(kernel, "kernel")
     if h.ndim != 2 or kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
-        raise ValueError(f"`h` and `kernel` must be of [B, D] and [D, K], got {h.shape} and {kernel.shape}.")
+        raise ValueError(
+            f"`h` and `kernel` must have shapes [B, D] and [D, K], got {h.shape} and {kernel.shape}."
+        )
     if bias is not None:
         bias = _checks.as_wide(bias, "bias")
         if bias.shape != kernel.shape[1:]:
-            raise ValueError(f"`bias` must be of shape [K], {kernel.shape[1:]}, got {bias.shape}.")
+            raise ValueError(f"`bias` must have shape [K], {kernel.shape[1:]}, got {bias.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
     keep_prob = jnp.asarray(_draw.prepare(rate, h.shape, bits).keep_prob)
     spread = h**2 * ((1 - keep_prob) / keep_prob)

@@ -1,7 +1,7 @@
-"""Predictions made to mean what they say, by a map fitted to examples that were not trained on.
+"""Post-hoc calibration, fitted on held-out examples.
 
-Each fit gives a small tree to be called on new predictions; it may be saved, or passed through
-`jit`. For Monte-Carlo samples the logits are `jnp.log` of the mean probabilities.
+Each fit returns a small pytree that is called on new predictions. It can be saved, or passed through
+`jit`. For Monte-Carlo samples use `jnp.log` of the mean probabilities as logits.
 """
 
 from typing import Any, NamedTuple
@@ -13,17 +13,27 @@ import optax
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Numeric
-from jaxdrop.uncertainty.classification import at_labels
+from jaxdrop.uncertainty._unchecked import at_labels
 
-# Of a temperature: beyond, probabilities are one-hot or uniform for any logits one may meet.
+__all__ = [
+    "Isotonic",
+    "Temperature",
+    "VectorScaling",
+    "fit_isotonic",
+    "fit_temperature",
+    "fit_vector_scaling",
+    "isotonic_regression",
+]
+
+# The range of a temperature: beyond it probabilities are one-hot or uniform for all practical logits.
 _COLDEST, _HOTTEST = 1e-3, 1e3
 
 
 class Temperature(NamedTuple):
-    """Logits divided by a temperature: called, it gives probabilities.
+    """Logits divided by a temperature; a call returns probabilities.
 
     Attributes:
-      temperature: A scalar above 0; above 1 it makes less certain. The likeliest class stays.
+      temperature: A scalar above 0; above 1 predictions get less certain. The likeliest class stays.
     """
 
     temperature: jax.Array
@@ -34,11 +44,11 @@ class Temperature(NamedTuple):
 
 
 class VectorScaling(NamedTuple):
-    """Logits times a scale and plus a bias for each class: called, it gives probabilities.
+    """Logits with a scale and a bias per class; a call returns probabilities.
 
     Attributes:
-      scale: `[K]`.
-      bias: `[K]`; only their differences matter.
+      scale: The scales, `[K]`.
+      bias: The biases, `[K]`; only their differences matter.
     """
 
     scale: jax.Array
@@ -51,24 +61,24 @@ class VectorScaling(NamedTuple):
         return jax.nn.softmax(self.scaled(logits))
 
     def scaled(self, logits: jax.Array) -> jax.Array:
-        """The logits of those probabilities."""
+        """The scaled logits, before the softmax."""
         axes = range(logits.ndim - 1)
         return logits * jnp.expand_dims(self.scale, axes) + jnp.expand_dims(self.bias, axes)
 
 
 class Isotonic(NamedTuple):
-    """A function that never falls for each class: called, it gives probabilities.
+    """A non-decreasing function per class; a call returns probabilities.
 
     Attributes:
-      thresholds: Where it was fitted, ascending, `[K, N]`.
-      values: What it is there; linear between, constant beyond, `[K, N]`.
+      thresholds: The fitted probabilities in ascending order, `[K, N]`.
+      values: The function there, `[K, N]`; linear between them and constant beyond.
     """
 
     thresholds: jax.Array
     values: jax.Array
 
     def __call__(self, probs: ArrayLike) -> jax.Array:
-        """Probabilities of probabilities `[..., K]`; uniform where each class is given 0."""
+        """Calibrated probabilities of probabilities `[..., K]`; uniform where every class is mapped to 0."""
         probs = _checks.check_probabilities(probs, "[..., K]")
         _check_classes(probs.shape, len(self.values), "probs")
         of_class = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
@@ -78,31 +88,32 @@ class Isotonic(NamedTuple):
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
-    """Temperature scaling: the one temperature that makes the mean NLL of the labels least.
+    """Temperature scaling: fits one temperature that minimizes the mean NLL of the labels.
 
-    The NLL is convex in the inverse of the temperature, and the root of its slope is found by
-    bisection of the logarithm, to the digits of the dtype.
+    The NLL is convex in the inverse temperature. The root of its slope is found by bisection of the
+    logarithm, to the precision of the dtype.
 
     Args:
-      logits: `[N, K]`, finite; more axes before the last are examples too.
+      logits: `[N, K]`, finite; further leading axes are examples, too.
       labels: Integers in [0, K), `[N]`.
 
     Returns:
-      A `Temperature` in [0.001, 1000]: the first where every label's logit is the largest, the
-      second where the logits speak against the labels. A traced label out of range or
-      logit that is not finite gives NaN.
+      A `Temperature` in [0.001, 1000]: the lower end if every label's logit is the largest,
+      the upper end if the logits are anticorrelated with the labels. A traced label out of range or
+      non-finite logit gives NaN.
 
     Raises:
       TypeError: If `logits` are not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not fit, `logits` are empty, or concrete logits are not finite
+      ValueError: If the shapes do not match, `logits` are empty, or concrete logits are non-finite
         or labels out of range.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017.
 
-    >>> logits = jnp.array([[9.0, 0.0]] * 4)
-    >>> fit_temperature(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
-    Array([0.75, 0.25], dtype=float32)
+    Examples:
+      >>> logits = jnp.array([[9.0, 0.0]] * 4)
+      >>> fit_temperature(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
+      Array([0.75, 0.25], dtype=float32)
     """
     return Temperature(_temperature(*_check(logits, labels)))
 
@@ -110,32 +121,33 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
 def fit_vector_scaling(
     logits: ArrayLike, labels: ArrayLike, *, steps: int = 200, tolerance: float = 1e-5
 ) -> VectorScaling:
-    """Vector scaling: a scale and a bias for each class that make the mean NLL of the labels least.
+    """Vector scaling: fits a scale and a bias per class that minimize the mean NLL of the labels.
 
-    The problem is convex, and solved by L-BFGS from the identity.
+    The problem is convex and is solved by L-BFGS, started at the identity.
 
     Args:
-      logits: `[N, K]`, finite; more axes before the last are examples too.
+      logits: `[N, K]`, finite; further leading axes are examples, too.
       labels: Integers in [0, K), `[N]`.
-      steps: How many steps it may take, at least 1. Where a scale and a bias can set every label
-        apart there is no least NLL, and they grow as long as it goes on.
-      tolerance: The norm of the gradient at which it ends, above 0; of the coefficients of standardised
-        logits.
+      steps: The maximum number of steps, at least 1. If scales and biases can separate the labels, the
+        NLL has no minimum and they grow with every step.
+      tolerance: The gradient norm at which it stops, above 0; with respect to the coefficients of
+        standardized logits.
 
     Returns:
-      A `VectorScaling`. A traced label out of range or logit that is not finite gives NaN.
+      A `VectorScaling`. A traced label out of range or non-finite logit gives NaN.
 
     Raises:
       TypeError: If `logits` are not floating-point, or `labels` or `steps` are not integers.
-      ValueError: If the shapes do not fit, `logits` are empty, concrete logits are not finite or
+      ValueError: If the shapes do not match, `logits` are empty, concrete logits are non-finite or
         labels out of range, `steps` is below 1, or `tolerance` is not above 0.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017.
 
-    >>> logits = jnp.array([[9.0, 0.0]] * 4)
-    >>> fit_vector_scaling(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
-    Array([0.75, 0.25], dtype=float32)
+    Examples:
+      >>> logits = jnp.array([[9.0, 0.0]] * 4)
+      >>> fit_vector_scaling(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
+      Array([0.75, 0.25], dtype=float32)
     """
     _checks.check_count(steps, "steps")
     _checks.check_positive(tolerance, "tolerance")
@@ -143,13 +155,13 @@ def fit_vector_scaling(
 
 
 def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
-    """Isotonic regression of each class against the rest; called, the classes sum to 1 again.
+    """Isotonic calibration: one-against-rest isotonic regression per class, normalized to sum to 1.
 
-    It keeps the order of a class's probabilities, but can give 0 or 1 exactly, where the NLL of
-    another example is infinite. It wants about a thousand examples of each class.
+    It keeps the order of each class's probabilities. It can give exactly 0 or 1, where the NLL of a new
+    example may be infinite. It needs about a thousand examples per class.
 
     Args:
-      probs: Probabilities, `[N, K]`; more axes before the last are examples too.
+      probs: Probabilities, `[N, K]`; further leading axes are examples, too.
       labels: Integers in [0, K), `[N]`.
 
     Returns:
@@ -157,16 +169,17 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not fit, `probs` is empty, or concrete values are no
-        probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
+      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
+        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
     References:
       Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability
       estimates", 2002.
 
-    >>> fitted = fit_isotonic(jnp.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]]), jnp.array([0, 1, 0]))
-    >>> fitted(jnp.array([0.65, 0.35]))
-    Array([0.5, 0.5], dtype=float32)
+    Examples:
+      >>> fitted = fit_isotonic(jnp.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]]), jnp.array([0, 1, 0]))
+      >>> fitted(jnp.array([0.65, 0.35]))
+      Array([0.5, 0.5], dtype=float32)
     """
     probs = _checks.check_probabilities(probs, "[..., K]")
     labels = _checks.check_labels(labels, probs).reshape(1, -1)
@@ -176,17 +189,17 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
 
 
 def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
-    """The values nearest to `y`, in squares, that never fall as `x` grows.
+    """Isotonic regression: the least-squares fit to `y` that does not decrease with `x`.
 
-    Pool adjacent violators: all runs that fall are pooled at once until none does.
+    Pool adjacent violators: all decreasing runs are pooled at once, until there are none.
 
     Args:
-      x: `[N]`; examples of the same `x` get the same value.
+      x: Positions, `[N]`; equal positions get the same value.
       y: Targets, `[N]`.
 
     Returns:
-      An array `[N]`, in the order of `x`'s elements as they came; in float32 at least. Its gradient
-      in `y` is that of the mean within each pool.
+      Array of shape `[N]`, in the order of `x`; in float32 at least. Its gradient
+      in `y` is the gradient of the mean within each pool.
 
     Raises:
       TypeError: If an argument is not real.
@@ -197,8 +210,9 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
       Ayer et al., "An empirical distribution function for sampling with incomplete information",
       1955.
 
-    >>> isotonic_regression(jnp.array([3.0, 1.0, 2.0]), jnp.array([4.0, 2.0, 0.0]))
-    Array([4., 1., 1.], dtype=float32)
+    Examples:
+      >>> isotonic_regression(jnp.array([3.0, 1.0, 2.0]), jnp.array([4.0, 2.0, 0.0]))
+      Array([4., 1., 1.], dtype=float32)
     """
     x = _checks.check_vector(x, "x")
     y = _checks.check_same_shape(_checks.check_vector(y, "y"), x, "y", "x")
@@ -217,7 +231,7 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = (low + high) / 2
-        # Of the inverse temperature the slope rises, so at a positive one it has to be hotter.
+        # The slope increases with the inverse temperature, so where it is positive the root is hotter.
         hotter = slope(jnp.exp(middle)) > 0
         return jnp.where(hotter, middle, low), jnp.where(hotter, high, middle)
 
@@ -231,15 +245,15 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def _vector_scaling(
     logits: jax.Array, labels: jax.Array, steps: Numeric, tolerance: Numeric
 ) -> VectorScaling:
-    # The steps are taken on standardised logits: an offset or a scale of theirs would slow them down.
-    # One that never changes has no scale to be found, and its deviation is nothing but rounding.
+    # The logits are standardized, as offsets and scales would slow the steps down. A constant logit has
+    # no scale to fit, and its deviation is only rounding.
     least, most = jnp.min(logits, 0), jnp.max(logits, 0)
     steps_apart = 8 * jnp.finfo(logits.dtype).eps * jnp.maximum(jnp.abs(least), jnp.abs(most))
     still = most - least <= steps_apart
-    centre = jnp.where(still, least, jnp.mean(logits, 0))
+    center = jnp.where(still, least, jnp.mean(logits, 0))
     spread = jnp.where(still, 1, jnp.std(logits, 0))
-    logits = jnp.where(still[None], centre[None], logits)
-    standard = (logits - centre[None]) / spread[None]
+    logits = jnp.where(still[None], center[None], logits)
+    standard = (logits - center[None]) / spread[None]
 
     def loss(params: VectorScaling) -> jax.Array:
         scaled = jax.nn.log_softmax(params.scaled(standard))
@@ -254,11 +268,11 @@ def _vector_scaling(
         updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
         return optax.apply_updates(params, updates), inner, count + 1, optax.tree.norm(grad)
 
-    identity = VectorScaling(spread, centre)
+    identity = VectorScaling(spread, center)
     start = identity, optimizer.init(identity), 0, jnp.array(jnp.inf, logits.dtype)
     params, *_ = jax.lax.while_loop(lambda state: (state[2] < steps) & (state[3] > tolerance), step, start)
     scale = params.scale / spread
-    fitted = VectorScaling(scale, params.bias - scale * centre)
+    fitted = VectorScaling(scale, params.bias - scale * center)
     return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(loss(params)), leaf, jnp.nan), fitted)
 
 
@@ -276,7 +290,7 @@ def _fitted(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         def mean(values: jax.Array) -> jax.Array:
             return (jnp.zeros_like(y).at[pool].add(values) / jnp.maximum(size, 1))[pool]
 
-        # A sum of millions loses digits; that of what is left of them does not.
+        # A sum of millions loses digits; the sum of the residuals does not.
         rough = mean(y)
         return rough + jnp.where(jnp.isfinite(rough), mean(y - rough), 0)
 

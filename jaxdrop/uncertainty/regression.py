@@ -1,4 +1,4 @@
-"""How good predictions of a number are: proper scores, and intervals that cover what they should."""
+"""Scores of regression: proper scoring rules, coverage of intervals, and sharpness."""
 
 import jax
 import jax.numpy as jnp
@@ -7,26 +7,29 @@ import numpy as np
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Numeric
 
+__all__ = ["coverage", "crps", "crps_gaussian", "gaussian_nll", "pinball", "sharpness"]
+
 
 def gaussian_nll(mean: ArrayLike, variance: ArrayLike, y: ArrayLike) -> jax.Array:
-    """The negative log likelihood under a normal distribution, constant included, in nats.
+    """Gaussian negative log likelihood, including the constant, in nats.
 
     Args:
       mean: Predicted means, `[...]`.
-      variance: Predicted variances, above 0, of that shape or one that broadcasts to it. A traced
-        one of 0 or below gives NaN.
+      variance: Predicted variances, above 0, of the shape of `mean` or one that broadcasts to it. A
+        traced variance of 0 or below gives NaN.
       y: Targets, of the shape of `mean`.
 
     Returns:
-      An array `[...]`, one value for each target; in float32 at least.
+      Array of shape `[...]`, one value per target; in float32 at least.
 
     Raises:
       TypeError: If an argument is not real.
-      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN or
+      ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN or
         variances not above 0.
 
-    >>> gaussian_nll(jnp.zeros(1), jnp.ones(1), jnp.ones(1))
-    Array([1.4189385], dtype=float32)
+    Examples:
+      >>> gaussian_nll(jnp.zeros(1), jnp.ones(1), jnp.ones(1))
+      Array([1.4189385], dtype=float32)
     """
     mean, y = _pair(mean, y, "mean")
     variance = _fitting(variance, mean, "variance", "mean")
@@ -35,30 +38,31 @@ def gaussian_nll(mean: ArrayLike, variance: ArrayLike, y: ArrayLike) -> jax.Arra
 
 
 def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
-    """The continuous ranked probability score of samples, exactly, in time T log T.
+    """CRPS, the continuous ranked probability score of samples, exact in time T log T.
 
-    `mean(|x - y|) - mean(|x - x'|) / 2` over the samples and over all their pairs, each sample
-    with itself too: the score of the distribution that the samples are. It is in the units of the
-    target, and the mean absolute error of one sample.
+    It is `mean(|x - y|) - mean(|x - x'|) / 2` over the samples and over all their pairs, including each
+    sample with itself: the score of the empirical distribution. It has the units of the target. For one
+    sample it is the absolute error.
 
     Args:
-      samples: Samples of each prediction, `[T, ...]`, the samples first.
+      samples: Samples of each prediction, `[T, ...]`, with the axis of samples first.
       y: Targets, `[...]`.
 
     Returns:
-      An array `[...]`, one value of at least 0 for each target; in float32 at least.
+      Array of shape `[...]`, one value of at least 0 per target; in float32 at least.
 
     Raises:
       TypeError: If an argument is not real.
-      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN.
+      ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN.
 
     References:
       Matheson and Winkler, "Scoring rules for continuous probability distributions", 1976; the
       sorted form: Laio and Tamea, "Verification tools for probabilistic forecasts of continuous
       hydrological variables", 2007.
 
-    >>> crps(jnp.array([[0.0], [2.0]]), jnp.array([1.0]))
-    Array([0.5], dtype=float32)
+    Examples:
+      >>> crps(jnp.array([[0.0], [2.0]]), jnp.array([1.0]))
+      Array([0.5], dtype=float32)
     """
     samples = _checks.check_rank(_checks.check_values(samples, "samples"), 1, "[T, ...]", "samples")
     y = _checks.check_values(y, "y")
@@ -68,74 +72,76 @@ def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
     distance = jnp.sort(samples, axis=0) - y[None]
     level = (np.arange(len(samples)) + 0.5) / len(samples)
     level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * y.ndim)
-    # Twice the mean pinball loss of the order statistics: no term is negative, so none cancel.
+    # Twice the mean pinball loss of the order statistics: all terms are non-negative, so none cancel.
     return 2 * jnp.mean(jnp.where(distance > 0, 1 - level, -level) * distance, axis=0)
 
 
 def crps_gaussian(mean: ArrayLike, stddev: ArrayLike, y: ArrayLike) -> jax.Array:
-    """The continuous ranked probability score of a normal distribution, in closed form.
+    """CRPS, the continuous ranked probability score of a normal distribution, in closed form.
 
     Args:
       mean: Predicted means, `[...]`.
-      stddev: Predicted standard deviations, at least 0, of that shape or one that broadcasts to
-        it. Where it is 0 the score is its limit, the absolute error.
+      stddev: Predicted standard deviations, at least 0, of the shape of `mean` or one that
+        broadcasts to it. Where it is 0 the score is its limit, the absolute error.
       y: Targets, of the shape of `mean`.
 
     Returns:
-      An array `[...]`, one value of at least 0 for each target; in float32 at least.
+      Array of shape `[...]`, one value of at least 0 per target; in float32 at least.
 
     Raises:
       TypeError: If an argument is not real.
-      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN or
+      ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN or
         deviations negative.
 
     References:
       Gneiting et al., "Calibrated probabilistic forecasting using ensemble model output statistics
       and minimum CRPS estimation", 2005.
 
-    >>> crps_gaussian(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(2)).round(4)
-    Array([0.6024, 1.    ], dtype=float32)
+    Examples:
+      >>> crps_gaussian(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(2)).round(4)
+      Array([0.6024, 1.    ], dtype=float32)
     """
     mean, y = _pair(mean, y, "mean")
     stddev = _fitting(stddev, mean, "stddev", "mean")
     _checks.check_nonnegative(stddev, "stddev")
     off = y - mean
-    # As far off as that all the mass is on one side, and no gradient passes through the division.
+    # Beyond 20 standard deviations all the mass is on one side, and the division needs no gradient.
     far = jnp.abs(off) > 20 * stddev
     z = jnp.where(far, 20 * jnp.sign(off), off / jnp.where(far | (stddev == 0), 1, stddev))
     return off * jax.lax.erf(z / 2**0.5) + stddev * (2 * jax.scipy.stats.norm.pdf(z) - np.pi**-0.5)
 
 
 def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
-    """The pinball loss of predicted quantiles, which the true quantile makes least.
+    """Pinball loss of predicted quantiles, which the true quantile minimizes.
 
-    `level * (y - q)` where the target lies above, `(1 - level) * (q - y)` where below.
+    It is `level * (y - q)` if the target is above the quantile, and `(1 - level) * (q - y)` if below.
 
     Args:
-      quantiles: Predicted quantiles: of the shape of `y`, or with an axis `[Q, ...]` before it.
+      quantiles: Predicted quantiles: of the shape of `y`, or `[Q, ...]` with a leading axis of levels.
       y: Targets, `[...]`.
-      level: The level of the quantiles, in (0, 1): one, or an array `[Q]`; may be traced.
+      level: The level of the quantiles, in (0, 1): a scalar, or an array `[Q]`; may be traced.
 
     Returns:
-      An array of the shape of `quantiles`, each value at least 0; in float32 at least.
+      Array of the shape of `quantiles`, each value at least 0; in float32 at least.
 
     Raises:
       TypeError: If an argument is not real.
-      ValueError: If an argument is empty, the shapes do not fit, or concrete values are NaN or
+      ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN or
         levels outside (0, 1).
 
     References:
       Koenker and Bassett, "Regression quantiles", 1978.
 
-    >>> pinball(jnp.array([[0.0], [3.0]]), jnp.array([2.0]), jnp.array([0.25, 0.75]))
-    Array([[0.5 ],
-           [0.25]], dtype=float32)
+    Examples:
+      >>> pinball(jnp.array([[0.0], [3.0]]), jnp.array([2.0]), jnp.array([0.25, 0.75]))
+      Array([[0.5 ],
+             [0.25]], dtype=float32)
     """
     quantiles, y = _checks.check_values(quantiles, "quantiles"), _checks.check_values(y, "y")
     level = _checks.check_values(_checks.check_level(level), "level")
     if level.ndim > 1 or quantiles.shape != level.shape + y.shape:
         raise ValueError(
-            "`quantiles` must have the shape of `level`, () or (Q,), and then that of `y`, "
+            "`quantiles` must have the shape of `level`, () or (Q,), followed by that of `y`, "
             f"{level.shape} and {y.shape}, got {quantiles.shape}."
         )
     above = y.reshape((1,) * level.ndim + y.shape) - quantiles
@@ -144,22 +150,23 @@ def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
 
 
 def coverage(lower: ArrayLike, upper: ArrayLike, y: ArrayLike) -> jax.Array:
-    """The share of targets that lie in their intervals, ends included.
+    """Coverage: the share of targets within their intervals, ends included.
 
     Args:
       lower: Lower ends, of the shape of `y`; may be infinite.
-      upper: Upper ends, of the shape of `y`; an interval that ends before it begins covers nothing.
+      upper: Upper ends, of the shape of `y`; an interval with `upper < lower` is empty.
       y: Targets, `[...]`.
 
     Returns:
-      A scalar in [0, 1], in float32 at least. It has no gradient.
+      Scalar in [0, 1], in float32 at least. It has no gradient.
 
     Raises:
       TypeError: If an argument is not real.
       ValueError: If an argument is empty, the shapes differ, or concrete values are NaN.
 
-    >>> coverage(jnp.zeros(4), jnp.ones(4), jnp.array([0.5, 1.0, 1.5, 0.0]))
-    Array(0.75, dtype=float32)
+    Examples:
+      >>> coverage(jnp.zeros(4), jnp.ones(4), jnp.array([0.5, 1.0, 1.5, 0.0]))
+      Array(0.75, dtype=float32)
     """
     lower, y = _pair(lower, y, "lower")
     upper, _ = _pair(upper, y, "upper")
@@ -167,15 +174,15 @@ def coverage(lower: ArrayLike, upper: ArrayLike, y: ArrayLike) -> jax.Array:
 
 
 def sharpness(stddev: ArrayLike) -> jax.Array:
-    """How narrow predictions are: the root of their mean variance, in the units of the target.
+    """Sharpness: the root mean predicted variance, in the units of the target.
 
-    Smaller is sharper. It says nothing without a score or a coverage beside it.
+    Smaller is sharper. It is meaningful only together with a score or a coverage.
 
     Args:
       stddev: Predicted standard deviations, at least 0, of any shape.
 
     Returns:
-      A scalar, in float32 at least. Its gradient is 0 where all are 0.
+      Scalar, in float32 at least. Its gradient is 0 where all are 0.
 
     Raises:
       TypeError: If `stddev` is not real.
@@ -186,8 +193,9 @@ def sharpness(stddev: ArrayLike) -> jax.Array:
       as a root mean square: Tran et al., "Methods for comparing uncertainty quantifications for
       material property predictions", 2020.
 
-    >>> sharpness(jnp.array([3.0, 4.0]))
-    Array(3.535534, dtype=float32)
+    Examples:
+      >>> sharpness(jnp.array([3.0, 4.0]))
+      Array(3.535534, dtype=float32)
     """
     stddev = _checks.check_values(stddev, "stddev")
     _checks.check_nonnegative(stddev, "stddev")

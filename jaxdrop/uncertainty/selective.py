@@ -1,7 +1,7 @@
-"""Who is to be trusted: the risk of what is kept, and the telling of out from in.
+"""Selective prediction and out-of-distribution detection.
 
-All of it looks at the order of the uncertainties alone, and none of it at the order in which
-examples with the same uncertainty come.
+All scores depend on the order of the uncertainties only. The order of examples with equal
+uncertainties makes no difference.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,15 @@ import jax.numpy as jnp
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike
 
+__all__ = ["RiskCoverage", "aurc", "auroc", "fpr95", "risk_coverage"]
+
 
 class RiskCoverage(NamedTuple):
-    """A risk-coverage curve, from the most certain example alone to all of them.
+    """A risk-coverage curve, from the most certain example to all of them.
 
     Attributes:
-      coverage: The share of examples that is kept: 1 / B, 2 / B, ..., 1.
-      risk: Their mean loss.
+      coverage: The share of examples kept, `[B]`: 1 / B, 2 / B, ..., 1.
+      risk: The mean loss of the examples kept, `[B]`.
     """
 
     coverage: jax.Array
@@ -26,18 +28,18 @@ class RiskCoverage(NamedTuple):
 
 
 def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
-    """The mean loss of the most certain examples, for each number of them.
+    """Risk-coverage curve: the mean loss of the most certain examples, for each number of them.
 
-    Where the cut falls among examples of the same uncertainty, the risk is its mean over all
-    orders of them: each counts with their mean loss.
+    If the cut falls among examples of equal uncertainty, the risk is averaged over all their orders:
+    each counts with their mean loss.
 
     Args:
-      uncertainty: Any measure of it, `[B]`, larger for less certain; may be infinite.
+      uncertainty: Any uncertainty score, `[B]`, larger for less certain examples; may be infinite.
       loss: The loss of each example, `[B]`, such as `1 - accuracy(probs, labels)`.
 
     Returns:
-      A `RiskCoverage` of arrays `[B]`, in float32 at least. It has a gradient in the losses, none
-      in the uncertainties.
+      A `RiskCoverage` of arrays `[B]`, in float32 at least. It has a gradient with respect to
+      the losses only.
 
     Raises:
       TypeError: If an argument is not real.
@@ -47,15 +49,16 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
     References:
       El-Yaniv and Wiener, "On the foundations of noise-free selective classification", 2010.
 
-    >>> risk_coverage(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 3.0])).risk
-    Array([0. , 1.5, 1. , 1. ], dtype=float32)
+    Examples:
+      >>> risk_coverage(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 3.0])).risk
+      Array([0. , 1.5, 1. , 1. ], dtype=float32)
     """
     uncertainty, loss = _checks.check_vector(uncertainty, "uncertainty"), _checks.check_vector(loss, "loss")
     _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
     order = jnp.argsort(uncertainty)
     ranked, loss = uncertainty[order], loss[order]
     count = jnp.arange(1, len(loss) + 1, dtype=loss.dtype)
-    # Between the ends of a group of ties the sum of the losses runs along a line.
+    # Within a group of ties the sum of the losses is linear.
     first, stop = (jnp.searchsorted(ranked, ranked, side=side) for side in ("left", "right"))
     sums = jnp.cumsum(loss)
     before, after = jnp.where(first > 0, sums[first - 1], 0), sums[stop - 1]
@@ -65,14 +68,14 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
 
 
 def aurc(uncertainty: ArrayLike, loss: ArrayLike) -> jax.Array:
-    """The area under the risk-coverage curve: the mean of its risks. Smaller is better.
+    """AURC, the area under the risk-coverage curve: the mean of its risks. Smaller is better.
 
     Args:
-      uncertainty: Any measure of it, `[B]`, larger for less certain; may be infinite.
+      uncertainty: Any uncertainty score, `[B]`, larger for less certain examples; may be infinite.
       loss: The loss of each example, `[B]`, such as `1 - accuracy(probs, labels)`.
 
     Returns:
-      A scalar, in float32 at least: the mean over all orders of examples of the same uncertainty.
+      Scalar, in float32 at least, averaged over all orders of examples of equal uncertainty.
 
     Raises:
       TypeError: If an argument is not real.
@@ -83,24 +86,27 @@ def aurc(uncertainty: ArrayLike, loss: ArrayLike) -> jax.Array:
       Geifman, Uziel and El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
       classifiers", 2019.
 
-    >>> aurc(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 0.0]))
-    Array(0.0625, dtype=float32)
+    Examples:
+      >>> aurc(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 0.0]))
+      Array(0.0625, dtype=float32)
     """
     return jnp.mean(risk_coverage(uncertainty, loss).risk)
 
 
 def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
-    """The chance that one from outside scores higher than one from inside; a tie counts half.
+    """AUROC, the area under the receiver operating characteristic, for out-of-distribution detection.
 
-    The area under the receiver operating characteristic. For the detection of wrong predictions,
-    "in" are the right ones and "out" the wrong ones.
+    It is the probability that an out-of-distribution example scores higher than an in-distribution
+    one; a tie counts half. To detect wrong predictions, "in" are the correct ones and "out" the wrong
+    ones.
 
     Args:
-      scores_in: Uncertainties of examples from the training distribution, `[N]`; may be infinite.
-      scores_out: Those of examples from outside, `[M]`, which should be larger.
+      scores_in: Uncertainties of in-distribution examples, `[N]`; may be infinite.
+      scores_out: Uncertainties of out-of-distribution examples, `[M]`, which should be larger; may be
+        infinite.
 
     Returns:
-      A scalar in [0, 1], in float32 at least; 0.5 for scores that tell nothing. It has no gradient.
+      Scalar in [0, 1], in float32 at least; 0.5 for uninformative scores. It has no gradient.
 
     Raises:
       TypeError: If an argument is not real.
@@ -108,11 +114,12 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
 
     References:
       Mann and Whitney, "On a test of whether one of two random variables is stochastically larger
-      than the other", 1947; of scores from outside: Hendrycks and Gimpel, "A baseline for
+      than the other", 1947; for out-of-distribution detection: Hendrycks and Gimpel, "A baseline for
       detecting misclassified and out-of-distribution examples in neural networks", 2017.
 
-    >>> auroc(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
-    Array(0.9166667, dtype=float32)
+    Examples:
+      >>> auroc(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
+      Array(0.9166667, dtype=float32)
     """
     scores_in, scores_out = _scores(scores_in, scores_out)
     ranked = jnp.sort(scores_in)
@@ -122,19 +129,21 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
 
 
 def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
-    """The share of examples from outside that pass where at least 95 % from inside do.
+    """False-positive rate at 95 % true positives, for out-of-distribution detection.
 
-    The threshold is the smallest of the scores from inside that at least 95 % of these do not
-    exceed; who is at the threshold passes, from inside and from outside. Some papers count it the
-    other way, the share from inside that is refused where 95 % from outside are: that is
+    It is the share of out-of-distribution examples accepted by the threshold that accepts at least 95 %
+    of the in-distribution ones: the smallest in-distribution score that at least 95 % of them do not
+    exceed. Scores equal to the threshold are accepted. Some papers define it the other way, as the
+    share of in-distribution examples rejected where 95 % of the others are: that is
     `fpr95(-scores_out, -scores_in)`.
 
     Args:
-      scores_in: Uncertainties of examples from the training distribution, `[N]`; may be infinite.
-      scores_out: Those of examples from outside, `[M]`, which should be larger.
+      scores_in: Uncertainties of in-distribution examples, `[N]`; may be infinite.
+      scores_out: Uncertainties of out-of-distribution examples, `[M]`, which should be larger; may be
+        infinite.
 
     Returns:
-      A scalar in [0, 1], in float32 at least. Smaller is better. It has no gradient.
+      Scalar in [0, 1], in float32 at least. Smaller is better. It has no gradient.
 
     Raises:
       TypeError: If an argument is not real.
@@ -144,8 +153,9 @@ def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       Liang, Li and Srikant, "Enhancing the reliability of out-of-distribution image detection in
       neural networks", 2018.
 
-    >>> fpr95(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
-    Array(0.5, dtype=float32)
+    Examples:
+      >>> fpr95(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
+      Array(0.5, dtype=float32)
     """
     scores_in, scores_out = _scores(scores_in, scores_out)
     passing = -(-19 * len(scores_in) // 20)
@@ -154,7 +164,7 @@ def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
 
 
 def _scores(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """The two in one dtype: numbers that were equal before must be so after."""
+    """Both in one dtype: equal numbers must stay equal."""
     inside, outside = (
         _checks.check_vector(scores_in, "scores_in"),
         _checks.check_vector(scores_out, "scores_out"),

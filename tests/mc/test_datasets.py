@@ -94,7 +94,7 @@ def test_another_result_in_the_folder(tmp_path):
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0."),
         (
             {"targets": LABELS[:5]},
-            "`data` and `targets` must hold one number of examples, at least 1, got 5, 22.",
+            "`data` and `targets` must share one number of examples, at least 1, got 5, 22.",
         ),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_state_of_nan_is_reported_at_the_end_too():
 
 BAD = [
     ({"num_samples": 0}, ValueError, "`num_samples` must be at least 1, got 0."),
-    ({"x": X[:0]}, ValueError, "at least one example"),
+    ({"x": X[:0]}, ValueError, "must hold arrays that share one non-empty leading axis"),
     ({"targets": LABELS + 1}, ValueError, r"`targets` must lie in \[0, 2\], got 3."),
     ({"targets": None}, ValueError, "`targets` must be an array of the labels of the examples, got none."),
     ({"targets": LABELS.tolist()}, ValueError, "labels of the examples, got a list."),
@@ -228,7 +228,7 @@ BAD = [
     ),
     ({"reducers": mc.Quantiles((0.0,))}, ValueError, r"`levels` must lie in \(0, 1\), got 0."),
     ({"reducers": mc.Moments(groups=-1)}, ValueError, "`groups` must be at least 0, got -1."),
-    ({"reducers": mc.Categorical(from_logits=False)}, ValueError, "must give probabilities"),
+    ({"reducers": mc.Categorical(from_logits=False)}, ValueError, "must return probabilities"),
     ({"reducers": mc.Moments}, TypeError, r"`reducers` must be a reducer, such as `Moments\(\)`"),
     ({"num_samples": 2**31}, ValueError, r"`num_samples` must end before sample 2\*\*31 - 1, got 2147483648"),
     ({"reducers": "mean"}, TypeError, "`reducers` must be a reducer, .* got 'mean'"),
@@ -265,5 +265,5 @@ def test_logits_that_overflow_are_reported():
     def predict(key, x):
         return jaxdrop.dropout(key, x, 0.5).astype(jnp.float16) * 40000
 
-    with pytest.raises(ValueError, match="`predict` must give logits below infinity"):
+    with pytest.raises(ValueError, match="`predict` must return logits below infinity"):
         mc.estimate(predict, KEY, jnp.ones((2, 3)), num_samples=8, reducers=mc.Categorical())

@@ -56,7 +56,7 @@ def test_rate_zero_has_no_covariance_and_traced_rates_work():
         ({"rate": -0.1}, r"`rate` must lie in \[0, 1\], got -0.1."),
         (
             {"kernel": KERNEL[:5]},
-            r"`h` and `kernel` must be of \[B, D\] and \[D, K\], got \(3, 10\) and \(5, 4\).",
+            r"`h` and `kernel` must have shapes \[B, D\] and \[D, K\], got \(3, 10\) and \(5, 4\).",
         ),
     ],
 )
@@ -67,5 +67,5 @@ def test_bad_input(wrong: dict, message: str):
 
 @pytest.mark.parametrize("shape", [(), (1,), (5, 1), (4, 1, 3)])
 def test_a_bias_that_does_not_fit(shape):
-    with pytest.raises(ValueError, match=r"`bias` must be of shape \[K\], \(3,\), got \("):
+    with pytest.raises(ValueError, match=r"`bias` must have shape \[K\], \(3,\), got \("):
         mc.last_layer(jnp.ones((5, 4)), jnp.ones((4, 3)), jnp.ones(shape), rate=0.5)

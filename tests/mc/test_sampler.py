@@ -129,14 +129,14 @@ BAD = [
     (
         {"x": X[:0]},
         ValueError,
-        r"`x` must hold arrays of one leading axis of at least one example, got \(0, 6\)",
+        r"`x` must hold arrays that share one non-empty leading axis, got shapes \(0, 6\)\.",
     ),
-    ({"x": ()}, ValueError, "at least one example, got no arrays."),
+    ({"x": ()}, ValueError, "non-empty leading axis, got no arrays."),
     ({"predict": lambda key, x: x[0]}, ValueError, r"got \(6,\) for a batch of 8."),
     (
         {"predict": lambda key, x: PREDICT(key, x).squeeze(), "shared": True},
         ValueError,
-        r"one row for each of the examples of a batch, got \(3,\) for a batch of 1.",
+        r"one row per example, got \(3,\) for a batch of 1.",
     ),
 ]
 

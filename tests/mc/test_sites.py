@@ -1,4 +1,4 @@
-"""Which sites there are, and which are chosen."""
+"""Listing and selecting stochastic sites."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxdrop.mc import sites
+from jaxdrop.mc import _sites as sites
 
 FOUND = [sites.Site(path, "Dropout", "0.5") for path in ("encoder/a", "encoder/b", "head")]
 

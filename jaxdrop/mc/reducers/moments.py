@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from jaxdrop.mc.reducers._grouped import GROUPS, Grouped, State, average
+from jaxdrop._types import PyTree
+from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary, average
+
+__all__ = ["Moments"]
 
 
 @partial(register_dataclass, data_fields=[], meta_fields=["covariance", "groups"])
@@ -16,15 +18,15 @@ from jaxdrop.mc.reducers._grouped import GROUPS, Grouped, State, average
 class Moments(Grouped):
     """Mean and variance of the outputs, a tree of arrays `[B, ...]`.
 
-    Gives "mean" and "variance", of the shapes of the outputs, float32, and with `covariance` also
-    "covariance", `[B, D, D]` of the D outputs of an example. Variance and covariance are the
-    unbiased ones, NaN for one sample. Sums run about the mean, so nothing cancels. The standard
-    error of the mean is the root of the variance over the number of samples; those of variance and
+    Gives "mean" and "variance", of the shapes of the outputs, in float32. With `covariance` it also gives
+    "covariance", `[B, D, D]` of the D outputs of an example. Variance and covariance are the unbiased
+    estimates, NaN for one sample. Sums are taken about the mean, so nothing cancels. The standard
+    error of the mean is the root of the variance over the number of samples. Those of variance and
     covariance come from groups of samples.
 
     Attributes:
-      covariance: Whether to estimate the covariance of the outputs of an example too.
-      groups: How many groups; with 0 the mean alone has a standard error.
+      covariance: Whether to estimate the covariance of the outputs of an example, too.
+      groups: The number of groups of samples for the standard errors; with 0 only the mean has one.
 
     References:
       Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
@@ -33,14 +35,14 @@ class Moments(Grouped):
     covariance: bool = False
     groups: int = GROUPS
 
-    def summary(self, samples: Any, weights: jax.Array, targets: Any) -> State:
+    def summary(self, samples: PyTree, weights: jax.Array, targets: PyTree) -> Summary:
         """See `Grouped`."""
         n = weights.sum()
         mean = jax.tree.map(partial(average, weights), samples)
         off = jax.tree.map(lambda y, m: _gap(m[None], y.astype(jnp.float32)), samples, mean)
         return {"n": n, "mean": mean, "scatter": jax.tree.map(partial(self._scatter, weights), off)}
 
-    def join(self, a: State, b: State) -> State:
+    def join(self, a: Summary, b: Summary) -> Summary:
         """See `Grouped`."""
         n = a["n"] + b["n"]
         gap = jax.tree.map(_gap, a["mean"], b["mean"])
@@ -50,7 +52,7 @@ class Moments(Grouped):
         scatter = jax.tree.map(lambda x, y, z: x + y + z, a["scatter"], b["scatter"], between)
         return {"n": n, "mean": mean, "scatter": scatter}
 
-    def values(self, state: State) -> State:
+    def values(self, state: Summary) -> Estimates:
         """See `Grouped`."""
         spread = jax.tree.map(
             lambda s: s / jnp.where(state["n"] > 1, state["n"] - 1, jnp.nan), state["scatter"]
@@ -61,8 +63,8 @@ class Moments(Grouped):
         variance = jax.tree.map(lambda v, m: v.reshape(m.shape), diagonals, state["mean"])
         return {"mean": state["mean"], "variance": variance, "covariance": spread}
 
-    def finish(self, state: State) -> tuple[State, State]:
-        """See `Grouped`; but the error of the mean is known without groups."""
+    def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
+        """See `Grouped`; the error of the mean needs no groups."""
         value, error = super().finish(state)
         n = state["n"].sum()
         return value, error | {"mean": jax.tree.map(lambda v: jnp.sqrt(v / n), value["variance"])}
@@ -76,5 +78,5 @@ class Moments(Grouped):
 
 
 def _gap(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`b - a`; none between equal infinities, such as the logits of a class that is masked."""
+    """`b - a`; 0 between equal infinities, such as the logits of a masked class."""
     return jnp.where(a == b, 0, b - a)

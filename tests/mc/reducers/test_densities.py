@@ -99,7 +99,7 @@ def test_a_variance_of_zero_has_no_density_elsewhere():
     def predict(key, x):
         return x, -jnp.ones_like(x)
 
-    with pytest.raises(ValueError, match="`predict` must give variances of at least 0"):
+    with pytest.raises(ValueError, match="`predict` must return variances of at least 0"):
         mc.estimate(
             predict,
             jax.random.key(0),

@@ -1,4 +1,4 @@
-"""Where a model draws: the sites that a predictor lists, and which of them are to draw."""
+"""Stochastic sites of a model: the modules that draw, as a predictor lists and selects them."""
 
 import difflib
 import fnmatch
@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
+from jaxdrop._types import PyTree
 
-# "all", "last" (the one that is called last), or patterns of paths as a shell has them.
+# "all", "last" (the one called last), or shell-style patterns of paths.
 Sites = str | Sequence[str]
-# From a site, and the collection or stream that it draws from, to whether it is to draw.
+# From a site, and the collection or stream that it draws from, to whether it draws.
 Answer = Callable[["Site", str], bool]
 _SOURCES = ("rng", "rngs", "dropout_rng", "key")
-# Which sites are to draw: an `Answer`. What was traced under one answer is not used under another.
+# The current `Answer`. JAX keeps it in the trace context, so each answer has its own traces.
 answer = jax.make_user_context(default_value=None)
 _LEVELS = ("rate", "dropout_rate", "stddev")
 
@@ -25,9 +26,9 @@ class Site(NamedTuple):
     """A module that draws.
 
     Attributes:
-      path: Where it is in the model, "encoder/Dropout_0".
-      kind: What it is, "Dropout".
-      rate: Its rate or standard deviation as text, of one that is learned the first; "" if it has none.
+      path: Its path in the model, such as "encoder/Dropout_0".
+      kind: The name of its class, such as "Dropout".
+      rate: Its rate or standard deviation as text; a learned one at its initial value; "" for none.
     """
 
     path: str
@@ -35,8 +36,8 @@ class Site(NamedTuple):
     rate: str
 
 
-def site(path: str, module: Any, given: Mapping[str, Any]) -> Site | None:
-    """The site of a module, called with some arguments; None if its rate is 0."""
+def site(path: str, module: object, given: Mapping[str, Any]) -> Site | None:
+    """The site of a module called with the given arguments; None if its rate is 0."""
     levels = [given.get(name) for name in _LEVELS] + [getattr(module, name, None) for name in _LEVELS]
     level = next((one for one in levels if one is not None), ())
     parts = level if isinstance(level, tuple | list) else (level,)
@@ -48,56 +49,56 @@ def site(path: str, module: Any, given: Mapping[str, Any]) -> Site | None:
 
 
 class Chosen(NamedTuple):
-    """The answer of a predictor.
+    """The answer of a predictor: the chosen sites draw.
 
     Attributes:
-      paths: Those that are to draw.
+      paths: The paths of the sites that draw.
     """
 
     paths: frozenset[str]
 
     def __call__(self, site: Site, collection: str) -> bool:
-        """Whether a site is to draw."""
+        """Whether a site draws."""
         return site.path in self.paths
 
 
 class Listing:
-    """The answer that lists all sites and lets none draw."""
+    """The answer that lists all sites; none draws."""
 
     def __init__(self):
         self._sites: dict[str, Site] = {}
         self._collections: set[str] = set()
 
     def __call__(self, site: Site, collection: str) -> bool:
-        """Whether a site is to draw."""
+        """Whether a site draws: never."""
         self._sites[site.path] = self._sites.pop(site.path, site)
         self._collections.add(collection)
         return False
 
     @property
     def sites(self) -> list[Site]:
-        """The sites, each at the place of its last call."""
+        """The sites, in the order of their last calls."""
         return list(self._sites.values())
 
     @property
     def collections(self) -> tuple[str, ...]:
-        """The names of what they draw their keys from."""
+        """The names of the collections or streams that they draw from."""
         return tuple(sorted(self._collections))
 
 
 class Static(NamedTuple):
-    """An argument without arrays; its text tells 2 from 2.0 and 0.0 from -0.0, which are equal."""
+    """An argument without arrays. Its text tells 2 from 2.0 and 0.0 from -0.0, which are equal."""
 
     name: str
     text: str
     value: Any
 
 
-def split_static(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Static, ...]]:
-    """What a model is called with: arguments with arrays, and the others as a hashable.
+def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tuple[Static, ...]]:
+    """Splits the arguments of a model into those with arrays and the others, which are hashable.
 
     Raises:
-      ValueError: If one is something to draw from, for each sample would draw the same.
+      ValueError: If one is a source of randomness: each sample would draw the same noise.
     """
     arrays = {}
     for name, value in arguments.items():
@@ -106,7 +107,7 @@ def split_static(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[St
         if keys or name in _SOURCES:
             raise ValueError(
                 f"`{name}` must not be given, for every sample has a key of its own; wrap a model that "
-                "wants to be called with one in a function `predict(key, x)`."
+                "needs one in a function `predict(key, x)`."
             )
         if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
             arrays[name] = value
@@ -114,16 +115,16 @@ def split_static(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[St
     return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
 
 
-def merge_static(arrays: dict[str, Any], others: tuple[Static, ...]) -> dict[str, Any]:
-    """The arguments again."""
+def merge_static(arrays: dict[str, PyTree], others: tuple[Static, ...]) -> dict[str, PyTree]:
+    """The arguments that `split_static` split."""
     return arrays | {static.name: static.value for static in others}
 
 
 def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:
-    """Those that are to draw, of all in the order in which they are called.
+    """The selected sites, of all those found in the order of their calls.
 
     Raises:
-      ValueError: If there are none, or a pattern fits none; the message lists what there is.
+      ValueError: If there are no sites, or a pattern matches none; the message lists the nearest paths.
     """
     if not found:
         raise ValueError(
@@ -141,7 +142,7 @@ def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:
         if not any(fnmatch.fnmatchcase(one.path, pattern) for one in found):
             near = difflib.get_close_matches(pattern, [one.path for one in found], n=5, cutoff=0.0)
             raise ValueError(
-                f"`sites` must be 'all', 'last' or patterns that fit the path of a site, got {pattern!r}; "
+                f"`sites` must be 'all', 'last' or patterns that match the path of a site, got {pattern!r}; "
                 f"the nearest are {', '.join(near)}."
             )
     return tuple(one for one in found if any(fnmatch.fnmatchcase(one.path, p) for p in patterns))

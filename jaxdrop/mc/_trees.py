@@ -1,0 +1,52 @@
+"""Trees of reducers, and the trees of their states and estimates."""
+
+import itertools
+from collections.abc import Callable
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+
+from jaxdrop import _checks
+from jaxdrop._types import PyTree
+from jaxdrop.mc.reducers import Reducer
+
+
+def map_reducers(fun: Callable[..., PyTree], reducers: PyTree, *states: PyTree) -> PyTree:
+    """Calls a function with each reducer and its part of each state."""
+    return jax.tree.map(fun, reducers, *states, is_leaf=lambda one: hasattr(one, "summarise"))
+
+
+def check_reducer(one: object) -> Reducer:
+    """A reducer, not its class."""
+    if isinstance(one, type) or not hasattr(one, "summarise"):
+        raise TypeError(f"`reducers` must be a reducer, such as `Moments()`, or a tree of them, got {one!r}.")
+    return cast(Reducer, one)
+
+
+def check_values(reducers: PyTree, value: PyTree) -> None:
+    """Lets each reducer check its estimates, if all are concrete."""
+    if all(_checks.is_concrete(leaf) for leaf in jax.tree.leaves(value)):
+        map_reducers(lambda one, estimates: one.check_values(estimates), reducers, value)
+
+
+def check_alike(state: PyTree, like: PyTree, name: str, of: str) -> None:
+    """Compares paths, shapes and dtypes, leaf by leaf."""
+    for found, expected in itertools.zip_longest(_leaves(state), _leaves(like), fillvalue="nothing"):
+        if found != expected:
+            raise ValueError(f"`{name}` must be a state of {of}, with {expected}, got {found}.")
+
+
+def has_nan(samples: PyTree) -> jax.Array:
+    """For each sample, whether any of its outputs is NaN."""
+    real = [leaf for leaf in jax.tree.leaves(samples) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    found = [jnp.isnan(leaf).reshape(leaf.shape[0], -1).any(-1) for leaf in real]
+    return jnp.stack(found).any(0) if found else jnp.zeros((), bool)
+
+
+def _leaves(state: PyTree) -> list[str]:
+    """The dtype, shape and path of each leaf."""
+    return [
+        f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))} at {jax.tree_util.keystr(path)}"
+        for path, leaf in jax.tree.leaves_with_path(state)
+    ]

@@ -1,0 +1,26 @@
+"""Entropies and label look-ups without checks, for values that are valid by construction."""
+
+import jax
+import jax.numpy as jnp
+
+
+def entropy_of(probs: jax.Array) -> jax.Array:
+    """The entropy along the last axis, in nats."""
+    return jnp.sum(-xlogx(probs), axis=-1)
+
+
+def xlogx(p: jax.Array) -> jax.Array:
+    """`p * log(p)`, with value and gradient 0 at 0."""
+    return p * safe_log(p)
+
+
+def safe_log(p: jax.Array) -> jax.Array:
+    """The logarithm, with value and gradient 0 at 0."""
+    return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1)), 0)
+
+
+def at_labels(probs: jax.Array, labels: jax.Array) -> jax.Array:
+    """The entries of `[..., K]` at the labels `[...]`; NaN where a label is out of range."""
+    inside = (labels >= 0) & (labels < probs.shape[-1])
+    found = jnp.take_along_axis(probs, jnp.where(inside, labels, 0)[..., None], axis=-1)
+    return jnp.where(inside, found[..., 0], jnp.nan)
