@@ -11,14 +11,14 @@ import flax.linen as nn
 import jax
 
 from jaxdrop._modules import elements
-from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
 from jaxdrop.linen._shell import Base
 from jaxdrop.mc import sites as _sites
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
 
 _DRAWING = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
-# What learns from the batches that it sees, and the setting with which it does not.
+# Modules that learn from the batches they see, and the setting that stops them.
 _LEARNING = {nn.BatchNorm: ("use_running_average", True), nn.SpectralNorm: ("update_stats", False)}
 
 
@@ -60,21 +60,29 @@ class Predictor:
     """`predict(key, x)`, a pytree whose leaves are the model's variables.
 
     Attributes:
-      variables: What `model.apply` is given.
-      arrays: The arguments of the call that are arrays, by name.
-      sites: The sites that draw, in the order in which they are called (last).
-      collections: The collections that they draw their keys from.
-      call: The model, its method and its arguments.
+      variables: Variables for `model.apply`.
+      arrays: Arguments of the call that are arrays, by name.
+      sites: The stochastic sites, in the order of their last calls.
+      collections: Collections that the sites draw their keys from.
+      call: The model, its method and its other arguments.
     """
 
-    variables: Any
-    arrays: dict[str, Any]
+    variables: PyTree
+    arrays: dict[str, PyTree]
     sites: tuple[_sites.Site, ...]
     collections: tuple[str, ...]
     call: "_Call"
 
-    def __call__(self, key: Key, x: Any) -> Any:
-        """One sample: the outputs of the model with the chosen sites drawing from a key."""
+    def __call__(self, key: Key, x: PyTree) -> PyTree:
+        """Draws one sample: the outputs of the model, with noise at the chosen sites.
+
+        Args:
+          key: A PRNG key, used once.
+          x: Inputs of the model.
+
+        Returns:
+          Outputs of the model.
+        """
         keys = [key] if len(self.collections) == 1 else jax.random.split(key, len(self.collections))
         rngs = dict(zip(self.collections, keys, strict=True))
         chosen = _sites.Chosen(frozenset(site.path for site in self.sites))
@@ -83,58 +91,60 @@ class Predictor:
 
 def stochastic(
     model: nn.Module,
-    variables: Any,
-    x: Any,
+    variables: PyTree,
+    x: PyTree,
     *,
     sites: _sites.Sites = "all",
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
 ) -> Predictor:
-    """Makes `predict(key, x)` of a model: one sample of Monte-Carlo dropout, for `jaxdrop.mc`.
+    """Makes `predict(key, x)` from a model: one sample of Monte-Carlo dropout, for `jaxdrop.mc`.
 
-    The model is called as for evaluation, but that the chosen sites draw, whatever they are told by
-    the model: Flax's own Dropout and attention, and every module of `jaxdrop.linen`. Whatever
-    learns from its batches, as BatchNorm does, uses what it has learnt, and nothing is changed.
-    Functions of a key, such as `jaxdrop.dropout`, that a model calls by itself are not seen: such a
-    model is a `predict` already, or nearly so. Blocks of one kind that are under `nn.jit` share one
-    trace: they are listed once, and draw together or not at all. Under the same key the sample is what
-    `model.apply(variables, x, rngs={"dropout": key})` gives of a model in training mode.
+    Runs in evaluation mode, except that the chosen sites stay random whatever their
+    `deterministic`. Sites are Flax's own Dropout and attention, and every module of
+    `jaxdrop.linen`. Modules that learn from their batches, such as BatchNorm, use their learned
+    statistics, and no variable changes. Functions of a key, such as `jaxdrop.dropout`, that a model
+    calls directly are not found: such a model is already close to a `predict`. Blocks of one class
+    under `nn.jit` share one trace: they are listed once, and are random together or not at all.
+    Under the same key the sample equals `model.apply(variables, x, rngs={"dropout": key})` of a
+    model in training mode.
 
     Args:
       model: A Linen module.
-      variables: Its variables.
-      x: Inputs as it takes them, or their `jax.ShapeDtypeStruct`s; only types are looked at, to find
-        the sites. If it takes several, a tree, and a `method` that takes it apart.
-      sites: Which sites are to draw: "all"; "last", the one that is called last; or a pattern, or
-        a list of such, that fits paths as in a shell ("encoder/*"). The others are deterministic.
-      method: The method to call, as for `model.apply`; also a function of a module and x.
-      **kwargs: What the model is to be called with, as at evaluation (`train=False`); no keys.
+      variables: Variables of the model.
+      x: Inputs of the model, or their `jax.ShapeDtypeStruct`s. Only their types are used, to find the
+        sites. For several inputs pass a tree, and a `method` that unpacks it.
+      sites: Sites that stay random: "all"; "last", the one that is called last; or one or several
+        shell-style patterns of paths ("encoder/*"). The others are deterministic.
+      method: The method to call: its name, or a function of a module and `x`. None: `__call__`.
+      **kwargs: Arguments of the call, as at evaluation (`train=False`); no keys.
 
     Returns:
-      A `Predictor`. It is a pytree of the variables: predictors of one model object share their
-      compiled programs.
+      A `Predictor`, which is a pytree of the variables. Predictors of one model object share compiled
+      programs.
 
     Raises:
-      ValueError: If the model has no site of a rate other than 0, a pattern fits none, or an
-        argument is a key.
+      ValueError: If the model has no site with a rate other than 0, a pattern matches no site, or
+        an argument is a key.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
 
-    >>> import jax.numpy as jnp
-    >>> class Net(nn.Module):
-    ...     @nn.compact
-    ...     def __call__(self, x, train):
-    ...         x = nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Dense(8)(x)))
-    ...         return nn.Dense(2)(x)
-    >>> net, x = Net(), jnp.ones((3, 4))
-    >>> variables = net.init(jax.random.key(0), x, train=False)
-    >>> predict = stochastic(net, variables, x, train=False)
-    >>> predict.sites
-    (Site(path='Dropout_0', kind='Dropout', rate='0.5'),)
-    >>> from jaxdrop import mc
-    >>> mc.sample(predict, jax.random.key(1), x, num_samples=100).shape
-    (100, 3, 2)
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> class Net(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x, train):
+      ...         x = nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Dense(8)(x)))
+      ...         return nn.Dense(2)(x)
+      >>> net, x = Net(), jnp.ones((3, 4))
+      >>> variables = net.init(jax.random.key(0), x, train=False)
+      >>> predict = stochastic(net, variables, x, train=False)
+      >>> predict.sites
+      (Site(path='Dropout_0', kind='Dropout', rate='0.5'),)
+      >>> from jaxdrop import mc
+      >>> mc.sample(predict, jax.random.key(1), x, num_samples=100).shape
+      (100, 3, 2)
     """
     arrays, static = _sites.split_static(kwargs)
     call, found = _Call(model, method, static), _sites.Listing()
@@ -144,7 +154,7 @@ def stochastic(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Call:
-    """How a model is called; compared by its identity, for a module need not be hashable."""
+    """The call of a model. Models are compared by identity, as a module need not be hashable."""
 
     model: nn.Module
     method: Any
@@ -161,13 +171,13 @@ class _Call:
 
     def __call__(
         self,
-        variables: Any,
-        x: Any,
-        arrays: dict[str, Any],
+        variables: PyTree,
+        x: PyTree,
+        arrays: dict[str, PyTree],
         rngs: dict[str, jax.Array],
         answer: _sites.Answer,
-    ) -> Any:
-        """The outputs, with those sites drawing of which the answer says so."""
+    ) -> PyTree:
+        """The outputs, with noise at the sites that the answer chooses."""
         options: dict[str, Any] = {"rngs": rngs, "method": self.method, "mutable": False}
         with (
             _sites.answer(answer),
@@ -177,13 +187,13 @@ class _Call:
 
 
 def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-    """Overrides what a module was told of its mode, by a field or by an argument."""
+    """Overrides the mode of a module, which is a field or an argument."""
     module, name = context.module, context.method_name
     if isinstance(module, nn.RNN) and name == "__call__":
-        # A cell's initial carry is asked for past all interceptors.
+        # No interceptor sees the call that makes a cell's initial carry.
         with _with_controlled_modes(module.cell, *_mode(draws, module.cell, {})):
             return call(*args, **kwargs)
-    # Its own methods that others call; not what a transformation calls, nor what those call in turn.
+    # Only methods that the module's class defines and others call, not those that a transformation adds.
     if not hasattr(type(module), name) or (name.startswith("_") and name != "__call__"):
         return call(*args, **kwargs)
     bound = inspect.signature(getattr(type(module), name)).bind(module, *args, **kwargs)
@@ -196,7 +206,7 @@ def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, 
 
 
 def _mode(draws: _sites.Answer, module: nn.Module, given: dict[str, Any]) -> tuple[str, bool]:
-    """The name and value of what is to be overridden; no name for nothing."""
+    """The name and value of the setting to override; an empty name if there is none."""
     if isinstance(module, _DRAWING):
         site = _sites.site("/".join(module.path), module, given)
         collection = getattr(module, "rng_collection", "dropout")
@@ -206,7 +216,7 @@ def _mode(draws: _sites.Answer, module: nn.Module, given: dict[str, Any]) -> tup
 
 @contextlib.contextmanager
 def _with_controlled_modes(module: nn.Module, name: str, value: bool) -> Iterator[None]:
-    """Gives a field, if there is one, another value for the time of a call; Flax's modules are frozen."""
+    """Overrides a field, if there is one, during a call. Flax's modules are frozen, hence `object`."""
     if not (name and hasattr(module, name)):
         yield
         return

@@ -1,6 +1,8 @@
 """What the Linen modules share, and that they are those of NNX."""
 
+import dataclasses
 import inspect
+import re
 
 import flax.linen as nn
 import jax
@@ -10,7 +12,7 @@ import pytest
 
 import jaxdrop.linen
 import jaxdrop.nnx
-from tests.shells import ALL, Case, cases
+from tests.shells import ALL, Case, cases, check_readme
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 8))
@@ -28,31 +30,75 @@ def mlp(dropout: type[nn.Module], **options) -> nn.Module:
     return MLP()
 
 
-def public(module) -> set[str]:
-    return {name for name in vars(module) if name[0].isupper() or name == "attention_fn"}
-
-
 def arguments(module: type) -> dict[str, inspect.Parameter]:
     found = inspect.signature(module.__init__).parameters
     return {name: parameter for name, parameter in found.items() if name not in OWN | {"self", "rngs"}}
 
 
-def test_both_apis_have_the_same_modules():
-    assert public(jaxdrop.linen) == public(jaxdrop.nnx)
-    assert len(public(jaxdrop.linen)) >= 25
+def names_of_fields(api, name: str) -> set[str]:
+    """Of those that are arguments, but the size of the inputs that NNX is told."""
+    fields = dataclasses.fields(getattr(api, name))
+    return {field.name for field in fields if field.init} - OWN - {"in_features"}
 
 
+def test_both_apis_have_the_same_names():
+    assert jaxdrop.linen.__all__ == dir(jaxdrop.linen) == jaxdrop.nnx.__all__ == dir(jaxdrop.nnx)
+    assert set(MODULES) == set(jaxdrop.linen.__all__) - {"attention_fn", "stochastic"}
+    assert len(MODULES) >= 25
+
+
+# NNX, which does not see an input first, is told its size.
 SHAPED = {"VariationalDense", "SparseVariationalDense", "ShakeoutDense", "Masksembles"}
-MODULES = sorted(public(jaxdrop.linen) - {"attention_fn"})
+MODULES = [name for name in jaxdrop.linen.__all__ if name[0].isupper()]
+each_module = pytest.mark.parametrize("name", MODULES)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@each_module
+def test_signatures_are_those_of_the_constructors(name: str):
+    """NNX's metaclass would show `(*args, **kwargs)`; the signature of an instance is its call's."""
+    for api in (jaxdrop.linen, jaxdrop.nnx):
+        module = getattr(api, name)
+        _, *made = inspect.signature(module.__init__).parameters.values()
+        assert list(inspect.signature(module).parameters.values()) == made
+        assert not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in made)
+    nnx_rngs = inspect.signature(getattr(jaxdrop.nnx, name)).parameters["rngs"]
+    assert nnx_rngs.kind is nnx_rngs.KEYWORD_ONLY
+    instance = jaxdrop.nnx.Dropout(0.5)
+    assert "inputs" in inspect.signature(instance).parameters
+
+
+@each_module
+def test_docstrings_explain_every_argument(name: str):
+    for api in (jaxdrop.linen, jaxdrop.nnx):
+        module = getattr(api, name)
+        fields = module.__doc__.split("Attributes:\n")[1].split("\n\n")[0]
+        explained = re.findall(r"^  (\w+): [A-Z\"]", fields, re.MULTILINE)
+        assert sorted(explained) == sorted(set(inspect.signature(module).parameters) - OWN)
+        assert module.__call__.__doc__
+        assert module.__doc__.count("Attributes:") == 1
+
+
+def test_a_docstring_of_ones_own_stays():
+    class Mine(jaxdrop.linen.DropPath):
+        """Mine."""
+
+    class Other(jaxdrop.nnx.DropPath):
+        """Other."""
+
+    class Bare(jaxdrop.nnx.DropPath):
+        pass
+
+    assert (Mine.__doc__, Other.__doc__) == ("Mine.", "Other.")
+    assert Bare.__doc__ == jaxdrop.nnx.DropPath.__doc__
+
+
+@each_module
 def test_both_apis_have_the_same_arguments(name: str):
-    """But that NNX, which does not see an input first, is told its size."""
     linen, nnx = (arguments(getattr(api, name)) for api in (jaxdrop.linen, jaxdrop.nnx))
     if name in SHAPED:
         del nnx["in_features"]
     assert set(linen) == set(nnx)
+    assert names_of_fields(jaxdrop.linen, name) == names_of_fields(jaxdrop.nnx, name)
     for key in set(linen) - {"deterministic"}:
         assert linen[key].default == nnx[key].default or key == "kernel_init", key
     free = [key for key, parameter in nnx.items() if parameter.kind is not parameter.KEYWORD_ONLY]
@@ -153,3 +199,7 @@ def test_a_module_of_ones_own_is_its_fields_and_its_function():
         _pure = staticmethod(lambda key, x, rate, *, times: x * times if key is None else x * times * rate)
 
     np.testing.assert_array_equal(Doubled(0.5, times=3).apply({}, X, False, KEY), X * 1.5)
+
+
+def test_the_readme_runs_and_lists_every_name():
+    check_readme(jaxdrop.linen)
