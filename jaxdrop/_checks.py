@@ -6,6 +6,8 @@ returns its argument in the form that the caller needs.
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,9 +15,10 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop._types import Bits, Numeric, PyTree, Rate
+from jaxdrop._types import ArrayLike, Bits, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
+FLAX_WIDTH = 32
 
 
 def is_concrete(value: Any) -> bool:
@@ -34,7 +37,7 @@ def is_trivial_rate(rate: Rate) -> bool:
     return is_scalar(rate, 0, 1)
 
 
-def _check_real(name: str, value: Any) -> Any:
+def check_real(name: str, value: Any) -> Any:
     """A real number or array; lists and variables become arrays."""
     if isinstance(value, list | tuple) or hasattr(value, "__jax_array__"):
         value = jnp.asarray(value)
@@ -49,7 +52,7 @@ def _offender(value: Any, allowed: np.ndarray) -> str:
     return f"{float(np.asarray(value)[~allowed].flat[0]):g}"
 
 
-def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
+def check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
     """Raises unless the rule allows every value."""
     values = np.asarray(value, np.float64)
     allowed = rule(values)
@@ -59,18 +62,18 @@ def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray]
 
 def check_rate(rate: Rate, name: str = "rate") -> Numeric:
     """A probability of dropping: a real scalar or array in [0, 1]."""
-    rate = _check_real(name, rate)
+    rate = check_real(name, rate)
     if is_concrete(rate):
-        _check_all(rate, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
+        check_all(rate, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
     return rate
 
 
 def check_nonnegative(value: Numeric, name: str, *, finite: bool = True) -> Numeric:
     """A non-negative real scalar or array, such as a strength; infinity only if not `finite`."""
-    value = _check_real(name, value)
+    value = check_real(name, value)
     if is_concrete(value):
         expected = "be finite and at least 0" if finite else "be at least 0"
-        _check_all(value, name, expected, lambda values: (np.isfinite(values) | (not finite)) & (values >= 0))
+        check_all(value, name, expected, lambda values: (np.isfinite(values) | (not finite)) & (values >= 0))
     return value
 
 
@@ -247,103 +250,76 @@ def _is_realized(keep: np.ndarray) -> bool:
     return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())
 
 
-def as_wide(x: Any, name: str) -> jax.Array:
-    """A floating-point array, in float32 or wider."""
-    return _widened(check_floating(x, name))
+@partial(jax.tree_util.register_dataclass, data_fields=["threshold", "keep_prob"], meta_fields=["width"])
+@dataclass(frozen=True)
+class Draw:
+    """The threshold and realized keep probability of a rate, for a number of bits.
+
+    For a concrete rate both are NumPy values, so the compiled program computes neither.
+
+    Attributes:
+      threshold: The number of the 2**width random values that are kept; with 32 bits, a fraction.
+      keep_prob: The realized keep probability, without a gradient; NaN where a traced rate is invalid.
+      width: Random bits per element.
+    """
+
+    threshold: ArrayLike
+    keep_prob: ArrayLike
+    width: int
 
 
-def check_values(x: Any, name: str) -> jax.Array:
-    """A non-empty real array without NaN, in float32 or wider."""
-    truth = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.bool_)
-    real = _check_real(name, x.astype(np.int32) if truth else x)
-    check_not_empty(np.shape(real), name)
-    if _is_visible(real) and np.isnan(np.asarray(real, np.float64)).any():
-        raise ValueError(f"`{name}` must not hold a NaN, got one.")
-    return _widened(real)
+def prepare(rate: Numeric, shape: Sequence[int], bits: Bits) -> Draw:
+    """The draw of a checked rate that broadcasts to the mask's shape; checks `bits` too."""
+    rate = check_broadcastable(rate, shape, "rate")
+    width = choose_width(bits, rate)
+    return draw_of(realized_keep_prob(rate, width), width)
 
 
-def check_vector(x: Any, name: str) -> jax.Array:
-    """A non-empty real vector without NaN, in float32 or wider."""
-    array = check_values(x, name)
-    if array.ndim != 1:
-        raise ValueError(f"`{name}` must have one axis, got shape {array.shape}.")
-    return array
+def draw_of(keep_prob: ArrayLike, width: int) -> Draw:
+    """The draw of a realized keep probability; a NaN keeps all elements, so that the result shows it."""
+    xp = _namespace(keep_prob)
+    valid = xp.where(xp.isnan(keep_prob), xp.ones_like(keep_prob), keep_prob)
+    threshold = valid if width == FLAX_WIDTH else (valid * np.float32(2**width)).astype(np.uint32)
+    return Draw(threshold, keep_prob, width)
 
 
-def check_finite(x: jax.Array, name: str) -> jax.Array:
-    """An array of finite values."""
-    if _is_visible(x):
-        _check_all(x, name, "be finite", np.isfinite)
-    return x
+def realized_keep_prob(rate: Numeric, width: int) -> ArrayLike:
+    """The keep probability of a mask of `width` bits, as float32 without a gradient.
+
+    With 32 bits it has Flax's dtype and rounding. A traced rate outside [0, 1] cannot raise: it
+    gives NaN, and the whole result is NaN.
+    """
+    if width == FLAX_WIDTH:
+        as_flax = isinstance(rate, int | float)
+        return jnp.asarray(1.0 - rate) if as_flax else 1 - jnp.asarray(without_gradient(rate))
+    keep = 1 - without_gradient(rate)
+    return _namespace(keep).round(keep * np.float32(2**width)) * np.float32(2.0**-width)
 
 
-def check_not_empty(shape: Sequence[int], name: str) -> None:
-    """Raises if a size is 0."""
-    if 0 in shape:
-        raise ValueError(f"`{name}` must not be empty, got shape {tuple(shape)}.")
+def without_gradient(rate: Numeric) -> ArrayLike:
+    """The rate as float32, without a gradient; NaN where a traced rate is outside [0, 1]."""
+    if is_concrete(rate):
+        return np.asarray(rate, np.float32)
+    rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
+    return jnp.where((rate >= 0) & (rate <= 1), rate, jnp.nan)
 
 
-def check_positive(value: Any, name: str) -> Any:
-    """Real numbers above 0."""
-    value = _check_real(name, value)
-    if _is_visible(value):
-        _check_all(value, name, "be above 0", lambda values: values > 0)
-    return value
+def scale_of(draw: Draw, dtype: np.dtype) -> ArrayLike:
+    """The scale for `select_and_scale`: one over the keep probability.
+
+    With 32 bits it is the keep probability itself, because Flax divides and its numbers are matched.
+    """
+    keep_prob = draw.keep_prob
+    xp = _namespace(keep_prob)
+    safe = xp.where(keep_prob == 0, xp.ones_like(keep_prob), keep_prob)
+    return safe if draw.width == FLAX_WIDTH else 1 / safe.astype(widened(dtype))
 
 
-def check_level(level: Any, name: str = "level") -> Any:
-    """A level, such as that of a quantile or a coverage: each value in (0, 1)."""
-    level = _check_real(name, level)
-    if _is_visible(level):
-        _check_all(level, name, "lie in (0, 1)", lambda values: (values > 0) & (values < 1))
-    return level
+def widened(dtype: np.dtype) -> np.dtype:
+    """Float32 for narrower dtypes, so that a scale is not rounded to half precision."""
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
 
 
-def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array:
-    """Class probabilities along the last axis, in float32 or wider; they sum to 1 within `sum_tolerance`."""
-    array = check_floating(probs, name)
-    named = len(axes.split(",")) - axes.count("...")
-    if array.ndim != max(named, array.ndim * axes.count("...")):
-        raise ValueError(f"`{name}` must be of shape {axes}, got {array.shape}.")
-    check_not_empty(array.shape, name)
-    if _is_visible(array):
-        values, tolerance = np.asarray(array, np.float64), sum_tolerance(array)
-        _check_all(values, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1 + tolerance))
-        expected = f"sum to 1 along the last axis to within {tolerance:g}"
-        _check_all(values.sum(-1), name, expected, lambda sums: np.abs(sums - 1) <= tolerance)
-    return _widened(array)
-
-
-def sum_tolerance(probs: Any) -> float:
-    """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
-    return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
-
-
-def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "probs") -> jax.Array:
-    """Class indices, one per example of an array `[..., K]`."""
-    array = jnp.asarray(labels)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(f"`{name}` must be an array of integers, got {array.dtype}.")
-    if array.shape != of.shape[:-1]:
-        raise ValueError(
-            f"`{name}` must have the shape of `{of_name}` without its last axis, {of.shape[:-1]}, "
-            f"got {array.shape}."
-        )
-    if _is_visible(array):
-        last = of.shape[-1] - 1
-        # Before conversion: JAX would cut 64-bit labels to their low half.
-        given = labels if isinstance(labels, np.ndarray) else array
-        _check_all(given, name, f"lie in [0, {last}]", lambda values: (values >= 0) & (values <= last))
-    # A narrow dtype may not hold K, or an offset that is added to an index.
-    return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
-
-
-def _is_visible(value: Any) -> bool:
-    """Whether the values can be inspected: not traced, and all of them in this process."""
-    return is_concrete(value) and getattr(value, "is_fully_addressable", True)
-
-
-def _widened(x: Any) -> jax.Array:
-    array = jnp.asarray(x)
-    narrow = not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize < 4
-    return array.astype(jnp.float32) if narrow else array
+def _namespace(value: ArrayLike) -> Any:
+    """NumPy for concrete values, `jax.numpy` for others."""
+    return jnp if isinstance(value, jax.Array) else np

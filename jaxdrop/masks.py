@@ -68,7 +68,7 @@ def keep_mask(
     sizes = _checks.check_shape(shape)
     shared = _checks.check_axes(broadcast_dims, len(sizes), "broadcast_dims")
     mask_shape = tuple(1 if axis in shared else size for axis, size in enumerate(sizes))
-    return _draw_once(key, _draw.prepare(_checks.check_rate(rate), mask_shape, bits), shape=mask_shape)
+    return _draw_once(key, _checks.prepare(_checks.check_rate(rate), mask_shape, bits), shape=mask_shape)
 
 
 def spatial_mask(
@@ -139,10 +139,12 @@ def apply_mask(x: ArrayLike, mask: ArrayLike, rate: Rate, *, bits: Bits = None) 
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
     mask = _checks.check_broadcastable(mask, x.shape, "mask")
-    draw = _draw.prepare(_checks.check_rate(rate), x.shape, bits)
-    return _draw.select_and_scale(x, mask & (draw.keep_prob != 0), _draw.scale_of(draw, x.dtype), draw.width)
+    draw = _checks.prepare(_checks.check_rate(rate), x.shape, bits)
+    return _draw.select_and_scale(
+        x, mask & (draw.keep_prob != 0), _checks.scale_of(draw, x.dtype), draw.width
+    )
 
 
 @partial(jax.jit, static_argnames="shape")
-def _draw_once(key: Key, draw: _draw.Draw, *, shape: tuple[int, ...]) -> jax.Array:
+def _draw_once(key: Key, draw: _checks.Draw, *, shape: tuple[int, ...]) -> jax.Array:
     return _draw.draw_mask(_bits.consume(key), draw, shape)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _unit_norms
+from jaxdrop import _checks, _predictions, _unit_norms
 from jaxdrop._selection import is_weight, strength_shares, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
@@ -331,7 +331,7 @@ def _total(
     strength = check_strength(strength)
     found = zip(strength_shares(params, where), jax.tree.leaves(params), *others, strict=True)
     sizes = (
-        share * size(_checks.as_wide(leaf, "params"), *rest)
+        share * size(_predictions.as_wide(leaf, "params"), *rest)
         for share, leaf, *rest in found
         if share is not None
     )
@@ -339,7 +339,7 @@ def _total(
 
 
 def _batches(activations: PyTree) -> list[jax.Array]:
-    found = (_checks.as_wide(h, "activations") for h in jax.tree.leaves(activations))
+    found = (_predictions.as_wide(h, "activations") for h in jax.tree.leaves(activations))
     return [_checks.check_rank(h, 1, "[B, ...]", "activations") for h in found]
 
 

@@ -40,7 +40,9 @@ def test_all_lists_what_is_there(module: types.ModuleType):
 
 @each
 def test_what_a_module_defines_is_listed_or_has_an_underscore(module: types.ModuleType):
-    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    own = [
+        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
+    ]
     shown = [name for name in own if not name.startswith("_") and name not in module.__all__]
     assert not shown, f"underscore or list in {module.__name__}.__all__: {shown}"
 

@@ -6,9 +6,6 @@ from pathlib import Path
 import jax
 import pytest
 
-import jaxdrop
-import jaxdrop.linen
-import jaxdrop.nnx
 from tests.test_doors import PUBLIC
 from tests.test_layout import FLOORS
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Ten mistakes, a line each, among calls that are right.
-PROGRAM = '''
+PROGRAM = """
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,14 +45,21 @@ uncertainty.ece(x, jnp.zeros(2, int), mode="quantiles")  # MISTAKE: an unknown m
 optax.chain(optim.coupled_l2(1e-4), optax.sgd(1e-2), optim.max_norm(3.0))
 penalties.l2(params, 1e-4, where=lambda path, leaf: path == "kernel")
 training.grid(rate=[0.0, 0.5])
-'''.replace("jaxdrop.dropout_of_x", "lambda key, x: jaxdrop.dropout(key, x, 0.1)")
+""".replace("jaxdrop.dropout_of_x", "lambda key, x: jaxdrop.dropout(key, x, 0.1)")
 NEEDED = 8
 
 
 def checker(name: str, file: Path) -> list[str]:
     if name == "pyright":
         return ["-m", "pyright", "--pythonpath", sys.executable, str(file)]
-    return ["-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports", f"--cache-dir={file.parent / 'cache'}", str(file)]
+    return [
+        "-m",
+        "mypy",
+        "--follow-imports=silent",
+        "--ignore-missing-imports",
+        f"--cache-dir={file.parent / 'cache'}",
+        str(file),
+    ]
 
 
 def lines(output: str, file: Path) -> set[int]:

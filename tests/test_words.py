@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("jaxdrop", "experiments", "tests")
 FILES = [ROOT / "README.md", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
-FILES += sorted(path for folder in FOLDERS for end in ("py", "md") for path in (ROOT / folder).rglob(f"*.{end}"))
+FILES += sorted(
+    path for folder in FOLDERS for end in ("py", "md") for path in (ROOT / folder).rglob(f"*.{end}")
+)
 # This file holds the words that it looks for.
 FILES.remove(Path(__file__))
 
@@ -70,7 +72,9 @@ def test_the_words_are_found():
     """The patterns find what they are for."""
     assert found(BRITISH, "It normalises the colour of neighbouring, labelled centres.") != []
     assert len(found(BRITISH, "normalise standardised realisation neighbour centre labelled behaviour")) == 7
-    assert not found(BRITISH, "normalize, realized, neighbor, center, labeled, behavior, color, promise, size")
+    assert not found(
+        BRITISH, "normalize, realized, neighbor, center, labeled, behavior, color, promise, size"
+    )
     assert found(GONE, "rate: As for `dropout`.") != []
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.drops import _remat
 
@@ -20,7 +20,7 @@ def check_product(x: ArrayLike, kernel: ArrayLike) -> tuple[jax.Array, jax.Array
 
 def noisy_product(key: Key, x: jax.Array, kernel: jax.Array, variance: jax.Array) -> jax.Array:
     """`x @ kernel` plus the noise that independent weights of this variance cause in it."""
-    wide = _draw.widened(jnp.result_type(x, kernel))
+    wide = _checks.widened(jnp.result_type(x, kernel))
     x_wide, variance = x.astype(wide), variance.astype(wide)
     deviation = _safe_sqrt(x_wide**2 @ variance)
     return _noisy(key, x_wide @ kernel.astype(wide), deviation).astype(x.dtype)

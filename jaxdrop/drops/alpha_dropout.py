@@ -61,10 +61,10 @@ def alpha_dropout(
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
     rate = _checks.check_rate(rate)
-    draw = _draw.prepare(rate, shape, bits)
+    draw = _checks.prepare(rate, shape, bits)
     if _checks.is_trivial_rate(rate):
         return _remat.all_or_nothing(x, rate)
-    level = draw, *_affine(draw.keep_prob, _draw.widened(x.dtype))
+    level = draw, *_affine(draw.keep_prob, _checks.widened(x.dtype))
     return _alpha_dropout(key, x, level, shape=shape)
 
 
@@ -81,7 +81,7 @@ def _affine(keep_prob: ArrayLike, dtype: np.dtype) -> tuple[jax.Array, jax.Array
 def _alpha_dropout(
     seed: _bits.Seed,
     x: jax.Array,
-    level: tuple[_draw.Draw, jax.Array, jax.Array, jax.Array],
+    level: tuple[_checks.Draw, jax.Array, jax.Array, jax.Array],
     *,
     shape: tuple[int, ...],
 ) -> jax.Array:

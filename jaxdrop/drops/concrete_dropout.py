@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.drops import _remat
 
@@ -76,7 +76,7 @@ def concrete_dropout(
       1.368 1.364 1.368 0.022 -2.329
     """
     x = _checks.check_rank(_checks.check_floating(x), 1, "[..., C]")
-    wide = _draw.widened(x.dtype)
+    wide = _checks.widened(x.dtype)
     logit = _checks.check_floating(jnp.asarray(logit), "logit").astype(wide)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
@@ -126,7 +126,7 @@ def _check_kernel(kernel: ArrayLike, logit: jax.Array, x: jax.Array) -> jax.Arra
             f"`kernel` must be of shape [..., {x.shape[-1]}, O] for one logit per feature, "
             f"got {kernel.shape}."
         )
-    return kernel.astype(_draw.widened(kernel.dtype))
+    return kernel.astype(_checks.widened(kernel.dtype))
 
 
 def _check_temperature(temperature: Numeric) -> jax.Array:

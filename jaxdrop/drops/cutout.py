@@ -66,7 +66,7 @@ def cutout(
     fill = _checks.check_broadcastable(jnp.asarray(fill, x.dtype), x.shape, "fill")
     if _checks.is_scalar(rate, 0):
         return x
-    draw = _draw.draw_of(_draw.realized_keep_prob(rate, _WIDTH), _WIDTH)
+    draw = _checks.draw_of(_checks.realized_keep_prob(rate, _WIDTH), _WIDTH)
     return _cutout(key, x, (draw, fill), axes=axes, sides=sides)
 
 
@@ -74,7 +74,7 @@ def cutout(
 def _cutout(
     seed: _bits.Seed,
     x: jax.Array,
-    level: tuple[_draw.Draw, jax.Array],
+    level: tuple[_checks.Draw, jax.Array],
     *,
     axes: tuple[int, ...],
     sides: tuple[int, ...],

@@ -140,10 +140,10 @@ def _plan(
     return rate, _Plan(drawn, tuple(zip(axes, sides, strict=True)))
 
 
-def _start_draw(rate: Rate, plan: _Plan) -> _draw.Draw:
+def _start_draw(rate: Rate, plan: _Plan) -> _checks.Draw:
     """The draw whose kept places begin no block."""
-    rate = _start_rate(_draw.without_gradient(rate), plan)
-    return _draw.draw_of(_draw.realized_keep_prob(rate, _WIDTH), _WIDTH)
+    rate = _start_rate(_checks.without_gradient(rate), plan)
+    return _checks.draw_of(_checks.realized_keep_prob(rate, _WIDTH), _WIDTH)
 
 
 def _start_rate(rate: ArrayLike, plan: _Plan) -> ArrayLike:
@@ -178,7 +178,7 @@ def _start_rate(rate: ArrayLike, plan: _Plan) -> ArrayLike:
     return xp.where((rate > 0) & (rate < 1), (bounds[0] + bounds[1]) / 2, rate)
 
 
-def _keep(seed: _bits.Seed, draw: _draw.Draw, plan: _Plan) -> jax.Array:
+def _keep(seed: _bits.Seed, draw: _checks.Draw, plan: _Plan) -> jax.Array:
     starts = list(plan.shape)
     for axis, side in plan.windows:
         starts[axis] -= side - 1
@@ -198,13 +198,13 @@ def _spread(marks: jax.Array, axis: int, side: int) -> jax.Array:
 
 
 @_remat.redraw_in_backward("plan")
-def _drop_block(seed: _bits.Seed, x: jax.Array, draw: _draw.Draw, *, plan: _Plan) -> jax.Array:
+def _drop_block(seed: _bits.Seed, x: jax.Array, draw: _checks.Draw, *, plan: _Plan) -> jax.Array:
     keep = _keep(seed, draw, plan)
-    mean = keep.mean(tuple(range(1, x.ndim)), keepdims=True, dtype=_draw.widened(x.dtype))
+    mean = keep.mean(tuple(range(1, x.ndim)), keepdims=True, dtype=_checks.widened(x.dtype))
     y = x.astype(mean.dtype) / jnp.where(mean > 0, mean, 1)
     return _draw.nan_where_rate_invalid(jnp.where(keep, y, 0), draw.keep_prob).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _block_mask(key: Key, draw: _draw.Draw, *, plan: _Plan) -> jax.Array:
+def _block_mask(key: Key, draw: _checks.Draw, *, plan: _Plan) -> jax.Array:
     return _keep(_bits.consume(key), draw, plan)

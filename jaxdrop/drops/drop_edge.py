@@ -70,7 +70,7 @@ def drop_edge(
         raise ValueError("`num_nodes` must be given for `renormalize`, got None.")
     if undirected and bits == 32:
         raise ValueError("`bits` must be 8, 16, 24 or None for undirected edges, got 32.")
-    draw = _draw.prepare(rate, weights.shape, bits)
+    draw = _checks.prepare(rate, weights.shape, bits)
     if not _checks.is_scalar(rate, 0):
         weights = _removed(key, weights, (draw, ends), undirected=undirected)
     return _normalized(weights, ends, num_nodes) if renormalize else weights
@@ -80,7 +80,7 @@ def drop_edge(
 def _removed(
     seed: _bits.Seed,
     weights: jax.Array,
-    level: tuple[_draw.Draw, tuple[jax.Array, ...]],
+    level: tuple[_checks.Draw, tuple[jax.Array, ...]],
     *,
     undirected: bool,
 ) -> jax.Array:
@@ -97,7 +97,7 @@ def _removed(
 
 
 def _normalized(weights: jax.Array, ends: tuple[jax.Array, ...], num_nodes: int | None) -> jax.Array:
-    wide = weights.astype(_draw.widened(weights.dtype))
+    wide = weights.astype(_checks.widened(weights.dtype))
     result = wide
     for node in ends:
         degree = jax.ops.segment_sum(wide, node, num_nodes)

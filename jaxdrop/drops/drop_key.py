@@ -14,7 +14,7 @@ from jaxdrop.drops import _remat
 __all__ = ["drop_key", "drop_key_mask"]
 
 # The draw, and the keys that may be attended to.
-_Level = tuple[_draw.Draw, ArrayLike | np.bool_]
+_Level = tuple[_checks.Draw, ArrayLike | np.bool_]
 
 
 def drop_key(
@@ -116,7 +116,7 @@ def _prepare(
     mask: ArrayLike | None,
     broadcast_dims: Sequence[int],
     bits: Bits,
-) -> tuple[_draw.Draw, ArrayLike | np.bool_, tuple[int, ...]]:
+) -> tuple[_checks.Draw, ArrayLike | np.bool_, tuple[int, ...]]:
     """The draw, the allowed keys, and the shape of the decisions."""
     if not shape:
         raise ValueError("`logits` must be of shape [..., Q, K], got ().")
@@ -127,9 +127,9 @@ def _prepare(
         )
     drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
     rate = _checks.check_below_one(rate)
-    draw = _draw.prepare(rate, drawn, bits)
+    draw = _checks.prepare(rate, drawn, bits)
     if isinstance(draw.keep_prob, jax.Array):
-        draw = _draw.draw_of(jnp.where(draw.keep_prob == 0, jnp.nan, draw.keep_prob), draw.width)
+        draw = _checks.draw_of(jnp.where(draw.keep_prob == 0, jnp.nan, draw.keep_prob), draw.width)
     allowed = np.True_ if mask is None else _checked_mask(mask, shape)
     return draw, allowed, drawn
 

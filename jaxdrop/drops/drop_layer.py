@@ -59,4 +59,4 @@ def drop_layer(
         return checked(x) if _checks.is_scalar(rate, 0) else x
     keep = masks.keep_mask(key, (), rate, bits=bits)
     y = jax.lax.cond(keep, checked, lambda x: x, x)
-    return _draw.nan_where_rate_invalid(y, _draw.prepare(rate, (), bits).keep_prob)
+    return _draw.nan_where_rate_invalid(y, _checks.prepare(rate, (), bits).keep_prob)

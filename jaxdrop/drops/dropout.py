@@ -54,15 +54,16 @@ def dropout(
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
     rate = _checks.check_rate(rate)
-    draw = _draw.prepare(rate, shape, bits)
+    draw = _checks.prepare(rate, shape, bits)
     if _checks.is_trivial_rate(rate):
         return _remat.all_or_nothing(x, rate)
-    return _dropout(key, x, (draw, _draw.scale_of(draw, x.dtype)), shape=shape)
+    scale = _checks.scale_of(draw, x.dtype)
+    return _dropout(key, x, (draw, scale), shape=shape)
 
 
 @_remat.redraw_in_backward("shape")
 def _dropout(
-    seed: _bits.Seed, x: jax.Array, scaled: tuple[_draw.Draw, ArrayLike], *, shape: tuple[int, ...]
+    seed: _bits.Seed, x: jax.Array, scaled: tuple[_checks.Draw, ArrayLike], *, shape: tuple[int, ...]
 ) -> jax.Array:
     draw, scale = scaled
     return _draw.select_and_scale(x, _draw.draw_mask(seed, draw, shape), scale, draw.width)

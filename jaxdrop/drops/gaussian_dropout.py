@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key, Rate
 from jaxdrop.drops import _remat
 
@@ -48,8 +48,8 @@ def gaussian_dropout(key: Key, x: ArrayLike, rate: Rate) -> jax.Array:
 
 @_remat.redraw_in_backward()
 def _gaussian_dropout(seed: _bits.Seed, x: jax.Array, rate: jax.Array) -> jax.Array:
-    rate = jnp.asarray(_draw.without_gradient(rate))
+    rate = jnp.asarray(_checks.without_gradient(rate))
     some = rate != 1
     deviation = jnp.sqrt(rate / jnp.where(some, 1 - rate, 1))
     noise = 1 + deviation * _bits.normal(seed, x.shape)
-    return jnp.where(some, x.astype(_draw.widened(x.dtype)) * noise, 0).astype(x.dtype)
+    return jnp.where(some, x.astype(_checks.widened(x.dtype)) * noise, 0).astype(x.dtype)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.drops import _remat
 
@@ -43,10 +43,10 @@ def gaussian_noise(key: Key, x: ArrayLike, stddev: Numeric) -> jax.Array:
     stddev = _checks.check_broadcastable(stddev, x.shape, "stddev")
     if _checks.is_scalar(stddev, 0):
         return x
-    return _gaussian_noise(key, x, jnp.asarray(stddev, _draw.widened(x.dtype)))
+    return _gaussian_noise(key, x, jnp.asarray(stddev, _checks.widened(x.dtype)))
 
 
 @_remat.redraw_in_backward()
 def _gaussian_noise(seed: _bits.Seed, x: jax.Array, stddev: jax.Array) -> jax.Array:
     deviation = jnp.where(stddev >= 0, stddev, jnp.nan)
-    return (x.astype(_draw.widened(x.dtype)) + deviation * _bits.normal(seed, x.shape)).astype(x.dtype)
+    return (x.astype(_checks.widened(x.dtype)) + deviation * _bits.normal(seed, x.shape)).astype(x.dtype)

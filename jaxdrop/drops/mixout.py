@@ -59,7 +59,7 @@ def mixout(
             f"`target` must have the structure of the parameters, {jax.tree.structure(params)}, "
             f"got {jax.tree.structure(target)}."
         )
-    draw = _draw.prepare(rate, (), bits)
+    draw = _checks.prepare(rate, (), bits)
     if _checks.is_scalar(rate, 0):
         return params
     keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
@@ -69,17 +69,17 @@ def mixout(
             return leaf
         leaf = _checks.check_floating(leaf, "params")
         start = _checks.check_same_shape(jnp.asarray(start), leaf, "target", "params").astype(leaf.dtype)
-        return _mixout(next(keys), (leaf, start), (draw, _draw.scale_of(draw, leaf.dtype)))
+        return _mixout(next(keys), (leaf, start), (draw, _checks.scale_of(draw, leaf.dtype)))
 
     return jax.tree.map(mix, params, target, mask)
 
 
 @_remat.redraw_in_backward()
 def _mixout(
-    seed: _bits.Seed, weights: tuple[jax.Array, jax.Array], scaled: tuple[_draw.Draw, ArrayLike]
+    seed: _bits.Seed, weights: tuple[jax.Array, jax.Array], scaled: tuple[_checks.Draw, ArrayLike]
 ) -> jax.Array:
     (w, t), (draw, scale) = weights, scaled
-    wide, dtype = _draw.widened(w.dtype), w.dtype
+    wide, dtype = _checks.widened(w.dtype), w.dtype
     # (w - p t) / (1 - p), written so that it is exactly w for p = 0.
     beyond = (1 / scale if draw.width == 32 else scale) - 1
     w, t = w.astype(wide), t.astype(wide)

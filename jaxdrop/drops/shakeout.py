@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _draw
+from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
 from jaxdrop.drops._products import check_product
 from jaxdrop.drops.dropout import dropout
@@ -54,7 +54,7 @@ def shakeout(
       Array([[-2.]], dtype=float32)
     """
     x, kernel = check_product(x, kernel)
-    constant = jnp.asarray(_checks.check_nonnegative(constant, "constant"), _draw.widened(x.dtype))
+    constant = jnp.asarray(_checks.check_nonnegative(constant, "constant"), _checks.widened(x.dtype))
     kept = dropout(key, x, rate, bits=bits)
     sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
     product, reversal = kept @ kernel.astype(x.dtype), (kept - x) @ sign

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _draw
+from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.drops._products import check_product, noisy_product
 
@@ -98,7 +98,7 @@ def sparse_kernel(kernel: ArrayLike, log_variance: ArrayLike, *, threshold: Nume
 def _log_alpha(kernel: jax.Array, log_variance: ArrayLike) -> jax.Array:
     log_variance = _checks.check_floating(log_variance, "log_variance")
     _checks.check_same_shape(log_variance, kernel, "log_variance", "kernel")
-    wide = _draw.widened(jnp.result_type(kernel, log_variance))
+    wide = _checks.widened(jnp.result_type(kernel, log_variance))
     return log_variance.astype(wide) - jnp.log(kernel.astype(wide) ** 2 + _TINY)
 
 

@@ -82,7 +82,7 @@ def standout_mean(x: ArrayLike, logits: ArrayLike, *, alpha: Numeric = 1.0, beta
 
 def _keep_probability(x: jax.Array, logits: ArrayLike, alpha: Numeric, beta: Numeric) -> jax.Array:
     logits = _checks.check_broadcastable(_checks.check_floating(logits, "logits"), x.shape, "logits")
-    wide = _draw.widened(logits.dtype)
+    wide = _checks.widened(logits.dtype)
     alpha = _checks.check_broadcastable(jnp.asarray(alpha, wide), x.shape, "alpha")
     beta = _checks.check_broadcastable(jnp.asarray(beta, wide), x.shape, "beta")
     return jax.nn.sigmoid(alpha * logits.astype(wide) + beta)
@@ -90,6 +90,6 @@ def _keep_probability(x: jax.Array, logits: ArrayLike, alpha: Numeric, beta: Num
 
 @_remat.redraw_in_backward("width")
 def _standout(seed: _bits.Seed, x: jax.Array, keep: jax.Array, *, width: int) -> jax.Array:
-    draw = _draw.draw_of(jnp.broadcast_to(_draw.realized_keep_prob(1 - keep, width), x.shape), width)
+    draw = _checks.draw_of(jnp.broadcast_to(_checks.realized_keep_prob(1 - keep, width), x.shape), width)
     mask = _draw.draw_mask(seed, draw, x.shape)
     return _draw.nan_where_rate_invalid(jnp.where(mask, x, 0), draw.keep_prob)

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Key, Rate
 from jaxdrop.drops._subsets import kept_count
 
@@ -54,7 +54,7 @@ def subset_depth(
         return x + _of_branch(branch, x)
     rows = _rows(key, size=size, count=count)
     y = _of_branch(branch, x[rows])
-    added = (y.astype(_draw.widened(x.dtype)) * (size / count)).astype(x.dtype)
+    added = (y.astype(_checks.widened(x.dtype)) * (size / count)).astype(x.dtype)
     return x.at[rows].add(added, indices_are_sorted=True, unique_indices=True)
 
 

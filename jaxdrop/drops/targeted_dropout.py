@@ -53,7 +53,7 @@ def targeted_dropout(
     kernel = _checks.check_rank(_checks.check_floating(kernel, "kernel"), 2, "[..., O]", "kernel")
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     _checks.check_number(_checks.check_rate(fraction, "fraction"), "fraction")
-    draw = _draw.prepare(rate, (), bits)
+    draw = _checks.prepare(rate, (), bits)
     if _checks.is_scalar(rate, 0) or fraction == 0 or kernel.size == 0:
         return kernel
     return _targeted(key, kernel, draw, fraction=float(fraction), unit=unit)
@@ -61,7 +61,7 @@ def targeted_dropout(
 
 def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
     """The mask of candidates: of the shape of the kernel, or of one decision per unit."""
-    flat = jnp.abs(kernel.astype(_draw.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
+    flat = jnp.abs(kernel.astype(_checks.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
     size = jnp.linalg.norm(flat, axis=0)[:, None] if unit else flat
     count = int(size.shape[0] * fraction + 1e-6)
     is_all = count == size.shape[0]
@@ -91,7 +91,7 @@ def _order_statistic(size: jax.Array, count: int) -> jax.Array:
 
 @_remat.redraw_in_backward("fraction", "unit")
 def _targeted(
-    seed: _bits.Seed, kernel: jax.Array, draw: _draw.Draw, *, fraction: float, unit: bool
+    seed: _bits.Seed, kernel: jax.Array, draw: _checks.Draw, *, fraction: float, unit: bool
 ) -> jax.Array:
     small = _candidates(jax.lax.stop_gradient(kernel), fraction, unit)
     keep = _draw.draw_mask(seed, draw, small.shape) | ~small

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _draw
+from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.drops._products import check_product, noisy_product
 
@@ -59,9 +59,9 @@ def variational_dropout(
     x, kernel = check_product(x, kernel)
     log_alpha = _checks.check_floating(log_alpha, "log_alpha")
     log_alpha = _checks.check_broadcastable(log_alpha, kernel.shape, "log_alpha")
-    log_alpha = log_alpha.astype(_draw.widened(log_alpha.dtype))
+    log_alpha = log_alpha.astype(_checks.widened(log_alpha.dtype))
     excess = jax.lax.stop_gradient(jnp.maximum(log_alpha, 0))
-    wide = kernel.astype(_draw.widened(kernel.dtype))
+    wide = kernel.astype(_checks.widened(kernel.dtype))
     y = noisy_product(key, x, kernel, jnp.exp(log_alpha - excess) * wide**2)
     return y, kernel.size * jnp.mean(_divergence(jnp.minimum(log_alpha, 0)))
 

@@ -41,7 +41,7 @@ def zoneout(key: Key, new: ArrayLike, old: ArrayLike, rate: Rate, *, bits: Bits 
       Array([1., 1., 1., 0., 1., 1.], dtype=float32)
     """
     new, old, rate = _checked(new, old, rate)
-    draw = _draw.prepare(rate, new.shape, bits)
+    draw = _checks.prepare(rate, new.shape, bits)
     if _checks.is_trivial_rate(rate):
         return new if _checks.is_scalar(rate, 0) else old
     return _zoneout(key, (new, old), draw)
@@ -71,7 +71,7 @@ def zoneout_mean(new: ArrayLike, old: ArrayLike, rate: Rate, *, bits: Bits = Non
       Array([0.75, 0.75], dtype=float32)
     """
     new, old, rate = _checked(new, old, rate)
-    wide, draw = _draw.widened(new.dtype), _draw.prepare(rate, new.shape, bits)
+    wide, draw = _checks.widened(new.dtype), _checks.prepare(rate, new.shape, bits)
     if _checks.is_trivial_rate(rate):
         return new if _checks.is_scalar(rate, 0) else old
     keep_prob = jnp.asarray(draw.keep_prob, wide)
@@ -79,7 +79,7 @@ def zoneout_mean(new: ArrayLike, old: ArrayLike, rate: Rate, *, bits: Bits = Non
 
 
 @_remat.redraw_in_backward()
-def _zoneout(seed: _bits.Seed, states: tuple[jax.Array, jax.Array], draw: _draw.Draw) -> jax.Array:
+def _zoneout(seed: _bits.Seed, states: tuple[jax.Array, jax.Array], draw: _checks.Draw) -> jax.Array:
     new, old = states
     y = _draw.where_like(_draw.draw_mask(seed, draw, new.shape), new, old)
     return _draw.nan_where_rate_invalid(y, draw.keep_prob)

@@ -128,7 +128,7 @@ class DropLayer(layers.DropLayer, _Wrapper):
         # those that hold tuples, which `sow` makes longer.
         kept = tuple(name for name, held in self.layer.variables.items() if not _is_sown(held))
         y = nn.cond(keep, call, lambda _, x: x, self.layer, x, variables=kept)
-        return _draw.nan_where_rate_invalid(y, _draw.prepare(rate, (), self.bits).keep_prob)
+        return _draw.nan_where_rate_invalid(y, _checks.prepare(rate, (), self.bits).keep_prob)
 
 
 def _is_sown(collection: PyTree) -> bool:

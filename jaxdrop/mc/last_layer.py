@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _draw
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Bits, Rate
 
 __all__ = ["LastLayer", "last_layer"]
@@ -62,17 +62,17 @@ def last_layer(
       Array([[1., 0.],
              [0., 1.]], dtype=float32)
     """
-    h, kernel = _checks.as_wide(h, "h"), _checks.as_wide(kernel, "kernel")
+    h, kernel = _predictions.as_wide(h, "h"), _predictions.as_wide(kernel, "kernel")
     if h.ndim != 2 or kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
         raise ValueError(
             f"`h` and `kernel` must have shapes [B, D] and [D, K], got {h.shape} and {kernel.shape}."
         )
     if bias is not None:
-        bias = _checks.as_wide(bias, "bias")
+        bias = _predictions.as_wide(bias, "bias")
         if bias.shape != kernel.shape[1:]:
             raise ValueError(f"`bias` must have shape [K], {kernel.shape[1:]}, got {bias.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
-    keep_prob = jnp.asarray(_draw.prepare(rate, h.shape, bits).keep_prob)
+    keep_prob = jnp.asarray(_checks.prepare(rate, h.shape, bits).keep_prob)
     spread = h**2 * ((1 - keep_prob) / keep_prob)
     mean = jnp.matmul(h, kernel, precision="highest")
     covariance = jnp.einsum("bi,ik,il->bkl", spread, kernel, kernel, precision="highest")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import Numeric, PyTree
 
 __all__ = ["Until"]
@@ -44,7 +44,9 @@ class Until:
         """Raises an error for an invalid rule; JAX also calls the constructor, with traced values."""
         _checks.check_count(self.max_samples, "max_samples")
         _checks.check_count(self.every, "every")
-        _checks.check_positive(_checks.check_scalar(self.standard_error, "standard_error"), "standard_error")
+        _predictions.check_positive(
+            _checks.check_scalar(self.standard_error, "standard_error"), "standard_error"
+        )
 
     def is_sure(self, errors: PyTree) -> jax.Array:
         """Whether every standard error is small enough; a NaN is not."""

@@ -125,7 +125,7 @@ class DropLayer(layers.DropLayer, _Wrapper):
 
         y, others = jax.lax.cond(keep, called, lambda x, others: (x, others), x, others)
         nnx.update(self.layer, others)
-        return _draw.nan_where_rate_invalid(y, _draw.prepare(rate, (), self.bits).keep_prob)
+        return _draw.nan_where_rate_invalid(y, _checks.prepare(rate, (), self.bits).keep_prob)
 
 
 def _if_alike(new: Any, old: Any) -> Any:

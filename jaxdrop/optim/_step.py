@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdrop import _checks, _selection
-from jaxdrop._draw import widened
+from jaxdrop._checks import widened
 from jaxdrop._types import Numeric, PyTree, Where
 
 Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: optax's take and give any number

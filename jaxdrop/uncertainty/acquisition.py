@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.uncertainty import _unchecked, decomposition
 
@@ -106,7 +106,7 @@ def top(scores: ArrayLike, num: int) -> Selection:
       >>> top(jnp.array([0.1, 0.7, 0.5]), 2)
       Selection(indices=Array([1, 2], dtype=int32), scores=Array([0.7, 0.5], dtype=float32))
     """
-    scores = _checks.check_vector(scores, "scores")
+    scores = _predictions.check_vector(scores, "scores")
     best, indices = jax.lax.top_k(scores, _check_num(num, len(scores)))
     return Selection(indices, best)
 
@@ -149,7 +149,7 @@ def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int 
       >>> batch_bald(jax.random.key(0), probs, 2).indices, top(bald(probs), 2).indices
       (Array([0, 3], dtype=int32), Array([0, 1], dtype=int32))
     """
-    probs = _checks.check_probabilities(probs, "[T, B, K]")
+    probs = _predictions.check_probabilities(probs, "[T, B, K]")
     num = _check_num(num, probs.shape[1])
     configurations = _checks.check_count(num_configurations, "num_configurations")
     return _batch_bald(key, jax.lax.stop_gradient(probs), num, configurations)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -79,7 +79,7 @@ class Isotonic(NamedTuple):
 
     def __call__(self, probs: ArrayLike) -> jax.Array:
         """Calibrated probabilities of probabilities `[..., K]`; uniform where every class is mapped to 0."""
-        probs = _checks.check_probabilities(probs, "[..., K]")
+        probs = _predictions.check_probabilities(probs, "[..., K]")
         _check_classes(probs.shape, len(self.values), "probs")
         of_class = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
         mapped = of_class(probs, self.thresholds, self.values)
@@ -150,7 +150,7 @@ def fit_vector_scaling(
       Array([0.75, 0.25], dtype=float32)
     """
     _checks.check_count(steps, "steps")
-    _checks.check_positive(tolerance, "tolerance")
+    _predictions.check_positive(tolerance, "tolerance")
     return _vector_scaling(*_check(logits, labels), steps, tolerance)
 
 
@@ -181,8 +181,8 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
       >>> fitted(jnp.array([0.65, 0.35]))
       Array([0.5, 0.5], dtype=float32)
     """
-    probs = _checks.check_probabilities(probs, "[..., K]")
-    labels = _checks.check_labels(labels, probs).reshape(1, -1)
+    probs = _predictions.check_probabilities(probs, "[..., K]")
+    labels = _predictions.check_labels(labels, probs).reshape(1, -1)
     classes = probs.shape[-1]
     hits = (labels == jnp.arange(classes)[:, None]).astype(probs.dtype)
     return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
@@ -214,8 +214,8 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
       >>> isotonic_regression(jnp.array([3.0, 1.0, 2.0]), jnp.array([4.0, 2.0, 0.0]))
       Array([4., 1., 1.], dtype=float32)
     """
-    x = _checks.check_vector(x, "x")
-    y = _checks.check_same_shape(_checks.check_vector(y, "y"), x, "y", "x")
+    x = _predictions.check_vector(x, "x")
+    y = _checks.check_same_shape(_predictions.check_vector(y, "y"), x, "y", "x")
     order = jnp.argsort(x)
     return jnp.zeros_like(y).at[order].set(_fitted(x, y)[1])
 
@@ -310,14 +310,14 @@ def _fitted(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Logits as `[N, K]` and labels as `[N]`."""
     logits = _wide(logits)
-    _checks.check_finite(logits, "logits")
-    labels = _checks.check_labels(labels, logits, of_name="logits")
+    _predictions.check_finite(logits, "logits")
+    labels = _predictions.check_labels(labels, logits, of_name="logits")
     return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
 
 
 def _wide(logits: ArrayLike) -> jax.Array:
     _checks.check_floating(logits, "logits")
-    return _checks.check_rank(_checks.check_values(logits, "logits"), 1, "[..., K]", "logits")
+    return _checks.check_rank(_predictions.check_values(logits, "logits"), 1, "[..., K]", "logits")
 
 
 def _check_classes(shape: tuple[int, ...], classes: int, name: str = "logits") -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -222,8 +222,8 @@ def classwise_ece(
 
 
 def _check(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    probs = _checks.check_probabilities(probs, "[..., K]")
-    return probs, _checks.check_labels(labels, probs)
+    probs = _predictions.check_probabilities(probs, "[..., K]")
+    return probs, _predictions.check_labels(labels, probs)
 
 
 def _check_bins(bins: int, mode: _Mode) -> None:

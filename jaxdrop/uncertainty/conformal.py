@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -43,8 +43,10 @@ def conformal_quantile(scores: ArrayLike, level: Numeric) -> jax.Array:
       >>> conformal_quantile(jnp.arange(1.0, 20.0), 0.9), conformal_quantile(jnp.arange(1.0, 20.0), 0.96)
       (Array(18., dtype=float32), Array(inf, dtype=float32))
     """
-    scores = _checks.check_rank(_checks.check_values(scores, "scores"), 1, "[N, ...]", "scores")
-    level = _checks.as_wide(jnp.asarray(_checks.check_level(_checks.check_scalar(level, "level"))), "level")
+    scores = _checks.check_rank(_predictions.check_values(scores, "scores"), 1, "[N, ...]", "scores")
+    level = _predictions.as_wide(
+        jnp.asarray(_predictions.check_level(_checks.check_scalar(level, "level"))), "level"
+    )
     rank = (len(scores) + 1) * level
     # Rounding errors, as in 0.55 * 100, must not increase the rank by one. 2e-7 is that of float32.
     whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank
@@ -65,7 +67,7 @@ class LAC(NamedTuple):
 
     def __call__(self, probs: ArrayLike) -> jax.Array:
         """Whether each class is in the set, `[..., K]`, boolean; a set may be empty."""
-        return -_checks.check_probabilities(probs, "[..., K]") <= self.threshold
+        return -_predictions.check_probabilities(probs, "[..., K]") <= self.threshold
 
 
 def fit_lac(probs: ArrayLike, labels: ArrayLike, *, level: Numeric) -> LAC:
@@ -125,7 +127,7 @@ class AdaptiveSets:
 
     def __call__(self, probs: ArrayLike, *, key: Key | None = None) -> jax.Array:
         """Whether each class is in the set, `[..., K]`, boolean; a set may be empty."""
-        probs = _checks.check_probabilities(probs, "[..., K]")
+        probs = _predictions.check_probabilities(probs, "[..., K]")
         if self.randomized != (key is not None):
             expected, found = ("given", "None") if self.randomized else ("None", "a key")
             raise ValueError(f"`key` must be {expected}, as it was for the fit, got {found}.")
@@ -263,20 +265,20 @@ def fit_cqr(lower: ArrayLike, upper: ArrayLike, y: ArrayLike, *, level: Numeric)
       (Array(0.5, dtype=float32), (Array(-0.5, dtype=float32), Array(1.5, dtype=float32)))
     """
     lower, upper = _interval(lower, upper)
-    y = _checks.check_same_shape(_checks.check_values(y, "y"), lower, "y", "lower")
+    y = _checks.check_same_shape(_predictions.check_values(y, "y"), lower, "y", "lower")
     for value, name in ((lower, "lower"), (upper, "upper"), (y, "y")):
-        _checks.check_finite(value, name)
+        _predictions.check_finite(value, name)
     return CQR(conformal_quantile(jnp.maximum(lower - y, y - upper), level))
 
 
 def _examples(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    probs = _checks.check_probabilities(probs, "[N, K]")
-    return probs, _checks.check_labels(labels, probs)
+    probs = _predictions.check_probabilities(probs, "[N, K]")
+    return probs, _predictions.check_labels(labels, probs)
 
 
 def _interval(lower: ArrayLike, upper: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    lower = _checks.check_values(lower, "lower")
-    return lower, _checks.check_same_shape(_checks.check_values(upper, "upper"), lower, "upper", "lower")
+    lower = _predictions.check_values(lower, "lower")
+    return lower, _checks.check_same_shape(_predictions.check_values(upper, "upper"), lower, "upper", "lower")
 
 
 def _adaptive_scores(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key | None) -> jax.Array:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike
 from jaxdrop.uncertainty import _unchecked
 
@@ -48,7 +48,7 @@ def entropy(probs: ArrayLike) -> jax.Array:
       >>> entropy(jnp.array([[0.5, 0.5], [1.0, 0.0]]))
       Array([0.6931472, 0.       ], dtype=float32)
     """
-    return _unchecked.entropy_of(_checks.check_probabilities(probs, "[..., K]"))
+    return _unchecked.entropy_of(_predictions.check_probabilities(probs, "[..., K]"))
 
 
 def total_entropy(probs: ArrayLike) -> jax.Array:
@@ -208,12 +208,12 @@ def decompose_variance(means: ArrayLike, variances: ArrayLike) -> Variance:
       >>> decompose_variance(jnp.array([[1.0], [3.0]]), jnp.array([[0.5], [1.5]]))
       Variance(aleatoric=Array([1.], dtype=float32), epistemic=Array([1.], dtype=float32))
     """
-    means = _checks.check_rank(_checks.check_values(means, "means"), 1, "[T, ...]", "means")
-    variances = _checks.check_values(variances, "variances")
+    means = _checks.check_rank(_predictions.check_values(means, "means"), 1, "[T, ...]", "means")
+    variances = _predictions.check_values(variances, "variances")
     _checks.check_nonnegative(variances, "variances", finite=False)
     variances = _checks.check_broadcastable(variances, means.shape, "variances")
     return Variance(jnp.mean(jnp.broadcast_to(variances, means.shape), axis=0), jnp.var(means, axis=0))
 
 
 def _samples(probs: ArrayLike) -> jax.Array:
-    return _checks.check_probabilities(probs, "[T, ..., K]")
+    return _predictions.check_probabilities(probs, "[T, ..., K]")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric
 
 __all__ = ["coverage", "crps", "crps_gaussian", "gaussian_nll", "pinball", "sharpness"]
@@ -33,7 +33,7 @@ def gaussian_nll(mean: ArrayLike, variance: ArrayLike, y: ArrayLike) -> jax.Arra
     """
     mean, y = _pair(mean, y, "mean")
     variance = _fitting(variance, mean, "variance", "mean")
-    _checks.check_positive(variance, "variance")
+    _predictions.check_positive(variance, "variance")
     return 0.5 * (jnp.log(2 * np.pi * variance) + (y - mean) ** 2 / variance)
 
 
@@ -64,8 +64,8 @@ def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
       >>> crps(jnp.array([[0.0], [2.0]]), jnp.array([1.0]))
       Array([0.5], dtype=float32)
     """
-    samples = _checks.check_rank(_checks.check_values(samples, "samples"), 1, "[T, ...]", "samples")
-    y = _checks.check_values(y, "y")
+    samples = _checks.check_rank(_predictions.check_values(samples, "samples"), 1, "[T, ...]", "samples")
+    y = _predictions.check_values(y, "y")
     if y.shape != samples.shape[1:]:
         expected = f"the shape of `samples` without its first axis, {samples.shape[1:]}"
         raise ValueError(f"`y` must have {expected}, got {y.shape}.")
@@ -137,8 +137,11 @@ def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
       Array([[0.5 ],
              [0.25]], dtype=float32)
     """
-    quantiles, y = _checks.check_values(quantiles, "quantiles"), _checks.check_values(y, "y")
-    level = _checks.check_values(_checks.check_level(level), "level")
+    quantiles, y = (
+        _predictions.check_values(quantiles, "quantiles"),
+        _predictions.check_values(y, "y"),
+    )
+    level = _predictions.check_values(_predictions.check_level(level), "level")
     if level.ndim > 1 or quantiles.shape != level.shape + y.shape:
         raise ValueError(
             "`quantiles` must have the shape of `level`, () or (Q,), followed by that of `y`, "
@@ -197,16 +200,16 @@ def sharpness(stddev: ArrayLike) -> jax.Array:
       >>> sharpness(jnp.array([3.0, 4.0]))
       Array(3.535534, dtype=float32)
     """
-    stddev = _checks.check_values(stddev, "stddev")
+    stddev = _predictions.check_values(stddev, "stddev")
     _checks.check_nonnegative(stddev, "stddev")
     mean = jnp.mean(stddev**2)
     return jnp.where(mean > 0, jnp.sqrt(jnp.where(mean > 0, mean, 1)), 0)
 
 
 def _pair(prediction: ArrayLike, y: ArrayLike, name: str) -> tuple[jax.Array, jax.Array]:
-    y = _checks.check_values(y, "y")
-    return _checks.check_same_shape(_checks.check_values(prediction, name), y, name, "y"), y
+    y = _predictions.check_values(y, "y")
+    return _checks.check_same_shape(_predictions.check_values(prediction, name), y, name, "y"), y
 
 
 def _fitting(value: ArrayLike, like: jax.Array, name: str, of: str) -> jax.Array:
-    return _checks.check_broadcastable(_checks.check_values(value, name), like.shape, name)
+    return _checks.check_broadcastable(_predictions.check_values(value, name), like.shape, name)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike
 
 __all__ = ["RiskCoverage", "aurc", "auroc", "fpr95", "risk_coverage"]
@@ -53,7 +53,10 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
       >>> risk_coverage(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 3.0])).risk
       Array([0. , 1.5, 1. , 1. ], dtype=float32)
     """
-    uncertainty, loss = _checks.check_vector(uncertainty, "uncertainty"), _checks.check_vector(loss, "loss")
+    uncertainty, loss = (
+        _predictions.check_vector(uncertainty, "uncertainty"),
+        _predictions.check_vector(loss, "loss"),
+    )
     _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
     order = jnp.argsort(uncertainty)
     ranked, loss = uncertainty[order], loss[order]
@@ -166,8 +169,8 @@ def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
 def _scores(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Both in one dtype: equal numbers must stay equal."""
     inside, outside = (
-        _checks.check_vector(scores_in, "scores_in"),
-        _checks.check_vector(scores_out, "scores_out"),
+        _predictions.check_vector(scores_in, "scores_in"),
+        _predictions.check_vector(scores_out, "scores_out"),
     )
     dtype = jnp.promote_types(inside.dtype, outside.dtype)
     return inside.astype(dtype), outside.astype(dtype)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop import _draw
+from jaxdrop import _checks
 from tests.conformance.arithmetic import assert_mean
 
 KEY = jax.random.key(6)
@@ -46,7 +46,7 @@ def test_mixout_expectation():
 @pytest.mark.parametrize("bits", [8, 16, 24])
 def test_expectation_of_quantised_rates(rate, bits):
     """A kept element is scaled by one over the probability that its bits realize: E is 1, to a rounding."""
-    kept = Fraction(int(_draw.prepare(rate, (), bits).threshold), 2**bits)
+    kept = Fraction(int(_checks.prepare(rate, (), bits).threshold), 2**bits)
     assert kept == Fraction(round((1 - rate) * 2**bits), 2**bits)
     scale = jaxdrop.apply_mask(jnp.ones(()), jnp.array(True), rate, bits=bits)
     assert abs(float(scale) * kept - 1) < 2**-24

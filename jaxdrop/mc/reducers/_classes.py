@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
+from jaxdrop import _predictions
 from jaxdrop._types import PyTree
 
 
@@ -18,7 +18,7 @@ class Classes(NamedTuple):
 
 def class_probabilities(samples: jax.Array, from_logits: bool) -> Classes:
     """Class probabilities along the last axis, normalized."""
-    tolerance = _checks.sum_tolerance(samples)
+    tolerance = _predictions.sum_tolerance(samples)
     samples = samples.astype(jnp.float32)
     if from_logits:
         logs = jax.nn.log_softmax(samples)

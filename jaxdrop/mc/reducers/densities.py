@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jax.tree_util import register_dataclass
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import Numeric, PyTree
 from jaxdrop.mc.reducers import _classes
 from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary
@@ -64,7 +64,7 @@ class CategoricalLogDensity(_LogMean):
             raise ValueError(
                 f"`targets` must be an array of the labels of the examples, got {_classes.kind_of(targets)}."
             )
-        _checks.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs")
+        _predictions.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs")
 
     def check_values(self, values: Estimates) -> None:
         """Checks that the outputs were valid logits or probabilities."""
@@ -109,7 +109,7 @@ class GaussianLogDensity(_LogMean):
                 f"{_classes.kind_of(means).removeprefix('shape ')}, got {_classes.kind_of(targets)}."
             )
         if self.precision is not None:
-            precision = _checks.check_positive(self.precision, "precision")
+            precision = _predictions.check_positive(self.precision, "precision")
             _checks.check_broadcastable(precision, means.shape, "precision")
 
     def check_values(self, values: Estimates) -> None:

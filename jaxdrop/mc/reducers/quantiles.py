@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._types import PyTree
 from jaxdrop.mc.reducers._grouped import Estimates, Summary
 
@@ -44,7 +44,7 @@ class Quantiles:
     def check(self, outputs: PyTree, targets: PyTree) -> None:
         """Checks the levels and the capacity."""
         _checks.check_count(self.capacity, "capacity", 2)
-        _checks.check_level(self.levels, "levels")
+        _predictions.check_level(self.levels, "levels")
 
     def check_values(self, values: Estimates) -> None:
         """Accepts all estimates."""
