@@ -13,12 +13,12 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop._types import Bits, Numeric, PyTree, Rate
+from jaxdrop._types import ArrayLike, Bits, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
 
 
-def is_concrete(value: Any) -> bool:
+def is_concrete(value: object) -> bool:
     """Whether the value, or the value of a variable, is known and not traced."""
     held = getattr(value, "__jax_array__", None) or (lambda: value)
     return not isinstance(held(), jax.core.Tracer)
@@ -44,12 +44,12 @@ def _check_real(name: str, value: Any) -> Any:
     return value
 
 
-def _offender(value: Any, allowed: np.ndarray) -> str:
+def _offender(value: Numeric, allowed: np.ndarray) -> str:
     """The first value that is not allowed, formatted."""
     return f"{float(np.asarray(value)[~allowed].flat[0]):g}"
 
 
-def _check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
+def _check_all(value: Numeric, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
     """Raises unless the rule allows every value."""
     values = np.asarray(value, np.float64)
     allowed = rule(values)
@@ -247,7 +247,7 @@ def _is_realized(keep: np.ndarray) -> bool:
     return bool((np.abs(np.round(keep * 2.0**16) / 2.0**16 - keep) <= tolerance).all())
 
 
-def as_wide(x: Any, name: str) -> jax.Array:
+def as_wide(x: ArrayLike, name: str) -> jax.Array:
     """A floating-point array, in float32 or wider."""
     return _widened(check_floating(x, name))
 
@@ -299,7 +299,7 @@ def check_level(level: Any, name: str = "level") -> Any:
     return level
 
 
-def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array:
+def check_probabilities(probs: ArrayLike, axes: str, name: str = "probs") -> jax.Array:
     """Class probabilities along the last axis, in float32 or wider; they sum to 1 within `sum_tolerance`."""
     array = check_floating(probs, name)
     named = len(axes.split(",")) - axes.count("...")
@@ -314,12 +314,12 @@ def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array
     return _widened(array)
 
 
-def sum_tolerance(probs: Any) -> float:
+def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
 
 
-def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "probs") -> jax.Array:
+def check_labels(labels: ArrayLike, of: ArrayLike, name: str = "labels", of_name: str = "probs") -> jax.Array:
     """Class indices, one per example of an array `[..., K]`."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):
@@ -338,7 +338,7 @@ def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "pro
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 
 
-def _is_visible(value: Any) -> bool:
+def _is_visible(value: object) -> bool:
     """Whether the values can be inspected: not traced, and all of them in this process."""
     return is_concrete(value) and getattr(value, "is_fully_addressable", True)
 
