@@ -1,9 +1,9 @@
 """Counter-mode random bits: Threefry-2x32 with 20 rounds, laid out along the array's own shape.
 
 Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011. A block turns a key and a
-64-bit counter into 64 bits. The counter of an element is made of its row (the row-major index
-over the leading axes) and its place along the last axis, so an element is a function of the key
-and of its own index: the same on every backend, under `jit` or not, under any sharding. Axes of
+64-bit counter into 64 bits. The counter of an element consists of its row (the row-major index over
+the leading axes) and its place along the last axis. So an element depends only on the key and its
+own index: it is the same on every backend, with or without `jit`, and under any sharding. Axes of
 size one do not count.
 
 One block serves as many neighbors along the last axis as its two words have draws of a width:
@@ -26,6 +26,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 from jaxdrop._types import ArrayLike, Key, Numeric
 
+# Threefry's own constants.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _LIMIT = 2**32
@@ -37,14 +38,14 @@ _U32 = np.uint32
 @partial(jax.tree_util.register_dataclass, data_fields=["words"], meta_fields=["impl"])
 @dataclass(frozen=True)
 class Seed:
-    """What is left of a key once it is used: its words, which may be read again and again."""
+    """The words of a used key, which can be read repeatedly."""
 
     words: jax.Array
     impl: str
 
 
 def consume(key: Key) -> Seed:
-    """Uses the key once, in the eyes of JAX's key-reuse checker, and keeps its words.
+    """Uses the key once, as JAX's key-reuse checker counts, and returns its words.
 
     The draw of size zero registers the use and costs nothing. A repeated draw, as in a backward
     pass, reads the words and raises no false alarm.
@@ -81,10 +82,10 @@ def _coordinates(shape: tuple[int, ...]) -> list[jax.Array]:
 
 
 def _row_major(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Array:
-    """The row-major index of coordinates along axes of some sizes, modulo 2**32."""
+    """The row-major index of coordinates in axes of these sizes, modulo 2**32."""
     index, stride = jnp.zeros((), _U32), 1
     for coordinate, size in zip(reversed(coordinates), reversed(sizes), strict=True):
-        # A size that only the call knows, as in an exported function, is an array.
+        # A symbolic size, as in an exported function, is known only when called.
         known = isinstance(stride, int)
         index = index + coordinate * (_U32(stride % _LIMIT) if known else jnp.asarray(stride).astype(_U32))
         stride *= size
@@ -92,7 +93,7 @@ def _row_major(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Ar
 
 
 def _row_and_place(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """For each element, the index of its row and its place along the last axis."""
+    """The row index and the place along the last axis, per element."""
     known = all(isinstance(size, int) for size in shape)
     if known and (math.prod(shape[:-1]) > _LIMIT or shape[-1] > _LIMIT):
         raise ValueError(f"`shape` must have at most 2**32 rows of at most 2**32 elements, got {shape}.")
@@ -119,25 +120,25 @@ def _draw_of_lane(block: tuple[jax.Array, jax.Array], lane: jax.Array, width: in
 
 
 def _draws_at(words: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
-    """The draws of `width` bits of chosen elements: each computes its own block."""
+    """The draws of `width` bits at these indices; each computes its own block."""
     lanes = _U32(_LANES[width])
     return _draw_of_lane(threefry(_key_pair(words), (row, place // lanes)), place % lanes, width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
 def _bits_by_element(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """The draw of each element, which computes its own block."""
+    """One draw per element; each computes its own block."""
     return _draws_at(words, *_row_and_place(shape), width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
 def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """The same for a GPU, where a thread of XLA's loops has four neighbors: it computes a block once.
+    """`_bits_by_element` for GPUs, where a thread handles four neighbors and computes their block once.
 
-    The compiler must see that their block is one: so the last axis is counted by blocks and lanes,
-    if it is a multiple of a block's elements. The indices, not the draws, get their shape again:
-    behind a reshape XLA fuses nothing that is used twice, such as the argument of `erf_inv`, and
-    would keep the draws in an array. And all that depends on one index alone is veiled.
+    The compiler must see that neighbors share a block, so the last axis is indexed by blocks and
+    lanes if it is a multiple of a block's elements. The indices are reshaped, not the draws: XLA
+    does not fuse values that are used twice, such as the argument of `erf_inv`, across a reshape and
+    would store the draws in an array. Values that depend on one index alone are hidden from XLA.
     """
     lanes = _LANES[width]
     whole = shape[-1] % lanes == 0
@@ -158,17 +159,17 @@ def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> 
 
 
 def _hide_dependence_from_xla(index: jax.Array, other: jax.Array) -> jax.Array:
-    """The index itself, which XLA takes for a function of `other`, too.
+    """Returns `index`, in a form that XLA takes for a function of `other` too.
 
-    What varies along one axis alone, or with the key alone, XLA computes in a kernel of its own and
-    reads from memory; and of what is read, nothing is known to be the same for neighbors. LLVM,
-    whose turn is later, cancels both operations.
+    XLA computes values that vary along one axis only, or with the key only, in a separate kernel and
+    reads them from memory, where it cannot tell that neighbors are equal. LLVM, which runs later,
+    cancels both operations.
     """
     return (index ^ other) ^ other
 
 
 def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """A draw for each element, in a form that fuses with what is done with it."""
+    """One draw per element, in a form that fuses with its consumer."""
     alone = partial(_bits_by_element, shape=shape, width=width)
     shared = partial(_bits_by_block_gpu, shape=shape, width=width)
     return lax.platform_dependent(words, cuda=shared, rocm=shared, default=alone)
@@ -176,10 +177,10 @@ def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.
 
 @partial(jax.jit, static_argnames=("shape", "width"))
 def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """`draw < threshold`, the decisions of a block to a byte.
+    """`draw < threshold`, with the decisions of a block packed into a byte.
 
-    XLA compiles these operations anew for every place that draws, and they are most of what a
-    draw costs to compile: none but `lax`'s own, no function of `jax.numpy` that is one of several.
+    XLA compiles these operations again for every draw in a program, and they dominate its compile
+    time. So they are single `lax` operations, without the composite functions of `jax.numpy`.
     """
     lanes = _LANES[width]
     blocks = (*shape[:-1], -(-shape[-1] // lanes))
@@ -194,10 +195,10 @@ def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...]
 def _below_by_blocks(
     words: jax.Array, threshold: jax.Array, *, shape: tuple[int, ...], width: int
 ) -> jax.Array:
-    """Draws a whole block for its elements in a loop of its own, and unpacks where it is used.
+    """Draws the blocks in a separate loop, and unpacks them where they are used.
 
-    Left to itself, XLA would paste the blocks into the loop over the elements and compute each
-    of them anew for every element.
+    Otherwise XLA would inline the blocks into the loop over the elements and compute each block
+    again for every element.
     """
     with set_xla_metadata(inlineable="false"):
         packed = _below_packed(words, threshold, shape, width)
@@ -214,13 +215,13 @@ def _below_by_elements(
 
 
 def bernoulli_packed(seed: Seed, threshold: ArrayLike, shape: Sequence[int], width: int) -> jax.Array:
-    """Whether each draw of `width` (8, 16 or 24) bits is below the threshold: a boolean mask.
+    """A boolean mask: whether each draw of `width` (8, 16 or 24) bits is below the threshold.
 
-    `threshold` lies in [0, 2**width]; it is a scalar, or an array that broadcasts to `shape`.
-    Two implementations give the same mask: blocks that are drawn once for their elements where
-    the threshold is a scalar and the backend a CPU; draws that fuse with what is done with them
-    everywhere else. So too where the last axis is no multiple of a block's elements and might be
-    sharded: to cut the blocks to size would make neighboring devices talk.
+    `threshold` is in [0, 2**width]: a scalar, or an array that broadcasts to `shape`. Two
+    implementations give the same mask. On a CPU with a scalar threshold, each block is drawn once
+    for its elements. Elsewhere draws fuse with their consumer. They also do where the last axis may
+    be sharded and is not a multiple of a block's elements: cropping blocks would need communication
+    between neighboring devices.
     """
     dense = _squeezed(shape)
     if threshold.ndim:
@@ -238,19 +239,19 @@ def bernoulli_packed(seed: Seed, threshold: ArrayLike, shape: Sequence[int], wid
 
 
 def bernoulli_at(seed: Seed, threshold: ArrayLike, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
-    """`bernoulli_packed` for elements that are named by a row and a place, and may be named twice."""
+    """`bernoulli_packed` for elements given by row and place, possibly repeated."""
     return _draws_at(seed.words, row, place, width) < threshold
 
 
 def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.Array:
     """`jax.random.bernoulli(key, p, shape)`, bit for bit: the mask of Flax's Dropout.
 
-    It promises what JAX promises, no more: with a key of another implementation, or of Threefry
-    that is not partitionable, a mask may depend on `vmap` and on the sharding.
+    It has only JAX's guarantees: with keys of other implementations, or of Threefry that is not
+    partitionable, a mask may depend on `vmap` and on the sharding.
 
-    Where JAX would spend a Threefry block an element, so does this, but unrolled.
+    Where JAX computes one Threefry block per element, so does this, but unrolled.
     """
-    config: Any = jax.config
+    config: Any = jax.config  # its flags are attributes that no stub declares
     own = seed.impl == "threefry2x32" and config.jax_threefry_partitionable
     known = all(isinstance(size, int) for size in shape)
     if not own or config.jax_enable_x64 or not known or math.prod(shape) > _LIMIT:
@@ -262,9 +263,9 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
 
 @partial(jax.jit, static_argnames="count")
 def split(key: Key, count: int) -> list[jax.Array]:
-    """Some keys of one key, of Threefry whatever the key is, so that `vmap` is the loop.
+    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop.
 
-    Their blocks have a place along the last axis that no element's block has.
+    Their blocks use a place along the last axis that no element uses.
     """
     pair = _key_pair(consume(key).words)
     last = jnp.full((), _LIMIT - 1, _U32)
@@ -273,22 +274,22 @@ def split(key: Key, count: int) -> list[jax.Array]:
 
 
 def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Two uint32 words an element, a block for each: enough to order or to place things by."""
+    """Two uint32 words per element, for random orders and positions."""
     first, second = threefry(_key_pair(seed.words), _row_and_place(_squeezed(shape)))
     return first.reshape(shape), second.reshape(shape)
 
 
 def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
-    """For each row, the places along the last axis in a random order, all orders equally likely.
+    """A uniformly random permutation of the places along the last axis, per row.
 
-    Sorted by 64 bits, so that ties are beyond notice.
+    It sorts by 64 random bits, so ties are negligible.
     """
     places = lax.broadcasted_iota(jnp.int32, tuple(shape), len(shape) - 1)
     return lax.sort((*words(seed, shape), places), num_keys=2)[2]
 
 
 def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
-    """Float32 draws in the open interval (0, 1), symmetric about a half: odd multiples of 2**-24."""
+    """Float32 draws in the open interval (0, 1), symmetric about 0.5: odd multiples of 2**-24."""
     draws = _element_draws(seed.words, _squeezed(shape), 24) >> _U32(1)
     return ((draws.astype(jnp.float32) + 0.5) * np.float32(2.0**-23)).reshape(shape)
 
@@ -296,8 +297,7 @@ def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
 def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
     """Standard normal float32 draws, two to a block, symmetric about zero and within 5.42.
 
-    The inverse of the distribution function at the odd multiples of 2**-24 in (-1, 1), whose
-    mean is zero exactly.
+    Inverse normal CDF at odd multiples of 2**-24 in (-1, 1), whose mean is exactly zero.
     """
     bits = _element_draws(seed.words, _squeezed(shape), 24)
     centered = bits.astype(jnp.int32) * 2 - (2**24 - 1)

@@ -21,7 +21,7 @@ WIDTHS = (8, 16, 24, 32)
 FLAX_WIDTH = 32
 
 
-def is_concrete(value: Any) -> bool:
+def is_concrete(value: object) -> bool:
     """Whether the value, or the value of a variable, is known and not traced."""
     held = getattr(value, "__jax_array__", None) or (lambda: value)
     return not isinstance(held(), jax.core.Tracer)
@@ -47,12 +47,12 @@ def check_real(name: str, value: Any) -> Any:
     return value
 
 
-def _offender(value: Any, allowed: np.ndarray) -> str:
+def _offender(value: Numeric, allowed: np.ndarray) -> str:
     """The first value that is not allowed, formatted."""
     return f"{float(np.asarray(value)[~allowed].flat[0]):g}"
 
 
-def check_all(value: Any, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
+def check_all(value: Numeric, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
     """Raises unless the rule allows every value."""
     values = np.asarray(value, np.float64)
     allowed = rule(values)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
+from jaxdrop._types import ArrayLike
 
 
-def as_wide(x: Any, name: str) -> jax.Array:
+def as_wide(x: ArrayLike, name: str) -> jax.Array:
     """A floating-point array, in float32 or wider."""
     return _widened(_checks.check_floating(x, name))
 
@@ -65,7 +66,7 @@ def check_level(level: Any, name: str = "level") -> Any:
     return level
 
 
-def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array:
+def check_probabilities(probs: ArrayLike, axes: str, name: str = "probs") -> jax.Array:
     """Class probabilities along the last axis, in float32 or wider; they sum to 1 within `sum_tolerance`."""
     array = _checks.check_floating(probs, name)
     named = len(axes.split(",")) - axes.count("...")
@@ -82,12 +83,12 @@ def check_probabilities(probs: Any, axes: str, name: str = "probs") -> jax.Array
     return _widened(array)
 
 
-def sum_tolerance(probs: Any) -> float:
+def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
 
 
-def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "probs") -> jax.Array:
+def check_labels(labels: ArrayLike, of: ArrayLike, name: str = "labels", of_name: str = "probs") -> jax.Array:
     """Class indices, one per example of an array `[..., K]`."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):
@@ -106,7 +107,7 @@ def check_labels(labels: Any, of: Any, name: str = "labels", of_name: str = "pro
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 
 
-def _is_visible(value: Any) -> bool:
+def _is_visible(value: object) -> bool:
     """Whether the values can be inspected: not traced, and all of them in this process."""
     return _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True)
 

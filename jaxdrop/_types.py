@@ -1,7 +1,7 @@
-"""The library's names for what its functions take and return.
+"""Type names for arguments and results.
 
-Shapes and ranges stand in the docstrings. A PRNG key is a `jax.Array` to Python's type system, so a
-checker tells a key from data only where the data are NumPy's.
+Docstrings give shapes and ranges. A PRNG key is a `jax.Array` to Python's type system, so a type
+checker cannot distinguish it from JAX data.
 """
 
 from collections.abc import Callable, Sequence

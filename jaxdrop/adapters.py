@@ -1,6 +1,6 @@
-"""Dropout under the conventions of other libraries: Keras's `noise_shape`, torch's channel-first.
+"""Dropout with the conventions of other libraries: Keras's `noise_shape`, torch's channels-first layout.
 
-Each returns what `jaxdrop.dropout` returns with the `broadcast_dims` that it stands for.
+Each function is `jaxdrop.dropout` with the equivalent `broadcast_dims`.
 """
 
 import operator
@@ -28,17 +28,18 @@ def keras_dropout(
     noise_shape: Sequence[int | None] | None = None,
     bits: Bits = None,
 ) -> jax.Array:
-    """`dropout` with the shape of its decisions given as in Keras's `Dropout`.
+    """Keras's `Dropout`: `dropout` with the shape of its decisions.
 
-    Keras lets any shape that broadcasts pass; here each size of `x` has its entry, so that a
-    mistake is seen.
+    Keras accepts any shape that broadcasts. Here every axis of `x` needs an entry, so that mistakes
+    are found.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array of any shape.
-      rate: The probability of dropping, in [0, 1]; as for `dropout`.
-      noise_shape: One entry for each axis: 1 for a decision that is shared along it, the size of
-        `x` or None for decisions of its own. None for no sharing at all.
+      x: Floating-point array of any shape.
+      rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask;
+        may be traced; no gradient.
+      noise_shape: One entry per axis: 1 for a decision shared along it, the size of `x` or None for
+        separate decisions. None: no sharing.
       bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
         rates near 0 or 1.
 
@@ -47,7 +48,8 @@ def keras_dropout(
 
     Raises:
       TypeError: If `x` is not floating-point, or `noise_shape` not a sequence of integers or None.
-      ValueError: If `noise_shape` does not fit `x`, or for the reasons of `dropout`.
+      ValueError: If `noise_shape` does not fit `x`, a concrete rate is outside [0, 1], or `bits` is
+        not valid or too few to tell a concrete rate from 0 and 1.
 
     Examples:
       >>> keras_dropout(jax.random.key(2), jax.numpy.ones((2, 3)), 0.5, noise_shape=(None, 1))
@@ -64,16 +66,19 @@ def dropout1d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array, `[N, C, L]` or `[C, L]`.
-      rate: The probability of dropping a channel, in [0, 1]; as for `dropout`.
-      bits: As for `dropout`.
+      x: Floating-point array, `[N, C, L]` or `[C, L]`.
+      rate: Probability of dropping a channel, in [0, 1]: a scalar, or an array that broadcasts to the
+        mask; may be traced; no gradient.
+      bits: Random bits per channel: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
       Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
-      ValueError: If `x` is of another rank, or for the reasons of `dropout`.
+      ValueError: If `x` is of another rank, a concrete rate is outside [0, 1], or `bits` is not valid
+        or too few to tell a concrete rate from 0 and 1.
 
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
@@ -89,21 +94,24 @@ def dropout1d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
 def dropout2d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.Array:
     """Zeroes whole channels of images, as torch's `Dropout2d`.
 
-    Three axes are read as `[C, H, W]`, one decision for each C. Torch warns, and reads them as
-    `[N, C, L]`, one decision for each N and C: that is `dropout1d`.
+    Three axes are read as `[C, H, W]`, one decision per C. Torch warns and reads them as `[N, C, L]`,
+    one decision per N and C: that is `dropout1d`.
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array, `[N, C, H, W]` or `[C, H, W]`.
-      rate: The probability of dropping a channel, in [0, 1]; as for `dropout`.
-      bits: As for `dropout`.
+      x: Floating-point array, `[N, C, H, W]` or `[C, H, W]`.
+      rate: Probability of dropping a channel, in [0, 1]: a scalar, or an array that broadcasts to the
+        mask; may be traced; no gradient.
+      bits: Random bits per channel: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
       Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
-      ValueError: If `x` is of another rank, or for the reasons of `dropout`.
+      ValueError: If `x` is of another rank, a concrete rate is outside [0, 1], or `bits` is not valid
+        or too few to tell a concrete rate from 0 and 1.
 
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
@@ -122,16 +130,19 @@ def dropout3d(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
 
     Args:
       key: A PRNG key, used once.
-      x: A floating-point array, `[N, C, D, H, W]` or `[C, D, H, W]`.
-      rate: The probability of dropping a channel, in [0, 1]; as for `dropout`.
-      bits: As for `dropout`.
+      x: Floating-point array, `[N, C, D, H, W]` or `[C, D, H, W]`.
+      rate: Probability of dropping a channel, in [0, 1]: a scalar, or an array that broadcasts to the
+        mask; may be traced; no gradient.
+      bits: Random bits per channel: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
 
     Returns:
       Array of the shape, dtype and sharding of `x`.
 
     Raises:
       TypeError: If `x` is not floating-point.
-      ValueError: If `x` is of another rank, or for the reasons of `dropout`.
+      ValueError: If `x` is of another rank, a concrete rate is outside [0, 1], or `bits` is not valid
+        or too few to tell a concrete rate from 0 and 1.
 
     References:
       Tompson et al., "Efficient object localization using convolutional networks", 2015.
@@ -154,7 +165,7 @@ def _channel_dropout(key: Key, x: ArrayLike, rate: Rate, axes: str, bits: Bits) 
 
 
 def _shared_dims(noise_shape: Sequence[int | None], shape: tuple[int, ...]) -> list[int]:
-    """The axes where the noise has size 1."""
+    """The axes along which a decision is shared, where `noise_shape` has size 1."""
     try:
         sizes = tuple(None if size is None else operator.index(size) for size in noise_shape)
     except TypeError:
@@ -163,6 +174,6 @@ def _shared_dims(noise_shape: Sequence[int | None], shape: tuple[int, ...]) -> l
     fits = [size in (1, None, own) for size, own in zip(sizes, shape, strict=False)]
     if len(sizes) != len(shape) or not all(fits):
         raise ValueError(
-            f"`noise_shape` must hold for each axis of `x` its size, 1 or None: {shape}, got {sizes}."
+            f"`noise_shape` must hold the size, 1 or None for each axis of `x`, {shape}, got {sizes}."
         )
     return [axis for axis, size in enumerate(sizes) if size == 1]

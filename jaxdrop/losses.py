@@ -1,14 +1,14 @@
-"""Losses that go with dropout: on activations, and on how far its draws disagree."""
+"""Losses for dropout: penalties on activations and on the disagreement of several draws."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
-from jaxdrop._types import ArrayLike, Key, Numeric
+from jaxdrop import _checks
+from jaxdrop._strengths import check_strength
+from jaxdrop._types import ArrayLike, Key, Numeric, PyTree
 
 __all__ = [
     "activation_regularization",
@@ -25,14 +25,14 @@ def __dir__() -> list[str]:
 
 
 def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
-    """AR: `strength * mean(h**2)`, of the output after its dropout in the paper.
+    """Activation regularization (AR): `strength * mean(h**2)`; the paper takes h after dropout.
 
     Args:
-      h: A floating-point array of any shape.
-      strength: Finite and at least 0: a scalar; may be traced. AWD-LSTM has 2.
+      h: Floating-point array of any shape.
+      strength: Strength, finite and at least 0: a scalar; may be traced. AWD-LSTM uses 2.
 
     Returns:
-      A scalar, summed in float32 at least.
+      A scalar, summed in float32 or wider.
 
     Raises:
       TypeError: If `h` is not floating-point.
@@ -46,19 +46,21 @@ def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
       >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
       Array(10., dtype=float32)
     """
-    return _check_strength(strength) * jnp.mean(_predictions.as_wide(h, "h") ** 2)
+    return jnp.asarray(check_strength(strength)) * jnp.mean(_checks.as_wide(h, "h") ** 2)
 
 
 def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_axis: int = 1) -> jax.Array:
-    """TAR: `strength * mean((h[t + 1] - h[t])**2)`, of the output before its dropout in the paper.
+    """Temporal activation regularization (TAR): `strength * mean((h[t + 1] - h[t])**2)`.
+
+    The paper takes h before dropout.
 
     Args:
-      h: A floating-point array, such as `[B, T, C]`, of at least two time steps.
-      strength: Finite and at least 0: a scalar; may be traced. AWD-LSTM has 1.
-      time_axis: The axis of time.
+      h: Floating-point array, such as `[B, T, C]`, of at least two time steps.
+      strength: Strength, finite and at least 0: a scalar; may be traced. AWD-LSTM uses 1.
+      time_axis: Axis of time.
 
     Returns:
-      A scalar, summed in float32 at least.
+      A scalar, summed in float32 or wider.
 
     Raises:
       TypeError: If `h` is not floating-point.
@@ -73,26 +75,26 @@ def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_
       >>> temporal_activation_regularization(jnp.array([[[1.0], [2.0], [4.0]]]), 2.0)
       Array(5., dtype=float32)
     """
-    h = _predictions.as_wide(h, "h")
+    h = _checks.as_wide(h, "h")
     (axis,) = _checks.check_axes((time_axis,), h.ndim, "time_axis")
     if h.shape[axis] < 2:
         raise ValueError(f"`h` must have at least 2 steps along axis {axis}, got shape {h.shape}.")
-    return _check_strength(strength) * jnp.mean(jnp.diff(h, axis=axis) ** 2)
+    return jnp.asarray(check_strength(strength)) * jnp.mean(jnp.diff(h, axis=axis) ** 2)
 
 
 def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
-    """R-Drop: half the sum of the two divergences between the classes of two dropout draws.
+    """R-Drop: the symmetric KL divergence between the class probabilities of two dropout draws.
 
-    With p and q the softmax of the two: (KL(p || q) + KL(q || p)) / 2. The paper adds to the two
-    cross-entropies its mean over the batch times a weight, which is 5 for translation.
+    With p and q the softmax of the two: (KL(p || q) + KL(q || p)) / 2. The paper adds its mean over
+    the batch, times a weight (5 for translation), to the two cross-entropies.
 
     Args:
-      logits: Floating-point, `[..., K]`, of one forward pass. A class whose logit is minus infinity
-        in both has no part.
-      other: The same of another, of the same shape.
+      logits: Floating-point logits of one forward pass, `[..., K]`. A class whose logit is minus
+        infinity in both passes is ignored.
+      other: Floating-point logits of another forward pass, of the same shape.
 
     Returns:
-      An array of shape `[...]`, one value for each example, at least 0; in float32 at least.
+      Array of shape `[...]`, one value per example, at least 0, in float32 or wider.
 
     Raises:
       TypeError: If `logits` or `other` is not floating-point.
@@ -105,7 +107,7 @@ def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
       >>> r_drop(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, jnp.log(3.0)]]))
       Array([0.13732654], dtype=float32)
     """
-    logits, other = _predictions.as_wide(logits, "logits"), _predictions.as_wide(other, "other")
+    logits, other = _checks.as_wide(logits, "logits"), _checks.as_wide(other, "other")
     _checks.check_same_shape(other, _checks.check_rank(logits, 1, "[..., K]", "logits"), "other", "logits")
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
     absent = jnp.isneginf(log_p) & jnp.isneginf(log_q)
@@ -114,19 +116,19 @@ def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
     return 0.5 * jnp.sum((jnp.exp(log_p) - jnp.exp(log_q)) * ratio, axis=-1)
 
 
-def multi_sample(key: Key, loss_fn: Callable[[Key], Any], num_samples: int) -> Any:
-    """Multi-sample dropout: the mean of a loss over several draws, all in one program.
+def multi_sample(key: Key, loss_fn: Callable[[Key], PyTree], num_samples: int) -> PyTree:
+    """Multi-sample dropout: the mean of a loss over several draws.
 
-    What `loss_fn` closes over and does not depend on its key is computed once: in the paper all
-    but the dropout and the last layers.
+    Computations in `loss_fn` that do not depend on its key run once: in the paper, all layers before
+    the dropout.
 
     Args:
       key: A PRNG key, used once.
       loss_fn: `loss_fn(key) -> loss`, a scalar or any tree of arrays.
-      num_samples: How many draws, at least 1.
+      num_samples: Number of draws, at least 1.
 
     Returns:
-      The mean of each leaf over the draws, in float32 at least.
+      Mean of each leaf over the draws, in float32 or wider.
 
     Raises:
       TypeError: If `num_samples` is not an integer.
@@ -144,22 +146,21 @@ def multi_sample(key: Key, loss_fn: Callable[[Key], Any], num_samples: int) -> A
 
 
 def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.Array:
-    """The gap between dropout's outputs and those without: the mean of squared L2 distances.
+    """Expectation-linear dropout: the mean squared L2 distance between outputs with and without dropout.
 
-    A network that is linear in its expectation has none. With one draw for `stochastic` the mean
-    over draws is the gap of the mean output and the output's variance together; with the mean of
-    several draws the second fades.
+    It is 0 for a network that is linear in expectation. With one draw for `stochastic`, its
+    expectation is the squared gap of the mean output plus the output's variance; averaging several
+    draws reduces the variance.
 
     Args:
-      stochastic: The floating-point output with dropout, `[B, ...]`, or its mean over draws.
-      deterministic: The output without, of the same shape.
+      stochastic: Floating-point output with dropout, `[B, ...]`, or its mean over draws.
+      deterministic: Floating-point output without dropout, of the same shape.
 
     Returns:
-      A scalar: the squared distance of each example, averaged over the batch; summed in float32
-      at least.
+      A scalar, the squared distance per example averaged over the batch, summed in float32 or wider.
 
     Raises:
-      TypeError: If one is not floating-point.
+      TypeError: If `stochastic` or `deterministic` is not floating-point.
       ValueError: If the shapes differ, or there is no batch axis.
 
     References:
@@ -169,17 +170,13 @@ def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.A
       >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
       Array(7., dtype=float32)
     """
-    stochastic = _predictions.as_wide(stochastic, "stochastic")
-    deterministic = _predictions.as_wide(deterministic, "deterministic")
+    stochastic = _checks.as_wide(stochastic, "stochastic")
+    deterministic = _checks.as_wide(deterministic, "deterministic")
     _checks.check_rank(stochastic, 1, "[B, ...]", "stochastic")
     _checks.check_same_shape(deterministic, stochastic, "deterministic", "stochastic")
     return jnp.mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))
 
 
 def _mean_dtype(leaf: jax.Array) -> np.dtype | None:
-    """None lets integers and booleans go to the default float."""
+    """The dtype of a mean; None means the default float, for integers and booleans."""
     return _checks.widened(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else None
-
-
-def _check_strength(strength: Numeric) -> jax.Array:
-    return jnp.asarray(_checks.check_nonnegative(_checks.check_scalar(strength, "strength"), "strength"))

@@ -104,8 +104,7 @@ def l1_l2(params: PyTree, strength: _Pair, *, where: Where = None) -> jax.Array:
 
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
-      strength: Pair of L1 and L2 strengths, or one scalar for both; finite, non-negative; may be
-        traced.
+      strength: Finite, non-negative pair (l1, l2), or one scalar for both; may be traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -261,8 +260,7 @@ def activity(activations: PyTree, strength: _Pair) -> jax.Array:
 
     Args:
       activations: Array `[B, ...]` or a tree of them, such as Linen's `intermediates`.
-      strength: Pair of L1 and L2 strengths, or one scalar for both; finite, non-negative; may be
-        traced.
+      strength: Finite, non-negative pair (l1, l2), or one scalar for both; may be traced.
 
     Returns:
       A scalar. The gradient at 0 is 0.

@@ -1,8 +1,8 @@
-"""Rates that change with the step: functions of the step, as optax's schedules are.
+"""Rate schedules: functions of the step, like optax's schedules.
 
-A schedule gives a float32 rate for a step that may be traced, so it is used inside a jitted step,
-and nothing is traced anew: `dropout(key, x, schedule(state.step))`. Any of optax's schedules whose
-values lie in [0, 1] serves as well.
+A schedule gives a float32 rate for a step that may be traced, so it is used inside a jitted step and
+does not recompile: `dropout(key, x, schedule(state.step))`. Any optax schedule with values in [0, 1]
+works as well.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,13 @@ Schedule = Callable[[Numeric], jax.Array]
 
 
 def constant(rate: Rate) -> Schedule:
-    """The same rate at every step.
+    """Constant schedule: the same rate at every step.
 
     Args:
-      rate: The rate, in [0, 1]: a scalar; may be traced.
+      rate: Probability of dropping, in [0, 1]: a scalar; may be traced.
 
     Returns:
-      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      Function of the step, an integer scalar or array, that gives the rate as float32 of the
       step's shape.
 
     Raises:
@@ -48,18 +48,18 @@ def constant(rate: Rate) -> Schedule:
 
 
 def linear(start: Numeric, end: Numeric, steps: int, *, begin: int = 0) -> Schedule:
-    """A line from one rate to another: optax's `linear_schedule`, never beyond its two ends.
+    """Linear schedule from one rate to another: optax's `linear_schedule`, clipped to its two ends.
 
     The rate is `start` until step `begin`, and `end` from step `begin + steps` on.
 
     Args:
-      start: The first rate, in [0, 1]: a scalar; may be traced.
-      end: The last rate, in [0, 1]: a scalar; may be traced.
-      steps: How many steps lie between the two, at least 1.
-      begin: The step at which the rate begins to change, at least 0.
+      start: First rate, in [0, 1]: a scalar; may be traced.
+      end: Last rate, in [0, 1]: a scalar; may be traced.
+      steps: Number of steps from `start` to `end`, at least 1.
+      begin: Step at which the rate begins to change, at least 0.
 
     Returns:
-      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      Function of the step, an integer scalar or array, that gives the rate as float32 of the
       step's shape.
 
     Raises:
@@ -79,18 +79,18 @@ def linear(start: Numeric, end: Numeric, steps: int, *, begin: int = 0) -> Sched
 
 
 def early(rate: Rate, steps: int, *, decay: bool = False) -> Schedule:
-    """Early dropout: the rate for the first steps, and then none, against underfitting.
+    """Early dropout: the rate for the first steps and then 0, against underfitting.
 
-    In small models, or with much data, dropout of the first part of training makes the gradients
-    of different batches agree better, and the training loss at the end lower.
+    For small models or large data sets, dropout in the first part of training makes the gradients
+    of different batches agree better and lowers the final training loss.
 
     Args:
-      rate: The rate of the first steps, in [0, 1]: a scalar; may be traced.
-      steps: How many steps have dropout, at least 1.
-      decay: Whether the rate falls to 0 along a line over these steps, rather than at their end.
+      rate: Rate of the first steps, in [0, 1]: a scalar; may be traced.
+      steps: Number of steps with dropout, at least 1.
+      decay: Whether the rate decays linearly to 0 over these steps instead of ending abruptly.
 
     Returns:
-      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      Function of the step, an integer scalar or array, that gives the rate as float32 of the
       step's shape.
 
     Raises:
@@ -111,14 +111,14 @@ def early(rate: Rate, steps: int, *, decay: bool = False) -> Schedule:
 
 
 def late(rate: Rate, begin: int) -> Schedule:
-    """Late dropout: none at first, and then the rate until the end, against overfitting.
+    """Late dropout: 0 at first and then the rate, against overfitting.
 
     Args:
-      rate: The rate of the later steps, in [0, 1]: a scalar; may be traced.
-      begin: The first step that has dropout, at least 0.
+      rate: Rate of the later steps, in [0, 1]: a scalar; may be traced.
+      begin: First step with dropout, at least 0.
 
     Returns:
-      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      Function of the step, an integer scalar or array, that gives the rate as float32 of the
       step's shape.
 
     Raises:
@@ -137,16 +137,16 @@ def late(rate: Rate, begin: int) -> Schedule:
 
 
 def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
-    """Curriculum dropout: from none to the rate, fast at first: `rate * (1 - exp(-gamma * step))`.
+    """Curriculum dropout: rises from 0 to the rate as `rate * (1 - exp(-gamma * step))`.
 
-    The paper sets gamma to 10 over the number of training steps.
+    The paper sets gamma to 10 divided by the number of training steps.
 
     Args:
-      rate: The rate in the limit, in [0, 1]: a scalar; may be traced.
-      gamma: How fast it is neared, finite and at least 0: a scalar; may be traced.
+      rate: Rate in the limit, in [0, 1]: a scalar; may be traced.
+      gamma: Speed of the rise, finite and at least 0: a scalar; may be traced.
 
     Returns:
-      A function of the step, an integer scalar or array, that gives the rate as float32 of the
+      Function of the step, an integer scalar or array, that gives the rate as float32 of the
       step's shape. A step below 0 counts as 0.
 
     Raises:
@@ -172,16 +172,16 @@ def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
 
 
 def depth_rates(rate: float, depth: int, *, first: float | None = None) -> list[float]:
-    """Rates that grow linearly over the blocks of a network, for `drop_path` and its like.
+    """Rates that grow linearly over the blocks of a network, for `drop_path` and similar.
 
     Args:
-      rate: The rate of the last block, in [0, 1].
-      depth: How many blocks there are, at least 1.
-      first: The rate of the first block; `0.0` gives timm's rates, from 0 to `rate`. By default
-        that of the paper, `rate / depth`.
+      rate: Rate of the last block, in [0, 1].
+      depth: Number of blocks, at least 1.
+      first: Rate of the first block; `0.0` gives timm's rates, from 0 to `rate`. None: the paper's,
+        `rate / depth`.
 
     Returns:
-      A list of `depth` floats: by default `rate * l / depth` for l = 1, ..., depth.
+      List of `depth` floats, by default `rate * l / depth` for l = 1, ..., depth.
 
     Raises:
       TypeError: If a rate is traced or an array, or `depth` not an integer.

@@ -42,11 +42,11 @@ def test_an_axis_of_size_one():
 @pytest.mark.parametrize(
     ("noise_shape", "error", "message"),
     [
-        ((4, 2, 6), ValueError, "its size, 1 or None: (4, 5, 6), got (4, 2, 6)."),
-        ((4, 5), ValueError, "its size, 1 or None: (4, 5, 6), got (4, 5)."),
-        ((1, 4, 5, 6), ValueError, "its size, 1 or None: (4, 5, 6), got (1, 4, 5, 6)."),
-        ((4, 0, 6), ValueError, "its size, 1 or None: (4, 5, 6), got (4, 0, 6)."),
-        ((4, -1, 6), ValueError, "its size, 1 or None: (4, 5, 6), got (4, -1, 6)."),
+        ((4, 2, 6), ValueError, "the size, 1 or None for each axis of `x`, (4, 5, 6), got (4, 2, 6)."),
+        ((4, 5), ValueError, "the size, 1 or None for each axis of `x`, (4, 5, 6), got (4, 5)."),
+        ((1, 4, 5, 6), ValueError, "the size, 1 or None for each axis of `x`, (4, 5, 6), got (1, 4, 5, 6)."),
+        ((4, 0, 6), ValueError, "the size, 1 or None for each axis of `x`, (4, 5, 6), got (4, 0, 6)."),
+        ((4, -1, 6), ValueError, "the size, 1 or None for each axis of `x`, (4, 5, 6), got (4, -1, 6)."),
         ((4, 1.0, 6), TypeError, "`noise_shape` must be a sequence of integers or None, got (4, 1.0, 6)."),
         ("456", TypeError, "`noise_shape` must be a sequence of integers or None, got '456'."),
         (4, TypeError, "`noise_shape` must be a sequence of integers or None, got 4."),

@@ -254,7 +254,7 @@ def test_no_retrace_when_a_strength_changes():
             lambda: penalties.kl_sparsity(jnp.full((2, 2), 1.5), 1.0, target=0.1),
             "`activations` must lie in [0, 1], got 1.5.",
         ),
-        (lambda: penalties.l2({"a": jnp.ones(3)}, 1.0), "`where` must concern at least one leaf"),
+        (lambda: penalties.l2({"a": jnp.ones(3)}, 1.0), "`where` must select at least one leaf"),
     ],
 )
 def test_bad_input(call, message):

@@ -105,13 +105,13 @@ def test_a_mask_of_patterns_fits_optax():
     [
         (
             [("Dense_2/kernel", 1.0)],
-            "`where` must have patterns that fit a path, got 'Dense_2/kernel'; "
+            "`where` must have patterns that match a path, got 'Dense_2/kernel'; "
             "the nearest are Dense_1/kernel, Dense_0/kernel, ",
         ),
         (
             [("*/kernel", 1.0), ("Dense_0/kernel", 0.0)],
-            "`where` must have patterns that add a leaf, got 'Dense_0/kernel', which fits only "
-            "Dense_0/kernel: an earlier pattern takes that.",
+            "`where` must have patterns that add a leaf, got 'Dense_0/kernel', which matches only "
+            "leaves already taken by an earlier pattern: Dense_0/kernel.",
         ),
         ([("*/kernel", -1.0)], "`where: */kernel` must be finite and at least 0, got -1."),
         ([("*/kernel", np.ones(2))], "`where` must be a scalar, got shape (2,)."),
@@ -123,9 +123,9 @@ def test_a_mask_of_patterns_fits_optax():
         ),
         (
             lambda *_: False,
-            "`where` must concern at least one leaf, got none of Dense_0/bias, Dense_0/kernel, ",
+            "`where` must select at least one leaf, got none of Dense_0/bias, Dense_0/kernel, ",
         ),
-        ([("*/kernel", 0)], "`where` must concern at least one leaf, got none of"),
+        ([("*/kernel", 0)], "`where` must select at least one leaf, got none of"),
     ],
 )
 def test_bad_rules(where, message):
@@ -135,7 +135,7 @@ def test_bad_rules(where, message):
 
 def test_the_default_that_concerns_nothing_is_an_error():
     message = (
-        "`where` must concern at least one leaf (by default those of rank 2 or more that are no bias, "
+        "`where` must select at least one leaf (by default those of rank 2 or more that are not a bias, "
         "scale or variance), got none of a."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -144,7 +144,7 @@ def test_the_default_that_concerns_nothing_is_an_error():
 
 @pytest.mark.parametrize("rule", [_selection.weight_mask, _selection.selected, _selection.unit_shares])
 def test_where_there_is_no_strength_there_are_no_shares(rule):
-    message = "`where` must have shares of 0 or 1 where there is no strength to share, got 0.5."
+    message = "`where` must have shares of 0 or 1 where there is no strength, got 0.5."
     with pytest.raises(ValueError, match=re.escape(message)):
         rule(PARAMS, [("*/kernel", 0.5)])
     assert rule(PARAMS, [("*/kernel", 1.0)])

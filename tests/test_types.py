@@ -5,8 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from jaxdrop import _checks, _types
 
 ROOT = Path(__file__).parents[1]
 # Ten mistakes, a line each, among calls that are right.
@@ -87,3 +90,9 @@ def test_few_values_are_of_any_type():
     """`Any` stands where a type cannot be said: trees, methods of Flax, what an optimizer takes."""
     count = sum(len(re.findall(r"\bAny\b", path.read_text())) for path in (ROOT / "jaxdrop").rglob("*.py"))
     assert count < 200
+
+
+def test_the_bits_are_those_that_the_check_accepts():
+    literal, none = get_args(_types.Bits)
+    assert get_args(literal) == _checks.WIDTHS
+    assert none is type(None)

@@ -37,7 +37,7 @@ def test_where():
     jax.tree.map(np.testing.assert_array_equal, by_path, by_tree)
     assert by_path["Dense_0"]["kernel"] is PARAMS["Dense_0"]["kernel"]
     assert (by_path["Dense_1"]["bias"] == 0).any()
-    message = "`where` must concern at least one leaf, got none of "
+    message = "`where` must select at least one leaf, got none of "
     with pytest.raises(ValueError, match=re.escape(message)):
         jaxdrop.dropconnect(KEY, PARAMS, 0.5, where=lambda path, leaf: False)
 
