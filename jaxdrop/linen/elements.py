@@ -10,13 +10,7 @@ from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Key, Numeric
 from jaxdrop.linen._shell import OneArray, Shell, Stochastic
 
-__all__ = [
-    "AlphaDropout",
-    "Dropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "Standout",
-]
+__all__ = ["AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Standout"]
 
 
 class Dropout(elements.Dropout, OneArray, kw_only=False):

@@ -8,13 +8,7 @@ from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Numeric
 from jaxdrop.nnx._shell import Base, Rngs, Shell
 
-__all__ = [
-    "AlphaDropout",
-    "Dropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "Standout",
-]
+__all__ = ["AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Standout"]
 
 
 class Dropout(elements.Dropout, Shell):

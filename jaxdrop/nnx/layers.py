@@ -24,7 +24,7 @@ __all__ = ["DropConnect", "DropLayer", "EmbeddingDropout", "TargetedDropout"]
 class _Wrapper(Base):
     """A module around a layer."""
 
-    layer: Any = dataclasses.field(kw_only=False)
+    layer: nnx.Module = dataclasses.field(kw_only=False)
 
     def _is_plain(self, deterministic: bool | None, rate: Rate) -> bool:
         """Whether to call the layer unchanged."""
