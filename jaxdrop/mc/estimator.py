@@ -161,7 +161,7 @@ def accumulate(
       predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
         program is cached by the identity of the function: bind weights by
         `jax.tree_util.Partial(f, params)`.
-      key: A PRNG key. States to be merged have the same key and other samples, or other keys.
+      key: A PRNG key. States to be merged have the same key and disjoint samples, or different keys.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The total number of samples, including those of `state`; or `Until`.
       reducers: One `Reducer`, or any tree of reducers.

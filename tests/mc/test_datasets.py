@@ -1,4 +1,4 @@
-"""Whole data sets: batches, the ragged last one, progress, and what is left by one who was stopped."""
+"""Whole data sets: batches, the ragged last one, progress, and restarts after an interruption."""
 
 import jax
 import numpy as np

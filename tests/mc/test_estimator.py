@@ -1,4 +1,4 @@
-"""Streamed statistics: what they are, however they are reached, and how sure they are."""
+"""Streamed statistics: their values by any division of the samples, and their standard errors."""
 
 import contextlib
 

@@ -20,7 +20,7 @@ def test_float64(rate):
     np.testing.assert_allclose(found.mean, h @ w + np.arange(4), rtol=1e-5, atol=1e-5)
     spread = h**2 * p / (1 - p)
     expected = np.einsum("bi,ik,il->bkl", spread, w, w)
-    # The realised rate is off by at most 0.1 %.
+    # The realized rate is off by at most 0.1 %.
     np.testing.assert_allclose(found.covariance, expected, rtol=2e-3, atol=2e-3)
 
 

@@ -1,4 +1,4 @@
-"""What does not depend on the key is computed once, and nothing else changes."""
+"""Key-free computation is evaluated once, and nothing else changes."""
 
 import re
 

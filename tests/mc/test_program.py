@@ -1,4 +1,4 @@
-"""How a program goes about it: the size of the chunks, and processes that share a mesh."""
+"""Execution: the size of the chunks, and processes that share a mesh."""
 
 import os
 import socket
@@ -52,15 +52,15 @@ from jaxdrop import mc
 from tests.mc import nets
 mesh = jax.make_mesh((2, 2), ("samples", "batch"))
 rows = np.asarray(nets.inputs())
-divided = NamedSharding(mesh, PartitionSpec("batch"))
-x = jax.make_array_from_callback(rows.shape, divided, lambda place: rows[place])
+sharded = NamedSharding(mesh, PartitionSpec("batch"))
+x = jax.make_array_from_callback(rows.shape, sharded, lambda place: rows[place])
 reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}
 found = mc.estimate(nets.bound(), jax.random.key(0), x, num_samples=40, reducers=reducers, mesh=mesh)
 whole = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))(found[:2])
 np.savez(out + str(number), *map(np.asarray, jax.tree.leaves(whole)))
 
 
-# Whole data sets, with a folder of their own or of both; a process that has lost a file makes both go again.
+# Data sets with a local or a common folder; if one process has lost a file, both compute the batch again.
 options = {"batch_size": 6, "num_samples": 40, "reducers": reducers["moments"], "mesh": mesh}
 run = lambda folder: mc.estimate_dataset(nets.bound(), jax.random.key(0), rows, **options, folder=folder)
 run(out + f"own-{number}")
@@ -68,7 +68,7 @@ if number:
     (pathlib.Path(out) / "own-1" / "batch-000001-of-000002.npz").unlink()
 for folder in (f"own-{number}", "both"):
     found = run(out + folder)
-    np.savez(out + f"over-{folder}-{number}", *jax.tree.leaves(found[:2]))
+    np.savez(out + f"dataset-{folder}-{number}", *jax.tree.leaves(found[:2]))
 """
 
 
@@ -90,10 +90,10 @@ def test_two_processes_give_what_one_gives(tmp_path):
     reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}
     alone = mc.estimate(nets.bound(), KEY, nets.inputs(), num_samples=40, reducers=reducers)
     rows, moments = np.asarray(nets.inputs()), reducers["moments"]
-    over = mc.estimate_dataset(nets.bound(), KEY, rows, batch_size=6, num_samples=40, reducers=moments)
+    dataset = mc.estimate_dataset(nets.bound(), KEY, rows, batch_size=6, num_samples=40, reducers=moments)
     assert len(list((tmp_path / "both").iterdir())) == 2
     for number in range(2):
-        for name, expected in (("", alone), (f"over-own-{number}-", over), ("over-both-", over)):
+        for name, expected in (("", alone), (f"dataset-own-{number}-", dataset), ("dataset-both-", dataset)):
             with np.load(tmp_path / f"{name}{number}.npz") as file:
                 leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
             for leaf, value in zip(leaves, jax.tree.leaves(expected[:2]), strict=True):

@@ -39,7 +39,7 @@ def test_shared_is_one_function_of_all_inputs():
     assert (spread > 0).any()
     shared = mc.sample(PREDICT, KEY, same, num_samples=4, shared=True)
     np.testing.assert_allclose(np.ptp(shared, axis=1), 0, atol=1e-6)
-    # And of other batches: the third row alone is what it was among others.
+    # And of other batches: the third row alone equals the third row of the batch.
     alone = mc.sample(PREDICT, KEY, X[2:3], num_samples=4, shared=True)
     np.testing.assert_allclose(
         mc.sample(PREDICT, KEY, X, num_samples=4, shared=True)[:, 2:3], alone, rtol=1e-5

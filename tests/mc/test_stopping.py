@@ -1,4 +1,4 @@
-"""Sampling until it is sure."""
+"""Stopping rules."""
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ def test_it_stops_when_every_example_is_sure():
     assert 64 < count < 10_000
     assert count % 64 == 0
     assert found.standard_error["mean"].max() <= 0.05
-    # It had not been sure at the look before.
+    # The error was still too large at the check before.
     before = mc.estimate(PREDICT, KEY, X, num_samples=count - 64, reducers=mc.Moments())
     looks = [64]
     while looks[-1] < count:

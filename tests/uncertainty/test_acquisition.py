@@ -106,7 +106,7 @@ def test_batch_bald_does_not_take_the_same_twice():
 
 @pytest.mark.parametrize("num_configurations", [4, 1024])
 def test_probabilities_of_0_and_1(num_configurations):
-    """Labels that tell the samples apart: their information is what there is of it, log T."""
+    """Labels that identify the sample have all the information, log T."""
     probs = np.eye(2)[[[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]]]
     found = uncertainty.batch_bald(KEY, probs, 3, num_configurations=num_configurations)
     np.testing.assert_array_equal(found.indices, [0, 1, 2])

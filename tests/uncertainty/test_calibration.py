@@ -88,7 +88,7 @@ def test_vector_scaling_of_logits_far_from_zero_or_large(spread: float, offset: 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -2.3])
 def test_vector_scaling_of_a_class_whose_logit_never_changes(constant: float):
-    """It has no scale, so that of the identity; a bias does what can be done."""
+    """A constant logit has no scale to fit, so its scale is 1; the bias is fitted."""
     logits = LOGITS.copy()
     logits[:, 0] = constant
     fitted = uncertainty.fit_vector_scaling(logits, LABELS)
@@ -158,7 +158,7 @@ def test_gradient_of_isotonic_regression_is_that_of_the_means():
 def test_isotonic_calibration_is_scikit_learns_one_against_the_rest():
     fitted = jax.jit(uncertainty.fit_isotonic)(PROBS, LABELS)
     new = RNG.dirichlet(np.ones(CLASSES), size=100).astype(np.float32)
-    peer = IsotonicRegression(out_of_bounds="clip")  # in float64: in float32 it joins what lies close
+    peer = IsotonicRegression(out_of_bounds="clip")  # in float64: in float32 it joins close values
     fits = [peer.fit(np.float64(PROBS[:, k]), k == LABELS).predict(new[:, k]) for k in range(CLASSES)]
     expected = np.stack(fits, axis=-1) / np.sum(fits, axis=0)[:, None]
     np.testing.assert_allclose(fitted(new), expected, atol=1e-4)

@@ -94,7 +94,7 @@ def test_reliability_is_that_of_scikit_learn(mode, strategy):
 
 def test_ece_is_that_of_mapie():
     """Which counts the edges of bins, one more than there are bins. Its quantiles put the least
-    confident example in a bin of its own, and are not compared.
+    confident example in a separate bin, and are not compared.
     """
     confidence, hits = PROBS.max(-1), (PROBS.argmax(-1) == LABELS).astype(int)
     expected = expected_calibration_error(hits, confidence, num_bins=16, split_strategy="uniform")

@@ -63,7 +63,7 @@ class Column(RegressorMixin, BaseEstimator):
 
 
 def loop_scores(probs, penalty=0.0, free=0.0, share=0.0) -> np.ndarray:
-    """Of each class: the probability of those likelier and of it, less a share of its own."""
+    """The score of each class: the cumulative probability, less a share of the class's."""
     scores = np.zeros(probs.shape)
     for n, p in enumerate(np.float64(probs)):
         for k in range(len(p)):

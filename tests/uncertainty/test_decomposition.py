@@ -1,4 +1,4 @@
-"""Entropies against scipy in float64, their properties, and what happens at probabilities of 0 and 1."""
+"""Entropies against scipy in float64, their properties, and their values at probabilities of 0 and 1."""
 
 import re
 
@@ -146,7 +146,7 @@ def test_bad_arguments(call, error, message):
         call()
 
 
-def test_traced_values_that_are_no_probabilities_break_nothing():
+def test_traced_values_that_are_not_probabilities_break_nothing():
     for of in ENTROPIES:
         found = jax.jit(of)(jnp.full((2, 1, 3), 0.7))
         assert np.isfinite(found).all()

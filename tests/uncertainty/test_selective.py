@@ -80,7 +80,7 @@ def test_ties_count_with_the_mean_over_their_orders():
 
 
 def test_ties_of_a_million():
-    """Sums in float32 that neither lose what is added late nor cancel."""
+    """Sums in float32 that neither lose late terms nor cancel."""
     loss = np.random.default_rng(1).exponential(size=1_000_000).astype(np.float32)
     alike = uncertainty.aurc(np.zeros(len(loss), np.float32), loss)
     np.testing.assert_allclose(alike, loss.mean(dtype=np.float64), rtol=1e-5)

@@ -87,7 +87,7 @@ def test_a_traced_label_out_of_range_gives_nan():
 
 
 def test_a_variance_of_zero_has_no_density_elsewhere():
-    """One sample of it leaves what the others say; a negative one is an error."""
+    """A sample with variance 0 leaves the density of the others; a negative variance is an error."""
     mean, variance = jnp.zeros((40, 1)), jnp.ones((40, 1)).at[7].set(0.0)
     value, error = streamed(mc.GaussianLogDensity(), (mean, variance), [40], jnp.ones(1))
     expected = scipy.stats.norm.logpdf(1.0) + np.log(39 / 40)

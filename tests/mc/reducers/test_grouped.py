@@ -37,7 +37,7 @@ def test_the_jackknife_of_single_samples_is_the_textbook_one():
 
 @pytest.mark.parametrize("count", [5, 33, 1000])
 def test_groups_of_different_sizes(count: int):
-    """Within five of its own standard errors, one part in the square root of twice the groups."""
+    """Within five standard errors of the error, one part in the square root of twice the groups."""
     samples = np.random.default_rng(1).normal(size=(count, 400)).astype(np.float32)
     _, error = streamed(Mean(), jnp.asarray(samples), [count])
     groups = min(count, 32)

@@ -1,4 +1,4 @@
-"""Quantiles against NumPy, and what is kept of many samples."""
+"""Quantiles against NumPy, and the samples that are stored."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +27,7 @@ def test_the_first_are_kept(chunks: list[int]):
 
 
 def test_the_error_of_a_normal_median():
-    """It is 1.2533 / sqrt(n); the mean over 2000 examples within five of its own standard errors."""
+    """It is 1.2533 / sqrt(n); the mean over 2000 examples within five of its standard errors."""
     n = 400
     samples = np.random.default_rng(1).normal(size=(n, 2000)).astype(np.float32)
     _, error = streamed(mc.Quantiles((0.5,)), jnp.asarray(samples), [n])
