@@ -22,7 +22,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Smoke test: a small versio
 
 
 class BadInputError(ValueError):
-    """Invalid input; the message names what is expected and what came."""
+    """Invalid input; the message names the expectation and the value."""
 
 
 def run(main: Callable[..., Any]) -> None:

@@ -290,7 +290,7 @@ def conduct(
     Args:
       study: The study.
       folder: The folder to write to.
-      caption: What the columns of the table mean, beside what all tables share.
+      caption: The caption of the table, after the sentences that all tables share.
       conclude: From the rows to further metrics, and to text printed after the table.
       save_every: The least seconds between two checkpoints.
     """

@@ -1,6 +1,6 @@
 """Cost of dropout, compared with other libraries and with no dropout.
 
-The claim, on 2 CPU cores: `jaxdrop.dropout` of 4096 x 4096 float32 at rate 0.1 takes what a copy takes
+The claim, on 2 CPU cores: `jaxdrop.dropout` of 4096 x 4096 float32 at rate 0.1 takes as long as a copy
 into fresh memory, or a quarter more, and is 3.7 to 8 times as fast as Flax's and torch's, and 2.5 to 4.7
 times with the backward pass; in reused memory it takes two copies, and is 25 to 40 times as fast. In
 a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take as long as without

@@ -82,7 +82,7 @@ class Trained(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What the paper says, what is seen here, and whether that is it: "yes", "no", "in part" or "unclear"."""
+    """Claim of the paper, the result here, and whether it shows: "yes", "no", "in part" or "unclear"."""
 
     paper: str
     here: str

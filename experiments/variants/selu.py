@@ -6,8 +6,8 @@ PyTorch notebook prints (github.com/bioinf-jku/SNNs, Pytorch/SelfNormalizingNetw
 50,000 training and 10,000 validation images, batch 128, 20 epochs of plain SGD at 1e-3, the
 weights of the epoch of the best validation accuracy. Its SELU network starts from LeCun's
 normal weights and no biases, its ReLU network from PyTorch's defaults: weights and biases uniform
-within 1/sqrt(inputs), a third of that variance. So "He" here is what the ReLU network does
-when it starts as is usual for it. The same is then trained with Adam at 1e-3, the optimizer
+within 1/sqrt(inputs), a third of that variance. So "He" here is the ReLU
+network with its usual initialization. The same is then trained with Adam at 1e-3, the optimizer
 of the authors' TensorFlow 2 script.
 """
 
