@@ -1,4 +1,4 @@
-"""What every experiment shares at the command line: options, checks of them, and how errors look."""
+"""Command line: shared options, checks of options, error messages and progress bars."""
 
 import sys
 from collections.abc import Callable
@@ -13,19 +13,20 @@ console = rich.console.Console()
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="The folder of the real data sets; by default $JAXDROP_DATA. The digits need none."),
+    typer.Option(help="Folder of the data sets; defaults to $JAXDROP_DATA. The digits need none."),
 ]
-Out = Annotated[Path, typer.Option(help="The folder to write to, a folder for each experiment.")]
-Seed = Annotated[int, typer.Option(help="The first seed; the others follow it.")]
-Quick = Annotated[bool, typer.Option("--quick", help="A small form that shows that all works, in seconds.")]
+Out = Annotated[Path, typer.Option(help="Folder to write to; each experiment makes its own in it.")]
+Seed = Annotated[int, typer.Option(help="First seed; the others follow it.")]
+Seeds = Annotated[int, typer.Option(help="Number of seeds; at least 2 for standard errors.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Smoke test: a small version in seconds.")]
 
 
 class BadInputError(ValueError):
-    """What the user gave cannot be worked with; the message says what can."""
+    """Invalid input; the message names the expectation and the value."""
 
 
 def run(main: Callable[..., Any]) -> None:
-    """Runs a command; bad input ends in one line and exit code 2, not in a traceback."""
+    """Runs a command; invalid input ends with a one-line message and exit code 2."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:
@@ -36,21 +37,33 @@ def run(main: Callable[..., Any]) -> None:
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    """One of some names."""
+    """Checks that a value is one of `choices`, and returns it."""
     if value not in choices:
         raise BadInputError(f"`{name}` must be one of {', '.join(choices)}, got {value}.")
     return value
 
 
 def check_count(name: str, value: int, least: int = 1) -> int:
-    """A number of things, of which there must be a least."""
+    """Checks that a count is at least `least`, and returns it."""
     if value < least:
         raise BadInputError(f"`{name}` must be at least {least}, got {value}.")
     return value
 
 
+def check_seeds(seed: int, seeds: int) -> None:
+    """Checks the first seed and the number of seeds."""
+    check_count("seed", seed, 0)
+    check_count("seeds", seeds)
+
+
+def check_scale(scale: float) -> None:
+    """Checks a share of a paper's widths."""
+    if not 0 < scale <= 1:
+        raise BadInputError(f"`scale` must lie in (0, 1], got {scale:g}.")
+
+
 def progress(title: str, total: int, done: int = 0) -> tuple[rich.progress.Progress, rich.progress.TaskID]:
-    """A progress bar with the time that is left."""
+    """Progress bar with the remaining time."""
     bar = rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),

@@ -1,7 +1,4 @@
-"""The data sets: each a part to develop on and a test part that is never looked at before the end.
-
-And others that are only looked at: letters for networks that know digits, a text, a series.
-"""
+"""Data sets: labeled images with a development and a test part, letters, texts, and a series."""
 
 import gzip
 import math
@@ -38,10 +35,10 @@ class Dataset(NamedTuple):
 
     Attributes:
       name: One of `NAMES`.
-      x: The development part, `[N, D]`.
-      y: Its labels, `[N]`.
-      x_test: The test part.
-      y_test: Its labels.
+      x: Development images, `[N, D]`.
+      y: Development labels, `[N]`.
+      x_test: Test images.
+      y_test: Test labels.
     """
 
     name: str
@@ -52,12 +49,12 @@ class Dataset(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text as the places of its characters in an alphabet.
+    """Text as indices into its alphabet.
 
     Attributes:
       name: One of `TEXTS`.
       codes: The text, int32, `[N]`.
-      alphabet: Every character that it has, sorted.
+      alphabet: Its distinct characters, sorted.
     """
 
     name: str
@@ -71,14 +68,14 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     Args:
       name: "digits" (scikit-learn's, 1797 images of 8 x 8), "mnist" or "fashion-mnist" (70,000 of
         28 x 28, with their own test parts).
-      data_dir: The folder that holds a folder of that name; by default `$JAXDROP_DATA`.
+      data_dir: The folder that holds a folder of that name; defaults to `$JAXDROP_DATA`.
 
     Returns:
       The data set.
 
     Raises:
-      BadInputError: If the name is unknown, or a file is not what it should be.
-      FileNotFoundError: If a file is missing; the message says where it was looked for.
+      BadInputError: If the name is unknown, or a file is invalid.
+      FileNotFoundError: If a file is missing; the message names the paths that were tried.
     """
     cli.check_choice("dataset", name, NAMES)
     if name == "digits":
@@ -88,33 +85,33 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
 
 
 def load_letters(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the test part of notMNIST: 10,000 letters A to J of many fonts, of 28 x 28.
+    """Loads the test part of notMNIST: 10,000 letters A to J in many fonts, 28 x 28.
 
     Args:
-      data_dir: The folder that holds `notmnist/`; by default `$JAXDROP_DATA`.
+      data_dir: The folder that holds `notmnist/`; defaults to `$JAXDROP_DATA`.
 
     Returns:
-      Images and labels, as a test part of `Dataset`.
+      Images and labels, in the form of `Dataset.x_test` and `y_test`.
 
     Raises:
-      BadInputError: If a file is not what it should be.
-      FileNotFoundError: If a file is missing; the message says where it was looked for.
+      BadInputError: If a file is invalid.
+      FileNotFoundError: If a file is missing; the message names the paths that were tried.
     """
     return _read_part(_folder(LETTERS, data_dir, _IDX_FILES[2:]), "t10k")
 
 
 def load_co2(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Loads the carbon dioxide of Mauna Loa: 272 months without their trend, both standardised.
+    """Loads the carbon dioxide series of Mauna Loa: 272 months, detrended, both columns standardized.
 
     Args:
-      data_dir: The folder that holds `co2/mauna_loa.csv`; by default `$JAXDROP_DATA`.
+      data_dir: The folder that holds `co2/mauna_loa.csv`; defaults to `$JAXDROP_DATA`.
 
     Returns:
       Time, ascending, and concentration, float32, `[N]` each.
 
     Raises:
       BadInputError: If the file is not two columns of finite numbers, the first ascending.
-      FileNotFoundError: If the file is missing; the message says where it was looked for.
+      FileNotFoundError: If the file is missing; the message names the path that was tried.
     """
     path = _folder("co2", data_dir, ["mauna_loa.csv"]) / "mauna_loa.csv"
     try:
@@ -136,15 +133,15 @@ def load_text(name: str, data_dir: Path | None = None) -> Text:
     Args:
       name: "descriptions" (those of scikit-learn's own data sets, 15,000 characters) or
         "tinyshakespeare" (1.1 million).
-      data_dir: The folder that holds `text/NAME.txt`; by default `$JAXDROP_DATA`.
+      data_dir: The folder that holds `text/NAME.txt`; defaults to `$JAXDROP_DATA`.
 
     Returns:
       The text.
 
     Raises:
       BadInputError: If the name is unknown, or the file is not UTF-8 or has fewer than two
-        different characters.
-      FileNotFoundError: If the file is missing; the message says where it was looked for.
+        distinct characters.
+      FileNotFoundError: If the file is missing; the message names the path that was tried.
     """
     cli.check_choice("text", name, TEXTS)
     content = _descriptions() if name == "descriptions" else _read_text(name, data_dir)
@@ -154,16 +151,16 @@ def load_text(name: str, data_dir: Path | None = None) -> Text:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads a gzipped IDX file of unsigned bytes, and checks that it is whole.
+    """Reads a gzipped IDX file of unsigned bytes and checks its length.
 
     Raises:
-      BadInputError: If the file is not gzip, not IDX of bytes, or not of the length it announces.
+      BadInputError: If the file is not gzip, not IDX of bytes, or not of the length in its header.
     """
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise cli.BadInputError(
-            f"`{path}` must be a whole gzip file, got one that fails with: {error}."
+            f"`{path}` must be a valid gzip file, got one that fails with: {error}."
         ) from None
     if len(content) < 4 or content[:3] != bytes((0, 0, _IDX_BYTES)) or len(content) < 4 + 4 * content[3]:
         raise cli.BadInputError(
@@ -176,6 +173,18 @@ def read_idx(path: Path) -> np.ndarray:
             f"`{path}` must hold {math.prod(shape)} bytes for shape {shape}, got {len(content) - start}."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def root(wanted: str, source: str, data_dir: Path | None) -> Path:
+    """Folder of the data sets: `data_dir`, or `$JAXDROP_DATA`."""
+    if data_dir:
+        return data_dir
+    if "JAXDROP_DATA" in os.environ:
+        return Path(os.environ["JAXDROP_DATA"])
+    raise FileNotFoundError(
+        f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {wanted}, got neither. "
+        f"To get it: {source}."
+    )
 
 
 def _read_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -216,15 +225,10 @@ def _read_text(name: str, data_dir: Path | None) -> str:
 
 
 def _folder(name: str, data_dir: Path | None, files: list[str]) -> Path:
-    root = data_dir or (Path(os.environ["JAXDROP_DATA"]) if "JAXDROP_DATA" in os.environ else None)
-    if root is None:
-        raise FileNotFoundError(
-            f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {name}/, got neither. "
-            f"To get it: {_SOURCES[name]}."
-        )
-    missing = [str(root / name / file) for file in files if not (root / name / file).is_file()]
+    folder = root(f"{name}/", _SOURCES[name], data_dir) / name
+    missing = [str(folder / file) for file in files if not (folder / file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"`--data-dir` must hold {name}/, looked for {', '.join(missing)}. To get it: {_SOURCES[name]}."
         )
-    return root / name
+    return folder

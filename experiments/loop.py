@@ -1,17 +1,17 @@
-"""The one training loop: chunks of steps in one compiled program, evaluated, shown, and resumable.
+"""Training loop: chunks of steps in one compiled program, with evaluation, progress bar and checkpoints.
 
-A run may be killed at any moment. A checkpoint is written in full under another name and then
-renamed, and is removed only when there is a later one or the results are written; to write results
-again, as the one who comes back does, changes nothing in them.
+A run may be killed at any moment. A checkpoint is written under another name and then renamed. It is removed
+only when there is a later one or the results are written. Writing the results again does not change them.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +38,28 @@ def train(
     checkpoints: Path,
     save_every: float = SECONDS_BETWEEN_CHECKPOINTS,
 ) -> tuple[TrainState, np.ndarray]:
-    """Trains a run or a sweep, `every` steps a call, and evaluates after each call.
+    """Trains a run or a sweep, `every` steps per call, and evaluates after each call.
 
-    What has been done is saved now and then, atomically; a later call with the same checkpoint
-    folder goes on from there and ends with the same result.
+    Checkpoints are saved atomically. A later call with the same folder resumes from the last one and ends
+    with the same result.
 
     Args:
-      pair: The init/step pair; `init` has been called.
-      state: The state to start from.
-      batch: What each step is given.
-      evaluate: From a state and the batch to an array of metrics; jitted here.
-      steps: How many steps in all, a multiple of `every`.
+      pair: The init/step pair.
+      state: The initial state.
+      batch: The batch of every step.
+      evaluate: `evaluate(state, batch)`, an array of metrics; jitted here.
+      steps: The number of steps, a multiple of `every`.
       every: The steps between two evaluations.
-      title: What the progress bar says.
-      checkpoints: Where to save; see `checkpoint_folder`.
+      title: The title of the progress bar.
+      checkpoints: The folder of the checkpoints; see `checkpoint_folder`.
       save_every: The least seconds between two checkpoints; 0 saves after each chunk.
 
     Returns:
       The final state, and the metrics after each chunk with a leading axis of `steps / every`.
 
     Raises:
-      BadInputError: If an optimizer under `optim.halt_on_nonfinite` has halted: with the parameter,
-        the step and the run. The last checkpoint stays as it is.
+      BadInputError: If an optimizer under `optim.halt_on_nonfinite` has halted; the message names the
+        parameter, the step and the run. The last checkpoint is kept.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -86,16 +86,24 @@ def train(
 
 
 def checkpoint_folder(out: Path, config: dict[str, Any], arrays: Any = ()) -> Path:
-    """A folder of its own for each configuration and data, so that only the same run is resumed."""
+    """Checkpoint folder named after a hash of configuration and data, so that only the same run resumes."""
     digest = hashlib.blake2b(json.dumps(config | {"jax": jax.__version__}, sort_keys=True).encode())
     for array in jax.tree.leaves(arrays):
         digest.update(np.ascontiguousarray(array).data)
     return out / f"checkpoints-{digest.hexdigest()[:12]}"
 
 
+@contextlib.contextmanager
+def resumable(out: Path, config: dict[str, Any], arrays: Any = ()) -> Iterator[Path]:
+    """Yields the checkpoint folder of a run, and removes it once the run has ended and is published."""
+    checkpoints = checkpoint_folder(out, config, arrays)
+    yield checkpoints
+    forget(checkpoints)
+
+
 def forget(checkpoints: Path) -> None:
-    """Removes the checkpoints of a run that has ended and whose results are written."""
-    # Under another name first: what is left if this is killed is not taken for a checkpoint.
+    """Removes the checkpoints of a finished run."""
+    # Rename first: a half-removed folder must not be taken for checkpoints.
     gone = checkpoints.with_name(f".gone-{checkpoints.name}")
     shutil.rmtree(gone, ignore_errors=True)
     if checkpoints.exists():
@@ -112,7 +120,7 @@ def _check_finite(state: TrainState) -> None:
 
 def _manager(folder: Path) -> ocp.CheckpointManager:
     logging.getLogger("absl").setLevel(logging.ERROR)
-    # Not in the background: the state is donated to the next chunk, which writes over it.
+    # Save synchronously: the state is donated to the next chunk, which overwrites it.
     options = ocp.CheckpointManagerOptions(
         max_to_keep=1, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
@@ -120,7 +128,7 @@ def _manager(folder: Path) -> ocp.CheckpointManager:
 
 
 def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
-    """What moves; the keys and hyper-parameters are the caller's, who makes them again."""
+    """Parts of the state that change; the caller makes keys and hyperparameters again."""
     return {
         "step": state.step,
         "params": state.params,

@@ -1,4 +1,4 @@
-"""A Flax network of dense layers, with dropout after each hidden one."""
+"""Flax MLP with dropout after each hidden layer."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,45 +13,47 @@ from jaxdrop import linen
 
 
 class MLP(nn.Module):
-    """Dense layers, each but the last followed by an activation and dropout.
+    """Dense layers; an activation and dropout follow each but the last.
 
     Attributes:
       hidden: The widths of the hidden layers.
-      outputs: How many outputs.
-      activation: What follows each hidden layer.
+      outputs: The number of outputs.
+      activation: The activation of the hidden layers.
       rate: The dropout rate; may be traced.
+      kernel_init: The initializer of the kernels.
     """
 
     hidden: Sequence[int]
     outputs: int
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     rate: chex.Numeric = 0.5
+    kernel_init: jax.nn.initializers.Initializer = nn.linear.default_kernel_init
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Outputs, `[B, outputs]`, of rows `[B, D]`."""
+        """Outputs, `[B, outputs]`, for rows `[B, D]`."""
         for width in self.hidden:
-            x = self.activation(nn.Dense(width)(x))
+            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
             x = linen.Dropout(self.rate)(x, deterministic=deterministic)
-        return nn.Dense(self.outputs)(x)
+        return nn.Dense(self.outputs, kernel_init=self.kernel_init)(x)
 
 
 def init(
     rng: np.random.Generator, model: MLP, inputs: int, gain: float = 2.0, bias: float = 0.0
 ) -> dict[str, Any]:
-    """Normal weights of variance `gain / inputs` of their layer, LeCun's for the last.
+    """First weights: normal of variance `gain / inputs` of their layer, LeCun's for the last.
 
-    In NumPy: to compile Flax's own draws takes longer than a quick training.
+    They are drawn in NumPy: compiling Flax's initializers takes longer than a smoke test's training.
 
     Args:
       rng: The generator.
       model: The network.
-      inputs: How many inputs it has.
-      gain: 2 keeps the size of ReLUs (He), 1 that of sums (LeCun).
+      inputs: The number of inputs.
+      gain: The gain: 2 is He's, for ReLUs, 1 is LeCun's.
       bias: The standard deviation of the biases of the hidden layers; those of the last are 0.
 
     Returns:
-      The variables, as the model's own `init` returns them.
+      Variables of the same structure as those of `model.init`.
     """
     widths = (inputs, *model.hidden, model.outputs)
     layers = {}

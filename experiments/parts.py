@@ -1,4 +1,4 @@
-"""Arrays that took long to compute, kept in a file of their own until the results are written."""
+"""Cache of intermediate arrays, one file each, kept until the results are written."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from experiments import report
 
 
 def kept(folder: Path, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Computes named arrays, or reads them if that has been done; the file is whole or not there."""
+    """Reads named arrays from `folder/name.npz`, or computes them and writes that file."""
     path = folder / f"{name}.npz"
     if not path.exists():
         arrays: dict[str, Any] = {key: np.asarray(value) for key, value in compute().items()}

@@ -1,24 +1,54 @@
-"""Pictures of uncertainty: from arrays to a figure, whoever computed them.
+"""Plots: one style, a color-blind safe palette, and figures made of arrays.
 
-A dict gives each method or data set its name, and its order; what has many runs comes in as their mean.
+A mapping gives each method or data set its name and its order. Color is never the only cue: markers, line
+styles or labels tell the same. Palette: Okabe and Ito, "Color universal design", 2008.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import cycler
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Imported for its style, which all figures share.
-from experiments import report as report
+from experiments.means import Mean, mean_and_error
+
+mpl.use("agg")
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "black")
+GRAY, LIGHT = "0.4", "0.6"
+MARKERS = "osD^vP*"
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 2)))
+# Color and marker of a verdict: down and blue is a gain, up and vermilion a loss.
+VERDICTS = {
+    **dict.fromkeys(("helps", "better", "lower"), (BLUE, "v")),
+    **dict.fromkeys(("hurts", "worse", "higher"), (VERMILION, "^")),
+}
+NO_VERDICT = (GRAY, "o")
+mpl.rcParams.update(
+    {
+        "font.size": 10,
+        "axes.prop_cycle": cycler.cycler(color=PALETTE),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.titlesize": 10,
+        "figure.titlesize": 10,
+        "grid.alpha": 0.3,
+        "legend.frameon": False,
+        "savefig.dpi": 150,
+        "figure.constrained_layout.use": True,
+    }
+)
 
 WIDTH, HEIGHT = 5.0, 3.8
 
 
-# Confidence, accuracy and count of each bin; of an empty bin only the count is looked at.
-Bins = tuple[Any, Any, Any]
+# Mean confidence, accuracy and count of each bin; an empty bin may have NaN for the first two.
+Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Band(NamedTuple):
@@ -33,24 +63,98 @@ class Band(NamedTuple):
     deviation: np.ndarray | None = None
 
 
+def color(i: int) -> str:
+    """Color number `i` of the palette."""
+    return PALETTE[i % len(PALETTE)]
+
+
+def marker(i: int) -> str:
+    """Marker number `i`."""
+    return MARKERS[i % len(MARKERS)]
+
+
+def draw_mean(
+    axis: Axes,
+    x: Sequence[float] | np.ndarray,
+    values: np.ndarray,
+    i: int,
+    label: str | None = None,
+    marks: bool = True,
+) -> None:
+    """Draws the mean over the last axis with a band of one standard error, in style number `i`."""
+    mean, error = mean_and_error(values)
+    axis.plot(x, mean, color=color(i), ls=LINES[i], marker=marker(i) if marks else "", ms=3.5, label=label)
+    axis.fill_between(x, mean - error, mean + error, color=color(i), alpha=0.2, lw=0)
+
+
+def comparison(
+    verdicts: Mapping[str, str],
+    scores: Sequence[Mean],
+    differences: Sequence[Mean | None],
+    labels: tuple[str, str],
+    title: str,
+    published: Mapping[str, float] | None = None,
+) -> Figure:
+    """Scores of methods on the left and paired differences from a baseline on the right.
+
+    Args:
+      verdicts: The verdict of each method, in the order of the rows.
+      scores: Their scores, in the unit of the plot.
+      differences: Their differences; None for a baseline.
+      labels: The names of both horizontal axes.
+      title: The title above both panels.
+      published: Published scores of some methods, drawn as crosses.
+    """
+    places = np.arange(len(verdicts))[::-1]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 1.6 + 0.5 * len(verdicts)), sharey=True)
+    for axis, means, label in zip((left, right), (scores, differences), labels, strict=True):
+        for mean, place, verdict in zip(means, places, verdicts.values(), strict=True):
+            shade, mark = VERDICTS.get(verdict, NO_VERDICT)
+            if mean is not None:
+                axis.errorbar(mean.value, place, xerr=mean.error, fmt=mark, color=shade, capsize=3)
+        axis.set_xlabel(label)
+    for name, place in zip(verdicts, places, strict=True):
+        if published and name in published:
+            left.plot(published[name], place, "kx", label="published, one run")
+    right.axvline(0, color=LIGHT, ls=":")
+    left.set_yticks(places, list(verdicts))
+    left.set_ylim(-0.6, len(verdicts) - 0.4)
+    add_legend(figure)
+    figure.suptitle(
+        f"{title}\n▼ lower, ▲ higher than the baseline at two standard errors; ● unclear or baseline"
+    )
+    return figure
+
+
+def add_legend(figure: Figure, columns: int = 4, **options: float) -> None:
+    """Adds one legend below all panels, each label once; none if nothing has a label."""
+    found = {}
+    for axis in figure.axes:
+        handles, names = axis.get_legend_handles_labels()
+        found |= {name: handle for name, handle in zip(names, handles, strict=True) if name not in found}
+    if found:
+        count = min(len(found), columns)
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=count, **options)
+
+
 def reliability_diagram(bins: Mapping[str, Bins], title: str = "", *, least: int = 1) -> Figure:
-    """How often a prediction is right over how sure it is, and how many are so sure.
+    """Reliability diagram: accuracy over confidence, and a histogram of the confidence.
 
     Args:
       bins: For each method, the mean confidence, the accuracy and the count of each bin, `[bins]` each.
-      title: What stands above both panels.
-      least: How many predictions a bin must hold to be shown on the left: of a few the accuracy is noise.
+      title: The title above both panels.
+      least: The fewest predictions a bin needs to be shown on the left; with fewer the accuracy is noise.
 
     Returns:
-      On the left accuracy over confidence, on the diagonal if calibrated; on the right the share of the
-      predictions in each bin, on a logarithmic axis, as most are sure.
+      On the left accuracy over confidence, the diagonal if calibrated; on the right the share of the
+      predictions in each bin, on a logarithmic axis, as most are confident.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(2 * WIDTH, HEIGHT))
-    left.plot([0, 1], [0, 1], ls=":", color="0.5", label="calibrated")
+    left.plot([0, 1], [0, 1], ls=":", color=LIGHT, label="calibrated")
     for i, (name, triple) in enumerate(bins.items()):
         confidence, accuracy, count = (np.asarray(values, np.float64) for values in triple)
         held, enough = count > 0, count >= max(least, 1)
-        style = {"marker": "o", "ms": 3.5, "color": f"C{i}", "label": name}
+        style = {"marker": marker(i), "ls": LINES[i], "ms": 3.5, "color": color(i), "label": name}
         left.plot(confidence[enough], accuracy[enough], **style)
         right.plot(confidence[held], 100 * count[held] / count.sum(), **style)
     left.set_ylabel("accuracy")
@@ -58,29 +162,29 @@ def reliability_diagram(bins: Mapping[str, Bins], title: str = "", *, least: int
     right.set_yscale("log")
     for axis in (left, right):
         axis.set_xlabel("confidence")
-    left.legend(frameon=False)
-    figure.suptitle(title, fontsize=10)
+    left.legend()
+    figure.suptitle(title)
     return figure
 
 
 def risk_coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
-    """The error among the answers that are given, if the most uncertain are held back.
+    """Risk-coverage curves: error of the predictions kept when the most uncertain are rejected.
 
     Args:
       curves: For each method, coverage and risk, both `[N]`, in [0, 1].
-      title: What stands above.
+      title: The title.
 
     Returns:
-      Risk over coverage, in percent; with all answers given it is the error.
+      Risk over coverage, in percent; at full coverage it is the error.
     """
     figure, axis = plt.subplots(figsize=(1.4 * WIDTH, HEIGHT))
-    for name, (coverage, risk) in curves.items():
-        axis.plot(100 * np.asarray(coverage), 100 * np.asarray(risk), label=name)
-    axis.set_xlabel("answers given, the surest first (%)")
-    axis.set_ylabel("error among them (%)")
+    for i, (name, (coverage, risk)) in enumerate(curves.items()):
+        axis.plot(100 * np.asarray(coverage), 100 * np.asarray(risk), color=color(i), ls=LINES[i], label=name)
+    axis.set_xlabel("coverage, most confident first (%)")
+    axis.set_ylabel("error of the predictions kept (%)")
     axis.set_ylim(bottom=0)
-    axis.legend(frameon=False)
-    figure.suptitle(title, fontsize=10)
+    axis.legend()
+    figure.suptitle(title)
     return figure
 
 
@@ -94,49 +198,44 @@ def uncertainty_band(
     title: str = "",
     labels: tuple[str, str] = ("x", "y"),
 ) -> Figure:
-    """Predictions of one variable with bands, a panel for each method, the data beneath.
+    """Predictions of one variable with bands of standard deviations, one panel per method.
 
     Args:
-      x: Where the curves are known, `[N]`, ascending.
-      bands: For each method a `Band`.
-      train: The points that were learnt from; a dashed line stands at the last.
-      held_out: Points that were not.
-      deviations: How many standard deviations each band reaches to either side.
-      title: What stands above all panels.
-      labels: Of the two axes.
+      x: The inputs of the curves, `[N]`, ascending.
+      bands: The prediction of each method.
+      train: The training points; a dashed line marks the last.
+      held_out: The held-out points.
+      deviations: The half-widths of the bands, in standard deviations.
+      title: The title above all panels.
+      labels: The names of both axes.
 
     Returns:
       The figure; all panels share both axes.
     """
     figure, axes = _grid(len(bands), 2, (1.2 * WIDTH, 2.6))
     for axis, (name, band) in zip(axes, bands.items(), strict=True):
-        axis.plot(*train, ".", ms=2.5, color="C3", label="trained on")
+        axis.plot(*train, ".", ms=3, color=VERMILION, label="trained on")
         if held_out is not None:
-            axis.plot(*held_out, ".", ms=2.5, color="0.35", label="held out")
+            axis.plot(*held_out, "x", ms=2.5, color=GRAY, label="held out")
         _draw_band(axis, np.asarray(x), band, sorted(deviations))
-        axis.axvline(np.max(train[0]), ls="--", color="0.4", lw=1)
-        axis.set_title(name, fontsize=10)
+        axis.axvline(np.max(train[0]), ls="--", color=GRAY, lw=1)
+        axis.set_title(name)
     _name_axes(figure, *labels)
-    # All that any panel has, once.
-    found = {}
-    for axis in figure.axes:
-        handles, names = axis.get_legend_handles_labels()
-        found |= dict(zip(names, handles, strict=True))
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=len(found), frameon=False)
-    figure.suptitle(title, fontsize=10)
+    add_legend(figure, columns=5)
+    figure.suptitle(title)
     return figure
 
 
 def entropy_histograms(
     entropies: Mapping[str, Mapping[str, np.ndarray]], title: str = "", bins: int = 30
 ) -> Figure:
-    """How uncertain the predictions are, in distribution and out, a panel for each method.
+    """Histograms of predictive entropy, in and out of distribution, one panel per method.
 
     Args:
-      entropies: For each method, for each data set, a value for each image, in nats; the first set is the
-        one in distribution, and is filled.
-      title: What stands above all panels.
-      bins: How many, the same for all.
+      entropies: The entropy of each image, in nats, by method and data set; the first set is the one in
+        distribution, and is filled.
+      title: The title above all panels.
+      bins: The number of bins, which all panels share.
 
     Returns:
       The share of the images in each bin; all panels share both axes.
@@ -147,29 +246,28 @@ def entropy_histograms(
     for axis, (name, sets) in zip(axes, entropies.items(), strict=True):
         for i, (label, values) in enumerate(sets.items()):
             share = np.histogram(np.clip(values, 0, None), edges)[0] / np.size(values)
-            axis.stairs(
-                100 * share, edges, fill=i == 0, color=f"C{i}", alpha=0.5 if i == 0 else 1, label=label
-            )
-        axis.set_title(name, fontsize=10)
+            look = {"fill": True, "alpha": 0.4} if i == 0 else {"ls": LINES[i - 1], "lw": 1.3}
+            axis.stairs(100 * share, edges, color=color(i), label=label, **look)
+        axis.set_title(name)
     axes[0].set_yscale("log")
     _name_axes(figure, "entropy of the prediction (nats)", "share of the images (%)")
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    axes[0].legend(fontsize=8)
+    figure.suptitle(title)
     return figure
 
 
 def _draw_band(axis: Axes, x: np.ndarray, band: Band, deviations: list[float]) -> None:
-    axis.plot(x, band.mean, color="C0", lw=1.2, label="predicted")
+    axis.plot(x, band.mean, color=BLUE, lw=1.2, label="predicted")
     if band.deviation is None:
         return
     for i, times in enumerate(deviations):
         below, above = band.mean - times * band.deviation, band.mean + times * band.deviation
         label = f"± {times:g} standard deviation{'' if times == 1 else 's'}"
-        axis.fill_between(x, below, above, color="C0", alpha=0.35 / (i + 1), lw=0, label=label)
+        axis.fill_between(x, below, above, color=BLUE, alpha=0.35 / (i + 1), lw=0, label=label)
 
 
 def _grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """So many panels of a size, with shared axes."""
+    """Grid of `count` panels with shared axes."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
@@ -188,7 +286,7 @@ def _grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, 
 
 
 def _name_axes(figure: Figure, x: str, y: str) -> None:
-    """Labels below the lowest panel of each column, and on the left."""
+    """Labels the lowest panel of each column, and the leftmost panels."""
     columns = len({axis.get_position().x0 for axis in figure.axes})
     for i, axis in enumerate(figure.axes):
         if i + columns >= len(figure.axes):

@@ -1,4 +1,4 @@
-"""Which images of a pool to have labelled next: every method from the same samples."""
+"""Acquisition: which images of a pool to label next, from Monte-Carlo samples."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxdrop import uncertainty
 
 RANDOM = "random"
-# From a key, probabilities `[T, pool, K]`, which images have no label yet `[pool]`, and how many to choose.
+# From a key, probabilities `[T, pool, K]`, a mask of unlabeled images `[pool]` and a number to their places.
 Choice = Callable[[chex.PRNGKey, jax.Array, jax.Array, int], jax.Array]
-# Of how many images BatchBALD chooses: those of the highest BALD. No other image could add more than its
-# own BALD to a batch.
+# BatchBALD chooses among this many images, those of the highest BALD: an image adds at most its BALD to a
+# batch.
 CANDIDATES = 400
 
 
@@ -21,7 +21,7 @@ def _random(key: chex.PRNGKey, probs: jax.Array, free: jax.Array, num: int) -> j
 
 
 def _batch_bald(key: chex.PRNGKey, probs: jax.Array, free: jax.Array, num: int) -> jax.Array:
-    # At most half the pool, so that there are as many without labels.
+    # At most half the pool, of which at least as many are unlabeled.
     candidates = _best(uncertainty.bald(probs), free, min(CANDIDATES, len(free) // 2))
     return candidates[uncertainty.batch_bald(key, probs[:, candidates], num).indices]
 

@@ -1,4 +1,4 @@
-"""Rounds of training from scratch and choosing: all methods and seeds in one compiled program."""
+"""Rounds of active learning: train from scratch, choose images, label them; all seeds in one program."""
 
 import functools
 from pathlib import Path
@@ -10,34 +10,38 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import cli, data, parts
-from experiments.active import acquire, network
-from experiments.variants import study
+from experiments import batches, cli, conv_net, data, parts
+from experiments.active import acquire
 from jaxdrop import linen, mc, training
 
 BATCH = 32
 LEARNING_RATE = 2e-3
 CLASSES = 10
-# How many test images are looked at at a time.
+# Test images evaluated at a time, to bound the memory.
 AT_ONCE = 500
 
 
+Array = np.ndarray | jax.Array
+# Places of the labeled images, `[seeds, most]`, and how many of them are labeled.
+Labeled = tuple[jax.Array, chex.Numeric]
+
+
 class Plan(NamedTuple):
-    """What is run; what is kept of it on the way is its own.
+    """Configuration of a run.
 
     Attributes:
       dataset: One of `experiments.data.NAMES`.
       seed: The first seed.
-      seeds: How many there are; each has its own pool, first labels, weights and noise.
-      kernels: Of each convolution.
+      seeds: The number of seeds; each has its own pool, first labels, weights and noise.
+      kernels: The number of kernels of each convolution.
       units: The width of the hidden dense layer.
-      rates: The dropout rates before it and after it.
-      steps: How many each network is trained for.
-      pool: How many images may be labelled, drawn from the development part; at least twice what is.
-      first: How many labels of each class there are at first.
-      num: How many images are labelled after each round.
-      rounds: How often that is done.
-      samples: How many functions are sampled to choose by.
+      rates: The dropout rates before and after it.
+      steps: The training steps of each network.
+      pool: The size of the pool, drawn from the development part; at least twice the labels in the end.
+      first: The initial labels per class.
+      num: The images labeled per round.
+      rounds: The number of rounds.
+      samples: The Monte-Carlo samples to choose by.
     """
 
     dataset: str
@@ -53,31 +57,31 @@ class Plan(NamedTuple):
     rounds: int = 20
     samples: int = 32
 
-    def model(self) -> network.ConvNet:
-        """The network."""
-        return network.ConvNet(self.kernels, self.units, CLASSES, self.rates)
+    def model(self) -> conv_net.ConvNet:
+        """Network of the plan."""
+        return conv_net.ConvNet(self.kernels, self.units, CLASSES, self.rates)
 
     def labels(self, after: int) -> int:
-        """How many labels there are after so many choices."""
+        """Number of labels after a number of choices."""
         return CLASSES * self.first + self.num * after
 
 
 class Pool(NamedTuple):
-    """The images of each seed that may be labelled, and the labels there are.
+    """Pool of each seed and its initial labels.
 
     Attributes:
       x: Images, `[seeds, pool, D]`.
-      y: All labels, `[seeds, pool]`; of those not asked for nobody knows.
-      first: The places of the images labelled at first, `[seeds, first]`.
+      y: All labels, `[seeds, pool]`; methods see only those they asked for.
+      first: Places of the images labeled initially, `[seeds, first]`.
     """
 
-    x: Any
-    y: Any
-    first: Any
+    x: Array
+    y: Array
+    first: Array
 
 
 def make_pool(plan: Plan, examples: data.Dataset) -> Pool:
-    """Draws the pool of each seed, and of each class of it the first labels."""
+    """Draws the pool of each seed and its initial labels, as many of each class."""
     drawn = []
     for i in range(plan.seeds):
         rng = np.random.default_rng((plan.seed + i, 3))
@@ -86,56 +90,54 @@ def make_pool(plan: Plan, examples: data.Dataset) -> Pool:
         few = [label for label in range(CLASSES) if (y == label).sum() < plan.first]
         if few:
             raise cli.BadInputError(
-                f"The pool must hold {plan.first} images of each class, got fewer of {few}."
+                f"`pool` must hold at least {plan.first} images of each class, got fewer of {few}."
             )
         first = np.concatenate([np.flatnonzero(y == label)[: plan.first] for label in range(CLASSES)])
         drawn.append((examples.x[rows], y, first))
     return Pool(*map(np.stack, zip(*drawn, strict=True)))
 
 
-def fit(plan: Plan, key: chex.PRNGKey, params: Any, x: jax.Array, y: jax.Array, rows: tuple) -> Any:
-    """Trains one network from its first weights on the rows that have labels.
+def fit(plan: Plan, key: chex.PRNGKey, params: Any, x: jax.Array, y: jax.Array, rows: Labeled) -> Any:
+    """Trains one network on the labeled images of its pool.
 
     Args:
-      plan: What to train.
-      key: A key.
+      plan: The configuration.
+      key: A PRNG key.
       params: The first weights.
       x: The pool, `[pool, D]`.
       y: Its labels, `[pool]`.
-      rows: The places of those with labels, `[most]`, and how many of them there are.
+      rows: The places of the labeled images, `[most]`, and their number.
 
     Returns:
       The weights.
     """
     model, (places, count) = plan.model(), rows
 
-    def loss_fn(params: Any, key: chex.PRNGKey, _: None) -> tuple[jax.Array, tuple]:
-        batch_key, noise_key = jax.random.split(key)
-        chosen = places[study.draw_batch(batch_key, BATCH, count)]
-        logits: Any = model.apply(params, x[chosen], deterministic=False, rngs={"dropout": noise_key})
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y[chosen]).mean(), ()
+    def apply(params: Any, x: jax.Array, key: chex.PRNGKey) -> Any:
+        return model.apply(params, x, deterministic=False, rngs={"dropout": key})
 
+    loss_fn = batches.cross_entropy(apply, lambda key: places[batches.draw_batch(key, BATCH, count)])
     pair = training.trainer(loss_fn, optax.adam(LEARNING_RATE))
     state = pair.init(key, params)
-    state, _ = jax.lax.scan(lambda s, _: (pair.step(s, None)[0], None), state, length=plan.steps)
+    state, _ = jax.lax.scan(lambda s, _: (pair.step(s, (x, y))[0], None), state, length=plan.steps)
     return state.params
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def learn(plan: Plan, keys: chex.PRNGKey, params: Any, pool: Pool, rows: tuple, test: tuple) -> tuple:
-    """One round of one method and all seeds.
+def learn(plan: Plan, keys: chex.PRNGKey, params: Any, pool: Pool, rows: Labeled, test: tuple) -> tuple:
+    """Trains and samples the networks of all seeds, for one round of one method.
 
     Args:
-      plan: What to train.
-      keys: A key for each seed.
+      plan: The configuration.
+      keys: The key of each seed.
       params: The first weights, with a leading axis of seeds.
-      pool: The images of each seed.
-      rows: The places of those with labels, `[seeds, most]`, and how many of them there are.
+      pool: The pool of each seed.
+      rows: The places of the labeled images, `[seeds, most]`, and their number.
       test: Images and labels of the test part.
 
     Returns:
-      The errors on the test part with weight scaling, `[seeds]`, and the probabilities of the pool by
-      `plan.samples` functions, `[seeds, samples, pool, K]`.
+      Test errors with weight scaling, `[seeds]`, and sampled probabilities of the pool, `[seeds, samples,
+      pool, K]`.
     """
     model = plan.model()
 
@@ -144,7 +146,7 @@ def learn(plan: Plan, keys: chex.PRNGKey, params: Any, pool: Pool, rows: tuple, 
         fit_key, sample_key = jax.random.split(key)
         params = fit(plan, fit_key, params, x, y, (places, rows[1]))
         found = jax.lax.map(lambda image: model.apply(params, image[None])[0], test[0], batch_size=AT_ONCE)
-        # BatchBALD asks for samples that are functions of the whole pool; the others do not mind.
+        # BatchBALD needs each sample to be one function of the whole pool.
         predict = linen.stochastic(model, params, x)
         sampled = mc.sample(predict, sample_key, x, num_samples=plan.samples, shared=True)
         return jnp.mean(found.argmax(-1) != test[1]), jax.nn.softmax(sampled)
@@ -153,12 +155,12 @@ def learn(plan: Plan, keys: chex.PRNGKey, params: Any, pool: Pool, rows: tuple, 
 
 
 @functools.partial(jax.jit, static_argnames=("method", "num"))
-def choose(method: str, keys: chex.PRNGKey, probs: jax.Array, rows: tuple, num: int) -> jax.Array:
-    """The places with those of so many more images, of each seed, put where the next labels go."""
+def choose(method: str, keys: chex.PRNGKey, probs: jax.Array, rows: Labeled, num: int) -> jax.Array:
+    """Adds the places of `num` more images to those labeled, for each seed."""
 
     def of_seed(key: chex.PRNGKey, probs: jax.Array, places: jax.Array) -> jax.Array:
-        labelled = jnp.where(jnp.arange(len(places)) < rows[1], places, probs.shape[1])
-        free = jnp.ones(probs.shape[1], bool).at[labelled].set(False, mode="drop")
+        labeled = jnp.where(jnp.arange(len(places)) < rows[1], places, probs.shape[1])
+        free = jnp.ones(probs.shape[1], bool).at[labeled].set(False, mode="drop")
         chosen = acquire.METHODS[method](key, probs, free, num)
         return jax.lax.dynamic_update_slice(places, chosen.astype(places.dtype), (rows[1],))
 
@@ -166,11 +168,11 @@ def choose(method: str, keys: chex.PRNGKey, probs: jax.Array, rows: tuple, num: 
 
 
 def run(plan: Plan, examples: data.Dataset, pool: Pool, folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Every method, round by round; what a round gives is kept.
+    """Runs every method, round by round, and caches each round.
 
     Returns:
-      For each method, "errors" `[rounds + 1, seeds]` on the test part, and "places" `[seeds, labels]` of the
-      images that were labelled, in their order.
+      For each method test "errors", `[rounds + 1, seeds]`, and "places" of the labeled images in order,
+      `[seeds, labels]`.
     """
     seeds = plan.seed + np.arange(plan.seeds)
     first = jax.jit(jax.vmap(lambda seed: plan.model().init(jax.random.key(seed), pool.x[0, :1])))

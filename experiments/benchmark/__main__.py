@@ -1,17 +1,17 @@
-"""What does dropout cost, against what people use now, and against no dropout at all?
+"""Cost of dropout, compared with other libraries and with no dropout.
 
-The claim, on 2 CPU cores: `jaxdrop.dropout` of 4096 x 4096 float32 at rate 0.1 takes what a copy takes
+The claim, on 2 CPU cores: `jaxdrop.dropout` of 4096 x 4096 float32 at rate 0.1 takes as long as a copy
 into fresh memory, or a quarter more, and is 3.7 to 8 times as fast as Flax's and torch's, and 2.5 to 4.7
-times with the backward pass; where no memory is fresh it takes two copies, and is 25 to 40 times as fast. In
-a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take what they take without any
+times with the backward pass; in reused memory it takes two copies, and is 25 to 40 times as fast. In
+a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take as long as without
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
     python -m experiments.benchmark                  # all suites, about 25 minutes
     python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family, sweep
 
-`pip install -e ".[benchmark]"` brings the peers; one that is not installed is left out, by name. All
-contenders are timed in turn, round after round, in one process, so that a noisy machine is noisy to
-all of them: read the ratios. What came out is in README.md, beside this file.
+`pip install -e ".[benchmark]"` installs the other libraries; missing ones are left out and named. All
+contenders are timed in turn, round after round, in one process, so that noise of the machine affects
+all of them: read the ratios. Results: README.md in this folder.
 """
 
 from pathlib import Path
@@ -21,8 +21,10 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from experiments import cli, report
+from experiments import cli, plots, report
 from experiments.benchmark import family, models, ops, peers, sweeps, timing
 
 SUITES = {
@@ -34,22 +36,22 @@ SUITES = {
     "sweep": sweeps.sweeps,
 }
 DEVICES = ("cpu", "gpu")
-# The same colour and marker for the same contender in every plot.
+# Color and marker of each contender, the same in every plot.
 STYLES = {
-    "jaxdrop": ("C0", "o"),
-    "flax": ("C1", "s"),
-    "torch": ("C3", "D"),
-    "equinox": ("C2", "^"),
-    "haiku": ("C4", "v"),
-    "keras": ("C5", "P"),
-    "jaxdrop, mc.estimate": ("C0", "*"),
-    "flax, vmap 100": ("C1", "d"),
-    "loop of jitted calls": ("0.3", "x"),
+    "jaxdrop": (plots.BLUE, "o"),
+    "flax": (plots.ORANGE, "s"),
+    "torch": (plots.VERMILION, "D"),
+    "equinox": (plots.GREEN, "^"),
+    "haiku": (plots.PURPLE, "v"),
+    "keras": (plots.SKY, "P"),
+    "jaxdrop, mc.estimate": (plots.BLUE, "*"),
+    "flax, vmap 100": (plots.ORANGE, "d"),
+    "loop of jitted calls": (plots.GRAY, "x"),
 }
 
 
 def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
-    """One contest: of each contender and form the median, its spread and its ratios."""
+    """Runs one contest: median, quartiles and ratios of each contender and form."""
     programs = contest.build()
     times = timing.interleave(programs, rounds, title=contest.title)
     rows: dict[str, dict[str, Any]] = {}
@@ -71,8 +73,8 @@ def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
     return {"title": contest.title, "floor": contest.floor, "rounds": rounds, "rows": list(rows.values())}
 
 
-def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of one contest."""
+def table(result: dict[str, Any]) -> report.Table:
+    """Table of one contest."""
     forms = list(result["rows"][0]["forms"])
     kept = any("kept_bytes" in row for row in result["rows"])
     flax = any("speed_of_flax" in cell for row in result["rows"] for cell in row["forms"].values())
@@ -107,11 +109,11 @@ def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             cells += [_three_digits(value) for value in (compiling, total_seconds(row))]
             cells.append(f"{total_seconds(row) / total_seconds(result['rows'][0]):.2f}")
         body.append(cells)
-    return header, body
+    return report.Table(result["title"], header, body)
 
 
 def total_seconds(row: dict[str, Any]) -> float:
-    """Of a contender of the sweep: to compile once, and to run once."""
+    """Seconds to compile once and run once."""
     cell = row["forms"]["steps"]
     return cell["compile_s"] + cell["median_ms"] / 1e3
 
@@ -120,13 +122,13 @@ def _three_digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def plot(results: list[dict[str, Any]]) -> Any:
-    """A line for each contest, a mark for each contender: how many times the floor it takes."""
+def plot(results: list[dict[str, Any]]) -> Figure:
+    """Plot of the times over the floor: a line per contest, a mark per contender."""
     forms = list(results[0]["rows"][0]["forms"])
     height = 1.4 + 0.42 * len(results)
     figure, panels = plt.subplots(1, len(forms), figsize=(9, height), sharey=True, squeeze=False)
     for panel, form in zip(panels[0], forms, strict=True):
-        for name, (colour, marker) in STYLES.items():
+        for name, (color, marker) in STYLES.items():
             points = [
                 (row["forms"][form]["times_floor"], -i)
                 for i, result in enumerate(results)
@@ -134,12 +136,10 @@ def plot(results: list[dict[str, Any]]) -> Any:
                 if row["name"] == name and form in row["forms"]
             ]
             if points:
-                panel.plot(*zip(*points, strict=True), marker, color=colour, label=name, ms=7, alpha=0.85)
+                panel.plot(*zip(*points, strict=True), marker, color=color, label=name, ms=7, alpha=0.85)
         panel.axvline(1, color="black", lw=1)
         if panel.get_xlim()[1] > 3:
-            panel.set_xscale("log")
-            panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+            _log_ticks(panel)
         floor = "a copy" if results[0]["floor"] == "copy" else "no dropout"
         panel.set_xlabel(f"{form}, times {floor}")
         panel.set_yticks(
@@ -147,40 +147,40 @@ def plot(results: list[dict[str, Any]]) -> Any:
         )
         panel.set_ylim(-len(results) + 0.5, 0.5)
     handles = panels[0][0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=6, frameon=False)
+    figure.legend(*handles, loc="outside upper center", ncols=6)
     return figure
 
 
-def plot_sweep(results: list[dict[str, Any]]) -> Any:
-    """Bars: what it takes to compile and to run all cells, one way and the others."""
+def plot_sweep(results: list[dict[str, Any]]) -> Figure:
+    """Bars of the seconds to compile and to run all cells."""
     (result,) = results
     rows = result["rows"]
     figure, panel = plt.subplots(figsize=(9, 1.6 + 0.4 * len(rows)))
     compiling = [row["forms"]["steps"]["compile_s"] for row in rows]
     running = [row["forms"]["steps"]["median_ms"] / 1e3 for row in rows]
-    panel.barh(range(len(rows)), compiling, color="C1", label="to compile")
-    panel.barh(range(len(rows)), running, left=compiling, color="C0", label="to run")
+    panel.barh(range(len(rows)), compiling, color=plots.ORANGE, hatch="//", label="to compile")
+    panel.barh(range(len(rows)), running, left=compiling, color=plots.BLUE, label="to run")
     for i, row in enumerate(rows):
         panel.annotate(f" {total_seconds(row):.3g} s", (total_seconds(row), i), va="center")
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows])
     panel.invert_yaxis()
     panel.set_xlabel("seconds")
-    panel.set_title(result["title"], fontsize=10)
+    panel.set_title(result["title"])
     panel.margins(x=0.12)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
-def plot_members(results: list[dict[str, Any]]) -> Any:
-    """A line for each member of the family: how many times plain dropout of as many elements it takes."""
+def plot_members(results: list[dict[str, Any]]) -> Figure:
+    """Plot of each member's time over that of plain dropout with as many elements."""
     rows = [row for result in results for row in result["rows"] if row["name"] != result["floor"]]
     starts = np.cumsum([0] + [len(result["rows"]) - 1 for result in results])
     figure, panel = plt.subplots(figsize=(9, 1.5 + 0.26 * len(rows)))
-    for form, colour, marker in (("fwd", "C0", "o"), ("fwd+bwd", "C1", "s")):
+    for form, color, marker in (("fwd", plots.BLUE, "o"), ("fwd+bwd", plots.ORANGE, "s")):
         ratios = [row["forms"][form]["times_floor"] for row in rows]
-        panel.plot(ratios, range(len(rows)), marker, color=colour, label=form, alpha=0.85)
+        panel.plot(ratios, range(len(rows)), marker, color=color, label=form, alpha=0.85)
     panel.axvline(1, color="black", lw=1)
-    panel.axvline(1.3, color="0.6", ls=":", label="1.3 times")
+    panel.axvline(1.3, color=plots.LIGHT, ls=":", label="1.3 times")
     for start, result in zip(starts, results, strict=False):
         panel.axhline(start - 0.5, color="0.8", lw=1)
         panel.annotate(
@@ -190,33 +190,37 @@ def plot_members(results: list[dict[str, Any]]) -> Any:
             fontsize=8,
             ha="right",
             va="top",
-            color="0.4",
+            color=plots.GRAY,
         )
-    panel.set_xscale("log")
-    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    _log_ticks(panel)
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlabel("times plain dropout")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
+
+
+def _log_ticks(panel: Axes) -> None:
+    """Logarithmic axis with plain numbers at 1, 2, 3 and 5."""
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
 
 
 def main(
     suite: Annotated[
         str | None, typer.Option(help="One of ops, step, mc, compile, family, sweep; by default all.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or gpu; by default what JAX takes first.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or gpu; by default JAX's default device.")] = None,
     out: cli.Out = Path("results"),
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 11,
     quick: cli.Quick = False,
 ) -> None:
-    """Time dropout against the peers' and against no dropout; write OUT/benchmark.
+    """Time dropout against other libraries and against no dropout; write OUT/benchmark.
 
-    "/copy", "/none" and "/dropout" are how many times as slow as a copy, as no dropout at all, or as
-    plain dropout; "x Flax" how many
-    times as fast as Flax's Dropout; "±%" half the distance of the quartiles; "MB moved" what XLA counts
-    that the program reads and writes.
+    "/copy", "/none" and "/dropout": time over that of a copy, of no dropout, or of plain dropout. "x Flax":
+    speed over that of Flax's Dropout. "±%": half the interquartile range. "MB moved": bytes that XLA
+    counts as read and written.
     """
     cli.check_count("rounds", rounds)
     if suite is not None:
@@ -225,34 +229,32 @@ def main(
         use(device)
     setting, missing = peers.load(quick)
     for name in missing:
-        cli.console.print(f"{name} is not installed, and is left out.")
+        cli.console.print(f"{name} is not installed and is left out.")
     folder = out / ("benchmark-quick" if quick else "benchmark")
     for name in SUITES if suite is None else (suite,):
         results = []
         for contest in SUITES[name](setting):
             results.append(measure(contest, min(rounds, 2) if quick else rounds))
-            report.print_table(contest.title, *table(results[-1]))
+            table(results[-1]).print()
             cli.console.print()
         report.write_json(
             folder / f"{name}.json",
             {"environment": report.environment(peers.PACKAGES), "missing": missing, "results": results},
         )
-        report.write_text(
-            folder / f"{name}.md",
-            "\n".join(f"{result['title']}:\n\n{report.markdown_table(*table(result))}" for result in results),
-        )
+        text = [f"{result['title']}:\n\n{table(result).markdown()}" for result in results]
+        report.write_text(folder / f"{name}.md", "\n".join(text))
         figure = {"family": plot_members, "sweep": plot_sweep}.get(name, plot)(results)
         report.write_figure(folder / f"{name}.png", figure)
         plt.close(figure)
 
 
 def use(device: str) -> None:
-    """Makes a device the default one, or says that it is not there."""
+    """Makes a device the default one."""
     cli.check_choice("device", device, DEVICES)
     try:
         jax.config.update("jax_default_device", jax.devices(device)[0])
     except RuntimeError as error:
-        raise cli.BadInputError(f"`device` must be one that JAX finds here, got {device}: {error}") from error
+        raise cli.BadInputError(f"`device` must be available to JAX, got {device}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every member of the family, against plain dropout of as many elements."""
+"""Benchmark of every member of the family against plain dropout of the same size."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,20 +17,20 @@ Forward = Callable[[jax.Array, jax.Array], Any]
 
 
 def family(setting: Setting) -> Iterator[Contest]:
-    """A contest for each shape of data; the floor is plain dropout, with as many decisions."""
+    """Contests, one per shape of data; the floor is plain dropout with as many random decisions."""
     for title, shape, dims, members in _groups(setting.quick):
         yield Contest(title, PLAIN, partial(_against_plain, shape, dims, members))
 
 
 def _groups(quick: bool) -> Iterator[tuple[str, tuple, tuple, dict[str, Forward]]]:
-    """Title, shape, the axes that share a decision, and the members."""
+    """Title, shape, axes that share a decision, and members."""
     matrix = (16, 32) if quick else (4096, 2048)
-    yield "a decision an element, {}x{}, rate 0.1".format(*matrix), matrix, (), _elements(matrix)
+    yield "one decision per element, {}x{}, rate 0.1".format(*matrix), matrix, (), _elements(matrix)
     maps = (2, 8, 8, 16) if quick else (64, 32, 32, 128)
     title = "{}x{}x{}x{}, rate 0.1".format(*maps)
-    yield f"a decision a channel, {title}", maps, (1, 2), _channels()
-    yield f"a decision an example, {title}", maps, (1, 2, 3), _examples()
-    yield f"blocks of 7x7 against a decision an element, {title}", maps, (), _blocks(5 if quick else 7)
+    yield f"one decision per channel, {title}", maps, (1, 2), _channels()
+    yield f"one decision per example, {title}", maps, (1, 2, 3), _examples()
+    yield f"blocks of 7x7 against one decision per element, {title}", maps, (), _blocks(5 if quick else 7)
 
 
 def _elements(shape: tuple) -> dict[str, Forward]:

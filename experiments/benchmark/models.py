@@ -1,4 +1,4 @@
-"""Whole models: a training step with dropout and without, and Monte-Carlo samples of a prediction."""
+"""Benchmarks of whole models: training steps with and without dropout, and Monte-Carlo samples."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,7 +31,7 @@ def _dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.
 
 
 def mlp(drop: Drop, params: list, key: jax.Array, x: jax.Array) -> jax.Array:
-    """784-1024-1024-1024-10 with ReLU; dropout .2 on the input, .5 on the hidden layers."""
+    """MLP 784-1024-1024-1024-10 with ReLU; dropout .2 of the input, .5 of the hidden layers."""
     keys = jax.random.split(key, len(params))
     h = drop(keys[0], x, RATES[0])
     for (w, b), rate, key in zip(params[:-1], RATES[1:], keys[1:], strict=True):
@@ -41,7 +41,7 @@ def mlp(drop: Drop, params: list, key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def block(drop: Drop, params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
-    """A pre-norm Transformer block: attention and GELU, each with dropout and a residual."""
+    """Pre-norm Transformer block: attention and GELU, each with dropout and a residual."""
     width = x.shape[-1]
     keys = jax.random.split(key, 4)
     heads = params["qkv"].shape[1]
@@ -58,7 +58,7 @@ def block(drop: Drop, params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def step(setting: Setting) -> Iterator[Contest]:
-    """A training step of plain SGD, with dropout and without."""
+    """Contests of a training step of plain SGD, with and without dropout."""
     sizes, batch = ((16, 32, 32, 32, 10), 8) if setting.quick else (SIZES, BATCH)
     title = f"training step, MLP {'-'.join(map(str, sizes))}, batch {batch}, dropout .2/.5"
     yield Contest(title, NONE, partial(_mlp_step, setting, sizes, batch))
@@ -68,7 +68,7 @@ def step(setting: Setting) -> Iterator[Contest]:
 
 
 def trained(loss: Callable, params: Any, *data: jax.Array) -> Program:
-    """One step of SGD, its key by `fold_in` of the step's number."""
+    """Program of one SGD step with the key `fold_in(key, step)`."""
 
     def update(params: Any, number: jax.Array, *data: jax.Array) -> tuple[Any, jax.Array]:
         key = jax.random.fold_in(_key(0), number)
@@ -142,7 +142,7 @@ def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> di
 
 
 def samples(setting: Setting) -> Iterator[Contest]:
-    """T samples of the MLP's prediction: mean and variance of the class probabilities."""
+    """Contests of T samples of the MLP: mean and variance of the class probabilities."""
     sizes, batch, count = ((16, 32, 32, 32, 10), 8, 8) if setting.quick else (SIZES, BATCH, SAMPLES)
     for size in (batch, 1):
         title = f"{count} samples, MLP {'-'.join(map(str, sizes))}, batch {size}"
@@ -150,7 +150,7 @@ def samples(setting: Setting) -> Iterator[Contest]:
 
 
 def moments(predict: Callable, keys: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance over the keys, a vmapped chunk of them at a time."""
+    """Mean and variance over the keys, in vmapped chunks."""
 
     def add(sums: tuple, keys: jax.Array) -> tuple[tuple, None]:
         p = jax.vmap(predict)(keys)
@@ -171,7 +171,7 @@ def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> dict:
 
             def sample(key: jax.Array, x: jax.Array, drop: Drop = drop, chunk: int = chunk) -> tuple:
                 def predict(key: jax.Array) -> jax.Array:
-                    # Without this, the passes without dropout would all be one pass.
+                    # Makes passes without dropout differ; XLA would merge them into one.
                     own = x + 1e-12 * jax.random.key_data(key)[0].astype(jnp.float32)
                     return jax.nn.softmax(mlp(drop, params, key, own))
 
@@ -191,13 +191,13 @@ def _probabilities(params: list, key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _estimated(params: list, x: jax.Array, count: int) -> Program:
-    """The library's own sampler, called as a user does, with standard errors."""
+    """Program of `jaxdrop.mc.estimate`, with standard errors."""
     predict = jax.tree_util.Partial(_probabilities, params)
     return Program(lambda: mc.estimate(predict, _key(0), x, num_samples=count, reducers=mc.Moments()))
 
 
 def _looped(params: list, x: jax.Array, count: int) -> Program:
-    """What people write: a Python loop over one jitted prediction."""
+    """Program of a Python loop over one jitted prediction."""
     predict = jax.jit(_probabilities)
 
     def call() -> tuple:

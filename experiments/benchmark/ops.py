@@ -1,4 +1,4 @@
-"""One operation: dropout of an activation, of feature maps, of weights; and what it costs to compile."""
+"""Benchmarks of one operation: dropout of activations, feature maps and weights, and its compilation."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,7 +26,7 @@ def _key(seed: int) -> jax.Array:
 
 
 def ops(setting: Setting) -> Iterator[Contest]:
-    """One operation: dropout of an activation, of feature maps, of weights; keys from everywhere."""
+    """Contests of dropout of activations, feature maps and weights, with keys from several sources."""
     small, large = (128, 1024), (4096, 4096)
     larger = (16384, 16384) if setting.on_gpu else (8192, 4096)
     if setting.quick:
@@ -59,7 +59,7 @@ def ops(setting: Setting) -> Iterator[Contest]:
 
 
 def forms(forward: Callable, key: jax.Array, x: jax.Array, kept: int | None) -> dict[str, Program]:
-    """Forward; and forward and backward, from a gradient of the result that is given."""
+    """Programs of the forward pass, and of forward and backward from a given gradient."""
     result = jax.eval_shape(forward, key, x)
     given = jax.random.normal(_key(3), result.shape, result.dtype)
 
@@ -131,7 +131,7 @@ def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float,
 
 
 def _in_place(setting: Setting, shape: tuple, rate: float) -> dict:
-    """Forward, where the result takes the place of `x`: no page of memory is fresh."""
+    """Forward pass whose result replaces `x`, so that no memory page is new."""
     key, x = _key(0), jax.random.normal(_key(1), shape)
 
     def replacing(forward: Callable) -> Program:
@@ -158,7 +158,7 @@ def _in_place(setting: Setting, shape: tuple, rate: float) -> dict:
 
 
 def _weights(setting: Setting, size: int, rate: float) -> dict:
-    """As DropConnect: the mask is on the weights of a layer, drawn once for the batch."""
+    """DropConnect: one mask of a layer's weights for the batch."""
     x, w = jax.random.normal(_key(1), (BATCH, size)), jax.random.normal(_key(2), (size, size))
     programs = {}
     for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
@@ -172,7 +172,7 @@ def _weights(setting: Setting, size: int, rate: float) -> dict:
 
 
 def _from_stream(drop_name: str, key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
-    """The module of either library, fed by an NNX stream of keys."""
+    """Module of either library with keys from an NNX stream."""
     module = jaxdrop.nnx.Dropout if drop_name == OURS else nnx.Dropout
     return module(rate, rngs=nnx.Rngs(dropout=key))(x)
 
@@ -205,7 +205,7 @@ def _keyed(setting: Setting, shape: tuple, rate: float, name: str, derive: Calla
 
 
 def compiling(setting: Setting) -> Iterator[Contest]:
-    """The time to trace and compile a gradient through many sites of one shape."""
+    """Contest of the time to trace and compile a gradient through many sites of one shape."""
     sites, shape = 2 if setting.quick else 50, (32, 64)
     title = f"compile: gradient through {sites} sites, {shape[0]}x{shape[1]}"
     yield Contest(title, NONE, partial(_compiled_sites, setting, sites, shape))

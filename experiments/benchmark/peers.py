@@ -1,7 +1,6 @@
-"""The dropouts that people use now, all behind one signature; those that are not installed are left out.
+"""Dropouts of other libraries behind one signature; those not installed are left out.
 
-A `Drop` is called as `drop(key, x, rate, broadcast_dims)`. Torch, which has no keys, is beside them
-in the suites.
+A `Drop` is called as `drop(key, x, rate, broadcast_dims)`. Torch has no keys; the suites call it directly.
 """
 
 import importlib
@@ -22,7 +21,7 @@ OURS, FLAX, NONE = "jaxdrop", "flax", "none"
 
 
 def ours(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
-    """The library's."""
+    """Dropout of jaxdrop."""
     return jaxdrop.dropout(key, x, rate, broadcast_dims=dims)
 
 
@@ -73,7 +72,7 @@ _LOADERS = {FLAX: _flax, "equinox": _equinox, "haiku": _haiku, "keras": _keras}
 
 @dataclass
 class Setting:
-    """Who contends, and whether all is small; `torch` is the module, or None."""
+    """Contenders, and whether sizes are small; `torch` is the module, or None."""
 
     drops: dict[str, Drop]
     torch: Any
@@ -86,22 +85,22 @@ class Setting:
 
     @property
     def torch_device(self) -> str:
-        """Torch's name for the device that JAX uses."""
+        """Name in torch of the device that JAX uses."""
         return "cuda" if self.on_gpu else "cpu"
 
     def wait_for_torch(self, results: Any) -> None:
-        """Waits for torch's GPU; its CPU has always finished."""
+        """Waits for torch's GPU; on a CPU torch is synchronous."""
         if self.on_gpu:
             self.torch.cuda.synchronize()
 
 
 def no_drop(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> jax.Array:
-    """The floor of a model: no dropout at all."""
+    """Identity: no dropout."""
     return x
 
 
 def load(quick: bool) -> tuple[Setting, list[str]]:
-    """Those that are installed, and the names of those that are not."""
+    """Contenders that are installed, and the names of those that are not."""
     drops: dict[str, Drop] = {OURS: ours}
     missing = []
     for name, loader in _LOADERS.items():

@@ -1,9 +1,8 @@
-"""What a grid of 64 runs costs: one program for all of them, or one run after another.
+"""Benchmark of a grid of 64 runs: one program for all, or one run after another.
 
-Every contender trains the same cells, 4 seeds x 4 dropout rates x 4 weight decays of an MLP, by the
-same steps. One after another there are three ways: a program for each run, as a script with its
-settings as constants is started 64 times over; one compiled step that is given the settings; and
-one compiled loop of all steps.
+Every contender trains the same cells, 4 seeds x 4 dropout rates x 4 weight decays of an MLP, with the
+same steps. Sequential runs come in three forms: a program per run, like a script with constant settings
+started 64 times; one compiled step with the settings as arguments; and one compiled loop of all steps.
 """
 
 import time
@@ -25,20 +24,20 @@ EACH, STEP, LOOP = "a program a run", "runs of a compiled step", "runs of a comp
 
 
 def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:
-    """The one contest: a grid on examples of the digits' size."""
+    """Contest of a grid on examples of the size of the digits."""
     steps, values, sizes = (3, 2, (8, 4)) if setting.quick else (200, 4, (64, 64, 64, 10))
     title = f"{values**3} runs of {steps} steps, MLP {'-'.join(map(str, sizes))}, batch 50"
     yield timing.Contest(title, ONE, partial(programs, steps, values, sizes))
 
 
 def grid(values: int) -> dict[str, jax.Array]:
-    """So many seeds, rates and decays, in every combination."""
+    """Grid of `values` seeds, rates and decays, in every combination."""
     rates, decays = np.linspace(0.0, 0.6, values), np.geomspace(1e-4, 1e-2, values)
     return dict(training.grid(seed=np.arange(values), rate=rates.tolist(), decay=decays.tolist()))
 
 
 def recipe_for(count: int, batch: int = 50) -> training.Recipe:
-    """Dropout and AdamW; the rate and the decay are a cell's own, traced or not."""
+    """Recipe with dropout and AdamW; rate and decay belong to a cell, traced or not."""
 
     def recipe(hyper: dict[str, Any]) -> tuple[training.LossFn, optax.GradientTransformation]:
         def loss_fn(params: Any, key: jax.Array, data: Any) -> tuple[jax.Array, tuple]:
@@ -58,7 +57,7 @@ def recipe_for(count: int, batch: int = 50) -> training.Recipe:
 
 
 def start(hyper: dict[str, jax.Array], sizes: tuple[int, ...]) -> tuple[jax.Array, Any]:
-    """The keys and first parameters of all cells, by their seeds."""
+    """Keys and first parameters of all cells, by their seeds."""
     keys = jax.vmap(jax.random.key)(hyper["seed"])
 
     def init(key: jax.Array) -> list[dict[str, jax.Array]]:
@@ -73,7 +72,7 @@ def start(hyper: dict[str, jax.Array], sizes: tuple[int, ...]) -> tuple[jax.Arra
 
 
 def programs(steps: int, values: int, sizes: tuple[int, ...]) -> dict[tuple[str, str], timing.Program]:
-    """Every contender, compiled; each gives the final parameters of all cells, in their order."""
+    """Compiled contenders; each returns the final parameters of all cells, in order."""
     rng, count = np.random.default_rng(0), 1000
     data = (
         jnp.asarray(rng.normal(size=(count, sizes[0])), jnp.float32),
@@ -116,7 +115,7 @@ def _compiled_once(function: Callable, cells: list, data: Any, times: int) -> ti
 
 
 def _each(recipe: training.Recipe, cells: list, data: Any, times: int) -> timing.Program:
-    """A program for each cell, which has its settings as constants."""
+    """Programs with constant settings, one per cell."""
     executables, begin = [], time.perf_counter()
     for state, own in cells:
         pair = training.trainer(*recipe({name: float(value) for name, value in own.items()}))

@@ -1,4 +1,4 @@
-"""How contenders are timed: in one process, in turn, round after round, in an order drawn anew."""
+"""Interleaved timing of programs: one process, in turn, round after round, in random order."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from experiments import cli
 
 @dataclass
 class Program:
-    """Something to be timed, ready to run; what was measured on the way to it."""
+    """Program ready to be timed, with its compile time and memory."""
 
     call: Callable[[], Any]
-    # Waits for the results of some calls; a GPU takes the calls and returns at once.
+    # Waits for results: calls on a GPU return before they have run.
     wait: Callable[[Any], Any] = jax.block_until_ready
     compile_seconds: float | None = None
     kept_bytes: int | None = None
@@ -25,7 +25,7 @@ class Program:
 
 @dataclass
 class Contest:
-    """One interleaved run: programs by contender and form. The floor is the cost without dropout."""
+    """Programs by contender and form, timed together. The floor is the contender without dropout."""
 
     title: str
     floor: str
@@ -33,7 +33,7 @@ class Contest:
 
 
 def compiled(function: Callable, *args: Any) -> Program:
-    """A JAX function, compiled for its arguments; how long that took; what XLA says it reads and writes."""
+    """Compiles a JAX function for its arguments; records seconds and the bytes that XLA counts."""
     start = time.perf_counter()
     executable = jax.jit(function).lower(*args).compile()
     seconds = time.perf_counter() - start
@@ -43,7 +43,7 @@ def compiled(function: Callable, *args: Any) -> Program:
 
 
 def kept_bytes(function: Callable[[jax.Array], Any], x: jax.Array) -> int:
-    """What the forward pass keeps for the backward pass, beside `x` itself."""
+    """Bytes that the forward pass keeps for the backward pass, besides `x`."""
     _, vjp = jax.vjp(function, x)
     return sum(leaf.nbytes for leaf in jax.tree.leaves(vjp) if leaf is not x)
 
@@ -51,11 +51,11 @@ def kept_bytes(function: Callable[[jax.Array], Any], x: jax.Array) -> int:
 def interleave(
     programs: Mapping[Any, Program], rounds: int, seconds: float = 0.02, title: str = "rounds"
 ) -> dict[Any, np.ndarray]:
-    """Milliseconds of each call, `rounds` of them, all calls in turn in every round.
+    """Milliseconds per call in each of `rounds`, with all calls in turn in every round.
 
-    The machine's noise is then noise to all. The order is drawn anew for each round: what a call
-    leaves in caches and in the allocator's hands is its successor's gain or loss. What is short is
-    repeated until it takes about `seconds`, as long as the results take no more than 4 GiB.
+    Noise of the machine then affects all. The order is random in each round, since a call changes caches
+    and allocator for its successor. Short calls are repeated for about `seconds`, as long as the results
+    take at most 4 GiB.
     """
     order, names = np.random.default_rng(0), list(programs)
     repeats = {}

@@ -1,19 +1,20 @@
-"""The two models of every dropout tutorial: are they as good as in Keras and torch, and as fast?
+"""Accuracy and speed of two classic dropout models, compared with Keras and torch.
 
 784-64-64-10 and 784-128-10, ReLU, dropout .5 after each hidden layer (Srivastava et al., 2014),
 Adam at 1e-3, batches of 64, 5 epochs on MNIST; in Flax Linen and NNX with jaxdrop's modules, and in
-Keras (on JAX) and torch where they are installed. All start from Keras' default (Glorot uniform
+Keras (on JAX) and torch where they are installed. All use Keras's default initialization (Glorot uniform
 kernels, zero biases). The claim: test accuracies equal within 2 standard errors over 10 seeds.
 
     pip install -e ".[benchmark]"
     python -m experiments.classic --data-dir DIR
 
-About 15 minutes on 2 CPU cores; a run that was stopped goes on with the seeds that are left.
+About 15 minutes on 2 CPU cores; the same command given again resumes with the remaining seeds.
 Expected: 95.3 to 95.4 % and 97.1 %, standard errors of .05 and less. Times are of the CPU: with a
-GPU, set JAX_PLATFORMS=cpu. What came out is in README.md, beside this file.
+GPU, set JAX_PLATFORMS=cpu. Results: README.md in this folder.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,21 +23,22 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
-from experiments import cli, data, loop, report
+from experiments import cli, data, loop, plots, report
 from experiments.classic import peers
 from experiments.classic.models import BY_STEPS, EPSILON, LEARNING_RATE, LINEN, OURS, Contender, Run, Task
+from experiments.means import Mean
 
 MODELS = ((64, 64), (128,))
-# Batches of 50, for the digits fill them: a last step of its own would double what is compiled.
+# Batches of 50 divide the 1000 digits: a smaller last batch would double the compilation.
 QUICK: dict[str, Any] = {"hidden": (32,), "batch_size": 50}
-COLORS = {"jaxdrop": "C0", "Keras": "C5", "torch": "C3"}
+COLORS = {"jaxdrop": plots.BLUE, "Keras": plots.ORANGE, "torch": plots.VERMILION}
 
 
 def train(task: Task, seeds: range, contenders: dict[str, Contender], folder: Path) -> dict[str, list[Run]]:
-    """Every contender's run for every seed; the seeds that are already in the folder are read.
+    """Trains every contender with every seed, or reads the seeds already in the folder.
 
-    Each seed trains all contenders in turn, from another one on, so that what a noisy machine does
-    is done to all.
+    Each seed trains the contenders in turn, starting with another one, so that noise of the machine affects
+    all.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     names = list(contenders)
@@ -60,31 +62,23 @@ def train(task: Task, seeds: range, contenders: dict[str, Contender], folder: Pa
 
 
 def scores(task: Task, runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row for each contender: its accuracy, and the difference from that of Linen."""
+    """Row of each contender: its accuracy, and the difference from that of Linen."""
     values = {name: np.array([run.accuracy for run in mine]) for name, mine in runs.items()}
-    base, base_error = report.mean_and_error(values[LINEN])
+    base = Mean.of(values[LINEN])
     rows = []
     for name, mine in values.items():
-        mean, error = report.mean_and_error(mine)
-        row = {"model": task.name, "contender": name, "accuracy": mean, "accuracy_error": error}
+        mean = Mean.of(mine)
+        row: dict[str, Any] = {"model": task.name, "contender": name, "accuracy": mean}
         if name != LINEN and not name.endswith(BY_STEPS):
-            # The runs of two contenders share nothing, not even for one seed: no pairs.
-            row["difference"] = float(mean - base)
-            row["difference_error"] = float(np.hypot(error, base_error))
-            row["verdict"] = verdict(row["difference"], row["difference_error"])
+            # The runs of two contenders are independent, even for the same seed: no pairs.
+            row["difference"] = Mean(mean.value - base.value, float(np.hypot(mean.error, base.error)))
+            row["verdict"] = row["difference"].verdict(lower="no", higher="no", unclear="yes")
         rows.append(row | {"accuracy_by_seed": mine})
     return rows
 
 
-def verdict(difference: float, error: float) -> str:
-    """Whether a difference is within two standard errors of it."""
-    if not np.isfinite(error):
-        return "one seed"
-    return "yes" if abs(difference) <= 2 * error else "no"
-
-
 def times(task: Task, runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row for each contender: seconds of an epoch, and what the very first one takes beyond that."""
+    """Row of each contender: seconds per epoch, and the extra seconds of the very first one."""
     rows = []
     for name, mine in runs.items():
         seconds = np.array([run.seconds for run in mine])
@@ -102,40 +96,32 @@ def times(task: Task, runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(scores: list[dict], times: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of one model."""
+def table(title: str, scores: list[dict], times: list[dict]) -> report.Table:
+    """Table of one model."""
     header = ["", "accuracy %", "vs Linen", "within", "epoch s", "quartiles", "compile s"]
     body = []
-    for score, time in zip(scores, times, strict=True):
-        compared = "difference" in score
-        low, high = time["quartiles_s"]
-        body.append(
-            [
-                score["contender"],
-                report.percent(score["accuracy"], score["accuracy_error"]),
-                report.percent(score["difference"], score["difference_error"]) if compared else "-",
-                score["verdict"] if compared else "-",
-                f"{time['epoch_s']:.3g}",
-                f"{low:.3g}-{high:.3g}",
-                "-" if score["contender"] in peers.EAGER else f"{time['compile_s']:.1f}",
-            ]
-        )
-    return header, body
+    for score, seconds in zip(scores, times, strict=True):
+        low, high = seconds["quartiles_s"]
+        compared = [score["difference"].percent(), score["verdict"]] if "difference" in score else ["-", "-"]
+        compiling = "-" if score["contender"] in peers.EAGER else f"{seconds['compile_s']:.1f}"
+        clock = [f"{seconds['epoch_s']:.3g}", f"{low:.3g}-{high:.3g}", compiling]
+        body.append([score["contender"], score["accuracy"].percent(), *compared, *clock])
+    return report.Table(title, header, body)
 
 
 def caption(seeds: int, comparisons: int) -> str:
-    """What the columns mean."""
+    """Meaning of the columns."""
     return (
         f"Accuracy on the test part after the last epoch, mean ± standard error over {seeds} seeds. "
         "Vs Linen: the difference of the means; within: whether it is within 2 of its standard errors "
-        f"(comparisons in all: {comparisons}). By steps: the training of the line above, a call for each "
-        "step. Epoch: the median over seeds and epochs, each run's first left out; compile: what the "
-        "very first one takes more."
+        f"(comparisons in all: {comparisons}). By steps: the same training with one call per step. Epoch: "
+        "the median over seeds and epochs, without the first of each run; compile: the extra time of the "
+        "very first epoch."
     )
 
 
 def plot(scores: list[dict], times: list[dict]) -> Figure:
-    """Accuracies with their standard errors, and seconds of an epoch; a row of panels for each model."""
+    """Accuracies with standard errors, and seconds per epoch; one row of panels per model."""
     models = list(dict.fromkeys(row["model"] for row in scores))
     count = len(scores) // len(models)
     figure, panels = plt.subplots(
@@ -145,25 +131,25 @@ def plot(scores: list[dict], times: list[dict]) -> Figure:
         mine = [row for row in scores if row["model"] == model]
         clock = [row for row in times if row["model"] == model]
         places = np.arange(count)[::-1]
-        for place, score, time in zip(places, mine, clock, strict=True):
+        for place, score, seconds in zip(places, mine, clock, strict=True):
             color = COLORS[score["contender"].split()[0]]
-            mean, error = 100 * score["accuracy"], 100 * score["accuracy_error"]
+            mean, error = 100 * np.array(score["accuracy"])
             left.errorbar(mean, place, xerr=error, fmt="o", color=color, capsize=3)
-            low, high = time["quartiles_s"]
-            right.barh(place, time["epoch_s"], color=color, height=0.6, alpha=0.85)
+            low, high = seconds["quartiles_s"]
+            right.barh(place, seconds["epoch_s"], color=color, height=0.6, alpha=0.85)
             right.plot((low, high), (place, place), color="black", lw=1.5)
             right.annotate(
-                f"{time['epoch_s']:.3g}", (high, place), (5, 0), textcoords="offset points", va="center"
+                f"{seconds['epoch_s']:.3g}", (high, place), (5, 0), textcoords="offset points", va="center"
             )
         left.locator_params(axis="x", nbins=6)
         left.set_yticks(places, [row["contender"] for row in mine])
         right.set_yticks(places, [])
-        right.set_xlim(0, 1.15 * max(time["quartiles_s"][1] for time in clock))
+        right.set_xlim(0, 1.15 * max(row["quartiles_s"][1] for row in clock))
         for axis in (left, right):
-            axis.set_title(model, fontsize=10)
+            axis.set_title(model)
             axis.set_ylim(-0.6, count - 0.4)
         left.set_xlabel("test accuracy (%), mean ± standard error")
-        right.set_xlabel("seconds an epoch, median and quartiles")
+        right.set_xlabel("seconds per epoch, median and quartiles")
     return figure
 
 
@@ -171,24 +157,23 @@ def main(
     data_dir: cli.DataDir = None,
     out: cli.Out = Path("results"),
     seed: cli.Seed = 0,
-    seeds: Annotated[int, typer.Option(help="How many seeds; at least 2 for standard errors.")] = 10,
-    epochs: Annotated[int, typer.Option(help="At least 2: the first is not timed, as it compiles.")] = 5,
+    seeds: cli.Seeds = 10,
+    epochs: Annotated[int, typer.Option(help="Epochs, at least 2: the first compiles and is not timed.")] = 5,
     quick: cli.Quick = False,
 ) -> None:
     """Train the classic models in Linen, NNX, Keras and torch: accuracy and time per epoch.
 
     Writes metrics.json, run.json (times), table.md and comparison.png to OUT/classic/mnist
-    (digits-quick with --quick, which takes one small model, 2 epochs and at most 2 seeds).
+    (digits-quick with --quick, which uses one small model, 2 epochs and at most 2 seeds).
     """
     if quick:
         seeds, epochs = min(seeds, 2), 2
-    cli.check_count("seed", seed, 0)
-    cli.check_count("seeds", seeds)
+    cli.check_seeds(seed, seeds)
     cli.check_count("epochs", epochs, 2)
     dataset = data.load("digits" if quick else "mnist", data_dir)
     found, missing = peers.load()
     for name in missing:
-        cli.console.print(f"{name} is not installed, and is left out.")
+        cli.console.print(f"{name} is not installed and is left out.")
     contenders = OURS | found
     settings: list[dict[str, Any]] = [QUICK] if quick else [{"hidden": hidden} for hidden in MODELS]
     tasks = [Task(dataset=dataset, epochs=epochs, **setting) for setting in settings]
@@ -205,35 +190,22 @@ def main(
     environment = report.environment(peers.PACKAGES)
     versions = {name: value for name, value in environment.items() if name != "date"}
     folder = out / "classic" / ("digits-quick" if quick else "mnist")
-    done = loop.checkpoint_folder(folder, config | versions, dataset[1:])
-    runs = [(task, train(task, range(seed, seed + seeds), contenders, done)) for task in tasks]
-    write(
-        folder,
-        config | {"seed": seed, "seeds": seeds},
-        {"environment": environment, "missing": missing},
-        runs,
-    )
-    loop.forget(done)
-
-
-def write(folder: Path, config: dict, about: dict, runs: list[tuple[Task, dict[str, list[Run]]]]) -> None:
-    """Prints the tables and writes every result, each file whole or not at all."""
-    accuracies = [scores(*run) for run in runs]
-    seconds = [times(*run) for run in runs]
-    comparisons = sum("difference" in row for rows in accuracies for row in rows)
-    text = []
-    for (task, _), *rows in zip(runs, accuracies, seconds, strict=True):
-        header, body = table(*rows)
-        report.print_table(f"{task.name}, {config['dataset']}", header, body)
-        cli.console.print()
-        text.append(f"{task.name}:\n\n{report.markdown_table(header, body)}")
-    cli.console.print(caption(config["seeds"], comparisons), highlight=False)
-    flat = [[row for rows in part for row in rows] for part in (accuracies, seconds)]
-    report.write_figure(folder / "comparison.png", plot(*flat))
-    report.write_text(folder / "table.md", "\n".join(text))
-    report.write_json(folder / "run.json", about | {"times": flat[1]})
-    report.write_json(folder / "metrics.json", {"config": config, "rows": flat[0]})
-    cli.console.print(f"Written to {folder}/", highlight=False)
+    with loop.resumable(folder, config | versions, dataset[1:]) as done:
+        started = time.monotonic()
+        runs = [(task, train(task, range(seed, seed + seeds), contenders, done)) for task in tasks]
+        parts = [(scores(*run), times(*run)) for run in runs]
+        accuracies, seconds = (
+            [row for part in column for row in part] for column in zip(*parts, strict=True)
+        )
+        report.publish(
+            folder,
+            [table(f"{task.name}, {dataset.name}", *part) for task, part in zip(tasks, parts, strict=True)],
+            {"comparison": plot(accuracies, seconds)},
+            {"config": config | {"seed": seed, "seeds": seeds}, "rows": accuracies},
+            started=started,
+            note=caption(seeds, sum("difference" in row for row in accuracies)),
+            about={"environment": environment, "missing": missing, "times": seconds},
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The models in Flax Linen and Flax NNX, an epoch of each, and what a run of any contender is.
+"""The models in Flax Linen and Flax NNX, with an epoch as one program or by steps.
 
 An epoch takes every example once, in a new order, in batches of 64; 60,000 are 937 batches and one
 of 32, which is a step like the others. Whole, an epoch is one compiled program: a scan over the
-batches of 64, then the last step. By steps, each batch is a call of a compiled step, as most
-tutorials have it. Both take the same steps with the same keys.
+batches of 64, then the last step. By steps, each batch is a call of a compiled step, as in most
+tutorials. Both take the same steps with the same keys.
 """
 
 import time
@@ -12,16 +12,14 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
-import jaxdrop.linen
 import jaxdrop.nnx
-from experiments import data
+from experiments import data, mlp
 from jaxdrop import training
 
 LEARNING_RATE, EPSILON = 1e-3, 1e-8
@@ -31,14 +29,14 @@ glorot = jax.nn.initializers.glorot_uniform()
 
 
 class Task(NamedTuple):
-    """A model and what it is trained on.
+    """Model and its training.
 
     Attributes:
       hidden: The widths of the hidden layers.
-      dataset: The data; its test part is looked at once, after the last epoch.
-      epochs: How often each example is seen.
+      dataset: The data; the test part is scored once, after the last epoch.
+      epochs: The number of epochs.
       rate: The dropout rate after every hidden layer.
-      batch_size: Examples in a step, but for the last step of an epoch.
+      batch_size: Examples per step; the last step of an epoch may have fewer.
     """
 
     hidden: tuple[int, ...]
@@ -49,54 +47,44 @@ class Task(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The units of all layers, input and classes with them."""
+        """Units of all layers, from the inputs to the classes."""
         return (self.dataset.x.shape[1], *self.hidden, 10)
 
     @property
     def name(self) -> str:
-        """The model, as `784-128-10`."""
+        """Name of the model, such as `784-128-10`."""
         return "-".join(map(str, self.sizes))
 
 
 class Run(NamedTuple):
-    """What came of one training: the share of the test part right, and the seconds of each epoch."""
+    """Result of one training: test accuracy, and the seconds of each epoch."""
 
     accuracy: float
     seconds: list[float]
 
 
-# Made ready for a task once; then a run for each seed, by programs that are compiled in the first.
+# Prepared once per task; then called once per seed. The first call compiles.
 Contender = Callable[[Task], Callable[[int], Run]]
 
 
-class LinenMLP(nn.Module):
+def linen_model(sizes: tuple[int, ...], rate: float) -> mlp.MLP:
     """Dense layers of ReLU with dropout after each, in Flax Linen."""
-
-    sizes: tuple[int, ...]
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits, `[B, classes]`."""
-        for width in self.sizes[1:-1]:
-            x = nn.relu(nn.Dense(width, kernel_init=glorot)(x))
-            x = jaxdrop.linen.Dropout(self.rate, deterministic=not train)(x)
-        return nn.Dense(self.sizes[-1], kernel_init=glorot)(x)
+    return mlp.MLP(sizes[1:-1], sizes[-1], rate=rate, kernel_init=glorot)
 
 
-def linen_trainer(model: LinenMLP) -> training.Trainer:
-    """The init/step pair of the model, with Adam."""
+def linen_trainer(model: mlp.MLP) -> training.Trainer:
+    """Init/step pair of the model, with Adam."""
 
     def loss_fn(params: Any, key: jax.Array, batch: tuple) -> tuple[jax.Array, tuple]:
         x, y = batch
-        logits: Any = model.apply({"params": params}, x, train=True, rngs={"dropout": key})
+        logits: Any = model.apply({"params": params}, x, deterministic=False, rngs={"dropout": key})
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), ()
 
     return training.trainer(loss_fn, adam)
 
 
 def linen_whole(step: Callable, batch_size: int) -> Callable:
-    """An epoch as one compiled program."""
+    """Epoch as one compiled program."""
 
     @jax.jit
     def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
@@ -108,7 +96,7 @@ def linen_whole(step: Callable, batch_size: int) -> Callable:
 
 
 def linen_by_steps(step: Callable, batch_size: int) -> Callable:
-    """An epoch as a loop of compiled steps."""
+    """Epoch as a loop of compiled steps."""
 
     def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
         for start in range(0, len(order), batch_size):
@@ -134,7 +122,7 @@ class NNXMLP(nnx.Module):
 
 
 def nnx_step(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any) -> None:
-    """A training step, in place."""
+    """Training step, in place."""
 
     def loss_fn(model: NNXMLP) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
@@ -143,7 +131,7 @@ def nnx_step(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any) -> None:
 
 
 def nnx_whole(batch_size: int) -> Callable:
-    """An epoch as one compiled program, in place."""
+    """Epoch as one compiled program, in place."""
 
     @nnx.jit
     def epoch(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any, order: Any) -> None:
@@ -162,7 +150,7 @@ def nnx_whole(batch_size: int) -> Callable:
 
 
 def nnx_by_steps(batch_size: int) -> Callable:
-    """An epoch as a loop of compiled steps, in place."""
+    """Epoch as a loop of compiled steps, in place."""
     step = nnx.jit(nnx_step)
 
     def epoch(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any, order: Any) -> None:
@@ -174,14 +162,14 @@ def nnx_by_steps(batch_size: int) -> Callable:
 
 
 def split(order: Any, batch_size: int) -> tuple[Any, Any]:
-    """The rows of the full batches, `[batches, batch_size]`, and those of the last one, maybe none."""
+    """Rows of the full batches, `[batches, batch_size]`, and of the last one, which may be empty."""
     full = len(order) // batch_size * batch_size
     return order[:full].reshape(-1, batch_size), order[full:]
 
 
 def train_linen(task: Task, *, whole: bool) -> Callable[[int], Run]:
     """Trains and tests the Linen model."""
-    model = LinenMLP(task.sizes, task.rate)
+    model = linen_model(task.sizes, task.rate)
     init, step = linen_trainer(model)
     epoch = (linen_whole if whole else linen_by_steps)(step, task.batch_size)
     x, y = _placed(task, whole)
@@ -221,12 +209,12 @@ def train_nnx(task: Task, *, whole: bool) -> Callable[[int], Run]:
 
 
 def accuracy(logits: Any, task: Task) -> float:
-    """The share of the test part that is right."""
+    """Test accuracy."""
     return float(np.mean(np.argmax(np.asarray(logits), -1) == task.dataset.y_test))
 
 
 def _placed(task: Task, whole: bool) -> tuple[Any, Any]:
-    # A loop picks its rows with NumPy: an eager gather of JAX would cost it more than the step.
+    # The loop selects rows with NumPy: an eager gather in JAX would cost more than the step.
     x, y = task.dataset.x, task.dataset.y
     return (jnp.asarray(x), jnp.asarray(y)) if whole else (x, y)
 

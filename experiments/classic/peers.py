@@ -1,8 +1,8 @@
-"""The same models in Keras (on JAX) and torch; who is not installed is left out, by name.
+"""The same models in Keras (on JAX) and torch; those not installed are left out and named.
 
-Keras trains by `fit`, silently and with no metric but the loss. Torch trains in eager mode, its
-batches picked from one tensor by index, which is faster than a DataLoader, and in one thread: at these
-sizes two are at most a sixth faster, and many times slower as soon as another program wants a core.
+Keras trains by `fit`, silently and with the loss as its only metric. Torch trains in eager mode, with
+batches indexed from one tensor, which is faster than a DataLoader, and in one thread: at these
+sizes two are at most a sixth faster, and many times slower if another program needs a core.
 """
 
 import importlib
@@ -20,7 +20,7 @@ EAGER = ("torch",)  # nothing is compiled
 
 
 def keras_model(keras: Any, task: Task) -> Any:
-    """The model in Keras, compiled; its start is Keras' default."""
+    """Compiled Keras model with Keras's default initialization."""
     model = keras.Sequential([keras.Input((task.sizes[0],))])
     for width in task.hidden:
         model.add(keras.layers.Dense(width, activation="relu"))
@@ -34,7 +34,7 @@ def keras_model(keras: Any, task: Task) -> Any:
 
 
 def keras_fit(keras: Any, model: Any, task: Task) -> list[float]:
-    """Trains; the seconds of each epoch."""
+    """Trains the model; returns the seconds of each epoch."""
     starts, ends = [], []
     clock = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda *_: starts.append(time.perf_counter()),
@@ -46,7 +46,7 @@ def keras_fit(keras: Any, model: Any, task: Task) -> list[float]:
 
 
 def train_keras(keras: Any, task: Task) -> Callable[[int], Run]:
-    """Trains and tests the Keras model; a new one compiles anew, so every run does."""
+    """Trains and tests the Keras model; every run compiles its own."""
 
     def run(seed: int) -> Run:
         keras.utils.set_random_seed(seed)
@@ -58,7 +58,7 @@ def train_keras(keras: Any, task: Task) -> Callable[[int], Run]:
 
 
 def torch_model(torch: Any, task: Task) -> Any:
-    """The model in torch; it starts from Keras' default, not its own."""
+    """Torch model with Keras's default initialization."""
     layers = []
     for pair in pairwise(task.sizes[:-1]):
         layers += [torch.nn.Linear(*pair), torch.nn.ReLU(), torch.nn.Dropout(task.rate)]
@@ -71,7 +71,7 @@ def torch_model(torch: Any, task: Task) -> Any:
 
 
 def torch_fit(torch: Any, model: Any, task: Task) -> list[float]:
-    """Trains; the seconds of each epoch."""
+    """Trains the model; returns the seconds of each epoch."""
     x, y = torch.from_numpy(task.dataset.x), torch.from_numpy(task.dataset.y).long()
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, eps=EPSILON)
     seconds = []
@@ -117,7 +117,7 @@ _LOADERS: dict[str, Callable[[], Contender]] = {"Keras": _keras, "torch": _torch
 
 
 def load() -> tuple[dict[str, Contender], list[str]]:
-    """Those that are installed, and the names of those that are not."""
+    """Contenders that are installed, and the names of those that are not."""
     found, missing = {}, []
     for name, loader in _LOADERS.items():
         try:

@@ -1,19 +1,19 @@
-"""How sure is a network where there is no data? Figure 2 of Gal and Ghahramani, 2016.
+"""Uncertainty away from the data: Figure 2 of Gal and Ghahramani, 2016.
 
-A series of carbon dioxide is learnt by deep networks of ReLU or tanh with dropout, and continued. Weight
-scaling continues it with no hint that it cannot know. The mean of Monte-Carlo samples does no better, but
-with ReLU their deviation grows away from the data; with tanh, which saturates, it does not.
+Deep networks of ReLU or tanh with dropout learn a series of carbon dioxide and extrapolate it. Weight scaling
+gives no sign of uncertainty. The mean of Monte-Carlo samples is no better, but with ReLU their
+deviation grows away from the data; with tanh, which saturates, it does not.
 
 Gal and Ghahramani, "Dropout as a Bayesian approximation: representing model uncertainty in deep learning",
 ICML 2016, section 5.1: 4 or 5 hidden layers of 1024 units, rates of .1 or .2, a million steps, 1000 samples.
-Here 5 layers of 128 units, .1 and 10,000 steps on all points; the last 72 of the 272 points are held out,
-so that there is something to be wrong about. Nothing is chosen by them.
+Here 5 layers of 128 units, .1 and 10,000 steps on all points; the last 72 of the 272 points are held out
+to measure the error. Nothing is chosen by them.
 
     python -m experiments.co2 --data-dir DIR
     python -m experiments.co2 --width 1024 --steps 1000000 --data-dir DIR    # on a GPU
     python -m experiments.co2 --quick
 
-About five minutes on 2 CPU cores. What came out is in README.md, beside this file.
+About five minutes on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time
@@ -29,60 +29,58 @@ from experiments.co2 import networks, results
 LAYERS = 5
 QUICK: dict[str, Any] = {"hidden": (32, 32), "steps": 500, "held_out": 20, "samples": 100, "points": 100}
 CAPTION = (
-    "Mean ± standard error over {} seeds. Covered: the share (%) within two predictive deviations. "
-    "Deviation: the mean of that of the sampled functions; far: in the last fifth of the picture."
+    "Mean ± standard error over {} seeds. Coverage: the share (%) within two predictive deviations. "
+    "Deviation: the mean of that of the sampled functions; far: in the last fifth of the plot."
 )
+UNITS = ("time (standardized)", "CO2 (standardized)")
 
 
 def synthetic() -> tuple[np.ndarray, np.ndarray]:
-    """A wave with a trend and noise, of 80 points, for --quick."""
+    """Wave of 80 points with a trend and noise, for --quick."""
     x = np.linspace(-1.73, 1.73, 80)
     y = np.sin(6 * x) + 0.3 * x**2 + np.random.default_rng(0).normal(0, 0.1, len(x))
     return x.astype(np.float32), ((y - y.mean()) / y.std()).astype(np.float32)
 
 
 def run(plan: networks.Plan, x: np.ndarray, y: np.ndarray, out: Path, quick: bool) -> None:
-    """Trains, predicts and writes the results, each file whole or not at all."""
+    """Trains, predicts and publishes the results."""
     folder = out / ("co2-quick" if quick else "co2")
     config = plan._asdict() | {"learning_rate": networks.LEARNING_RATE}
-    checkpoints = loop.checkpoint_folder(folder, config, (x, y))
-    start = time.monotonic()
-    grid = np.linspace(x[0], plan.end, plan.points, dtype=np.float32)
-    series = results.Series(x, y, grid, len(x) - plan.held_out)
-    curves = networks.run(plan, x, y, series.at(), checkpoints)
-    rows = {activation: results.summarise(series, found) for activation, found in curves.items()}
-    claims = results.claims(rows)
-    tables = results.table(rows), results.claims_table(claims)
-    seconds = time.monotonic() - start
     layers = "-".join(map(str, plan.hidden))
     title = f"{plan.series}: {layers} with dropout of {plan.rate:g}, {plan.samples} samples, seed {plan.seed}"
-    unit = ("time (standardised)", "CO2 (standardised)")
-    report.print_table(plan.series, *tables[0], CAPTION.format(plan.seeds))
-    report.print_table("Paired by seed; the verdict is at two standard errors", *tables[1])
-    report.write_figure(folder / "bands.png", results.plot(series, curves, title, unit))
-    report.write_text(folder / "table.md", "\n".join(report.markdown_table(*table) for table in tables))
-    report.write_json(folder / "run.json", {"seconds": seconds, "environment": report.environment()})
-    report.write_json(folder / "metrics.json", {"config": config, "networks": rows, "claims": claims})
-    loop.forget(checkpoints)
-    cli.console.print(f"{seconds:.0f} s. Written to {folder}/", highlight=False)
+    with loop.resumable(folder, config, (x, y)) as checkpoints:
+        started = time.monotonic()
+        grid = np.linspace(x[0], plan.end, plan.points, dtype=np.float32)
+        series = results.Series(x, y, grid, len(x) - plan.held_out)
+        curves = networks.run(plan, x, y, series.at(), checkpoints)
+        rows = {activation: results.summarize(series, found) for activation, found in curves.items()}
+        claims = results.claims(rows)
+        tables = [
+            report.Table(plan.series, *results.table(rows), CAPTION.format(plan.seeds)),
+            report.Table("Paired by seed; verdict at two standard errors", *results.claims_table(claims)),
+        ]
+        figures = {"bands": results.plot(series, curves, title, UNITS)}
+        metrics = {"config": config, "networks": rows, "claims": claims}
+        report.publish(folder, tables, figures, metrics, started=started)
 
 
 def main(
     data_dir: cli.DataDir = None,
     out: cli.Out = Path("results"),
     seed: cli.Seed = 0,
-    seeds: Annotated[int, typer.Option(help="How many seeds; at least 2 for standard errors.")] = 4,
-    width: Annotated[int, typer.Option(help="Of the hidden layers; 1024 in the paper.")] = 128,
-    steps: Annotated[int, typer.Option(help="A multiple of 10; 1,000,000 in the paper.")] = 10_000,
+    seeds: cli.Seeds = 4,
+    width: Annotated[int, typer.Option(help="Width of the hidden layers; 1024 in the paper.")] = 128,
+    steps: Annotated[
+        int, typer.Option(help="Training steps, a multiple of 10; 1,000,000 in the paper.")
+    ] = 10_000,
     quick: cli.Quick = False,
 ) -> None:
-    """Continue a series beyond its data.
+    """Extrapolate a series beyond its data.
 
-    Writes metrics.json, run.json, table.md and bands.png to OUT/co2 (co2-quick with --quick, which takes a
-    series and networks of its own and has at most 2 seeds).
+    Writes metrics.json, run.json, table.md and bands.png to OUT/co2 (co2-quick with --quick, which uses a
+    synthetic series, small networks and at most 2 seeds).
     """
-    cli.check_count("seed", seed, 0)
-    cli.check_count("seeds", seeds)
+    cli.check_seeds(seed, seeds)
     cli.check_count("width", width)
     if cli.check_count("steps", steps) % networks.CHUNKS:
         raise cli.BadInputError(f"`steps` must be a multiple of {networks.CHUNKS}, got {steps}.")

@@ -1,4 +1,4 @@
-"""The networks of one variable: trained with dropout, all seeds of an activation in one program."""
+"""Networks of one variable, trained with dropout; all seeds of an activation in one program."""
 
 import functools
 from collections.abc import Callable
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import loop, mlp, parts
+from experiments import batches, loop, mlp, parts
 from jaxdrop import linen, mc, optim, training
 
 LEARNING_RATE = 1e-3
 CHUNKS = 10
-# The activation, the gain of its first weights, and the deviation of its first biases: without biases all
-# kinks of the first layer lie at 0.
+# The activation, and for the initialization the gain of the weights and the deviation of the biases: without
+# biases all kinks of the first layer lie at 0.
 ACTIVATIONS: dict[str, tuple[Callable[[jax.Array], jax.Array], float, float]] = {
     "ReLU": (nn.relu, 2.0, 1.0),
     "tanh": (jnp.tanh, 2.0, 1.0),
@@ -26,19 +26,19 @@ ACTIVATIONS: dict[str, tuple[Callable[[jax.Array], jax.Array], float, float]] = 
 
 
 class Plan(NamedTuple):
-    """What is trained; its checkpoints are its own.
+    """Configuration of a run.
 
     Attributes:
-      series: Its name.
+      series: The name of the series.
       seed: The first seed.
-      seeds: How many there are; each has its own first weights and noise.
+      seeds: The number of seeds; each has its own first weights and noise.
       hidden: The widths of the hidden layers.
-      steps: How many each network is trained for, on all points, a multiple of `CHUNKS`.
+      steps: The training steps of each network, on all points, a multiple of `CHUNKS`.
       rate: The dropout rate of the hidden units.
-      held_out: How many points at the end are not trained on.
-      samples: How many Monte-Carlo samples.
-      end: Where the curves end.
-      points: How many points the curves have.
+      held_out: The number of points at the end that are held out.
+      samples: The number of Monte-Carlo samples.
+      end: The last input of the curves.
+      points: The number of points of the curves.
     """
 
     series: str
@@ -53,17 +53,17 @@ class Plan(NamedTuple):
     points: int = 400
 
     def model(self, activation: str) -> mlp.MLP:
-        """The network."""
+        """Network with an activation."""
         return mlp.MLP(self.hidden, 1, ACTIVATIONS[activation][0], rate=self.rate)
 
 
 class Curves(NamedTuple):
-    """What the networks of an activation predict at some inputs, `[seeds, N]`.
+    """Predictions of the networks of an activation, `[seeds, N]`.
 
     Attributes:
-      scaled: With weight scaling.
-      mean: The mean of the samples.
-      deviation: Their standard deviation: of the function, without the noise of the data.
+      scaled: Predictions with weight scaling.
+      mean: Means of the samples.
+      deviation: Standard deviations of the samples, without the noise of the data.
     """
 
     scaled: Any
@@ -72,7 +72,7 @@ class Curves(NamedTuple):
 
 
 def recipe(plan: Plan, activation: str) -> training.Recipe:
-    """As `jaxdrop.training.sweep` wants it; the batch is all inputs and their targets."""
+    """Recipe of one run; the batch is all inputs and their targets."""
     model = plan.model(activation)
 
     def of_cell(_: Any) -> tuple[training.LossFn, optax.GradientTransformation]:
@@ -87,12 +87,11 @@ def recipe(plan: Plan, activation: str) -> training.Recipe:
 
 
 def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints: Path) -> Any:
-    """Trains the networks of an activation on the points given, and returns their weights."""
+    """Trains the networks of an activation on the points `x`, `y`; returns their weights."""
     model, (_, gain, bias) = plan.model(activation), ACTIVATIONS[activation]
     pair = training.sweep(recipe(plan, activation))
     seeds = plan.seed + np.arange(plan.seeds)
     draws = [mlp.init(np.random.default_rng((int(seed), 1)), model, 1, gain, bias) for seed in seeds]
-    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *draws)
 
     def evaluate(state: training.TrainState, batch: tuple) -> jax.Array:
         outputs: Any = jax.vmap(lambda params: model.apply(params, batch[0]))(state.params)
@@ -100,7 +99,7 @@ def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints
 
     state, _ = loop.train(
         pair,
-        pair.init(jax.vmap(jax.random.key)(seeds), params, ()),
+        pair.init(batches.seed_keys(plan.seed, plan.seeds), batches.stack(draws), ()),
         (jnp.asarray(x[:, None]), jnp.asarray(y)),
         evaluate,
         steps=plan.steps,
@@ -113,7 +112,7 @@ def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints
 
 @functools.partial(jax.jit, static_argnames=("plan", "activation"))
 def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.Array) -> Curves:
-    """What the networks predict at the inputs `[N]`; a sample is one function for all of them."""
+    """Predictions at inputs `[N]`; a sample is one function of all inputs."""
     model = plan.model(activation)
 
     def of_seed(run: tuple) -> Curves:
@@ -128,7 +127,7 @@ def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.
 
 
 def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) -> dict[str, Curves]:
-    """Trains and predicts; what an activation gives is kept once it is done."""
+    """Trains and predicts for every activation, and caches the results of each."""
     found = {}
     seeds = plan.seed + np.arange(plan.seeds)
     keys = jax.jit(jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), 1)))(seeds)

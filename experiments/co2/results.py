@@ -1,37 +1,37 @@
-"""How wrong and how sure the networks are: on what they saw, on what comes after, and far away."""
+"""Errors and uncertainty of the networks: at training points, at held-out points, and far away."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import plots, report
+from experiments import plots
 from experiments.co2 import networks
-from experiments.regularizers.__main__ import verdict
+from experiments.means import Mean
 from jaxdrop import uncertainty
 
 SCALED, MC = "weight scaling", "MC dropout"
-# Each measure: its heading, a factor and digits.
+# Heading, factor and digits of each measure.
 MEASURES = {
-    "rmse_seen": ("RMSE of the points seen", 1, 2),
-    "rmse_held_out": ("RMSE of those held out", 1, 2),
-    "nll_held_out": ("NLL of those held out", 1, 2),
-    "covered": ("covered of those held out (%)", 100, 1),
-    "deviation_seen": ("deviation at the points seen", 1, 2),
-    "deviation_held_out": ("deviation at those held out", 1, 2),
+    "rmse_seen": ("RMSE, training points", 1, 2),
+    "rmse_held_out": ("RMSE, held-out points", 1, 2),
+    "nll_held_out": ("NLL, held-out points", 1, 2),
+    "covered": ("coverage of held-out points (%)", 100, 1),
+    "deviation_seen": ("deviation at training points", 1, 2),
+    "deviation_held_out": ("deviation at held-out points", 1, 2),
     "deviation_far": ("deviation far away", 1, 2),
 }
-WORDS = {"helps": "lower", "hurts": "higher"}
+Table = tuple[list[str], list[list[str]]]
 
 
 class Series(NamedTuple):
-    """Points, the first of which are trained on, and where curves are drawn.
+    """Series of points and the inputs of its curves.
 
     Attributes:
       x: The inputs, ascending, `[N]`.
       y: The targets.
-      grid: Where the curves are drawn.
-      kept: How many points are trained on.
+      grid: The inputs of the curves.
+      kept: The number of points trained on, the first ones.
     """
 
     x: np.ndarray
@@ -40,19 +40,19 @@ class Series(NamedTuple):
     kept: int
 
     def at(self) -> np.ndarray:
-        """All inputs to predict at: the points, then the grid."""
+        """Inputs to predict at: the points, then the grid."""
         return np.concatenate([self.x, self.grid])
 
     def far(self) -> np.ndarray:
-        """The places of the last fifth of the grid among all inputs."""
+        """Places of the last fifth of the grid among all inputs."""
         return len(self.x) + np.arange(len(self.grid))[-len(self.grid) // 5 :]
 
 
-def summarise(series: Series, curves: networks.Curves) -> dict[str, dict[str, np.ndarray]]:
-    """For both ways to predict, each measure by seed.
+def summarize(series: Series, curves: networks.Curves) -> dict[str, dict[str, np.ndarray]]:
+    """Measures by seed, for weight scaling and for Monte-Carlo dropout.
 
-    To the variance of the samples that of the residuals of the points seen is added, as the noise, for
-    likelihood and coverage; weight scaling has that alone. A deviation is that of the function alone.
+    Likelihood and coverage use the variance of the samples plus that of the training residuals, the noise.
+    Weight scaling has the noise alone. A deviation excludes the noise.
     """
     seen, held, far = np.arange(series.kept), np.arange(series.kept, len(series.x)), series.far()
     rows = {}
@@ -74,54 +74,50 @@ def summarise(series: Series, curves: networks.Curves) -> dict[str, dict[str, np
     return rows
 
 
-def table(rows: dict[str, dict[str, dict[str, np.ndarray]]]) -> tuple[list[str], list[list[str]]]:
-    """A row for each measure, a column for each activation and way to predict."""
+def table(rows: dict[str, dict[str, dict[str, np.ndarray]]]) -> Table:
+    """Header and rows: a row for each measure, a column for each activation and kind of prediction."""
     columns = {(activation, way): row for activation, ways in rows.items() for way, row in ways.items()}
     body = []
     for key, (heading, factor, digits) in MEASURES.items():
         cells = []
         for (_, way), row in columns.items():
-            mean, error = report.mean_and_error(factor * row[key])
             still = way == SCALED and key.startswith("deviation")
-            cells.append("-" if still else f"{mean:.{digits}f}±{error:.{digits}f}")
+            cells.append("-" if still else Mean.of(row[key]).show(factor, digits))
         body.append([heading, *cells])
     return ["", *(f"{activation}, {way}" for activation, way in columns)], body
 
 
 def claims(rows: dict[str, dict[str, dict[str, np.ndarray]]]) -> list[dict[str, Any]]:
-    """What the paper sees, as differences paired by seed."""
+    """Claims of the paper, as differences paired by seed."""
     found = []
     for activation in rows:
         row = rows[activation][MC]
         said = "grows" if activation == "ReLU" else "stays bounded"
-        asked = f"{activation}: the deviation far away less that of the points seen; in the paper it {said}"
+        asked = f"{activation}: deviation far away minus that at training points; in the paper it {said}"
         found.append(_claim(asked, row["deviation_far"] - row["deviation_seen"]))
     apart = rows["ReLU"][MC]["deviation_far"] - rows["tanh"][MC]["deviation_far"]
-    found.append(_claim("the deviation far away, ReLU less tanh; in the paper ReLU's is the larger", apart))
+    found.append(_claim("deviation far away, ReLU minus tanh; in the paper ReLU's is larger", apart))
     for activation, of_way in rows.items():
         better = of_way[MC]["nll_held_out"] - of_way[SCALED]["nll_held_out"]
         found.append(
-            _claim(f"{activation}: NLL of the held out points, MC dropout less weight scaling", better)
+            _claim(f"{activation}: NLL of the held-out points, MC dropout minus weight scaling", better)
         )
     return found
 
 
 def _claim(asked: str, difference: np.ndarray) -> dict[str, Any]:
-    mean, error = map(float, report.mean_and_error(difference))
-    word = verdict(mean, error)
-    return {"asked": asked, "difference": mean, "error": error, "verdict": WORDS.get(word, word)}
+    mean = Mean.of(difference)
+    return {"asked": asked, "difference": mean, "verdict": mean.verdict("lower", "higher")}
 
 
-def claims_table(found: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """A row for each claim."""
-    return ["", "difference", "verdict"], [
-        [claim["asked"], f"{claim['difference']:.2f}±{claim['error']:.2f}", claim["verdict"]]
-        for claim in found
-    ]
+def claims_table(found: list[dict[str, Any]]) -> Table:
+    """Header and rows: a row for each claim."""
+    body = [[claim["asked"], claim["difference"].show(), claim["verdict"]] for claim in found]
+    return ["", "difference", "verdict"], body
 
 
 def plot(series: Series, curves: dict[str, networks.Curves], title: str, unit: tuple[str, str]) -> Figure:
-    """The curves of the first seed, a panel for each activation and way to predict."""
+    """Curves of the first seed, one panel per activation and kind of prediction."""
     bands = {}
     grid = slice(len(series.x), None)
     for activation, found in curves.items():

@@ -1,4 +1,4 @@
-"""What each method predicts for a set of images, and how good that is."""
+"""Predictions of each method for each set of images, and their measures."""
 
 import functools
 from pathlib import Path
@@ -15,17 +15,17 @@ from jaxdrop import linen, mc, uncertainty
 
 PLAIN, ONE, MC, LAST, ENSEMBLE = "no dropout", "weight scaling", "MC dropout", "MC, last layer", "ensemble"
 SITES = {MC: "all", LAST: "last"}
-# The samples with which images that are only a little turned are looked at.
+# Number of samples for images at angles before the last, and for the plots.
 ENOUGH = 100
 
 
 class Prediction(NamedTuple):
-    """What a method says of some images.
+    """Predictions of a method.
 
     Attributes:
-      mean: The probabilities, `[..., B, K]`.
+      mean: Class probabilities, `[..., B, K]`.
       entropy: Their entropy, in nats, `[..., B]`.
-      information: The mutual information of label and weights; of a single network, 0.
+      information: Mutual information of label and weights; 0 for a single network.
     """
 
     mean: Any
@@ -34,13 +34,13 @@ class Prediction(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A way to predict.
+    """Method of prediction.
 
     Attributes:
-      name: What the tables call it.
-      networks: Which of a seed's networks it takes.
-      sites: Where they are sampled.
-      samples: How often; 0 for weight scaling.
+      name: The name in the tables.
+      networks: The networks of a seed that it uses.
+      sites: The dropout sites that are sampled.
+      samples: The number of samples; 0 for weight scaling.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Method(NamedTuple):
 
 
 def sampled_name(method: str, count: int) -> str:
-    """What Monte-Carlo dropout with so many samples is called."""
+    """Name of a sampling method with `count` samples."""
     return f"{method}, T={count}"
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def pooled(model: mlp.MLP, params: Any, x: jax.Array) -> Prediction:
-    """The mean prediction of some networks without noise: `[seeds, members, ...]`, `[seeds, B, D]`."""
+    """Mean prediction of networks `[seeds, members, ...]` without noise for images `[seeds, B, D]`."""
 
     def of_seed(run: tuple) -> Prediction:
         logits: Any = jax.vmap(lambda params: model.apply(params, run[1]))(run[0])
@@ -71,7 +71,7 @@ def pooled(model: mlp.MLP, params: Any, x: jax.Array) -> Prediction:
 def sampled(
     model: mlp.MLP, params: Any, keys: chex.PRNGKey, x: jax.Array, sites: str, count: int
 ) -> Prediction:
-    """The mean prediction of so many samples of one network for each seed."""
+    """Mean prediction of `count` samples of one network per seed."""
 
     def of_seed(run: tuple) -> Prediction:
         predict = linen.stochastic(model, run[0], run[2], sites=sites)
@@ -82,7 +82,7 @@ def sampled(
 
 
 def methods(plan: networks.Plan, counts: tuple[int, ...]) -> list[Method]:
-    """Every method; the network without dropout is the first of the ensemble."""
+    """All methods; the network without dropout is the first member of the ensemble."""
     last = plan.members
     still = [Method(PLAIN, slice(1)), Method(ONE, slice(last, None)), Method(ENSEMBLE, slice(last))]
     return still + [
@@ -93,7 +93,7 @@ def methods(plan: networks.Plan, counts: tuple[int, ...]) -> list[Method]:
 
 
 def predict(plan: networks.Plan, method: Method, params: Any, keys: chex.PRNGKey, x: jax.Array) -> Prediction:
-    """What a method says of the images of each seed, `[seeds, B, D]`."""
+    """Predictions of a method for the images of each seed, `[seeds, B, D]`."""
     of = jax.tree.map(lambda leaf: leaf[:, method.networks], params)
     if not method.samples:
         return pooled(plan.model(), of, x)
@@ -102,21 +102,21 @@ def predict(plan: networks.Plan, method: Method, params: Any, keys: chex.PRNGKey
 
 
 def counts_of(plan: networks.Plan, name: str) -> tuple[int, ...]:
-    """The numbers of samples for a set: all, but for the angles on the way to the last only one."""
+    """Numbers of samples for a set: only one for the angles before the last, all for other sets."""
     if name in map(sets.angle_name, plan.angles[:-1]):
         return (enough(plan),)
     return plan.counts
 
 
 def enough(plan: networks.Plan) -> int:
-    """The number of samples of `counts` that stands for all in the plots."""
+    """Number of samples shown in the plots."""
     return ENOUGH if ENOUGH in plan.counts else plan.counts[-1]
 
 
 def predictions(
     plan: networks.Plan, params: Any, images: dict[str, sets.Images], folder: Path
 ) -> dict[str, dict[str, Prediction]]:
-    """For each set, for each method, its predictions; each is kept once it is done."""
+    """Predictions by set and method, each cached."""
     of_set = jax.jit(jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i), (0, None)))
     todo = [
         (i, name, j, method)
@@ -139,7 +139,7 @@ def predictions(
 
 @jax.jit
 def quality(prediction: Prediction, y: jax.Array) -> dict[str, jax.Array]:
-    """Error, negative log likelihood, calibration error and area under risk over coverage, by seed."""
+    """Error, negative log-likelihood, calibration error and area under the risk-coverage curve, by seed."""
 
     def of_seed(mean: jax.Array, entropy: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
         wrong = (mean.argmax(-1) != y).astype(jnp.float32)
@@ -155,7 +155,7 @@ def quality(prediction: Prediction, y: jax.Array) -> dict[str, jax.Array]:
 
 @jax.jit
 def detection(inside: Prediction, outside: Prediction) -> dict[str, jax.Array]:
-    """The area under the ROC curve by each of the two uncertainties, by seed."""
+    """Area under the ROC curve for each of the two uncertainties, by seed."""
     return {
         name: jax.vmap(uncertainty.auroc)(getattr(inside, name), getattr(outside, name))
         for name in ("entropy", "information")
@@ -165,7 +165,7 @@ def detection(inside: Prediction, outside: Prediction) -> dict[str, jax.Array]:
 def measure(
     images: dict[str, sets.Images], found: dict[str, dict[str, Prediction]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """For each method every measure by seed: `SET/NAME`, of sets with labels quality, of others detection."""
+    """Measures by method and seed, named `SET/NAME`: quality of labeled sets, detection of the others."""
     rows: dict[str, dict[str, np.ndarray]] = {}
     for name, of_method in found.items():
         for method, prediction in of_method.items():

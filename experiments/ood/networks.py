@@ -1,4 +1,4 @@
-"""The networks of each seed: an ensemble without dropout, and one with; all trained in one program."""
+"""Networks of each seed: an ensemble without dropout, and one with; all trained in one program."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,32 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import data, loop, mlp
-from experiments.variants import study
+from experiments import batches, data, loop, mlp
 from jaxdrop import optim, training
 
 BATCH = 128
 LEARNING_RATE = 2e-3
-# How often the training loss is looked at on the way.
+# Number of evaluations during training.
 CHUNKS = 10
-# The most images that it is computed of.
+# Most training images that the loss is computed on.
 PROBE = 500
 
 
 class Plan(NamedTuple):
-    """What is trained and how it is evaluated; its checkpoints are its own.
+    """Configuration of training and evaluation.
 
     Attributes:
       dataset: One of `experiments.data.NAMES`.
       seed: The first seed.
-      seeds: How many there are; each has its own networks and its own test images.
+      seeds: The number of seeds; each has its own networks and test images.
       hidden: The widths of the hidden layers.
-      rate: The dropout rate of the hidden units, where there is dropout.
-      steps: How many each network is trained for, a multiple of `CHUNKS`.
-      members: How many networks an ensemble has, all without dropout.
-      images: How many test images of each set.
+      rate: The dropout rate of the hidden units in the network with dropout.
+      steps: The training steps of each network, a multiple of `CHUNKS`.
+      members: The networks of an ensemble, all without dropout.
+      images: The number of test images of each set.
       counts: The numbers of Monte-Carlo samples, ascending.
-      angles: By how many degrees the images are turned.
+      angles: The angles of the rotated images, in degrees.
     """
 
     dataset: str
@@ -49,38 +48,35 @@ class Plan(NamedTuple):
     angles: tuple[int, ...] = ()
 
     def model(self, rate: chex.Numeric | None = None) -> mlp.MLP:
-        """The network, of the plan's rate or another."""
+        """Network with the plan's rate or another."""
         return mlp.MLP(self.hidden, 10, rate=self.rate if rate is None else rate)
 
 
 def cells(plan: Plan, inputs: int) -> tuple[jax.Array, dict[str, Any], dict[str, jax.Array]]:
-    """Key, first weights and rate of every network: of each seed its ensemble, then the one with dropout.
+    """Keys, first weights and rates: for each seed its ensemble, then the network with dropout.
 
-    The first of the ensemble and the one with dropout start from the same weights.
+    The first member of the ensemble and the network with dropout share their first weights.
     """
     places = [(plan.seed + i, member) for i in range(plan.seeds) for member in (*range(plan.members), 0)]
     draws = [
         mlp.init(np.random.default_rng((seed, 1, member)), plan.model(), inputs) for seed, member in places
     ]
-    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *draws)
     seeds, members = np.array(places).T
     keys = jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i))(seeds, members)
     rate = np.tile(np.array([0.0] * plan.members + [plan.rate], np.float32), plan.seeds)
-    return keys, params, {"rate": jnp.asarray(rate)}
+    return keys, batches.stack(draws), {"rate": jnp.asarray(rate)}
 
 
-def recipe(plan: Plan) -> training.Recipe:
-    """As `jaxdrop.training.sweep` wants it; the batch is all images and their labels."""
+def recipe(plan: Plan, images: int) -> training.Recipe:
+    """Recipe of one run; the batch is all images and their labels."""
 
     def of_cell(hyper: dict[str, Any]) -> tuple[training.LossFn, optax.GradientTransformation]:
         model = plan.model(hyper["rate"])
 
-        def loss_fn(params: Any, key: chex.PRNGKey, pool: tuple) -> tuple[jax.Array, tuple]:
-            batch_key, noise_key = jax.random.split(key)
-            rows = study.draw_batch(batch_key, BATCH, len(pool[0]))
-            logits: Any = model.apply(params, pool[0][rows], deterministic=False, rngs={"dropout": noise_key})
-            return optax.softmax_cross_entropy_with_integer_labels(logits, pool[1][rows]).mean(), ()
+        def apply(params: Any, x: jax.Array, key: chex.PRNGKey) -> Any:
+            return model.apply(params, x, deterministic=False, rngs={"dropout": key})
 
+        loss_fn = batches.cross_entropy(apply, lambda key: batches.draw_batch(key, BATCH, images))
         optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, plan.steps))
         return loss_fn, optim.halt_on_nonfinite(optimizer)
 
@@ -91,15 +87,15 @@ def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> tuple[Any, n
     """Trains every network.
 
     Args:
-      plan: What to train.
+      plan: The configuration.
       examples: The data, of which only the development part is used.
-      checkpoints: Where to save on the way.
+      checkpoints: The folder of the checkpoints.
 
     Returns:
       The weights, with leading axes of seeds and networks, the one with dropout last; and the training
-      losses without noise on the way, `[CHUNKS, seeds, members + 1]`.
+      losses without noise during training, `[CHUNKS, seeds, members + 1]`.
     """
-    pair = training.sweep(recipe(plan))
+    pair = training.sweep(recipe(plan, len(examples.x)))
 
     def evaluate(state: training.TrainState, pool: tuple) -> jax.Array:
         def loss(params: Any) -> jax.Array:

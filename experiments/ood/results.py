@@ -1,4 +1,4 @@
-"""How the results are told: three tables, comparisons paired by seed, and five plots."""
+"""Results: tables, comparisons paired by seed, and five plots."""
 
 from typing import NamedTuple
 
@@ -6,85 +6,82 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import plots, report
+from experiments import plots
+from experiments.means import Mean
 from experiments.ood import evaluate, networks, sets
-from experiments.regularizers.__main__ import verdict
 from jaxdrop import uncertainty
 
 Rows = dict[str, dict[str, np.ndarray]]
 Table = tuple[list[str], list[list[str]]]
 
-# What is shown of the set in distribution: measure, heading, factor, digits.
+# Measures in distribution: key, heading, factor, digits.
 QUALITY: tuple[tuple[str, str, float, int], ...] = (
     ("error", "error (%)", 100, 2),
     ("nll", "NLL", 1, 4),
     ("ece", "ECE (%)", 100, 2),
     ("aurc", "AURC (%)", 100, 3),
 )
-WORDS = {"helps": "better", "hurts": "worse"}
 TITLES = {"entropy": "entropy", "information": "mutual information"}
-# A bin of fewer predictions has no place in the reliability diagram.
+# Fewest predictions of a bin in the reliability diagram.
 LEAST = 20
 INFORMATION = "mutual information vs entropy"
 
 
 class Comparison(NamedTuple):
-    """A measure of one method less that of another, paired by seed; a verdict at two standard errors.
+    """Difference of two methods in a measure, paired by seed, with a verdict at two standard errors.
 
     Attributes:
-      question: What is compared with what.
-      measure: Of what, `SET/NAME`.
-      difference: The mean over the seeds.
-      error: Its standard error.
+      question: The methods compared.
+      measure: The measure, `SET/NAME`.
+      difference: The difference, a mean over the seeds.
       verdict: "better", "worse", "unclear" or "one seed".
     """
 
     question: str
     measure: str
-    difference: float
-    error: float
+    difference: Mean
     verdict: str
 
 
 def outside(images: dict[str, sets.Images], plan: networks.Plan) -> list[str]:
-    """The sets out of distribution: the others, and the images turned furthest."""
+    """Sets out of distribution: other images, and those at the last angle."""
     on_the_way = {sets.IN, *map(sets.angle_name, plan.angles[:-1])}
     return [name for name in images if name not in on_the_way]
 
 
-def summary(values: np.ndarray, factor: float, digits: int) -> str:
-    """Mean ± standard error over the seeds."""
-    mean, error = report.mean_and_error(factor * values)
-    return f"{mean:.{digits}f}±{error:.{digits}f}"
-
-
 def shown(plan: networks.Plan) -> list[str]:
-    """The methods of the tables: of the numbers of samples the powers of ten and the largest."""
+    """Methods in the tables: numbers of samples that are powers of ten, and the largest."""
     counts = [count for count in plan.counts if str(count).strip("0") == "1" or count == plan.counts[-1]]
     sampled = [evaluate.sampled_name(method, count) for method in evaluate.SITES for count in counts]
     return [evaluate.PLAIN, evaluate.ONE, *sampled, evaluate.ENSEMBLE]
 
 
 def quality_table(plan: networks.Plan, rows: Rows) -> Table:
-    """How good the predictions in distribution are."""
+    """Header and rows: quality of the predictions in distribution."""
     header = ["method", *(heading for _, heading, _, _ in QUALITY)]
     return header, [
-        [m, *(summary(rows[m][f"{sets.IN}/{key}"], factor, digits) for key, _, factor, digits in QUALITY)]
+        [
+            m,
+            *(
+                Mean.of(rows[m][f"{sets.IN}/{key}"]).show(factor, digits)
+                for key, _, factor, digits in QUALITY
+            ),
+        ]
         for m in shown(plan)
     ]
 
 
 def detection_table(plan: networks.Plan, rows: Rows, names: list[str], key: str) -> Table:
-    """AUROC against each set by an uncertainty; one network or sample has no mutual information."""
+    """Header and rows: AUROC against each set; one network or sample has no mutual information."""
     single = {evaluate.PLAIN, evaluate.ONE, *(evaluate.sampled_name(m, 1) for m in evaluate.SITES)}
     methods = [method for method in shown(plan) if key == "entropy" or method not in single]
     return [f"AUROC (%) by {TITLES[key]}", *names], [
-        [method, *(summary(rows[method][f"{name}/{key}"], 100, 1) for name in names)] for method in methods
+        [method, *(Mean.of(rows[method][f"{name}/{key}"]).percent(1) for name in names)] for method in methods
     ]
 
 
 def compare(plan: networks.Plan, rows: Rows, names: list[str]) -> list[Comparison]:
-    """Each question with each measure."""
+    """Comparisons for each question and measure."""
     full, last = (evaluate.sampled_name(method, plan.counts[-1]) for method in evaluate.SITES)
     pairs = [
         ("MC dropout vs weight scaling", full, evaluate.ONE),
@@ -108,14 +105,14 @@ def compare(plan: networks.Plan, rows: Rows, names: list[str]) -> list[Compariso
 
 
 def _comparison(question: str, measure: str, difference: np.ndarray) -> Comparison:
-    mean, error = map(float, report.mean_and_error(difference))
-    # Of an area more is better, of what is measured in distribution less.
-    word = verdict(mean if measure.startswith(f"{sets.IN}/") else -mean, error)
-    return Comparison(question, measure, mean, error, WORDS.get(word, word))
+    mean = Mean.of(difference)
+    # Measures in distribution are errors, lower is better; outside they are areas, higher is better.
+    words = ("better", "worse") if measure.startswith(f"{sets.IN}/") else ("worse", "better")
+    return Comparison(question, measure, mean, mean.verdict(*words))
 
 
 def comparison_table(comparisons: list[Comparison], names: list[str]) -> Table:
-    """A row for each question; what is not asked of a measure is left out."""
+    """Header and rows: a row for each question; "-" where a measure does not apply."""
     columns = {f"{sets.IN}/{key}": (heading, factor, digits) for key, heading, factor, digits in QUALITY[:3]}
     columns |= {f"{name}/entropy": (f"AUROC {name} (%)", 100.0, 1) for name in names}
     header = ["", *(heading for heading, _, _ in columns.values())]
@@ -125,10 +122,7 @@ def comparison_table(comparisons: list[Comparison], names: list[str]) -> Table:
         row = [question]
         for measure, (_, factor, digits) in columns.items():
             c = found.get((question, measure))
-            text = (
-                f"{factor * c.difference:.{digits}f}±{factor * c.error:.{digits}f} {c.verdict}" if c else "-"
-            )
-            row.append(text)
+            row.append(f"{c.difference.show(factor, digits)} {c.verdict}" if c else "-")
         body.append(row)
     return header, body
 
@@ -139,7 +133,7 @@ def figures(
     found: dict[str, dict[str, evaluate.Prediction]],
     rows: Rows,
 ) -> dict[str, Figure]:
-    """Every plot, by the name of its file."""
+    """Plots by file name."""
     inside, y = found[sets.IN], images[sets.IN].y.ravel()
     names = outside(images, plan)
     sampled = [evaluate.sampled_name(method, evaluate.enough(plan)) for method in evaluate.SITES]
@@ -151,7 +145,7 @@ def figures(
         bins[method] = uncertainty.reliability(mean, y)
         curves[method] = uncertainty.risk_coverage(entropy, (mean.argmax(-1) != y).astype(np.float32))
     entropies = {
-        method: {title: found[name][method].entropy.ravel() for name, title in _labels(plan, names)}
+        method: {title: np.ravel(found[name][method].entropy) for name, title in _labels(plan, names)}
         for method in chosen
     }
     return {
@@ -168,53 +162,45 @@ def _labels(plan: networks.Plan, names: list[str]) -> list[tuple[str, str]]:
 
 
 def plot_auroc(plan: networks.Plan, rows: Rows, names: list[str]) -> Figure:
-    """AUROC over the number of samples, a panel for each set, with what needs no samples as lines."""
+    """AUROC over the number of samples, one panel per set; methods without samples are lines."""
     figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 4.2), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         for i, method in enumerate(evaluate.SITES):
-            for key, style in (("entropy", "o-"), ("information", "s--")):
-                # Of one sample there is no mutual information.
+            for j, key in enumerate(("entropy", "information")):
+                # One sample has no mutual information.
                 counts = [count for count in plan.counts if count > 1 or key == "entropy"]
                 values = [rows[evaluate.sampled_name(method, c)][f"{name}/{key}"] for c in counts]
-                mean, error = report.mean_and_error(100 * np.array(values))
-                axis.plot(counts, mean, style, ms=3.5, color=f"C{i}", label=f"{method}, {TITLES[key]}")
-                axis.fill_between(counts, mean - error, mean + error, color=f"C{i}", alpha=0.15, lw=0)
+                label = f"{method}, {TITLES[key]}"
+                plots.draw_mean(axis, counts, 100 * np.array(values), 2 * i + j, label)
         still = (evaluate.ONE, evaluate.PLAIN, evaluate.ENSEMBLE)
         for i, method in enumerate(still):
             mean = 100 * rows[method][f"{name}/entropy"].mean()
-            axis.axhline(mean, color=f"C{i + 2}", ls=":", lw=1.5, label=f"{method}, entropy")
+            style = {"color": plots.color(i + 4), "ls": plots.LINES[i + 1], "lw": 1.5}
+            axis.axhline(mean, **style, label=f"{method}, entropy")
         axis.set_xscale("log")
         axis.set_xlabel("Monte-Carlo samples T")
-        axis.set_title(name, fontsize=10)
+        axis.set_title(name)
     axes[0, 0].set_ylabel("AUROC (%)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, 2 * len(names)), frameon=False, fontsize=8
-    )
+    plots.add_legend(figure, columns=min(4, 2 * len(names)), fontsize=8)
     figure.suptitle(
-        f"{sets.NAMES[plan.dataset]} against others: mean ± standard error over {plan.seeds} seeds",
-        fontsize=10,
+        f"{sets.NAMES[plan.dataset]} against others: mean ± standard error over {plan.seeds} seeds"
     )
     return figure
 
 
 def plot_rotation(plan: networks.Plan, rows: Rows, methods: list[str]) -> Figure:
-    """Error, likelihood and calibration as the images are turned."""
+    """Error, likelihood and calibration over the angle of rotation."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2))
     angles = (0, *plan.angles)
     names = [sets.IN, *map(sets.angle_name, plan.angles)]
     for axis, (key, heading, factor, _) in zip(axes, QUALITY, strict=False):
         for i, method in enumerate(methods):
             values = np.array([rows[method][f"{name}/{key}"] for name in names])
-            mean, error = report.mean_and_error(factor * values)
-            axis.errorbar(angles, mean, error, fmt="o-", ms=3.5, capsize=2, color=f"C{i}", label=method)
+            plots.draw_mean(axis, angles, factor * values, i, method)
         axis.set_xticks(angles)
         axis.set_xlabel("rotation (degrees)")
         axis.set_ylabel(heading)
         axis.set_ylim(bottom=0)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), frameon=False, fontsize=9)
-    figure.suptitle(
-        f"{sets.NAMES[plan.dataset]}, turned: mean ± standard error over {plan.seeds} seeds", fontsize=10
-    )
+    plots.add_legend(figure, columns=len(methods), fontsize=9)
+    figure.suptitle(f"{sets.NAMES[plan.dataset]}, rotated: mean ± standard error over {plan.seeds} seeds")
     return figure

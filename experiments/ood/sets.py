@@ -1,4 +1,4 @@
-"""The images that a network of digits should be unsure of: others, turned, and shuffled."""
+"""Out-of-distribution images: other data sets, rotated images, and shuffled pixels."""
 
 import functools
 from pathlib import Path
@@ -15,13 +15,16 @@ QUICK_ANGLES = (45, 90)
 IN = "in"
 NAMES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits"}
 
+# Images of other data sets, rows in [0, 1], by name.
+Others = dict[str, np.ndarray]
+
 
 class Images(NamedTuple):
-    """Test images of a kind, for each seed its own.
+    """Test images of one set, different for each seed.
 
     Attributes:
       x: Rows in [0, 1], `[seeds, B, D]`.
-      y: Their labels, `[seeds, B]`; -1 where there is none among those of the network.
+      y: Labels, `[seeds, B]`; -1 for images of none of the network's classes.
     """
 
     x: np.ndarray
@@ -30,12 +33,12 @@ class Images(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="degrees")
 def rotate(x: jax.Array, degrees: float) -> jax.Array:
-    """Square images, as rows `[B, D]`, turned counter-clockwise about their centre; black comes in."""
+    """Rotates square images, as rows `[B, D]`, counterclockwise about their center; corners become black."""
     side = round(x.shape[1] ** 0.5)
-    angle, centre = np.deg2rad(degrees), (side - 1) / 2
-    i, j = np.mgrid[:side, :side] - centre
-    # Where each pixel comes from: the inverse of the turn.
-    places = [np.cos(angle) * i + np.sin(angle) * j + centre, np.cos(angle) * j - np.sin(angle) * i + centre]
+    angle, center = np.deg2rad(degrees), (side - 1) / 2
+    i, j = np.mgrid[:side, :side] - center
+    # The source of each pixel: the inverse rotation.
+    places = [np.cos(angle) * i + np.sin(angle) * j + center, np.cos(angle) * j - np.sin(angle) * i + center]
 
     def turn(image: jax.Array) -> jax.Array:
         grid = [jnp.asarray(place, x.dtype) for place in places]
@@ -45,17 +48,17 @@ def rotate(x: jax.Array, degrees: float) -> jax.Array:
 
 
 def shuffled(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same pixels of each image in an order of its own."""
+    """Shuffles the pixels of each image on its own."""
     return rng.permuted(x, axis=1)
 
 
 def angle_name(degrees: float) -> str:
-    """What the set of turned images is called."""
+    """Name of the set of rotated images."""
     return f"rotated {degrees:g}°"
 
 
-def load_others(name: str, data_dir: Path | None) -> dict[str, np.ndarray]:
-    """The images of other things that there are for a data set; none for the digits."""
+def load_others(name: str, data_dir: Path | None) -> Others:
+    """Images of other data sets; none for the digits."""
     if name == "digits":
         return {}
     other = "fashion-mnist" if name == "mnist" else "mnist"
@@ -63,11 +66,11 @@ def load_others(name: str, data_dir: Path | None) -> dict[str, np.ndarray]:
 
 
 def make(
-    examples: data.Dataset, others: dict[str, np.ndarray], seed: int, seeds: int, count: int, angles: tuple
+    examples: data.Dataset, others: Others, seed: int, seeds: int, count: int, angles: tuple
 ) -> dict[str, Images]:
-    """Every set: so many images of each, drawn by each seed from the test part.
+    """Makes every set of `count` images, drawn by each seed from the test part.
 
-    The set in distribution is first, then those out of it, then the turned ones.
+    The set in distribution is first, then those out of distribution, then the rotated ones.
     """
     draws = [np.random.default_rng((seed + i, 2)) for i in range(seeds)]
     rows = [rng.permutation(len(examples.x_test))[:count] for rng in draws]

@@ -1,8 +1,8 @@
-"""Many networks trained at once: every setting of a part with every seed, in one compiled program.
+"""Networks of a part: every setting with every seed, trained in one compiled program.
 
-A setting's rates and the number of images it may see are traced, so one program serves them all.
-All have one learning rate. Of .1, .3 and 1 it is the best for networks without dropout, after 500
-updates on development images; with dropout .1 was worse, and 1 much the same.
+The rates and the number of images of a setting are traced, so one program serves all. They share one
+learning rate. Of .1, .3 and 1 it is the best for networks without dropout, after 500 updates on
+development images; with dropout .1 was worse, and 1 about equal.
 """
 
 from pathlib import Path
@@ -15,22 +15,20 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from experiments import data, loop
-from experiments.srivastava import network
-from experiments.variants import study
+from experiments import batches, data, loop, relu_net, report
 from jaxdrop import optim, training
 
 BATCH = 50
 LEARNING_RATE = 0.3
 PAPER_UPDATES = 1_000_000
-# How often the training error is looked at on the way.
+# Number of evaluations during training.
 CHUNKS = 10
-# The most training images that an error is computed of; on the way, and in the end.
+# Most training images that an error is computed on: during training, and at the end.
 PROBE, COUNTED = 500, 10_000
 
 
 class Setting(NamedTuple):
-    """What is varied: the dropout rates of the inputs and of the hidden units, and how many images."""
+    """Setting that varies: dropout rates of inputs and hidden units, and the number of images."""
 
     input: float
     hidden: float
@@ -38,18 +36,18 @@ class Setting(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a part trains; its checkpoints are its own.
+    """Configuration of a part.
 
     Attributes:
       part: The name of the part.
       dataset: One of `experiments.data.NAMES`.
-      seed: The first seed; a seed has its own images, initial weights and noise.
-      seeds: How many there are.
+      seed: The first seed; each has its own images, initial weights and noise.
+      seeds: The number of seeds.
       hidden: The widths of the hidden layers.
-      updates: How many each network has, a multiple of `CHUNKS`.
-      settings: What is varied.
-      samples: How many networks are sampled of each, where their predictions are averaged.
-      repeats: How often that is done.
+      updates: The training steps of each network, a multiple of `CHUNKS`.
+      settings: The settings.
+      samples: The Monte-Carlo samples averaged per network; 0 for none.
+      repeats: The number of repetitions of that average.
     """
 
     part: str
@@ -63,28 +61,28 @@ class Plan(NamedTuple):
     repeats: int = 0
 
     def name(self, inputs: int) -> str:
-        """The network, as `784-256-256-10`."""
+        """Name of the network, such as `784-256-256-10`."""
         return "-".join(map(str, (inputs, *self.hidden, 10)))
 
 
 class Trained(NamedTuple):
-    """Networks, with leading axes of settings and seeds.
+    """Trained networks, with leading axes of settings and seeds.
 
     Attributes:
-      params: Their weights, `balanced`.
-      curves: The errors on some of their training images, `[CHUNKS, settings, seeds]`.
+      params: The weights, `balanced`.
+      curves: Errors on some of the training images, `[CHUNKS, settings, seeds]`.
       train: The errors on their training images in the end, `[settings, seeds]`.
       test: The errors on the test part.
     """
 
-    params: network.Params
+    params: relu_net.Params
     curves: np.ndarray
     train: np.ndarray
     test: np.ndarray
 
 
 class Claim(NamedTuple):
-    """What the paper says, what is seen here, and whether that is it: "yes", "no", "in part" or "unclear"."""
+    """Claim of the paper, the result here, and whether it shows: "yes", "no", "in part" or "unclear"."""
 
     paper: str
     here: str
@@ -92,81 +90,78 @@ class Claim(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a part: a table, what the paper claims, a plot, and the numbers for metrics.json."""
+    """Results of a part: a table, the paper's claims, a plot, and the numbers for metrics.json."""
 
-    title: str
-    header: list[str]
-    body: list[list[str]]
-    caption: str
+    table: report.Table
     claims: list[Claim]
     figure: Figure
     metrics: dict[str, Any]
 
 
 def scaled(paper: int, scale: float) -> int:
-    """The paper's number, scaled down."""
+    """Number of the paper, scaled down."""
     return max(round(paper * scale), 1)
 
 
 def updates(scale: float) -> int:
-    """A million, scaled down with the cube, and made a multiple of `CHUNKS`."""
+    """A million updates scaled with the cube, as a multiple of `CHUNKS`."""
     return CHUNKS * scaled(PAPER_UPDATES // CHUNKS, scale**3)
 
 
 def orders(plan: Plan, size: int) -> np.ndarray:
-    """For each seed the images of its settings: of each the first ones, so that they are nested."""
+    """Training images of each seed, `[seeds, most]`; a setting uses the first, so its sets are nested."""
     most = max(setting.size for setting in plan.settings)
-    draws = [np.random.default_rng(plan.seed + i).permutation(size)[:most] for i in range(plan.seeds)]
-    return np.stack(draws).astype(np.int32)
+    return batches.draw_rows(plan.seed, plan.seeds, size, train=most, valid=0)["train"]
 
 
-def cells(plan: Plan, inputs: int) -> tuple[jax.Array, network.Params, dict[str, jax.Array]]:
-    """Key, first weights and hyper-parameters of every setting with every seed; seeds run fastest."""
+def cells(plan: Plan, inputs: int) -> tuple[jax.Array, relu_net.Params, dict[str, jax.Array]]:
+    """Keys, first weights and hyperparameters of every setting with every seed; seeds run fastest."""
     count = len(plan.settings)
     columns = {name: jnp.array([getattr(s, name) for s in plan.settings]) for name in Setting._fields}
     hyper = {name: jnp.repeat(column, plan.seeds) for name, column in columns.items()}
     hyper["place"] = jnp.tile(jnp.arange(plan.seeds), count)
-    seeds = np.tile(plan.seed + np.arange(plan.seeds), count)
     widths = (inputs, *plan.hidden, 10)
-    draws = [network.init(np.random.default_rng((plan.seed + i, 1)), widths) for i in range(plan.seeds)]
-    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves * count)), *draws)
-    return jnp.stack([jax.random.key(int(seed)) for seed in seeds]), params, hyper
+    draws = [relu_net.init(np.random.default_rng((plan.seed + i, 1)), widths) for i in range(plan.seeds)]
+    return batches.seed_keys(plan.seed, plan.seeds, count), batches.stack(draws, count), hyper
 
 
-def balanced(params: network.Params, rates: tuple[Any, Any]) -> network.Params:
-    """The weights multiplied by the square root of the share of their inputs that dropout keeps.
+def balanced(params: relu_net.Params, rates: tuple[Any, Any]) -> relu_net.Params:
+    """Weights times the square root of the share of their inputs that dropout keeps.
 
-    What is kept is divided by that share, so the sums have under noise the size that He's start
-    gives them without; else high rates blow them up, and the network dies at the first updates.
+    Dropout divides kept inputs by that share. With this factor the sums under noise have the size that
+    He's initialization gives without. Otherwise high rates blow them up, and the network dies.
     """
     keep: dict[str, Any] = dict.fromkeys(params, 1 - rates[1]) | {"layer_0": 1 - rates[0]}
     return {name: {**layer, "kernel": layer["kernel"] * keep[name] ** 0.5} for name, layer in params.items()}
 
 
 def recipe(plan: Plan) -> training.Recipe:
-    """As `jaxdrop.training.sweep` wants it; the batch is all images, their labels, and the orders."""
+    """Recipe of one run; the batch is all images, their labels, and `orders`."""
 
-    def of_cell(hyper: dict[str, Any]) -> tuple[training.LossFn, optax.GradientTransformation]:
+    def of_cell(hyper: dict[str, jax.Array]) -> tuple[training.LossFn, optax.GradientTransformation]:
         rates = (hyper["input"], hyper["hidden"])
 
-        def loss_fn(params: Any, key: chex.PRNGKey, pool: tuple) -> tuple[jax.Array, tuple]:
-            batch_key, noise_key = jax.random.split(key)
-            rows = pool[2][hyper["place"], study.draw_batch(batch_key, BATCH, hyper["size"])]
-            logits, _ = network.apply(balanced(params, rates), pool[0][rows], rates, noise_key)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, pool[1][rows]).mean(), ()
+        def apply(params: Any, x: jax.Array, key: chex.PRNGKey) -> jax.Array:
+            return relu_net.apply(balanced(params, rates), x, rates, key)[0]
 
-        return loss_fn, optim.halt_on_nonfinite(network.optimiser(LEARNING_RATE, plan.updates))
+        def loss_fn(params: Any, key: chex.PRNGKey, pool: tuple) -> tuple[jax.Array, tuple]:
+            def rows(key: chex.PRNGKey) -> jax.Array:
+                return pool[2][hyper["place"], batches.draw_batch(key, BATCH, hyper["size"])]
+
+            return batches.cross_entropy(apply, rows)(params, key, pool)
+
+        return loss_fn, optim.halt_on_nonfinite(relu_net.optimizer(LEARNING_RATE, plan.updates))
 
     return of_cell
 
 
-def errors(params: network.Params, x: jax.Array, y: jax.Array, rows: jax.Array) -> jax.Array:
-    """The error of each network on its own rows, `[runs, ...]`; one after another, to save memory."""
-    return jax.lax.map(lambda run: network.error_rate(run[0], x[run[1]], y[run[1]]), (params, rows))
+def errors(params: relu_net.Params, x: jax.Array, y: jax.Array, rows: jax.Array) -> jax.Array:
+    """Error rate of each network on its own rows, `[runs, ...]`, in turn to save memory."""
+    return jax.lax.map(lambda run: relu_net.error_rate(run[0], x[run[1]], y[run[1]]), (params, rows))
 
 
 def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> Trained:
-    """Trains every network, then tests it, once."""
+    """Trains every network and tests it once."""
     x, y, x_test, y_test = map(jnp.asarray, examples[1:])
     order = jnp.asarray(orders(plan, len(x)))
     probe = order[:, : min(PROBE, *(setting.size for setting in plan.settings))]
@@ -193,12 +188,12 @@ def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> Trained:
     return Trained(params, history.reshape(CHUNKS, *shape), *ends)
 
 
-def _balanced(state: training.TrainState) -> network.Params:
+def _balanced(state: training.TrainState) -> relu_net.Params:
     return jax.vmap(balanced)(state.params, (state.hyper["input"], state.hyper["hidden"]))
 
 
-def _counted(params: network.Params, x: jax.Array, y: jax.Array, rows: list[jax.Array]) -> np.ndarray:
-    """The errors of the networks of each setting on the setting's rows of each seed."""
+def _counted(params: relu_net.Params, x: jax.Array, y: jax.Array, rows: list[jax.Array]) -> np.ndarray:
+    """Error rates of the networks of each setting on their own rows."""
     counted = jax.jit(errors)
     of = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(len(rows))]
     return np.stack([np.asarray(counted(mine, x, y, r)) for mine, r in zip(of, rows, strict=True)])

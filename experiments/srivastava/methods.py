@@ -1,7 +1,5 @@
-"""The regularizers of Table 9, and their training: every setting with every seed in one program."""
+"""Regularizers of Table 9: their settings, and a study that trains all in one program."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,14 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import data, loop
-from experiments.srivastava import network
-from experiments.variants import study
+from experiments import batches, data, relu_net, study
 from jaxdrop import optim, penalties, schedules, training
 
 BASELINE = "L2"
 BEST = "dropout + max-norm"
-# Of the test images, in percent: Srivastava et al., 2014, Table 9.
+# Test errors in percent: Srivastava et al., 2014, Table 9.
 PUBLISHED = {
     BASELINE: 1.62,
     "L2 + L1 at the end": 1.60,
@@ -25,13 +21,13 @@ PUBLISHED = {
     "dropout + L2": 1.25,
     BEST: 1.05,
 }
-# What a setting does not name.
+# Values of hyperparameters that a setting does not name.
 ABSENT = {"input": 0.0, "hidden": 0.0, "l2": 0.0, "l1": 0.0, "kl": 0.0, "max_norm": np.inf}
-# The paper's rates, and rates for narrow layers, to which those are too much.
+# The paper's rates, which are too high for narrow layers, and lower ones.
 PAPER = {"input": 0.2, "hidden": 0.5}
 LESS = {"input": 0.1, "hidden": 0.1}
-# For each method, the settings to choose from.
-METHODS: dict[str, list[dict[str, float]]] = {
+# The settings of each method to choose from.
+METHODS: dict[str, list[study.Setting]] = {
     BASELINE: [{"l2": c} for c in (1e-5, 1e-4, 3e-4)],
     "L2 + L1 at the end": [{"l2": 1e-4, "l1": c} for c in (1e-4, 1e-3)],
     "L2 + KL-sparsity": [{"l2": 1e-4, "kl": c} for c in (1e-2, 3e-2)],
@@ -39,29 +35,28 @@ METHODS: dict[str, list[dict[str, float]]] = {
     "dropout + L2": [rates | {"l2": 1e-5} for rates in (PAPER, LESS)],
     BEST: [PAPER | {"max_norm": 2.0}, LESS | {"max_norm": 2.0}, LESS | {"max_norm": 1.5}],
 }
-
-Hyper = dict[str, jax.Array]
+NAMES = {"input": "inputs", "hidden": "hidden", "l2": "L2", "l1": "L1", "kl": "KL", "max_norm": "norm"}
 
 
 class Config(NamedTuple):
-    """What a run is made of.
+    """Configuration of a run.
 
     Attributes:
       dataset: One of `data.NAMES`.
       seed: The first seed.
-      seeds: How many there are.
+      seeds: The number of seeds.
       hidden: The widths of the hidden layers.
       steps: The updates, a multiple of `chunks`.
-      chunks: How often the errors are taken on the way.
+      chunks: The number of evaluations during training.
       train_size: The training images of each seed.
-      valid_size: Its validation images.
-      probe_size: The training images that are scored on the way.
+      valid_size: The validation images of each seed.
+      probe_size: The training images scored during training.
       batch_size: The images of an update.
-      learning_rate: The first one.
-      clip: The norm that no gradient exceeds: that of the sparsity penalty has no bound at a unit
-        that nearly all images leave at 0, and has been seen to end in NaN.
-      target: The mean activity that the sparsity penalty holds the hidden units at.
-      late: From what share of the updates on there is L1.
+      learning_rate: The initial learning rate.
+      clip: The largest gradient norm. The gradient of the sparsity penalty is unbounded at units that are 0
+        for nearly all images, and has ended in NaN.
+      target: The mean activity of hidden units that the sparsity penalty aims at.
+      late: The share of the updates after which L1 begins.
     """
 
     dataset: str
@@ -80,114 +75,63 @@ class Config(NamedTuple):
     late: float = 0.8
 
 
-def settings() -> list[tuple[str, dict[str, float]]]:
-    """All methods and settings, in the order of the cells."""
-    return [(method, setting) for method, options in METHODS.items() for setting in options]
-
-
 def recipe_for(config: Config) -> training.Recipe:
-    """The recipe of one cell: its noise, its penalties and its constraint; what is not its own is 0."""
+    """Recipe of one run: its noise, its penalties and its constraint."""
     outermost = f"layer_{len(config.hidden)}/"
 
-    def concerned(path: str, leaf: Any) -> bool:
+    def into_hidden(path: str, leaf: Any) -> bool:
         # The paper constrains the weights into each hidden unit.
         return penalties.is_weight(path, leaf) and not path.startswith(outermost)
 
-    def recipe(hyper: Hyper) -> tuple[training.LossFn, optax.GradientTransformation]:
+    def recipe(hyper: study.Hyper) -> tuple[training.LossFn, optax.GradientTransformation]:
         def loss_fn(params: Any, key: jax.Array, pool: tuple) -> tuple[jax.Array, tuple]:
             x, y = pool
             batch_key, noise_key = jax.random.split(key)
-            rows = hyper["train"][study.draw_batch(batch_key, config.batch_size, config.train_size)]
+            rows = hyper["train"][batches.draw_batch(batch_key, config.batch_size, config.train_size)]
             rates = (hyper["input"], hyper["hidden"])
-            logits, hidden = network.apply(params, x[rows], rates, noise_key)
+            logits, hidden = relu_net.apply(params, x[rows], rates, noise_key)
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows]).mean()
             activity = [jnp.tanh(units) for units in hidden]
             return loss + penalties.kl_sparsity(activity, hyper["kl"], target=config.target), ()
 
-        rate = network.learning_rate(config.learning_rate, config.steps)
+        rate = relu_net.learning_rate(config.learning_rate, config.steps)
         l1 = schedules.late(hyper["l1"], round(config.late * config.steps))
         steps = optax.chain(
             optim.coupled_l2(hyper["l2"]),
             optax.clip_by_global_norm(config.clip),
-            network.optimiser(config.learning_rate, config.steps),
+            relu_net.optimizer(config.learning_rate, config.steps),
             optim.proximal_l1(l1, rate),
-            optim.max_norm(hyper["max_norm"], where=concerned),
+            optim.max_norm(hyper["max_norm"], where=into_hidden),
         )
         return loss_fn, optim.halt_on_nonfinite(steps)
 
     return recipe
 
 
-def cells(config: Config, size: int) -> tuple[jax.Array, Hyper]:
-    """The keys and hyper-parameters of every setting with every seed; seeds run fastest."""
-    chosen = [ABSENT | setting for _, setting in settings()]
-    hyper = {
-        name: np.repeat([one[name] for one in chosen], config.seeds).astype(np.float32) for name in ABSENT
-    }
-    parts = {"train": config.train_size, "valid": config.valid_size}
-    rows = study.draw_rows(config.seed, config.seeds, size, parts)
-    rows["probe"] = rows["train"][:, : config.probe_size]
-    hyper |= {name: np.tile(value.astype(np.int32), (len(chosen), 1)) for name, value in rows.items()}
-    seeds = jnp.arange(config.seed, config.seed + config.seeds)
-    return jax.vmap(jax.random.key)(jnp.tile(seeds, len(chosen))), jax.tree.map(jnp.asarray, hyper)
-
-
-def start(config: Config, inputs: int, classes: int = 10) -> network.Params:
-    """The first weights of every cell, those of a seed the same for all settings."""
-    widths = (inputs, *config.hidden, classes)
-    draws = [network.init(np.random.default_rng((config.seed + i, 1)), widths) for i in range(config.seeds)]
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves * len(settings()))), *draws)
-
-
-def evaluate(state: training.TrainState, pool: tuple) -> jax.Array:
-    """Training and validation errors without noise, `[cells, 2]`."""
-    x, y = pool
-
-    def errors(run: tuple) -> jax.Array:
-        params, *parts = run
-        return jnp.stack([network.error_rate(params, x[rows], y[rows]) for rows in parts])
-
-    return jax.lax.map(errors, (state.params, state.hyper["probe"], state.hyper["valid"]))
-
-
-def train(config: Config, dataset: data.Dataset, checkpoints: Path, save_every: float) -> dict[str, Any]:
-    """Trains every cell; the curves, the chosen settings and the test errors of those.
-
-    Returns:
-      "curves", `[chunks, settings, seeds, (train, valid)]`; "chosen", for each method the place of
-      its setting; "test", `[methods, seeds]`.
-    """
-    pool = (jnp.asarray(dataset.x), jnp.asarray(dataset.y))
-    keys, hyper = cells(config, len(dataset.x))
-    pair = training.sweep(recipe_for(config))
-    state, history = loop.train(
-        pair,
-        pair.init(keys, start(config, dataset.x.shape[1]), hyper),
-        pool,
-        evaluate,
+def make(config: Config, examples: data.Dataset, published: dict[str, float]) -> study.Study:
+    """Study of all methods, in one program."""
+    widths = (examples.x.shape[1], *config.hidden, 10)
+    sizes = {"train": config.train_size, "valid": config.valid_size, "probe": config.probe_size}
+    program = study.Program(
+        methods=[study.Method(name, options, BASELINE) for name, options in METHODS.items()],
+        init=lambda seed: relu_net.init(np.random.default_rng((seed, 1)), widths),
+        recipe=recipe_for(config),
+        score=lambda params, _, batch: relu_net.error_rate(params, *batch),
         steps=config.steps,
-        every=config.steps // config.chunks,
-        title=f"{len(settings())} settings x {config.seeds} seeds, updates",
-        checkpoints=checkpoints,
-        save_every=save_every,
+        absent=ABSENT,
     )
-    curves = history.reshape(config.chunks, len(settings()), config.seeds, 2)
-    chosen = choose(curves[-1, :, :, 1].mean(1))
-    return {"curves": curves, "chosen": chosen, "test": test(config, state.params, chosen, dataset)}
-
-
-def choose(valid: np.ndarray) -> dict[str, int]:
-    """For each method, the setting of the lowest mean validation error; of equal ones, the first."""
-    return {
-        method: min((i for i, (name, _) in enumerate(settings()) if name == method), key=lambda i: valid[i])
-        for method in METHODS
-    }
-
-
-def test(config: Config, params: Any, chosen: dict[str, int], dataset: data.Dataset) -> np.ndarray:
-    """The test errors of the chosen cells, `[methods, seeds]`."""
-    rows = np.concatenate([np.arange(config.seeds) + i * config.seeds for i in chosen.values()])
-    best = jax.tree.map(lambda leaf: leaf[rows], params)
-    parts = jnp.asarray(dataset.x_test), jnp.asarray(dataset.y_test)
-    errors: Callable = jax.jit(lambda best, x, y: jax.lax.map(lambda p: network.error_rate(p, x, y), best))
-    return np.asarray(errors(best, *parts)).reshape(len(chosen), config.seeds)
+    layers = "-".join(map(str, config.hidden))
+    return study.Study(
+        title=f"{config.dataset}, hidden layers {layers}, {config.steps} updates",
+        programs=[program],
+        rows=batches.draw_rows(config.seed, config.seeds, len(examples.x), **sizes),
+        **study.image_data(*examples[1:]),
+        seed=config.seed,
+        config=config._asdict(),
+        columns={"test": "test", "published": "published"},
+        versus=BASELINE,
+        names=NAMES,
+        chunks=config.chunks,
+        across=study.one_by_one,
+        published=published,
+    )

@@ -1,11 +1,11 @@
-"""Monte-Carlo dropout on the UCI regression sets, against the results of its author, split by split.
+"""Monte-Carlo dropout on the UCI regression sets, compared with its author's results split by split.
 
 Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016, section 5.2, with the grid search
 that Gal published in 2018 (github.com/yaringal/DropoutUncertaintyExps). One hidden layer of ReLUs,
 dropout before both layers and at test time too. In each split, networks for a grid of dropout rates
-and precisions tau are trained on the first 80 % of the training rows; the rest of them chooses, by
-log likelihood; a network with what was chosen is trained on all of them and tested, once, with
-10,000 samples. What is expected, test RMSE / test log likelihood: Boston 2.90±.18 / -2.40±.04,
+and precisions tau are trained on the first 80 % of the training rows; the log-likelihood of the rest
+chooses. A network with the chosen values is trained on all training rows and tested once with
+10,000 samples. Expected test RMSE / test log-likelihood: Boston 2.90±.18 / -2.40±.04,
 concrete 4.82±.16 / -2.93±.02, energy .54±.01 / -1.21±.01, kin8nm .08 / 1.14±.01, naval .00 / 4.45,
 power plant 4.01±.04 / -2.80±.01, protein 4.27±.02 / -2.87.
 
@@ -15,8 +15,8 @@ All splits and the whole grid, 240 networks, train in one compiled program.
     python -m experiments.uci --dataset kin8nm --epochs 400 --data-dir DIR
     python -m experiments.uci --quick
 
-Boston, energy and concrete take minutes on 2 CPU cores; of the larger sets state fewer epochs. What
-came out is in README.md, beside this file.
+Boston, energy and concrete take minutes on 2 CPU cores; for the larger sets give fewer epochs. Results:
+README.md in this folder.
 """
 
 import time
@@ -32,15 +32,15 @@ from experiments import cli, loop, report
 from experiments.uci import compare, network, scores, splits
 from jaxdrop.training import TrainState
 
-# Those at the test as in the original; fewer choose, for their error is small against what differs.
+# The test uses as many as the original; fewer suffice to choose.
 TEST_SAMPLES, VALIDATION_SAMPLES = 10_000, 1_000
 QUICK_SAMPLES = 64
-# About how often the training error is looked at on the way.
+# Approximate number of evaluations during training.
 CHUNKS = 40
 
 
 class Plan(NamedTuple):
-    """What is done with a data set."""
+    """Configuration of a run."""
 
     dataset: str
     seed: int
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A phase that has trained: what on, the cells, their precisions, and the training errors on the way."""
+    """Trained phase: its data, its runs, their precisions, and training errors during training."""
 
     part: splits.Part
     state: TrainState
@@ -59,18 +59,18 @@ class Trained(NamedTuple):
 
 
 def chunk(epochs: int) -> int:
-    """The epochs between two looks: the most that divide them all and look often enough."""
+    """Epochs between two evaluations: the most that divide `epochs` and give at least `CHUNKS` of them."""
     return next(n for n in range(max(1, epochs // CHUNKS), 0, -1) if epochs % n == 0)
 
 
 def train(
     plan: Plan, problem: splits.Problem, phase: str, rates: np.ndarray, taus: np.ndarray, checkpoints: Path
 ) -> Trained:
-    """Trains the cells of rates `[S, R]` and precisions `[S, T]`; `phase` is "grid" or "chosen"."""
+    """Trains runs of rates `[S, R]` and precisions `[S, T]`; `phase` is "grid" or "chosen"."""
     grid = phase == "grid"
     part = splits.part(problem, grid)
     trainer = network.trainer(problem.hidden)
-    # Weights, batches and noise of their own for each split and phase.
+    # Each split and phase has its own weights, batches and noise.
     seeds = [(plan.seed, int(grid), split) for split in range(len(taus))]
     cells = network.hyper(rates, taus, part.size)
     state, curves = loop.train(
@@ -88,7 +88,7 @@ def train(
 
 
 def score(plan: Plan, trained: Trained, samples: int, title: str) -> scores.Scores:
-    """Scores the cells on what they have not seen, with noise that no epoch had."""
+    """Scores the runs on held-out rows, with keys that training did not use."""
     keys = jax.vmap(lambda key: jax.random.fold_in(key, plan.epochs))(trained.state.key)
     return scores.score(trained.state, trained.part, trained.taus, keys, samples, title)
 
@@ -108,7 +108,7 @@ def search(plan: Plan, problem: splits.Problem, checkpoints: Path) -> dict[str, 
 
 
 def test(plan: Plan, problem: splits.Problem, chosen: dict[str, Any], checkpoints: Path) -> dict[str, Any]:
-    """Trains what was chosen on the whole training part, and tests it."""
+    """Trains the chosen values on the whole training part and tests them."""
     rates, taus = chosen["chosen_rate"][:, None], chosen["chosen_tau"][:, None]
     trained = train(plan, problem, "chosen", rates, taus, checkpoints)
     scored = score(plan, trained, plan.test_samples, "test: splits")
@@ -117,35 +117,24 @@ def test(plan: Plan, problem: splits.Problem, chosen: dict[str, Any], checkpoint
 
 
 def run(plan: Plan, problem: splits.Problem, folder: Path) -> None:
-    """Does all of it and writes its results, each file whole or not at all."""
+    """Searches, tests and publishes the results."""
     grid = {"rates": problem.rates, "taus": problem.taus, "hidden": problem.hidden}
     config = plan._asdict() | {"protocol_epochs": problem.epochs, "batch": network.BATCH} | grid
     arrays = (problem.x, problem.y, problem.train, problem.test)
-    checkpoints = loop.checkpoint_folder(folder, config, arrays)
-    start = time.monotonic()
-    chosen = search(plan, problem, checkpoints)
-    searched = time.monotonic() - start
-    found = chosen | test(plan, problem, chosen, checkpoints)
-    seconds = {"grid": searched, "all": time.monotonic() - start}
-    write(plan, problem, folder, config | found, seconds)
-    loop.forget(checkpoints)
-
-
-def write(
-    plan: Plan, problem: splits.Problem, folder: Path, content: dict[str, Any], seconds: dict[str, float]
-) -> None:
-    """Prints the table and writes every file."""
-    summary = compare.summarise(content, problem.reference)
-    title = f"{problem.name}, {plan.epochs:,} of {problem.epochs:,} epochs"
-    body = compare.body(summary)
-    same = compare.agreement(content["chosen_tau"], problem.reference)
-    caption = compare.caption(len(problem.train), plan.test_samples, same)
-    report.print_table(title, compare.HEADER, body, caption)
-    report.write_figure(folder / f"{problem.name}.png", compare.plot(problem, content, title))
-    report.write_text(folder / "table.md", report.markdown_table(compare.HEADER, body))
-    report.write_json(folder / "run.json", {"seconds": seconds, "environment": report.environment()})
-    report.write_json(folder / "metrics.json", content | {"summary": summary, "same_tau": same})
-    cli.console.print(f"{seconds['all']:.0f} s. Written to {folder}/", highlight=False)
+    with loop.resumable(folder, config, arrays) as checkpoints:
+        started = time.monotonic()
+        chosen = search(plan, problem, checkpoints)
+        searched = time.monotonic() - started
+        found = chosen | test(plan, problem, chosen, checkpoints)
+        summary = compare.summarize(found, problem.reference)
+        same = compare.agreement(found["chosen_tau"], problem.reference)
+        title = f"{problem.name}, {plan.epochs:,} of {problem.epochs:,} epochs"
+        caption = compare.caption(len(problem.train), plan.test_samples, same)
+        table = report.Table(title, compare.HEADER, compare.body(summary), caption)
+        figures = {problem.name: compare.plot(problem, found, title)}
+        metrics = config | found | {"summary": summary, "same_tau": same}
+        about = {"grid_seconds": searched}
+        report.publish(folder, [table], figures, metrics, started=started, about=about)
 
 
 def _keys(seed: int, grid: bool, count: int) -> jax.Array:
@@ -154,7 +143,7 @@ def _keys(seed: int, grid: bool, count: int) -> jax.Array:
 
 
 def _check_finite(errors: np.ndarray, rates: np.ndarray, taus: np.ndarray) -> None:
-    """No network has come to nothing."""
+    """Checks that no network has diverged."""
     for split, rate, tau in np.argwhere(~np.isfinite(errors))[:1]:
         raise cli.BadInputError(
             f"`training error` must be finite, got {errors[split, rate, tau]} in split {split} at rate "
@@ -167,13 +156,15 @@ def main(
     data_dir: cli.DataDir = None,
     out: cli.Out = Path("results"),
     seed: cli.Seed = 0,
-    epochs: Annotated[int | None, typer.Option(help="How many; by default all of the protocol.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Training epochs; by default those of the protocol.")
+    ] = None,
     quick: cli.Quick = False,
 ) -> None:
     """Repeat Gal's UCI regression experiments with Monte-Carlo dropout.
 
-    Writes metrics.json, run.json, table.md and DATASET.png to OUT/uci/DATASET; where fewer epochs are
-    stated, to DATASET-EPOCHS. --quick takes scikit-learn's diabetes, a small grid and few epochs.
+    Writes metrics.json, run.json, table.md and DATASET.png to OUT/uci/DATASET; with fewer
+    epochs, to DATASET-EPOCHS. --quick uses scikit-learn's diabetes, a small grid and few epochs.
     """
     cli.check_count("seed", seed, 0)
     if epochs is not None:

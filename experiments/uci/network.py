@@ -1,10 +1,9 @@
-"""A hidden layer of ReLUs with dropout before both layers, trained for a whole grid and all splits at once.
+"""One hidden layer of ReLUs with dropout before both layers, trained for a whole grid and all splits at once.
 
-Every array has a leading axis of splits, and what differs within the grid axes [S, R, T] of splits,
-rates and precisions. The cells of a split share first weights, batches and noise: their masks are
-those of the same random bits at their own rates. No cell knows of another, for the loss is a sum
-over the cells and Adam goes element by element; but they are compared on equal terms, and the
-noise is drawn once for all of them.
+Every array has a leading axis of splits; arrays that differ within the grid have axes [S, R, T] of splits,
+rates and precisions. The runs of a split share first weights, batches and random bits, each with its own
+rate. They do not influence each other: the loss is a sum over the runs, and Adam works per element. Sharing
+makes the comparison fair, and the bits are drawn once.
 """
 
 from typing import Any, NamedTuple
@@ -22,15 +21,16 @@ from jaxdrop.training import Trainer, TrainState
 
 BATCH = 128
 LENGTHSCALE = 1e-2
-# Keras's, as in the original.
+# Keras's default, as in the original.
 LEARNING_RATE = 1e-3
-# On how many training rows the curves are computed.
+# Training rows that the curves are computed on.
 PROBE = 512
 Params = dict[str, dict[str, Any]]
+Key = chex.PRNGKey
 
 
 class Hyper(NamedTuple):
-    """What the cells of the grid differ in.
+    """Hyperparameters of the grid.
 
     Attributes:
       rate: The dropout rate, `[S, R]`.
@@ -42,7 +42,7 @@ class Hyper(NamedTuple):
 
 
 def init(rng: np.random.Generator, inputs: int, hidden: int) -> Params:
-    """Glorot's uniform weights, of variance 2 / (inputs + outputs), and biases of 0, as Keras begins."""
+    """Glorot's uniform weights, of variance 2 / (inputs + outputs), and biases of 0: Keras's defaults."""
 
     def layer(fan_in: int, fan_out: int) -> dict[str, np.ndarray]:
         limit = np.sqrt(6 / (fan_in + fan_out))
@@ -52,11 +52,11 @@ def init(rng: np.random.Generator, inputs: int, hidden: int) -> Params:
     return {"hidden": layer(inputs, hidden), "output": layer(hidden, 1)}
 
 
-def apply(params: Params, x: splits.Array, rate: chex.Numeric = 0.0, key: Any = None) -> jax.Array:
-    """The outputs `[B]` of inputs `[B, D]`; without a key, those of the mean weights.
+def apply(params: Params, x: splits.Array, rate: chex.Numeric = 0.0, key: Key | None = None) -> jax.Array:
+    """Outputs `[B]` of inputs `[B, D]`; without a key, without noise.
 
-    Examples lie along the last axis inside: masks and sums then run over full vectors, and the
-    products are those that XLA's CPU backend is fastest at (8 ms a step against 12, without masks).
+    Inside, examples are along the last axis. Masks and sums then run over full vectors, and XLA's CPU
+    backend is fastest at these products (8 ms per step against 12, without masks).
     """
     first, second = (None, None) if key is None else jax.random.split(key)
     x = _drop(first, x.T, rate)
@@ -65,22 +65,22 @@ def apply(params: Params, x: splits.Array, rate: chex.Numeric = 0.0, key: Any = 
     return (params["output"]["kernel"].T @ h)[0] + params["output"]["bias"][0]
 
 
-def strength(rate: Any, tau: Any, count: Any) -> Any:
-    """The L2 penalty that makes the precision of the model tau, for that many training rows."""
+def strength(rate: splits.Array, tau: splits.Array, count: splits.Array) -> splits.Array:
+    """Strength of the L2 penalty for model precision `tau` and `count` training rows."""
     return LENGTHSCALE**2 * (1 - rate) / (2 * count * tau)
 
 
 def hyper(rates: np.ndarray, taus: np.ndarray, count: splits.Array) -> Hyper:
-    """The cells of rates `[S, R]` and precisions `[S, T]`, for `count` rows, `[S]`."""
+    """Grid of rates `[S, R]` and precisions `[S, T]`, for `count` rows, `[S]`."""
     of = strength(rates[:, :, None], taus[:, None, :], count[:, None, None])
     return Hyper(jnp.asarray(rates, jnp.float32), jnp.asarray(of, jnp.float32))
 
 
 def trainer(hidden: int) -> Trainer:
-    """An init/step pair of which a step is an epoch: `init(keys, seeds, hyper, inputs)`.
+    """Init/step pair with `init(keys, seeds, hyper, inputs)`; a step is an epoch.
 
-    Keys have a leading axis of splits; `seeds` seed the first weights of each. A step gives the
-    training errors after it as the loss.
+    Keys have a leading axis of splits; `seeds` seed the first weights of each. The loss of a step is the
+    training errors after it.
     """
     optimizer = optax.adam(LEARNING_RATE)
 
@@ -105,7 +105,7 @@ def trainer(hidden: int) -> Trainer:
 
 
 def training_error(state: TrainState, part: splits.Part) -> jax.Array:
-    """The mean squared error without noise of the first training rows, `[S, R, T]`; 1 is the mean's."""
+    """Mean squared error without noise on the first training rows, `[S, R, T]`; the mean scores 1."""
     rows = min(PROBE, int(part.x.shape[1]) - 1)
     across = jax.vmap(jax.vmap(apply, (0, None)), (0, None))
     outputs = jax.vmap(across)(state.params, part.x[:, :rows])
@@ -113,7 +113,7 @@ def training_error(state: TrainState, part: splits.Part) -> jax.Array:
 
 
 def order(key: chex.PRNGKey, size: int, count: jax.Array) -> jax.Array:
-    """The first `count` of `size` rows shuffled, and after them the others."""
+    """Shuffles the first `count` of `size` rows; the others follow."""
     place = jnp.where(jnp.arange(size) < count, jax.random.uniform(key, (size,)), 2.0)
     return jnp.argsort(place)
 
@@ -125,7 +125,7 @@ def _epoch(
     y: jax.Array,
     count: jax.Array,
 ) -> TrainState:
-    """An epoch of one split: its rows shuffled and taken 128 at a time, the last batch being what is left."""
+    """Epoch of one split: shuffled rows in batches of 128; the last batch may be smaller."""
     order_key, noise_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     rows = order(order_key, len(x), count)
 
@@ -145,7 +145,7 @@ def _epoch(
         carry, _ = jax.lax.scan(update, carry, (jnp.arange(full), batches))
     if len(x) % BATCH:
         after, _ = update(carry, (full, rows[full * BATCH :]))
-        # A split of one row less than another may have no rows left: then there is no such batch.
+        # A split with one row less than another may have no rows left; then it skips this batch.
         carry = jax.tree.map(lambda new, old: jnp.where(full * BATCH < count, new, old), after, carry)
     return state._replace(step=state.step + 1, params=carry[0], opt_state=carry[1])
 
@@ -153,7 +153,7 @@ def _epoch(
 def _loss(
     params: Params, key: chex.PRNGKey, x: jax.Array, y: jax.Array, weights: jax.Array, cells: Hyper
 ) -> jax.Array:
-    """The sum of the losses of a split's cells; each has the gradient of its own."""
+    """Sum of the losses of a split's runs; each gets its own gradient."""
 
     def of_cell(own: Params, rate: jax.Array, penalty: jax.Array) -> jax.Array:
         errors = (apply(own, x, rate, key) - y) ** 2
@@ -163,5 +163,5 @@ def _loss(
     return jax.vmap(across_taus)(params, cells.rate, cells.strength).sum()
 
 
-def _drop(key: Any, x: splits.Array, rate: chex.Numeric) -> splits.Array:
+def _drop(key: Key | None, x: splits.Array, rate: chex.Numeric) -> splits.Array:
     return x if key is None else jaxdrop.dropout(key, x, rate)

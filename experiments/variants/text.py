@@ -1,9 +1,9 @@
 """Dropout, locked dropout with DropConnect, and zoneout in an LSTM that predicts characters.
 
-One layer, of which the noise is: a fresh mask at every step on what goes in and out (Zaremba et
-al., 2014); the same mask at every step there, and DropConnect on the recurrent weights, one mask
-a sequence (Gal and Ghahramani, 2016; Merity et al., 2018); or states that stay as they were
-(Krueger et al., 2017), in evaluation by their mean. The score is bits per character.
+One layer with one of three kinds of noise: a fresh mask at every step on inputs and outputs (Zaremba et
+al., 2014); one mask for all steps there, and DropConnect on the recurrent weights, one mask per
+sequence (Gal and Ghahramani, 2016; Merity et al., 2018); or states that keep their previous value (Krueger
+et al., 2017), replaced by the mean in evaluation. The score is bits per character.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,14 @@ import numpy as np
 import optax
 
 import jaxdrop
-from experiments import cli, data
-from experiments.variants import study
+from experiments import batches, cli, data, study
 from jaxdrop import training
 
 LEARNING_RATE = 5e-3
 
 
 class Config(NamedTuple):
-    """What a run is made of."""
+    """Configuration of a run."""
 
     text: str
     seed: int
@@ -47,28 +46,30 @@ QUICK = {
     "steps": 20,
 }
 
-Hyper = dict[str, jax.Array]
+Hyper = study.Hyper
+# Cell and hidden state of the LSTM.
+State = tuple[jax.Array, jax.Array]
 
 
 class Noise(NamedTuple):
-    """Where noise may enter an LSTM.
+    """Noise of an LSTM.
 
     Attributes:
-      settings: What there is to choose from.
-      outer: On the embeddings and on the outputs, `[B, T, C]`.
-      weights: On the recurrent weights, once a sequence.
-      state: From the new and the old (cell, hidden) states to those that are kept.
-      mean_state: What stands for that in evaluation.
+      settings: The settings to choose from.
+      outer: Noise of the embeddings and the outputs, `[B, T, C]`.
+      weights: Noise of the recurrent weights, once per sequence.
+      state: Noise of the states, from the new and the old ones.
+      mean_state: The mean of `state`, used in evaluation.
     """
 
-    settings: list[dict[str, float]]
+    settings: list[study.Setting]
     outer: Callable[[jax.Array, jax.Array, Hyper], jax.Array] = lambda key, x, hyper: x
     weights: Callable[[jax.Array, jax.Array, Hyper], jax.Array] = lambda key, kernel, hyper: kernel
-    state: Callable[[jax.Array, tuple, tuple, Hyper], tuple] | None = None
-    mean_state: Callable[[tuple, tuple, Hyper], tuple] = lambda new, old, hyper: new
+    state: Callable[[jax.Array, State, State, Hyper], State] | None = None
+    mean_state: Callable[[State, State, Hyper], State] = lambda new, old, hyper: new
 
 
-def zone(key: jax.Array, new: tuple, old: tuple, hyper: Hyper) -> tuple:
+def zone(key: jax.Array, new: State, old: State, hyper: Hyper) -> State:
     """Zoneout of the cell and of the hidden state, each at its rate."""
     cell_key, hidden_key = jax.random.split(key)
     return (
@@ -77,8 +78,8 @@ def zone(key: jax.Array, new: tuple, old: tuple, hyper: Hyper) -> tuple:
     )
 
 
-def zone_mean(new: tuple, old: tuple, hyper: Hyper) -> tuple:
-    """The mean of both."""
+def zone_mean(new: State, old: State, hyper: Hyper) -> State:
+    """Mean of `zone`."""
     return (
         jaxdrop.zoneout_mean(new[0], old[0], hyper["cell"]),
         jaxdrop.zoneout_mean(new[1], old[1], hyper["hidden"]),
@@ -105,7 +106,7 @@ METHODS = {
 
 
 def init(rng: np.random.Generator, symbols: int, config: Config) -> dict[str, np.ndarray]:
-    """Normal weights of variance one over their inputs, and a forget gate that starts open."""
+    """LeCun's normal weights, and a forget gate that starts open."""
     width, embedding = config.width, config.embedding
     shapes = {"input": (embedding, 4 * width), "recurrent": (width, 4 * width), "output": (width, symbols)}
     params = {name: rng.normal(0, shape[0] ** -0.5, shape) for name, shape in shapes.items()}
@@ -115,8 +116,8 @@ def init(rng: np.random.Generator, symbols: int, config: Config) -> dict[str, np
     return params
 
 
-def cell(kernel: jax.Array, state: tuple, gates: jax.Array) -> tuple:
-    """One step of an LSTM from (cell, hidden), the input's share of the gates given."""
+def cell(kernel: jax.Array, state: State, gates: jax.Array) -> State:
+    """One step of an LSTM; `gates` is the input's share of the gates."""
     entry, forget, output, update = jnp.split(gates + state[1] @ kernel, 4, -1)
     memory = jax.nn.sigmoid(forget) * state[0] + jax.nn.sigmoid(entry) * jnp.tanh(update)
     return memory, jax.nn.sigmoid(output) * jnp.tanh(memory)
@@ -125,7 +126,7 @@ def cell(kernel: jax.Array, state: tuple, gates: jax.Array) -> tuple:
 def apply(
     params: dict[str, jax.Array], tokens: jax.Array, noise: Noise, hyper: Hyper, key: jax.Array | None = None
 ) -> jax.Array:
-    """Logits, `[B, T, symbols]`, each window from a state of zeros; with noise if there is a key."""
+    """Logits, `[B, T, symbols]`, each window from a zero state; with a key, with noise."""
     x, kernel = params["embedding"][tokens], params["recurrent"]
     keys = None if key is None else jax.random.split(key, 4)
     if keys is not None:
@@ -134,7 +135,7 @@ def apply(
     noisy = None if keys is None else noise.state
     step_keys = None if keys is None or noisy is None else jax.random.split(keys[2], len(gates))
 
-    def step(state: tuple, inputs: tuple) -> tuple[tuple, jax.Array]:
+    def step(state: State, inputs: tuple) -> tuple[State, jax.Array]:
         new = cell(kernel, state, inputs[0])
         if noisy is not None:
             new = noisy(inputs[1], new, state, hyper)
@@ -150,24 +151,24 @@ def apply(
 
 
 def bits(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """The mean bits that a character costs."""
+    """Mean cross-entropy in bits per character."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, tokens).mean() / np.log(2)
 
 
 def windows(codes: jax.Array, starts: jax.Array, length: int) -> jax.Array:
-    """Windows of `length + 1` characters, the last of which is only predicted."""
+    """Windows of `length + 1` characters; the last is only predicted."""
     return codes[starts[:, None] + jnp.arange(length + 1)]
 
 
-def method(name: str, symbols: int, config: Config) -> study.Method:
-    """The network with one kind of noise."""
+def program(name: str, symbols: int, config: Config) -> study.Program:
+    """Program of one method: the network with one kind of noise."""
     noise = METHODS[name]
 
     def recipe(hyper: Hyper) -> tuple[training.LossFn, optax.GradientTransformation]:
         def loss_fn(params: Any, key: jax.Array, codes: jax.Array) -> tuple[jax.Array, tuple]:
             batch_key, noise_key = jax.random.split(key)
             last = config.train_size - config.length
-            starts = hyper["train"][0] + study.draw_batch(batch_key, config.batch_size, last)
+            starts = hyper["train"][0] + batches.draw_batch(batch_key, config.batch_size, last)
             batch = windows(codes, starts, config.length)
             return bits(apply(params, batch[:, :-1], noise, hyper, noise_key), batch[:, 1:]), ()
 
@@ -179,21 +180,19 @@ def method(name: str, symbols: int, config: Config) -> study.Method:
     def score(params: Any, hyper: Hyper, batch: jax.Array) -> jax.Array:
         return bits(apply(params, batch[:, :-1], noise, hyper), batch[:, 1:])
 
-    return study.Method(
-        name=name,
-        settings=noise.settings,
-        init=lambda rng: init(rng, symbols, config),
+    return study.Program(
+        [study.Method(name, noise.settings, "none")],
+        init=lambda seed: init(np.random.default_rng((seed, 1)), symbols, config),
         recipe=recipe,
         score=score,
         steps=config.steps,
-        baseline="none",
     )
 
 
 def draw_rows(config: Config, size: int) -> dict[str, np.ndarray]:
-    """For each seed, a stretch of the first nine tenths to train on, and the windows to score.
+    """Training stretch of each seed in the first nine tenths of the text, and the windows to score.
 
-    The validation windows lie in the next twentieth and are the same for all.
+    The validation windows lie in the next twentieth and are the same for all seeds.
     """
     end, stop = size * 9 // 10, size * 19 // 20
     if config.train_size > end:
@@ -209,20 +208,20 @@ def draw_rows(config: Config, size: int) -> dict[str, np.ndarray]:
 
 
 def spread(size: int, config: Config) -> np.ndarray:
-    """Where windows start that lie apart, spread over so many characters; fewer if there is no room."""
+    """Starts of disjoint windows spread over `size` characters; fewer if they do not fit."""
     room = (size - 1) // config.length
     count = min(config.valid_windows, room)
     return config.length * (np.arange(count) * room // count)
 
 
 def make(config: Config, text: data.Text) -> study.Study:
-    """The study; the test part is the last twentieth, all of it."""
+    """Study of the methods; the test part is the last twentieth of the text."""
     codes = jnp.asarray(text.codes)
     start = len(text.codes) * 19 // 20
     starts = np.arange(start, len(text.codes) - config.length, config.length)
     return study.Study(
         title=f"{text.name}, {config.train_size} training characters, LSTM of {config.width}",
-        methods=[method(name, len(text.alphabet), config) for name in METHODS],
+        programs=[program(name, len(text.alphabet), config) for name in METHODS],
         rows=draw_rows(config, len(text.codes)),
         pool=codes,
         take=lambda codes, rows: windows(codes, rows, config.length),

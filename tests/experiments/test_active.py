@@ -44,7 +44,7 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
     assert [row["method"] for row in metrics["methods"]] == list(acquire.METHODS)
     errors = np.array([row["errors"] for row in metrics["methods"]])
     assert errors.shape == (5, 3, 2)
-    # The first labels are the same for all, and so is what is learnt from them.
+    # The first labels are the same for all, and so is what is learned from them.
     np.testing.assert_array_equal(errors[:, 0], np.broadcast_to(errors[0, 0], (5, 2)))
     for places in metrics["places"].values():
         assert np.shape(places) == (2, 40)

@@ -44,7 +44,7 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
     assert len(metrics["claims"]) == 5
 
 
-def test_the_wave_is_standardised_and_always_the_same():
+def test_the_wave_is_standardized_and_always_the_same():
     x, y = job.synthetic()
     assert abs(y.mean()) < 1e-6
     assert y.std() == pytest.approx(1, abs=1e-6)

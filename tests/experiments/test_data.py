@@ -77,8 +77,8 @@ IMAGES = idx(np.zeros((7, 28, 28)))
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (IMAGES[: len(IMAGES) // 2], "must be a whole gzip file"),
-        (b"not gzip at all", "must be a whole gzip file"),
+        (IMAGES[: len(IMAGES) // 2], "must be a valid gzip file"),
+        (b"not gzip at all", "must be a valid gzip file"),
         (
             gzip.compress(gzip.decompress(IMAGES)[:-10]),
             "must hold 5488 bytes for shape (7, 28, 28), got 5478.",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import plots
+from experiments.means import Mean
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +67,25 @@ def test_entropies_of_every_set_share_their_bins():
 def test_nothing_but_zeros_is_drawn_all_the_same():
     (axis,) = plots.entropy_histograms({"one": {"in": np.zeros(3)}}).axes
     assert axis.patches[0].get_data().values[0] == 100
+
+
+def test_a_comparison_shows_verdicts_by_color_and_marker():
+    verdicts = {"none": "-", "good": "helps", "bad": "hurts"}
+    means = [Mean(3.0, 0.1), Mean(2.0, 0.1), Mean(4.0, 0.1)]
+    figure = plots.comparison(verdicts, means, [None, *means[1:]], ("left", "right"), "title", {"good": 1.0})
+    left, right = figure.axes
+    shown = [
+        (line.get_marker(), line.get_color()) for line in left.lines if line.get_marker() in ("o", "v", "^")
+    ]
+    assert shown == [("o", plots.GRAY), ("v", plots.BLUE), ("^", plots.VERMILION)]
+    assert [text.get_text() for text in left.get_yticklabels()] == list(verdicts)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["published, one run"]
+    assert right.get_xlabel() == "right"
+
+
+def test_lines_differ_in_more_than_their_color():
+    _, axis = plt.subplots()
+    for i in range(7):
+        plots.draw_mean(axis, [0, 1], np.ones((2, 3)), i, str(i))
+    assert len({line.get_color() for line in axis.lines}) == 7
+    assert len({line.get_marker() for line in axis.lines}) == 7

@@ -27,7 +27,7 @@ def test_quick_writes_every_result(part, tmp_path):
     name, rows, shown = ROWS[part]
     assert len(metrics[name]) == rows
     assert 0 < metrics[name][0]["test" if part != "size" else "without"] < 0.9
-    table, claims = (folder / "table.md").read_text().split("\n\n")
+    _, table, _, claims = (folder / "table.md").read_text().split("\n\n")
     assert len(table.splitlines()) == 2 + shown
     assert len(claims.splitlines()) == 2 + len(metrics["claims"])
     assert np.shape(metrics["curves"])[2] == metrics["seeds"] == job.FEW

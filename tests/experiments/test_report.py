@@ -1,4 +1,4 @@
-"""Statistics, tables, and files that are whole or not there."""
+"""Tables, and files that are whole or not there."""
 
 import json
 
@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import report
-
-
-def test_mean_and_error():
-    values = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
-    mean, error = report.mean_and_error(values)
-    np.testing.assert_allclose(mean, [2, 4])
-    np.testing.assert_allclose(error, [1 / np.sqrt(3), 0])
-    assert np.isnan(report.mean_and_error(np.array([1.0]))[1])
-    assert report.percent(0.1234, 0.0056) == "12.34±0.56"
+from experiments.means import Mean
 
 
 def test_a_table_fits_eighty_columns(monkeypatch, capsys):
@@ -25,7 +17,7 @@ def test_a_table_fits_eighty_columns(monkeypatch, capsys):
     monkeypatch.setattr(report.cli, "console", console)
     row = ["Gaussian dropout", "rate\u00a00.1, L2\u00a00.001", *["12.34±0.56"] * 3, "12.3±0.5", "-12.34±0.56"]
     header = ["method", "chosen", "test", "train", "gap", "zero", "vs none", "verdict"]
-    report.print_table("title", header, [[*row, "unclear"]], "caption")
+    report.Table("title", header, [[*row, "unclear"]], "caption").print()
     text = capsys.readouterr().out
     assert text.count("12.34±0.56") == 4
     assert all(word in text for word in ("Gaussian", "unclear", "verdict", "caption"))
@@ -33,7 +25,24 @@ def test_a_table_fits_eighty_columns(monkeypatch, capsys):
 
 
 def test_markdown_table():
-    assert report.markdown_table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n"
+    table = report.Table("title", ["a", "b"], [["x", "1"]])
+    text = "| a | b |\n| --- | ---: |\n| x | 1 |\n"
+    assert report.markdown([table]) == text
+    assert report.markdown([table, table]) == f"title:\n\n{text}\ntitle:\n\n{text}"
+
+
+def test_a_mean_is_written_with_its_error(tmp_path):
+    report.write_json(tmp_path / "a.json", {"rows": [{"x": Mean(1.0, 0.5)}], "pair": (1, 2)})
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content == {"rows": [{"x": 1.0, "x_error": 0.5}], "pair": [1, 2]}
+
+
+def test_publish_writes_the_metrics_last(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(report.os, "replace", lambda _, path: written.append(path.name))
+    table = report.Table("title", ["a", "b"], [["x", "1"]])
+    report.publish(tmp_path, [table], {"a": plt.figure()}, {}, started=0.0, about={"missing": []})
+    assert written == ["a.png", "table.md", "run.json", "metrics.json"]
 
 
 def test_files_are_whole_or_not_there(tmp_path):
@@ -42,10 +51,8 @@ def test_files_are_whole_or_not_there(tmp_path):
     assert json.loads(path.read_text()) == {"a": [0, 1], "b": 1.5}
     report.write_json(tmp_path / "b.json", {"a": float("nan"), "b": np.array([1.0, np.inf])})
     assert (tmp_path / "b.json").read_text().count("null") == 2
-    circular: list = []
-    circular.append(circular)
     with pytest.raises(ValueError, match="Circular"):
-        report.write_json(path, circular)
+        report.write_json(path, object())
     assert json.loads(path.read_text())["b"] == 1.5
 
     def fail() -> None:

@@ -21,7 +21,7 @@ METHODS = {
 def test_quick_writes_every_result(part, tmp_path):
     job.main(part=part, out=tmp_path, quick=True)
     folder = tmp_path / "variants" / f"{part}-quick"
-    names = {"metrics.json", "table.md", "comparison.png", "learning_curves.png"}
+    names = {"metrics.json", "run.json", "table.md", "comparison.png", "learning_curves.png"}
     assert {path.name for path in folder.iterdir()} == names
     metrics = json.loads((folder / "metrics.json").read_text())
     rows = {row["method"]: row for row in metrics["methods"]}
@@ -41,12 +41,13 @@ def test_quick_writes_every_result(part, tmp_path):
 
 def test_the_published_figures_have_their_methods():
     made = job.make("selu", None, 0, 2, quick=True)
-    assert set(selu.PUBLISHED) <= {method.name for method in made.methods}
+    assert set(selu.PUBLISHED) <= {method.name for program in made.programs for method in program.methods}
 
 
 @pytest.mark.parametrize("part", job.PARTS)
 def test_a_baseline_stands_before_what_is_compared_with_it(part):
     seen = set()
-    for method in job.make(part, None, 0, 2, quick=True).methods:
+    programs = job.make(part, None, 0, 2, quick=True).programs
+    for method in (method for program in programs for method in program.methods):
         assert method.baseline in seen | {method.name}
         seen.add(method.name)

@@ -33,7 +33,7 @@ def test_each_seed_has_its_own_pool_and_some_labels_of_each_class():
 
 
 def test_a_pool_must_have_every_class():
-    message = "The pool must hold 1 images of each class, got fewer of"
+    message = "`pool` must hold at least 1 images of each class, got fewer of"
     with pytest.raises(ValueError, match=re.escape(message)):
         rounds.make_pool(PLAN._replace(pool=5), examples())
 

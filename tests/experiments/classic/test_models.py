@@ -58,7 +58,7 @@ def sorted_leaves(tree: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def test_both_start_as_keras_does():
     sizes = (784, 64, 64, 10)
-    linen = models.LinenMLP(sizes, 0.5).init(jax.random.key(0), np.zeros((1, 784), np.float32))["params"]
+    linen = models.linen_model(sizes, 0.5).init(jax.random.key(0), np.zeros((1, 784), np.float32))["params"]
     kernels, biases = sorted_leaves(linen)
     assert [k.shape for k in kernels] == [(784, 64), (64, 64), (64, 10)]
     check_start(kernels, biases)
@@ -74,7 +74,7 @@ def trained(api: str, rate: float) -> tuple[list[np.ndarray], ...]:
     task = models.Task((6,), some(ROWS), epochs=2, rate=rate, batch_size=ROWS)
     x, y = task.dataset.x, task.dataset.y
     if api == "linen":
-        model = models.LinenMLP(task.sizes, task.rate)
+        model = models.linen_model(task.sizes, task.rate)
         init, step = models.linen_trainer(model)
         state = init(jax.random.key(1), model.init(jax.random.key(0), x)["params"])
         start = sorted_leaves(state.params)[0]
@@ -112,7 +112,7 @@ def test_with_all_dropped_only_the_last_bias_learns(api):
 def test_both_forms_of_a_linen_epoch_take_the_same_steps():
     task = models.Task((8,), some(ROWS), epochs=1, batch_size=8)
     x, y = task.dataset.x, task.dataset.y
-    model = models.LinenMLP(task.sizes, task.rate)
+    model = models.linen_model(task.sizes, task.rate)
     init, step = models.linen_trainer(model)
     state = init(jax.random.key(1), model.init(jax.random.key(0), x)["params"])
     order = np.random.default_rng(0).permutation(ROWS)

@@ -22,7 +22,7 @@ def curves(far: float) -> networks.Curves:
 
 
 def test_the_noise_is_that_of_the_points_seen():
-    rows = results.summarise(SERIES, curves(5.0))
+    rows = results.summarize(SERIES, curves(5.0))
     scaled, sampled = rows[results.SCALED], rows[results.MC]
     np.testing.assert_allclose(scaled["rmse_seen"], 1)
     np.testing.assert_allclose(scaled["rmse_held_out"], 4)
@@ -35,10 +35,10 @@ def test_the_noise_is_that_of_the_points_seen():
 
 
 def test_what_the_paper_sees():
-    rows = {"ReLU": results.summarise(SERIES, curves(5.0)), "tanh": results.summarise(SERIES, curves(0.95))}
+    rows = {"ReLU": results.summarize(SERIES, curves(5.0)), "tanh": results.summarize(SERIES, curves(0.95))}
     found = results.claims(rows)
     assert [claim["verdict"] for claim in found] == ["higher", "unclear", "higher", "lower", "lower"]
-    assert found[2]["difference"] == pytest.approx(4.05)
+    assert found[2]["difference"].value == pytest.approx(4.05)
     for header, body in (results.table(rows), results.claims_table(found)):
         assert all(len(row) == len(header) for row in body)
     assert results.table(rows)[1][-1][1:] == ["-", "5.05±0.05", "-", "1.00±0.05"]

@@ -48,7 +48,7 @@ def test_verdicts_know_which_way_is_better():
     for measure in ("in/nll", "notMNIST/entropy"):
         assert of["MC dropout vs weight scaling", measure].verdict == "better"
     error = of["MC dropout vs weight scaling", "in/error"]
-    assert error.difference == pytest.approx(-0.03)
+    assert error.difference.value == pytest.approx(-0.03)
     assert {c.verdict for c in found if c.question == results.INFORMATION} <= {"better", "worse", "unclear"}
     header, body = results.comparison_table(found, NAMES)
     assert len({len(row) for row in (header, *body)}) == 1

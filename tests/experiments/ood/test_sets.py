@@ -10,7 +10,7 @@ from experiments.ood import sets
 
 
 @pytest.mark.parametrize("degrees", [30, 90])
-def test_images_are_turned_about_their_centre(degrees):
+def test_images_are_turned_about_their_center(degrees):
     x = np.random.default_rng(0).uniform(size=(3, 49)).astype(np.float32)
     turned = np.asarray(sets.rotate(jnp.asarray(x), degrees)).reshape(3, 7, 7)
     images = x.reshape(3, 7, 7)

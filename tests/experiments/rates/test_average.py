@@ -5,26 +5,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import data
+from experiments import data, relu_net
+from experiments.means import Mean
 from experiments.rates import average, runs
-from experiments.srivastava import network
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 RATES = (0.2, 0.5)
 
 
-def setup() -> tuple[network.Params, jax.Array, jax.Array]:
+def setup() -> tuple[relu_net.Params, jax.Array, jax.Array]:
     """A network of no training, and labels that it gets right by chance."""
     rng = np.random.default_rng(0)
-    params = jax.tree.map(jnp.asarray, network.init(rng, (6, 16, 4)))
+    params = jax.tree.map(jnp.asarray, relu_net.init(rng, (6, 16, 4)))
     return params, jnp.asarray(rng.normal(size=(50, 6)), jnp.float32), jnp.arange(50) % 4
 
 
 def test_the_running_mean_is_that_of_samples_drawn_one_by_one():
     params, x, y = setup()
     key = jax.random.key(5)
-    one = jax.jit(lambda key: jax.nn.softmax(network.apply(params, x, RATES, key)[0]))
+    one = jax.jit(lambda key: jax.nn.softmax(relu_net.apply(params, x, RATES, key)[0]))
     drawn = np.stack([one(jax.random.fold_in(key, t)) for t in range(9)])
     means = [drawn[: k + 1].mean(0, dtype=np.float64) for k in range(9)]
     expected = [np.mean(mean.argmax(-1) != np.asarray(y)) for mean in means]
@@ -36,7 +36,7 @@ def test_the_running_mean_is_that_of_samples_drawn_one_by_one():
 def test_without_noise_every_average_is_the_network():
     params, x, y = setup()
     found = average.sampled_errors(params, jax.random.key(5), x, y, (0.0, 0.0), 3)
-    np.testing.assert_allclose(found, network.error_rate(params, x, y), atol=1e-6)
+    np.testing.assert_allclose(found, relu_net.error_rate(params, x, y), atol=1e-6)
 
 
 def test_networks_and_repeats_have_noise_of_their_own():
@@ -55,21 +55,18 @@ def test_networks_and_repeats_have_noise_of_their_own():
 
 def test_rows_pair_by_network_and_take_deviations_over_repeats():
     errors = np.array([[[0.5, 0.3], [0.3, 0.3]], [[0.6, 0.4], [0.6, 0.2]]])
-    first, second = average.summarise(errors, np.array([0.3, 0.4]))
+    first, second = average.summarize(errors, np.array([0.3, 0.4]))
     assert (first["samples"], second["samples"]) == (1, 2)
-    np.testing.assert_allclose(
-        [first["test"], first["difference"], first["difference_error"]], [0.5, 0.15, 0.05]
-    )
+    np.testing.assert_allclose([first["test"].value, *first["difference"]], [0.5, 0.15, 0.05])
     np.testing.assert_allclose(first["deviation"], (np.var([0.5, 0.3], ddof=1) / 2) ** 0.5)
-    np.testing.assert_allclose([second["test"], second["difference"]], [0.3, -0.05])
+    np.testing.assert_allclose([second["test"].value, second["difference"].value], [0.3, -0.05])
 
 
 def row(samples: int, difference: float, deviation: float = 0.1) -> dict:
     return {
         "samples": samples,
-        "difference": difference,
+        "difference": Mean(difference, 0.0),
         "deviation": deviation,
-        "difference_error": 0.0,
         "verdict": "",
     }
 

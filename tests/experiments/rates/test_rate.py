@@ -16,13 +16,15 @@ def trained(test: list[float]) -> runs.Trained:
 
 def test_differences_are_from_the_mean_over_the_middle_rates_of_the_same_seed():
     found = trained([0.5, 0.4, 0.1, 0.2, 0.3, 0.2, 0.2, 0.4, 0.6, 0.9])
-    rows = rate.summarise(PLAN, found)
+    rows = rate.summarize(PLAN, found)
     assert [row["rate"] for row in rows] == list(rate.RATES)
-    np.testing.assert_allclose([row["difference"] for row in rows], found.test.mean(1) - 0.2, atol=1e-12)
+    np.testing.assert_allclose(
+        [row["difference"].value for row in rows], found.test.mean(1) - 0.2, atol=1e-12
+    )
     # What all rates of a seed share cancels.
-    np.testing.assert_allclose([row["difference_error"] for row in rows], 0, atol=1e-12)
-    np.testing.assert_allclose(rows[0]["test_error"], 0.01 / 3**0.5)
-    assert rows[0]["train"] == pytest.approx(0.25)
+    np.testing.assert_allclose([row["difference"].error for row in rows], 0, atol=1e-12)
+    np.testing.assert_allclose(rows[0]["test"].error, 0.01 / 3**0.5)
+    assert rows[0]["train"].value == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
@@ -34,14 +36,14 @@ def test_differences_are_from_the_mean_over_the_middle_rates_of_the_same_seed():
     ],
 )
 def test_claims(test, shows):
-    found = rate.claims(PLAN, rate.summarise(PLAN, trained(test)))
+    found = rate.claims(PLAN, rate.summarize(PLAN, trained(test)))
     assert [claim.shows for claim in found] == shows
 
 
 def test_the_rates_not_told_from_the_lowest_are_named():
     found = trained([0.5, 0.4, 0.2, 0.21, 0.2, 0.21, 0.2, 0.4, 0.5, 0.6])
     found.test[3] += [-0.02, 0.02, 0.0]
-    here = rate.claims(PLAN, rate.summarise(PLAN, found))[-1].here
+    here = rate.claims(PLAN, rate.summarize(PLAN, found))[-1].here
     assert here.endswith("the lowest of all is at 0.2, not told from it: 0.3, 0.4, 0.6")
 
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import data
+from experiments import data, relu_net
 from experiments.rates import rate, runs, size
-from experiments.srivastava import network
 from jaxdrop import training
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -47,7 +46,7 @@ def test_errors_are_counted_on_the_images_of_each_network(tmp_path):
     order = runs.orders(PLAN, 40)[0]
     for i, setting in enumerate(SETTINGS):
         mine = jax.tree.map(lambda leaf, i=i: leaf[i, 0], found.params)
-        logits, _ = network.apply(mine, jnp.asarray(full.x))
+        logits, _ = relu_net.apply(mine, jnp.asarray(full.x))
         wrong = np.asarray(logits.argmax(-1) != full.y)
         np.testing.assert_allclose(found.train[i, 0], wrong[order[: setting.size]].mean(), atol=1e-6)
         np.testing.assert_allclose(found.test[i, 0], wrong[:20].mean(), atol=1e-6)
@@ -89,14 +88,14 @@ def test_at_rate_0_the_loss_is_that_of_the_network_without_noise():
         loss_fn, _ = runs.recipe(PLAN)(cell | {"input": hidden / 2, "hidden": hidden})
         return loss_fn(params, jax.random.key(1), pool)[0]
 
-    logits, _ = network.apply(params, pool[0][9])
+    logits, _ = relu_net.apply(params, pool[0][9])
     expected = -jax.nn.log_softmax(logits)[full.y[9]]
     np.testing.assert_allclose(loss(0.0), expected, rtol=1e-5)
     assert abs(loss(0.5) - expected) > 1e-3
 
 
 def test_weights_are_scaled_by_the_root_of_what_is_kept_of_their_inputs():
-    params = network.init(np.random.default_rng(0), (4, 3, 3, 2))
+    params = relu_net.init(np.random.default_rng(0), (4, 3, 3, 2))
     scaled = runs.balanced(params, (0.19, 0.75))
     for name, root in (("layer_0", 0.9), ("layer_1", 0.5), ("layer_2", 0.5)):
         np.testing.assert_allclose(scaled[name]["kernel"], root * params[name]["kernel"], rtol=1e-6)
@@ -106,9 +105,9 @@ def test_weights_are_scaled_by_the_root_of_what_is_kept_of_their_inputs():
 
 
 def test_noise_leaves_the_size_of_the_sums():
-    params = network.init(np.random.default_rng(0), (400, 400))
+    params = relu_net.init(np.random.default_rng(0), (400, 400))
     x = jnp.ones((50, 400))
-    noisy, _ = network.apply(runs.balanced(params, (0.8, 0.0)), x, (0.8, 0.0), jax.random.key(0))
+    noisy, _ = relu_net.apply(runs.balanced(params, (0.8, 0.0)), x, (0.8, 0.0), jax.random.key(0))
     # Without noise the mean square is 2. That of a row, over 400 units, deviates by 0.14 from it, and
     # as much again by how many inputs are kept; the mean of 50 nearly independent rows by 0.03.
     np.testing.assert_allclose(jnp.mean(noisy**2), 2, atol=0.15)

@@ -24,11 +24,11 @@ def test_settings_come_in_pairs_over_the_same_images():
 
 
 def test_differences_are_of_dropout_paired_by_seed():
-    rows = size.summarise(PLAN, trained([-0.1, 0.0, 0.1, 0.2, 0.1, 0.05]))
-    np.testing.assert_allclose([row["difference"] for row in rows], [0.1, 0, -0.1, -0.2, -0.1, -0.05])
-    np.testing.assert_allclose([row["difference_error"] for row in rows], 0, atol=1e-12)
-    np.testing.assert_allclose(rows[0]["without_error"], 0.01 / 3**0.5)
-    np.testing.assert_allclose(rows[3]["train_dropout"], 0.15)
+    rows = size.summarize(PLAN, trained([-0.1, 0.0, 0.1, 0.2, 0.1, 0.05]))
+    np.testing.assert_allclose([row["difference"].value for row in rows], [0.1, 0, -0.1, -0.2, -0.1, -0.05])
+    np.testing.assert_allclose([row["difference"].error for row in rows], 0, atol=1e-12)
+    np.testing.assert_allclose(rows[0]["without"].error, 0.01 / 3**0.5)
+    np.testing.assert_allclose(rows[3]["train_dropout"].value, 0.15)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def test_differences_are_of_dropout_paired_by_seed():
     ],
 )
 def test_claims(gains, shows):
-    assert [claim.shows for claim in size.claims(size.summarise(PLAN, trained(gains)))] == shows
+    assert [claim.shows for claim in size.claims(size.summarize(PLAN, trained(gains)))] == shows
 
 
 def test_every_size_is_named_with_its_verdict():
-    here = size.claims(size.summarise(PLAN, trained([-0.1, 0.0, 0.1, 0.2, 0.1, 0.05])))[0].here
+    here = size.claims(size.summarize(PLAN, trained([-0.1, 0.0, 0.1, 0.2, 0.1, 0.05])))[0].here
     assert here.startswith("100: hurts (10.00±0.00); 500: ")

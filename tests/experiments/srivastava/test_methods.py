@@ -6,14 +6,15 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import data
-from experiments.srivastava import methods, network
+from experiments import batches, data, relu_net, study
+from experiments.srivastava import methods
 from jaxdrop import optim, penalties
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 CONFIG = methods.Config("digits", 3, 2, (5, 4, 6), 20, 4, 30, 10, 10, clip=np.inf)
 X = np.random.default_rng(0).random((50, 8)).astype(np.float32)
+SETTINGS = [setting for options in methods.METHODS.values() for setting in options]
 Y = np.random.default_rng(1).integers(0, 10, 50).astype(np.int32)
 
 
@@ -23,7 +24,7 @@ def hyper(**setting):
 
 
 def params(scale=1.0):
-    return jax.tree.map(lambda leaf: scale * leaf, network.init(np.random.default_rng(2), (8, 5, 4, 6, 10)))
+    return jax.tree.map(lambda leaf: scale * leaf, relu_net.init(np.random.default_rng(2), (8, 5, 4, 6, 10)))
 
 
 def after(setting, steps, scale=1.0):
@@ -41,27 +42,23 @@ def after(setting, steps, scale=1.0):
 
 def test_every_published_method_has_settings_of_known_names():
     assert set(methods.METHODS) == set(methods.PUBLISHED)
-    for _, setting in methods.settings():
+    for setting in SETTINGS:
         assert set(setting) <= set(methods.ABSENT)
     assert methods.BASELINE in methods.METHODS
     assert methods.BEST in methods.METHODS
 
 
 def test_cells_are_every_setting_with_every_seed():
-    keys, cells = methods.cells(CONFIG, 50)
-    count = len(methods.settings())
-    assert keys.shape == (2 * count,)
-    assert {leaf.shape[0] for leaf in cells.values()} == {2 * count}
+    made = methods.make(CONFIG, data.Dataset("digits", X, Y, X, Y), {})
+    _, cells = study.cells(made, made.programs[0])
+    count = len(SETTINGS)
     for name, absent in methods.ABSENT.items():
-        expected = [setting.get(name, absent) for _, setting in methods.settings()]
+        expected = [setting.get(name, absent) for setting in SETTINGS]
         np.testing.assert_allclose(cells[name].reshape(count, 2), np.tile(expected, (2, 1)).T, rtol=1e-6)
     rows = np.asarray(cells["train"])
     np.testing.assert_array_equal(rows[:2], rows[2:4])
     assert not set(rows[0]) & set(np.asarray(cells["valid"])[0])
     assert cells["probe"].shape == (2 * count, 10)
-    start = methods.start(CONFIG, 8)["layer_0"]["kernel"]
-    np.testing.assert_array_equal(start[:2], start[2:4])
-    assert not np.array_equal(start[0], start[1])
 
 
 def test_an_absent_setting_does_nothing():
@@ -99,8 +96,8 @@ def test_the_loss_is_cross_entropy_with_the_sparsity_of_the_hidden_units():
 
     losses = [loss(hyper(kl=kl)) for kl in (0.0, 0.5)]
     batch_key, _ = jax.random.split(key)
-    rows = methods.study.draw_batch(batch_key, CONFIG.batch_size, CONFIG.train_size)
-    logits, hidden = network.apply(params(), jnp.asarray(X)[rows])
+    rows = batches.draw_batch(batch_key, CONFIG.batch_size, CONFIG.train_size)
+    logits, hidden = relu_net.apply(params(), jnp.asarray(X)[rows])
     sparsity = penalties.kl_sparsity([jnp.tanh(units) for units in hidden], 0.5, target=CONFIG.target)
     plain = optax.softmax_cross_entropy_with_integer_labels(logits, Y[rows]).mean()
     np.testing.assert_allclose(losses, [plain, plain + sparsity], rtol=1e-5)
@@ -114,24 +111,3 @@ def test_an_update_that_is_not_finite_halts():
     _, state = jax.jit(optimizer.update)(bad, optimizer.init(params()), params())
     with pytest.raises(FloatingPointError, match=r"layer_0/bias.* at step 0\."):
         optim.raise_if_halted(state)
-
-
-def test_the_lowest_validation_error_is_chosen_and_the_first_of_equals():
-    names = [name for name, _ in methods.settings()]
-    valid = np.full(len(names), 0.5)
-    second = names.index(methods.BASELINE) + 1
-    valid[second] = 0.4
-    chosen = methods.choose(valid)
-    assert chosen[methods.BASELINE] == second
-    assert all(chosen[name] == names.index(name) for name in methods.METHODS if name != methods.BASELINE)
-
-
-def test_the_chosen_cells_are_tested():
-    dataset = data.Dataset("digits", X, Y, X[:20], Y[:20])
-    count = len(methods.settings())
-    state = methods.start(CONFIG, 8)
-    chosen = {"a": 1, "b": count - 1}
-    errors = methods.test(CONFIG, state, chosen, dataset)
-    wrong = jax.vmap(lambda p: network.apply(p, jnp.asarray(X[:20]))[0].argmax(-1) != Y[:20])(state)
-    for row, place in zip(errors, chosen.values(), strict=True):
-        np.testing.assert_allclose(row, wrong[2 * place : 2 * place + 2].mean(1), rtol=1e-6)

@@ -129,7 +129,7 @@ def test_the_head_trains_and_the_tail_validates(folder):
     np.testing.assert_allclose(part.y_held[0], [*problem.y[tail], 0], rtol=1e-6)
     np.testing.assert_allclose(part.x[:, :, [0, 2]].mean(1), 0, atol=1e-6)
     np.testing.assert_allclose(part.x[:, :, [0, 2]].std(1), 1, rtol=1e-5)
-    # A constant column is centred, not divided by zero.
+    # A constant column is centerd, not divided by zero.
     np.testing.assert_array_equal(part.x[:, :, 1], 0)
 
 

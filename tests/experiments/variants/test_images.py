@@ -1,4 +1,4 @@
-"""The convolution that is a product of matrices, the blocks, and where the noise is."""
+"""Block sizes and the places of the noise."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,6 @@ import numpy as np
 import pytest
 
 from experiments.variants import images
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("side", [7, 8])
-def test_the_convolution_is_one(stride, side):
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (2, side, side, 3))
-    kernel, bias = jax.random.normal(keys[1], (3, 3, 3, 4)), jax.random.normal(keys[2], (4,))
-    expected = bias + jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    y = images.convolve(x, {"kernel": kernel.reshape(27, 4), "bias": bias}, stride)
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("side", "size"), [(14, 5), (7, 3), (8, 3), (4, 1), (1, 1)])

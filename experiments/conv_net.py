@@ -1,4 +1,8 @@
-"""A small convolutional network, with dropout before and after its dense layer."""
+"""Convolutions as matrix products, and a small convolutional network with dropout.
+
+Under `vmap` over runs a product of patches and a kernel stays one product. XLA's own convolution becomes a
+grouped one, which is ten times slower on a CPU, as is its gradient in a loop.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -13,13 +17,12 @@ from jaxdrop import linen
 class ConvNet(nn.Module):
     """Convolutions of 3 x 3, each with a ReLU and max pooling of 2 x 2, and two dense layers.
 
-    The convolutions are products of patches and a kernel: in a loop on a CPU XLA takes ten times as long for
-    the gradient of its own.
+    Dropout precedes and follows the hidden dense layer.
 
     Attributes:
-      kernels: How many each convolution has.
+      kernels: The number of kernels of each convolution.
       units: The width of the hidden dense layer.
-      outputs: How many outputs.
+      outputs: The number of outputs.
       rates: The dropout rates before the hidden dense layer and after it.
     """
 
@@ -30,7 +33,7 @@ class ConvNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Outputs, `[B, outputs]`, of the rows `[B, side * side]` of square images."""
+        """Outputs, `[B, outputs]`, for square images as rows `[B, side * side]`."""
         side = round(x.shape[-1] ** 0.5)
         x = x.reshape(-1, side, side, 1)
         for count in self.kernels:
@@ -42,15 +45,15 @@ class ConvNet(nn.Module):
         return nn.Dense(self.outputs)(x)
 
 
-def patches(x: jax.Array) -> jax.Array:
-    """The 3 x 3 neighbourhood of each pixel, 0 beyond the edge: `[B, H, W, C]` to `[B, H, W, 9 C]`."""
+def patches(x: jax.Array, stride: int = 1) -> jax.Array:
+    """3 x 3 neighborhoods of the pixels, with zeros beyond the edge: `[B, H, W, C]` to `[B, H', W', 9 C]`."""
     height, width = x.shape[1:3]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifts = itertools.product(range(3), range(3))
-    return jnp.concatenate([x[:, i : i + height, j : j + width] for i, j in shifts], -1)
+    return jnp.concatenate([x[:, i : i + height : stride, j : j + width : stride] for i, j in shifts], -1)
 
 
 def pooled(x: jax.Array) -> jax.Array:
-    """The greatest of each 2 x 2 pixels: `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
+    """Max pooling of 2 x 2 pixels: `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))

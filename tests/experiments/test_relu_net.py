@@ -1,14 +1,14 @@
-"""The network against NumPy, its dropout, and its optimiser against a loop written out."""
+"""The network against NumPy, its dropout, and its optimizer against a loop written out."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.srivastava import network
+from experiments import relu_net
 
 WIDTHS = (6, 5, 4, 3)
-PARAMS = network.init(np.random.default_rng(0), WIDTHS)
+PARAMS = relu_net.init(np.random.default_rng(0), WIDTHS)
 X = jnp.asarray(np.random.default_rng(1).normal(size=(1_203, 6)), jnp.float32)
 PAPER = (0.2, 0.5)
 
@@ -31,13 +31,13 @@ def test_start():
         "layer_2": (4, 3),
     }
     assert not any(layer["bias"].any() for layer in PARAMS.values())
-    kernel = network.init(np.random.default_rng(0), (400, 500))["layer_0"]["kernel"]
+    kernel = relu_net.init(np.random.default_rng(0), (400, 500))["layer_0"]["kernel"]
     # The variance of n normal draws has a relative standard error of sqrt(2 / n).
     assert kernel.var() == pytest.approx(2 / 400, rel=5 * (2 / kernel.size) ** 0.5)
 
 
 def test_without_a_key_it_is_the_mean_network():
-    logits, hidden = network.apply(PARAMS, X)
+    logits, hidden = relu_net.apply(PARAMS, X)
     expected, units = reference(X)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
     for mine, other in zip(hidden, units, strict=True):
@@ -46,12 +46,12 @@ def test_without_a_key_it_is_the_mean_network():
 
 def test_rates_are_of_the_inputs_and_of_the_hidden_units():
     key = jax.random.key(0)
-    exact, _ = network.apply(PARAMS, X)
-    still, _ = network.apply(PARAMS, X, (0.0, 0.0), key)
+    exact, _ = relu_net.apply(PARAMS, X)
+    still, _ = relu_net.apply(PARAMS, X, (0.0, 0.0), key)
     np.testing.assert_array_equal(still, exact)
-    blind, _ = network.apply(PARAMS, X, (1.0, 0.0), key)
+    blind, _ = relu_net.apply(PARAMS, X, (1.0, 0.0), key)
     np.testing.assert_array_equal(blind, np.zeros_like(blind))
-    cut, hidden = network.apply(PARAMS, X, (0.0, 1.0), key)
+    cut, hidden = relu_net.apply(PARAMS, X, (0.0, 1.0), key)
     np.testing.assert_array_equal(cut, np.zeros_like(cut))
     # What is returned of a hidden layer is before its own dropout, and after that of what comes in.
     np.testing.assert_allclose(hidden[0], reference(X)[1][0], rtol=1e-4, atol=1e-5)
@@ -59,7 +59,7 @@ def test_rates_are_of_the_inputs_and_of_the_hidden_units():
 
 
 def test_masks_are_new_for_each_layer_and_example():
-    _, hidden = network.apply(PARAMS, jnp.ones_like(X), PAPER, jax.random.key(0))
+    _, hidden = relu_net.apply(PARAMS, jnp.ones_like(X), PAPER, jax.random.key(0))
     # An example's first hidden layer depends on its mask of 6 inputs alone, of which there are 64.
     assert 40 < len(np.unique(np.asarray(hidden[0]), axis=0)) <= 64
 
@@ -68,35 +68,35 @@ def test_error_rate_is_the_share_of_all_examples():
     labels = reference(X)[0].argmax(-1)
     wrong = np.random.default_rng(2).random(len(X)) < 0.3
     y = jnp.asarray(np.where(wrong, (labels + 1) % 3, labels))
-    assert float(network.error_rate(PARAMS, X, y)) == pytest.approx(wrong.mean(), abs=2e-3)
-    assert float(network.error_rate(PARAMS, X[:7], y[:7])) == pytest.approx(wrong[:7].mean())
+    assert float(relu_net.error_rate(PARAMS, X, y)) == pytest.approx(wrong.mean(), abs=2e-3)
+    assert float(relu_net.error_rate(PARAMS, X[:7], y[:7])) == pytest.approx(wrong[:7].mean())
 
 
 def test_runs_under_vmap_are_those_without():
     runs = [PARAMS, jax.tree.map(lambda leaf: 2 * leaf, PARAMS)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
     keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([PAPER, (0.0, 0.1)])
-    many, _ = jax.vmap(lambda p, r, k: network.apply(p, X, r, k))(stacked, rates, keys)
+    many, _ = jax.vmap(lambda p, r, k: relu_net.apply(p, X, r, k))(stacked, rates, keys)
     for i, run in enumerate(runs):
-        alone, _ = network.apply(run, X, rates[i], keys[i])
+        alone, _ = relu_net.apply(run, X, rates[i], keys[i])
         np.testing.assert_allclose(many[i], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_schedules():
-    rate, momentum = network.learning_rate(2.0, 100), network.momentum(100)
+    rate, momentum = relu_net.learning_rate(2.0, 100), relu_net.momentum(100)
     np.testing.assert_allclose([np.asarray(rate(step)) for step in (0, 50, 100, 200)], [2, 1, 0, 0])
     shares = [np.asarray(momentum(step)) for step in (0, 5, 10, 99)]
     np.testing.assert_allclose(shares, [0.5, 0.725, 0.95, 0.95], rtol=1e-6)
 
 
-def test_optimiser_is_momentum_on_the_mean_gradient():
+def test_optimizer_is_momentum_on_the_mean_gradient():
     steps = 20
-    optimiser = network.optimiser(jnp.float32(0.5), steps)
+    optimizer = relu_net.optimizer(jnp.float32(0.5), steps)
     params, mean, expected = jnp.float32(1.0), 0.0, 1.0
-    state = optimiser.init(params)
+    state = optimizer.init(params)
     for step in range(steps):
         gradient = float(np.cos(step))
-        updates, state = optimiser.update(jnp.float32(gradient), state, params)
+        updates, state = optimizer.update(jnp.float32(gradient), state, params)
         params = params + updates
         share = min(0.5 + 0.45 * step / 2, 0.95)
         mean = share * mean + (1 - share) * gradient

@@ -4,10 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from experiments.active import network
+from experiments import conv_net
 
-MODEL = network.ConvNet((3, 4), 5, 10, (0.25, 0.5))
+MODEL = conv_net.ConvNet((3, 4), 5, 10, (0.25, 0.5))
 X = jax.random.normal(jax.random.key(1), (2, 64))
 VARIABLES = MODEL.init(jax.random.key(0), X)
 
@@ -28,9 +29,22 @@ def test_it_is_convolutions_and_max_pooling():
 
 
 def test_it_draws_twice():
-    rates = {name: network.ConvNet((3, 4), 5, 10, name) for name in ((0.9, 0.0), (0.0, 0.9))}
+    rates = {name: conv_net.ConvNet((3, 4), 5, 10, name) for name in ((0.9, 0.0), (0.0, 0.9))}
     still = MODEL.apply(VARIABLES, X)
     for model in rates.values():
         noisy = model.apply(VARIABLES, X, deterministic=False, rngs={"dropout": jax.random.key(2)})
         assert not np.allclose(noisy, still)
         np.testing.assert_array_equal(model.apply(VARIABLES, X), still)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [7, 8])
+def test_the_convolution_is_one(stride, side):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, side, side, 3))
+    kernel, bias = jax.random.normal(keys[1], (3, 3, 3, 4)), jax.random.normal(keys[2], (4,))
+    expected = bias + jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    y = conv_net.patches(x, stride) @ kernel.reshape(27, 4) + bias
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
