@@ -15,11 +15,9 @@ Key = jax.Array
 # An array of JAX or NumPy, as data.
 ArrayLike = jax.Array | np.ndarray
 # A real number, or an array of them: traced or concrete.
-Numeric = jax.Array | np.ndarray | np.number | float | int
+Numeric = ArrayLike | np.number | np.bool_ | float | int
 # The probability of dropping, in [0, 1].
 Rate = Numeric
-# Sizes, or axes.
-Ints = Sequence[int]
 # Random bits per element; None chooses 16 or 24 by the rate.
 Bits = Literal[8, 16, 24, 32] | None
 # A tree of arrays: nested dicts, lists, tuples, dataclasses, NNX states.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _predictions
 from jaxdrop._strengths import check_strength
 from jaxdrop._types import ArrayLike, Key, Numeric, PyTree
 
@@ -46,7 +46,7 @@ def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
       >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
       Array(10., dtype=float32)
     """
-    return jnp.asarray(check_strength(strength)) * jnp.mean(_checks.as_wide(h, "h") ** 2)
+    return jnp.asarray(check_strength(strength)) * jnp.mean(_predictions.as_wide(h, "h") ** 2)
 
 
 def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_axis: int = 1) -> jax.Array:
@@ -75,7 +75,7 @@ def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_
       >>> temporal_activation_regularization(jnp.array([[[1.0], [2.0], [4.0]]]), 2.0)
       Array(5., dtype=float32)
     """
-    h = _checks.as_wide(h, "h")
+    h = _predictions.as_wide(h, "h")
     (axis,) = _checks.check_axes((time_axis,), h.ndim, "time_axis")
     if h.shape[axis] < 2:
         raise ValueError(f"`h` must have at least 2 steps along axis {axis}, got shape {h.shape}.")
@@ -107,7 +107,7 @@ def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
       >>> r_drop(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, jnp.log(3.0)]]))
       Array([0.13732654], dtype=float32)
     """
-    logits, other = _checks.as_wide(logits, "logits"), _checks.as_wide(other, "other")
+    logits, other = _predictions.as_wide(logits, "logits"), _predictions.as_wide(other, "other")
     _checks.check_same_shape(other, _checks.check_rank(logits, 1, "[..., K]", "logits"), "other", "logits")
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
     absent = jnp.isneginf(log_p) & jnp.isneginf(log_q)
@@ -170,8 +170,8 @@ def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.A
       >>> expectation_linear(jnp.array([[1.0, 2.0], [3.0, 3.0]]), jnp.array([[0.0, 0.0], [3.0, 0.0]]))
       Array(7., dtype=float32)
     """
-    stochastic = _checks.as_wide(stochastic, "stochastic")
-    deterministic = _checks.as_wide(deterministic, "deterministic")
+    stochastic = _predictions.as_wide(stochastic, "stochastic")
+    deterministic = _predictions.as_wide(deterministic, "deterministic")
     _checks.check_rank(stochastic, 1, "[B, ...]", "stochastic")
     _checks.check_same_shape(deterministic, stochastic, "deterministic", "stochastic")
     return jnp.mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))
