@@ -88,7 +88,9 @@ def sum_tolerance(probs: ArrayLike) -> float:
     return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
 
 
-def check_labels(labels: ArrayLike, of: ArrayLike | jax.ShapeDtypeStruct, name: str = "labels", of_name: str = "probs") -> jax.Array:
+def check_labels(
+    labels: ArrayLike, of: ArrayLike | jax.ShapeDtypeStruct, name: str = "labels", of_name: str = "probs"
+) -> jax.Array:
     """Class indices, one per example of an array `[..., K]`."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):
