@@ -1,7 +1,7 @@
 """Rate schedules: functions of the step, like optax's schedules.
 
 A schedule gives a float32 rate for a step that may be traced, so it is used inside a jitted step and
-does not recompile: `dropout(key, x, schedule(state.step))`. Any optax schedule with values in [0, 1]
+does not recompile: `dropout(key, x, schedule(state.step))`. An optax schedule with values in [0, 1]
 works as well.
 """
 

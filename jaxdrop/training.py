@@ -5,7 +5,7 @@ from a saved state continues exactly as it would have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,10 @@ def __dir__() -> list[str]:
     return __all__
 
 
-LossFn = Callable[[Any, Key, Any], tuple[jax.Array, Any]]  # the user's own types of parameters and batches
-Recipe = Callable[[Any], tuple[LossFn, optax.GradientTransformation]]
+LossFn = Callable[
+    [PyTree, Key, PyTree], tuple[jax.Array, PyTree]
+]  # the user's own types of parameters and batches
+Recipe = Callable[[PyTree], tuple[LossFn, optax.GradientTransformation]]
 
 
 class TrainState(NamedTuple):
@@ -63,7 +65,7 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
     Args:
       loss_fn: `loss_fn(params, key, batch) -> (loss, aux)`: a scalar and any tree of arrays. The
         key is new at every step; split it for several draws.
-      optimizer: Any optax transformation; weight decay belongs here. Optimizers that evaluate the
+      optimizer: An optax transformation; weight decay belongs here. Optimizers that evaluate the
         loss again, such as line searches and `optax.contrib.sam`, do so with the same noise.
 
     Returns:

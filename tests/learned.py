@@ -16,7 +16,7 @@ CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 
 
 def loss(function: Callable, key: jax.Array, *arrays: jax.Array) -> jax.Array:
-    """A scalar in which every element of both results has a part of its own."""
+    """A scalar in which every element of both results has its own part."""
     y, penalty = function(key, *arrays)
     weights = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
     return jnp.sum(weights * jnp.tanh(y)) + 1e-2 * penalty

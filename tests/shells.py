@@ -208,7 +208,7 @@ def loop_bodies(jaxpr: Any) -> list[Any]:
 
 
 def draws(jaxpr: Any) -> bool:
-    """Whether a program makes random bits: by JAX's operations, or by shifts and xors of its own."""
+    """Whether a program makes random bits: by JAX's operations, or by its own shifts and xors."""
     return bool(primitives(jaxpr) & {"random_bits", "threefry2x32", "shift_right_logical", "xor"})
 
 

@@ -77,7 +77,7 @@ def test_optimizers_that_ask_for_more(optimizer):
     assert last < first
 
 
-def test_sharpness_aware_minimisation():
+def test_sharpness_aware_minimization():
     """Its gradient is that at the parameters plus rho of the gradient's direction, with the same noise."""
 
     def loss_fn(params, key, batch):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdrop import _checks, drops, masks
 from jaxdrop._modules.base import Regularizer
-from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, PyTree, Rate
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -45,7 +45,9 @@ class ZoneoutCell(Cell):
       Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", 2017.
     """
 
-    def _step(self: Any, carry: Any, inputs: ArrayLike, off: bool, is_of_flax: bool) -> tuple[Any, Any]:
+    def _step(
+        self: Any, carry: PyTree, inputs: ArrayLike, off: bool, is_of_flax: bool
+    ) -> tuple[PyTree, PyTree]:
         """One step of the cell, and zoneout. Cells of Flax are known to return part of their state."""
         made, output = self.cell(carry, inputs)
         new, structure = jax.tree.flatten(made)
@@ -84,7 +86,7 @@ class RecurrentDropoutCell(Cell):
       networks", 2016.
     """
 
-    def _step(self: Any, carry: tuple[Any, tuple], inputs: ArrayLike, off: bool) -> tuple[Any, Any]:
+    def _step(self: Any, carry: tuple[PyTree, tuple], inputs: ArrayLike, off: bool) -> tuple[PyTree, PyTree]:
         """One step of the cell, under the masks of the carry."""
         state, drawn = carry
         if not off:
@@ -97,7 +99,7 @@ class RecurrentDropoutCell(Cell):
     def _mask(self, x: ArrayLike, mask: jax.Array | None, rate: Rate) -> jax.Array:
         return jnp.asarray(x) if mask is None else masks.apply_mask(x, mask, rate, bits=self.bits)
 
-    def _draw_masks(self: Any, state: Any, input_shape: tuple[int, ...], source: Any) -> tuple:
+    def _draw_masks(self: Any, state: PyTree, input_shape: tuple[int, ...], source: Any) -> tuple:
         """The masks of the inputs and of the hidden state, or None where nothing is dropped."""
         rates = rates_of_parts(self.rate, 2)
         if self._is_off(None) or all(_checks.is_scalar(rate, 0) for rate in rates):

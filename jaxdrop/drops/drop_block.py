@@ -157,7 +157,7 @@ def _start_rate(rate: ArrayLike, plan: _Plan) -> ArrayLike:
         covers = np.multiply.outer(covers, np.minimum(place, last) - np.maximum(place - side + 1, 0) + 1)
     n, count = np.unique(covers, return_counts=True)
     traced = isinstance(rate, jax.Array)
-    xp: Any = jnp if traced else np  # a module with NumPy's interface has no type of its own
+    xp: Any = jnp if traced else np  # a module with NumPy's interface has no type
     dtype = np.float32 if traced else np.float64
     rate = xp.asarray(rate, dtype)
     covering = n.astype(dtype).reshape((1,) * rate.ndim + (-1,))

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxdrop._modules.base import Rated, Regularizer, document
-from jaxdrop._types import ArrayLike, Key, Rate
+from jaxdrop._types import ArrayLike, Key, PyTree, Rate
 
 _LINES = {
     "deterministic": "If true, no noise. Set here or in the call, not both.",
@@ -51,7 +51,7 @@ class OneArray(Base):
         rng: Key | None = None,
         *,
         rate: Rate | None = None,
-    ) -> Any:
+    ) -> PyTree:
         """Applies the regularizer; if deterministic, returns the inputs (or the documented expected value).
 
         Args:

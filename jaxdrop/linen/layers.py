@@ -40,7 +40,7 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         rng: Key | None = None,
         rate: Rate | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> PyTree:
         """Calls the layer with regularized weights; if deterministic, with its own.
 
         Args:
@@ -58,7 +58,7 @@ class _Reweighted(layers.Reweighted, _Wrapper):
             return self.layer(*args, **kwargs)
         key, trees = self._key(rng), []
 
-        def reweighted(variables: Any) -> Any:
+        def reweighted(variables: PyTree) -> PyTree:
             """Called for each tree of parameters of the layer; mostly there is one."""
             params: PyTree = variables.get("params", {})
             if not jax.tree.leaves(params) or not any(jax.tree.leaves(self._is_chosen(params))):

@@ -6,13 +6,12 @@ method as its wrapper.
 # ruff: noqa: D101 - a module without a docstring has that of its fields.
 
 import dataclasses
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from jaxdrop._modules import recurrent
-from jaxdrop._types import ArrayLike, Key
+from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.linen._shell import Stochastic
 
 __all__ = ["RecurrentDropoutCell", "ZoneoutCell"]
@@ -25,7 +24,9 @@ class _Cell(Stochastic, nn.RNNCellBase):
 
 
 class ZoneoutCell(recurrent.ZoneoutCell, _Cell):
-    def __call__(self, carry: Any, inputs: ArrayLike, deterministic: bool | None = None) -> tuple[Any, Any]:
+    def __call__(
+        self, carry: PyTree, inputs: ArrayLike, deterministic: bool | None = None
+    ) -> tuple[PyTree, PyTree]:
         """One step of the cell, and zoneout.
 
         Args:
@@ -40,7 +41,7 @@ class ZoneoutCell(recurrent.ZoneoutCell, _Cell):
         return self._step(carry, inputs, self._is_off(deterministic), is_of_flax)
 
     @nn.nowrap
-    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> Any:
+    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> PyTree:
         """The initial state of the wrapped cell.
 
         Args:
@@ -64,8 +65,8 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
     """
 
     def __call__(
-        self, carry: tuple[Any, tuple], inputs: ArrayLike, deterministic: bool | None = None
-    ) -> tuple[Any, Any]:
+        self, carry: tuple[PyTree, tuple], inputs: ArrayLike, deterministic: bool | None = None
+    ) -> tuple[PyTree, PyTree]:
         """One step of the cell, under the masks of the carry.
 
         Args:
@@ -79,7 +80,7 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
         return self._step(carry, inputs, self._is_off(deterministic))
 
     @nn.nowrap
-    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> tuple[Any, tuple]:
+    def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> tuple[PyTree, tuple]:
         """The initial state of the wrapped cell, and the masks.
 
         Args:

@@ -8,7 +8,6 @@ custom derivatives are kept whole once they depend on the key.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.extend.core as jex
@@ -17,7 +16,7 @@ from jaxdrop._types import Key, PyTree
 
 Atom = jex.Var | jex.Literal
 # A value of the program: an array, a key, or another value that JAX traces.
-Value = Any
+Value = PyTree
 # Values by variable.
 Environment = dict[jex.Var, Value]
 

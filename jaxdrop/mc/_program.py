@@ -14,11 +14,11 @@ from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.mc import _prefix
 
 # From a key and inputs `[B, ...]` to outputs `[B, ...]`.
-Predict = Callable[[Key, Any], PyTree]
+Predict = Callable[[Key, PyTree], PyTree]
 # The leaves of a predictor, with None for those that are static.
 Arrays = tuple[ArrayLike | None, ...]
 # A `jax.tree_util.PyTreeDef`, which type checkers take for a variable.
-Structure = Any
+Structure = PyTree
 # Bytes that one chunk may work on: on a CPU it should fit the cache.
 _CPU_BYTES = 4 * 2**20
 # On other devices it may use one part in so many of the memory.
@@ -47,7 +47,7 @@ class StaticLeaf(NamedTuple):
     """A leaf that is not an array. Its type tells 1 from 1.0, which are equal."""
 
     kind: type
-    value: Any
+    value: PyTree
 
 
 class Program(NamedTuple):
@@ -242,7 +242,7 @@ def _check_mesh(mesh: Mesh | None, batch: int) -> int:
     return mesh.shape.get(SAMPLES, 1)
 
 
-def _is_array(leaf: Any) -> bool:
+def _is_array(leaf: object) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 

@@ -91,7 +91,7 @@ class Static(NamedTuple):
 
     name: str
     text: str
-    value: Any
+    value: PyTree
 
 
 def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tuple[Static, ...]]:
@@ -106,7 +106,7 @@ def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tu
         keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
         if keys or name in _SOURCES:
             raise ValueError(
-                f"`{name}` must not be given, for every sample has a key of its own; wrap a model that "
+                f"`{name}` must not be given, for every sample has its own key; wrap a model that "
                 "needs one in a function `predict(key, x)`."
             )
         if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):

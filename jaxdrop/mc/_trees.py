@@ -14,12 +14,12 @@ from jaxdrop.mc.reducers import Reducer
 
 def map_reducers(fun: Callable[..., PyTree], reducers: PyTree, *states: PyTree) -> PyTree:
     """Calls a function with each reducer and its part of each state."""
-    return jax.tree.map(fun, reducers, *states, is_leaf=lambda one: hasattr(one, "summarise"))
+    return jax.tree.map(fun, reducers, *states, is_leaf=lambda one: hasattr(one, "summarize"))
 
 
 def check_reducer(one: object) -> Reducer:
     """A reducer, not its class."""
-    if isinstance(one, type) or not hasattr(one, "summarise"):
+    if isinstance(one, type) or not hasattr(one, "summarize"):
         raise TypeError(f"`reducers` must be a reducer, such as `Moments()`, or a tree of them, got {one!r}.")
     return cast(Reducer, one)
 

@@ -189,7 +189,7 @@ def _write(path: Path | None, leaves: list[np.ndarray]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_name(f".partial-{jax.process_index()}-{path.name}")
-    # `Any`, since a type checker also matches the values to `allow_pickle`.
+    # Untyped, since a type checker also matches the values to `allow_pickle`.
     named: dict[str, Any] = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
     np.savez(partial_path, **named)
     os.replace(partial_path, path)

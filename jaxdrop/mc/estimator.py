@@ -281,7 +281,7 @@ def _run(program: Program, execution: Execution, inputs: _Inputs) -> State:
         index = chunk * execution.chunk + jnp.arange(execution.chunk, dtype=jnp.int32)
         samples = sampler.draw(index)
         index = jnp.where((index >= state.next_sample) & (index < stop), index, -1)
-        reduced = _trees.map_reducers(lambda one: one.summarise(samples, index, targets), reducers)
+        reduced = _trees.map_reducers(lambda one: one.summarize(samples, index, targets), reducers)
         bad = jnp.where((index >= 0) & _trees.has_nan(samples), index, _NEVER).min()
         count = (index >= 0).sum().astype(jnp.int32)
         return merge(reducers, state, State(index.max() + 1, count, bad, reduced))
@@ -305,7 +305,7 @@ def _empty(reducers: PyTree, outputs: PyTree, targets: PyTree, chunk: int, first
     index = jax.ShapeDtypeStruct((chunk,), jnp.int32)
 
     def zeros(one: Reducer) -> PyTree:
-        shapes = jax.eval_shape(one.summarise, samples, index, targets)
+        shapes = jax.eval_shape(one.summarize, samples, index, targets)
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     zero = jnp.zeros((), jnp.int32)

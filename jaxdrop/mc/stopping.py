@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +35,8 @@ class Until:
 
     standard_error: Numeric
     max_samples: int
-    # `Any`: the structure is that of the reducers.
-    of: Callable[[Any], PyTree] | None = None
+    # The structure is that of the reducers.
+    of: Callable[[PyTree], PyTree] | None = None
     every: int = 64
 
     def check(self) -> None:

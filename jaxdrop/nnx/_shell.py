@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxdrop import _checks
 from jaxdrop._modules.base import Rated, Regularizer, document
-from jaxdrop._types import ArrayLike, Rate
+from jaxdrop._types import ArrayLike, PyTree, Rate
 
 Rngs = nnx.Rngs | nnx.RngStream
 
@@ -103,7 +103,7 @@ class OneArray(Base):
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
         rate: Rate | None = None,
-    ) -> Any:
+    ) -> PyTree:
         """Applies the regularizer; if deterministic, returns the inputs (or the documented expected value).
 
         Args:

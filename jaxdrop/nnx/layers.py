@@ -15,7 +15,7 @@ from flax import nnx
 
 from jaxdrop import _checks, _draw, masks
 from jaxdrop._modules import layers
-from jaxdrop._types import ArrayLike, Rate
+from jaxdrop._types import ArrayLike, PyTree, Rate
 from jaxdrop.nnx._shell import Base, Rngs
 
 __all__ = ["DropConnect", "DropLayer", "EmbeddingDropout", "TargetedDropout"]
@@ -41,7 +41,7 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         rngs: Rngs | jax.Array | None = None,
         rate: Rate | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> PyTree:
         """Calls the layer with regularized weights; if deterministic, with its own.
 
         Args:
@@ -128,7 +128,7 @@ class DropLayer(layers.DropLayer, _Wrapper):
         return _draw.nan_where_rate_invalid(y, _checks.prepare(rate, (), self.bits).keep_prob)
 
 
-def _if_alike(new: Any, old: Any) -> Any:
+def _if_alike(new: PyTree, old: PyTree) -> PyTree:
     """The new value of a variable, unless `sow` has made it longer."""
     if jax.tree.structure(new) != jax.tree.structure(old):
         return old

@@ -34,7 +34,9 @@ class _Cell(Base, nnx.RNNCellBase):
 
 
 class ZoneoutCell(recurrent.ZoneoutCell, _Cell):
-    def __call__(self, carry: Any, inputs: ArrayLike, deterministic: bool | None = None) -> tuple[Any, Any]:
+    def __call__(
+        self, carry: PyTree, inputs: ArrayLike, deterministic: bool | None = None
+    ) -> tuple[PyTree, PyTree]:
         """One step of the cell, and zoneout.
 
         Args:
@@ -49,8 +51,8 @@ class ZoneoutCell(recurrent.ZoneoutCell, _Cell):
         return self._step(carry, inputs, self._is_off(deterministic), is_of_flax)
 
     def initialize_carry(
-        self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: Any = None
-    ) -> Any:
+        self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: PyTree = None
+    ) -> PyTree:
         """The initial state of the wrapped cell.
 
         Args:
@@ -74,8 +76,8 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
     """
 
     def __call__(
-        self, carry: tuple[Any, tuple], inputs: ArrayLike, deterministic: bool | None = None
-    ) -> tuple[Any, Any]:
+        self, carry: tuple[PyTree, tuple], inputs: ArrayLike, deterministic: bool | None = None
+    ) -> tuple[PyTree, PyTree]:
         """One step of the cell, under the masks of the carry.
 
         Args:
@@ -89,8 +91,8 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
         return self._step(carry, inputs, self._is_off(deterministic))
 
     def initialize_carry(
-        self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: Any = None
-    ) -> tuple[Any, tuple]:
+        self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: PyTree = None
+    ) -> tuple[PyTree, tuple]:
         """The initial state of the wrapped cell, and the masks.
 
         Args:

@@ -34,7 +34,7 @@ def transformation(
         jax.eval_shape(update, params, state, params)  # raises now what the first step would raise
         return state
 
-    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, StepState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, StepState]:
         if params is None:
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]

@@ -36,7 +36,7 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     `optax.apply_if_finite`.
 
     Args:
-      inner: Any optimizer.
+      inner: An optimizer.
 
     Returns:
       Optimizer with the updates of `inner` and a `HaltState`.
@@ -58,7 +58,9 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
         fine = jax.tree.map(lambda _: jnp.zeros((), bool), params)
         return HaltState(inner.init(params), jnp.zeros((), jnp.int32), fine)
 
-    def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> tuple[PyTree, HaltState]:
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, HaltState]:
         halted = _any(state.bad)
         found = jax.tree.map(lambda u: ~jnp.all(jnp.isfinite(u)), updates)
         bad = jax.tree.map(lambda old, new: jnp.where(halted, old, new), state.bad, found)

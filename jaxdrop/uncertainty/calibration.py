@@ -4,7 +4,7 @@ Each fit returns a small pytree that is called on new predictions. It can be sav
 `jit`. For Monte-Carlo samples use `jnp.log` of the mean probabilities as logits.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxdrop import _checks, _predictions
-from jaxdrop._types import ArrayLike, Numeric
+from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.uncertainty._unchecked import at_labels
 
 __all__ = [
@@ -262,7 +262,7 @@ def _vector_scaling(
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
 
-    def step(state: Any) -> Any:
+    def step(state: PyTree) -> PyTree:
         params, inner, count, _ = state
         value, grad = value_and_grad(params, state=inner)
         updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)

@@ -34,7 +34,7 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
     each counts with their mean loss.
 
     Args:
-      uncertainty: Any uncertainty score, `[B]`, larger for less certain examples; may be infinite.
+      uncertainty: An uncertainty score, `[B]`, larger for less certain examples; may be infinite.
       loss: The loss of each example, `[B]`, such as `1 - accuracy(probs, labels)`.
 
     Returns:
@@ -74,7 +74,7 @@ def aurc(uncertainty: ArrayLike, loss: ArrayLike) -> jax.Array:
     """AURC, the area under the risk-coverage curve: the mean of its risks. Smaller is better.
 
     Args:
-      uncertainty: Any uncertainty score, `[B]`, larger for less certain examples; may be infinite.
+      uncertainty: An uncertainty score, `[B]`, larger for less certain examples; may be infinite.
       loss: The loss of each example, `[B]`, such as `1 - accuracy(probs, labels)`.
 
     Returns:

@@ -11,10 +11,10 @@ def assert_mean(values, expected: float, errors: float = 5) -> None:
 
 
 def usual_block_share(height: int, side: int, rate: float, *, everywhere: bool) -> float:
-    """The share of a square map that is dropped at the paper's rate of centres, in expectation, exactly.
+    """The share of a square map that is dropped at the paper's rate of centers, in expectation, exactly.
 
-    An element is kept if none of the n centres within half a block of it is drawn: (1 - gamma)**n.
-    Centres lie everywhere, as in timm, or where their block is whole, as in torchvision.
+    An element is kept if none of the n centers within half a block of it is drawn: (1 - gamma)**n.
+    Centers lie everywhere, as in timm, or where their block is whole, as in torchvision.
     """
     gamma = rate * height**2 / (side**2 * (height - side + 1) ** 2)
     border, place = (0 if everywhere else side // 2), np.arange(height)

@@ -1,4 +1,4 @@
-"""Right answers where papers' code and kernels err: Mixout, quantised rates, draws in half precision.
+"""Right answers where papers' code and kernels err: Mixout, quantized rates, draws in half precision.
 
 The defects of the libraries that have a suite of their own are in the files of their names.
 """
@@ -44,7 +44,7 @@ def test_mixout_expectation():
 
 @RATES
 @pytest.mark.parametrize("bits", [8, 16, 24])
-def test_expectation_of_quantised_rates(rate, bits):
+def test_expectation_of_quantized_rates(rate, bits):
     """A kept element is scaled by one over the probability that its bits realize: E is 1, to a rounding."""
     kept = Fraction(int(_checks.prepare(rate, (), bits).threshold), 2**bits)
     assert kept == Fraction(round((1 - rate) * 2**bits), 2**bits)
@@ -53,7 +53,7 @@ def test_expectation_of_quantised_rates(rate, bits):
 
 
 @RATES
-def test_expectation_of_a_traced_quantised_rate(rate):
+def test_expectation_of_a_traced_quantized_rate(rate):
     """The same under a trace, where the rate cannot be looked at and takes 16 bits."""
     kept = round((1 - np.float32(rate)) * 2.0**16) / 2**16
     scale = jax.jit(jaxdrop.apply_mask)(jnp.ones(()), jnp.array(True), rate)

@@ -51,7 +51,7 @@ def test_drop_block_of_rate_zero():
 def test_the_share_that_drop_block_drops(height, theirs):
     """Timm TestDropBlock2d::test_drop_block_2d_approximate_keep_ratio: .1 is .1 (timm: to .03, for 56 alone).
 
-    Timm draws centres everywhere, at the rate for those whose block is whole, and drops these shares.
+    Timm draws centers everywhere, at the rate for those whose block is whole, and drops these shares.
     """
     shape = (2**18 // height**2, height, height, 16)
     mask = jaxdrop.block_mask(KEY, shape, 0.1, block_size=7)

@@ -17,7 +17,7 @@ import jaxdrop.nnx
 from tests.conformance.arithmetic import assert_mean, usual_block_share
 
 KEY = jax.random.key(5)
-# How many elements a share is measured on. Torchvision's rate of centres would fail below for .1 and
+# How many elements a share is measured on. Torchvision's rate of centers would fail below for .1 and
 # above (but for maps of 8, blocks of 7 and .1), and pass for .05.
 ELEMENTS = 2**22
 modes = pytest.mark.parametrize("mode", ["batch", "row"])

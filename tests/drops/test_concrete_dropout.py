@@ -98,7 +98,7 @@ def test_the_penalty_of_one_rate():
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 2, 3, 2)])
 def test_the_penalty_of_a_rate_for_each_feature(shape):
-    """As many penalties of one rate as there are features, each of its own rows of the kernel."""
+    """As many penalties of one rate as there are features, each of separate rows of the kernel."""
     kernel = jax.random.normal(jax.random.key(1), shape)
     logits = jnp.array([-2.0, 0.0, 1.0])
     options = {"weight_strength": 0.1, "dropout_strength": 0.01}

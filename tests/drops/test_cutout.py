@@ -21,7 +21,7 @@ def test_one_box_an_example_cut_off_at_the_border():
     assert (holes == rows[:, :, None] & columns[:, None, :]).all()
     assert (holes.sum((1, 2)) >= 4).all()
     for sides, size in ((rows, 6), (columns, 5)):
-        # The center is uniform: a place is hit by 3 of its neighbors' centres, 2 at the border.
+        # The center is uniform: a place is hit by 3 of its neighbors' centers, 2 at the border.
         expected = np.array([2] + [3] * (size - 2) + [2]) / size
         share = sides.mean(0)
         assert (np.abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / 3000)).all()

@@ -25,7 +25,7 @@ def test_laws(law):
 
 
 def test_the_noise_is_normal_with_the_variance_of_the_weights():
-    """Each element over the paper's standard deviation is a standard normal of its own."""
+    """Each element over the paper's standard deviation is an independent standard normal."""
     x, kernel, alpha = (np.asarray(a, np.float64) for a in (X[:4], KERNEL, jnp.exp(LOG_ALPHA)))
     mean, deviation = x @ kernel, np.sqrt(x**2 @ (alpha * kernel**2))
     keys = jax.random.split(KEY, 5000)

@@ -26,7 +26,7 @@ SECONDS = 120
 
 
 def start(out: Path, cache: Path, save_every: float) -> subprocess.Popen:
-    """The command in a process of its own, as a user starts it, but for programs compiled once."""
+    """The command in its own process, as a user starts it, but for programs compiled once."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     environment |= {
         "JAX_PLATFORMS": "cpu",

@@ -139,7 +139,7 @@ def test_around_a_recurrent_network_one_mask_serves_all_steps():
 
 
 def test_a_layer_of_parts_made_beside_it():
-    """Each part has its tree of parameters, and each tree a draw of its own; paths stay."""
+    """Each part has its tree of parameters, and each tree its own draw; paths stay."""
 
     class Pair(nn.Module):
         a: nn.Module

@@ -85,7 +85,7 @@ def test_a_sample_is_a_pass_in_training_mode(variables):
     np.testing.assert_allclose(predict(KEY, X), expected, rtol=1e-5, atol=1e-6)
 
 
-class Normalised(nn.Module):
+class Normalized(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         x = nn.BatchNorm(use_running_average=not train)(nn.Dense(8)(x))
@@ -96,7 +96,7 @@ class Normalised(nn.Module):
 @pytest.mark.parametrize("train", [False, True])
 def test_what_is_learnt_from_batches_is_used_and_not_changed(train: bool):
     """Predicting changes running statistics in lightning-uq-box, whose BatchNorm is left in training mode."""
-    net = Normalised()
+    net = Normalized()
     variables = net.init({"params": KEY, "dropout": KEY}, X, train=False)
     variables = jax.tree.map(lambda leaf: leaf + 0.3, variables)
     before = jax.tree.map(np.array, variables)
@@ -232,7 +232,7 @@ def test_arrays_among_the_arguments_are_no_constants():
 
 
 def test_keys_among_the_arguments_are_refused():
-    with pytest.raises(ValueError, match="`rng` must not be given, for every sample has a key of its own"):
+    with pytest.raises(ValueError, match="`rng` must not be given, for every sample has its own key"):
         jl.stochastic(nn.Dropout(0.5, deterministic=True), {}, X, rng=KEY)
 
 

@@ -79,7 +79,7 @@ def test_sixteen_samples_are_sixteen():
     assert len(np.unique(samples[:, 0])) == 16
 
 
-class Normalised(nnx.Module):
+class Normalized(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
         self.linear, self.norm = nnx.Linear(8, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs)
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
@@ -89,7 +89,7 @@ class Normalised(nnx.Module):
 
 
 def test_the_model_is_not_changed_and_statistics_are_those_of_training():
-    model = Normalised(nnx.Rngs(0))
+    model = Normalized(nnx.Rngs(0))
     model.train()
     model(X)
     before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState))))
@@ -193,7 +193,7 @@ def test_keys_and_streams_among_the_arguments_are_refused():
     net = nnx.Dropout(0.5)
     for source in (nnx.Rngs(0), jax.random.key(0)):
         with pytest.raises(
-            ValueError, match="`rngs` must not be given, for every sample has a key of its own"
+            ValueError, match="`rngs` must not be given, for every sample has its own key"
         ):
             jn.stochastic(net, X, rngs=source)
 

@@ -28,7 +28,7 @@ class Reducer(Protocol):
         """Raises an error that only concrete estimates can show."""
         ...
 
-    def summarise(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
+    def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
         """Computes the state of some samples.
 
         Args:
@@ -95,7 +95,7 @@ class Grouped(abc.ABC):
     def values(self, state: Summary) -> Estimates:
         """Computes the estimates."""
 
-    def summarise(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
+    def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
         """Computes a state with a leading axis of groups; see `Reducer`."""
         count, groups = index.shape[0], self.groups or 1
         samples = jax.tree.map(partial(_zero_ignored, index), samples)

@@ -49,7 +49,7 @@ class Quantiles:
     def check_values(self, values: Estimates) -> None:
         """Accepts all estimates."""
 
-    def summarise(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
+    def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
         """Stores the samples; see `Reducer`."""
         order = jnp.argsort(index < 0, stable=True)[: self.capacity]
         room = max(self.capacity - order.shape[0], 0)

@@ -12,6 +12,6 @@ def streamed(reducer: Any, samples: Any, chunks: list[int], targets: Any = None)
     state = None
     for start, stop in itertools.pairwise(starts):
         part = jax.tree.map(lambda leaf, rows=slice(start, stop): leaf[rows], samples)
-        own = reducer.summarise(part, jnp.arange(start, stop), targets)
+        own = reducer.summarize(part, jnp.arange(start, stop), targets)
         state = own if state is None else reducer.merge(state, own)
     return jax.jit(lambda state: reducer.finish(state))(state)

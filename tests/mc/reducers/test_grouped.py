@@ -50,7 +50,7 @@ def test_what_does_not_count_makes_no_difference():
     padded = jnp.concatenate([samples, jnp.full((4, 3), jnp.nan)])
     index = jnp.where(jnp.arange(12) < 8, jnp.arange(12), -1)
     reducer = mc.Moments()
-    value, error = reducer.finish(reducer.summarise(padded, index, None))
+    value, error = reducer.finish(reducer.summarize(padded, index, None))
     expected = streamed(reducer, samples, [8])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (value, error), expected
