@@ -103,7 +103,7 @@ def check_scalar(value: Any, name: str) -> Any:
     return value
 
 
-def check_integer(value: object, name: str) -> int:
+def check_integer(value: Any, name: str) -> int:
     """An integer of any type, as an `int`."""
     try:
         return operator.index(value)
@@ -111,7 +111,7 @@ def check_integer(value: object, name: str) -> int:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
 
 
-def check_count(value: object, name: str, least: int = 1) -> int:
+def check_count(value: Any, name: str, least: int = 1) -> int:
     """An integer of at least `least`."""
     count = check_integer(value, name)
     if count < least:

@@ -13,7 +13,7 @@ import jax
 from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
 from jaxdrop.linen._shell import Base
-from jaxdrop.mc import sites as _sites
+from jaxdrop.mc import _sites
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxdrop._modules import elements
 from jaxdrop._types import Bits, Key, PyTree
-from jaxdrop.mc import sites as _sites
+from jaxdrop.mc import _sites
 from jaxdrop.nnx._shell import Base, Shell
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxdrop import _checks
 from jaxdrop._modules import recurrent
-from jaxdrop._types import ArrayLike
+from jaxdrop._types import ArrayLike, PyTree
 from jaxdrop.nnx._shell import Base, Rngs
 
 __all__ = ["RecurrentDropoutCell", "ZoneoutCell"]

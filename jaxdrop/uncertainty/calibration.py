@@ -4,7 +4,7 @@ Each fit returns a small pytree that is called on new predictions. It can be sav
 `jit`. For Monte-Carlo samples use `jnp.log` of the mean probabilities as logits.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -241,6 +241,15 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(slope(temperature)), temperature, jnp.nan)
 
 
+class _Steps(NamedTuple):
+    """The state of the optimization: parameters, L-BFGS's state, steps taken, and the gradient norm."""
+
+    params: VectorScaling
+    inner: PyTree
+    taken: Numeric
+    norm: jax.Array
+
+
 @jax.jit
 def _vector_scaling(
     logits: jax.Array, labels: jax.Array, steps: Numeric, tolerance: Numeric
@@ -262,15 +271,17 @@ def _vector_scaling(
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
 
-    def step(state: PyTree) -> PyTree:
-        params, inner, count, _ = state
+    def step(state: _Steps) -> _Steps:
+        params, inner, taken, _ = state
         value, grad = value_and_grad(params, state=inner)
         updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
-        return optax.apply_updates(params, updates), inner, count + 1, optax.tree.norm(grad)
+        # The cast, as optax's type does not tell that the structure is kept.
+        params = cast(VectorScaling, optax.apply_updates(params, updates))
+        return _Steps(params, inner, taken + 1, optax.tree.norm(grad))
 
     identity = VectorScaling(spread, center)
-    start = identity, optimizer.init(identity), 0, jnp.array(jnp.inf, logits.dtype)
-    params, *_ = jax.lax.while_loop(lambda state: (state[2] < steps) & (state[3] > tolerance), step, start)
+    start = _Steps(identity, optimizer.init(identity), 0, jnp.array(jnp.inf, logits.dtype))
+    params = jax.lax.while_loop(lambda now: (now.taken < steps) & (now.norm > tolerance), step, start).params
     scale = params.scale / spread
     fitted = VectorScaling(scale, params.bias - scale * center)
     return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(loss(params)), leaf, jnp.nan), fitted)

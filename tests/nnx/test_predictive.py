@@ -192,9 +192,7 @@ def test_a_rate_of_one_gives_zeros():
 def test_keys_and_streams_among_the_arguments_are_refused():
     net = nnx.Dropout(0.5)
     for source in (nnx.Rngs(0), jax.random.key(0)):
-        with pytest.raises(
-            ValueError, match="`rngs` must not be given, for every sample has its own key"
-        ):
+        with pytest.raises(ValueError, match="`rngs` must not be given, for every sample has its own key"):
             jn.stochastic(net, X, rngs=source)
 
 
