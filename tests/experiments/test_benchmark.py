@@ -80,6 +80,6 @@ def test_bad_options(tmp_path):
     with pytest.raises(ValueError, match="`device` must be one of cpu, gpu, got tpu"):
         benchmark.main(out=tmp_path, device="tpu")
     if jax.default_backend() == "cpu":
-        with pytest.raises(cli.BadInputError, match="`device` must be one that JAX finds here, got gpu"):
+        with pytest.raises(cli.BadInputError, match="`device` must be available to JAX, got gpu"):
             benchmark.main(out=tmp_path, device="gpu")
     assert not list(tmp_path.iterdir())
