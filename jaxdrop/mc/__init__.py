@@ -1,6 +1,5 @@
 """Monte-Carlo dropout: samples of any predictor `predict(key, x)`, and statistics streamed from them."""
 
-# An alias for the Linen and NNX predictors, which import the module under this name.
 from jaxdrop.mc.datasets import estimate_dataset
 from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
 from jaxdrop.mc.last_layer import LastLayer, last_layer
