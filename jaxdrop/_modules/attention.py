@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,6 +88,8 @@ def make_attention(
     if isinstance(regularizer, functools.partial) and regularizer.func is drops.drop_key:
         regularizer, options = regularizer.func, regularizer.keywords | options
 
+    takes = inspect.signature(plain).parameters
+
     @functools.wraps(plain)
     def attend(
         query: jax.Array,
@@ -108,7 +111,9 @@ def make_attention(
         if regularizer is not drops.drop_key:
             return weighted(draw, query, key, value, bias=bias, mask=mask, **rest)
         shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
-        allowed = _allowed(mask, shape, rest.pop("is_causal", False))
+        # Linen's attention does not take `is_causal`, and so refuses it in each mode.
+        causal = "is_causal" in takes and rest.pop("is_causal", False)
+        allowed = _allowed(mask, shape, causal)
         mask = drops.drop_key_mask(dropout_rng, shape, dropout_rate, mask=allowed, **options)
         return plain(query, key, value, bias, mask, **rest)
 

@@ -121,3 +121,12 @@ def test_a_mask_is_checked_where_nothing_is_drawn_too():
     check_masks_of_drop_key(
         lambda mask: jaxdrop.linen.DropKey(0.5).apply({}, X, deterministic=True, mask=mask)
     )
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_linens_attention_does_not_take_is_refused_in_each_mode(deterministic: bool):
+    """Applied in training alone, it would be another network than in evaluation."""
+    attend, query = attention_fn(jaxdrop.drop_key), jnp.ones((1, 4, 2, 8))
+    options = {"dropout_rng": KEY, "dropout_rate": 0.5, "deterministic": deterministic}
+    with pytest.raises(TypeError, match="is_causal"):
+        attend(query, query, query, is_causal=True, **options)
