@@ -1,10 +1,8 @@
 """The modules that are one pure function each, as their tests in both APIs see them."""
 
 import functools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import flax.errors
@@ -219,14 +217,3 @@ def _equations(jaxpr: Any) -> list[Any]:
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             found += _equations(inner)
     return found
-
-
-def check_readme(api: Any) -> None:
-    """Each block runs, is short, and every public name is listed."""
-    text = (Path(api.__file__).parent / "README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        assert block.count("\n") <= 25
-        exec(compile(block, "README.md", "exec"), {"__name__": api.__name__ + ".readme"})
-    assert not [name for name in api.__all__ if f"`{name}`" not in text]

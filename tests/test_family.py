@@ -115,12 +115,3 @@ def test_both_apis_have_the_same_options(name: str):
     # NNX makes the masks at once, so it must be told the number of features.
     nnx -= {"features"} - linen
     assert linen == nnx, f"in one of the APIs only: {', '.join(sorted(linen ^ nnx))}"
-
-
-@pytest.mark.parametrize("folder", ["jaxdrop/drops", "jaxdrop/optim"])
-def test_the_code_of_a_readme_runs(folder: str):
-    blocks = re.findall(r"```python\n(.*?)```", readme(folder), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        assert len(block.splitlines()) <= 25
-        exec(compile(block, f"{folder}/README.md", "exec"), {})

@@ -1,5 +1,6 @@
 """The pages: every public name stands in one, every block runs, every link resolves."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.test_layout import FLOORS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted({ROOT / "README.md", *ROOT.glob("jaxdrop/**/README.md"), ROOT / "experiments" / "README.md"})
+FRONT = (ROOT / "README.md", ROOT / "jaxdrop" / "README.md")
 LINKED = sorted({*PAGES, *ROOT.glob("experiments/**/README.md")})
 LINES = 25
 
@@ -31,11 +33,12 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_the_blocks_of_a_page_run_one_after_another(page: Path, compiled_in_haste):
+def test_the_blocks_of_a_page_run(page: Path, compiled_in_haste):
+    """Those of both front pages run one after another, those of a folder's page each by itself."""
     namespace: dict = {}
     for block in blocks(page):
         with jax.debug_key_reuse(True):
-            exec(compile(block, str(page), "exec"), namespace)
+            exec(compile(block, str(page), "exec"), namespace if page in FRONT else {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -50,6 +53,15 @@ def test_every_public_name_stands_in_a_page(module):
     code = "\n".join(re.findall(r"```python\n.*?```|`[^`\n]+`", text, re.DOTALL))
     missing = [public for public in module.__all__ if not re.search(rf"\b{re.escape(public)}\b", code)]
     assert not missing, f"write these names of {module.__name__} into a page: {missing}"
+
+
+@pytest.mark.parametrize("folder", ["drops", "linen", "mc", "nnx", "optim", "uncertainty"])
+def test_the_page_of_a_folder_lists_its_names(folder: str):
+    text = (ROOT / "jaxdrop" / folder / "README.md").read_text()
+    listed = {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
+    missing = set(importlib.import_module(f"jaxdrop.{folder}").__all__) - listed
+    assert not missing, f"write these names into jaxdrop/{folder}/README.md: {sorted(missing)}"
+    assert blocks(ROOT / "jaxdrop" / folder / "README.md")
 
 
 def test_ci_runs_the_test_command_as_it_is_written():

@@ -17,9 +17,9 @@ FILES.remove(Path(__file__))
 BRITISH = (
     r"(?:normal|regular|standard|real|general|optim|initial|special|quant|random|penal|factor|author|organ"
     r"|minim|maxim|summar|vector|token|local|parametr|rasteri|synchron|visual|recogn|serial|material|lineari"
-    r"|memor|util|util|categor|harmon|symmetr|equal|stabil|marginal|diagonal|character|emphas|crystall)"
+    r"|memor|util|categor|harmon|symmetr|equal|stabil|marginal|diagonal|character|emphas|crystall)"
     r"is(?:e|es|ed|er|ers|ing|ation|ations)\b",
-    r"\b(?:un)?colou?rs?\b(?<!color)(?<!colors)",
+    r"\bcolou",
     r"\b(?:behaviour|favour|neighbour|honour|labour|flavour|rumour|vapour)",
     r"\b(?:centre|metre|litre|fibre|theatre|grey|catalogue|programme|licence|defence|cheque|tyre)s?\b",
     r"\bcentred\b",

@@ -12,7 +12,7 @@ import pytest
 
 import jaxdrop.linen
 import jaxdrop.nnx
-from tests.shells import ALL, Case, cases, check_readme
+from tests.shells import ALL, Case, cases
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 8))
@@ -200,7 +200,3 @@ def test_a_module_of_ones_own_is_its_fields_and_its_function():
         _pure = staticmethod(lambda key, x, rate, *, times: x * times if key is None else x * times * rate)
 
     np.testing.assert_array_equal(Doubled(0.5, times=3).apply({}, X, False, KEY), X * 1.5)
-
-
-def test_the_readme_runs_and_lists_every_name():
-    check_readme(jaxdrop.linen)

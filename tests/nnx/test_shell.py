@@ -11,7 +11,6 @@ import pytest
 from flax import nnx
 
 import jaxdrop.nnx
-from tests.shells import check_readme
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 8))
@@ -124,7 +123,3 @@ def test_tabulate():
 def test_a_key_is_no_source_for_what_a_module_owns():
     with pytest.raises(TypeError, match=r"`rngs` must be nnx.Rngs or an nnx.RngStream, got PRNGKeyArray\."):
         jaxdrop.nnx.VariationalDense(3, 3, rngs=jax.random.key(0))
-
-
-def test_the_readme_runs_and_lists_every_name():
-    check_readme(jaxdrop.nnx)
