@@ -2,147 +2,225 @@
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
-from jaxdrop._types import PyTree
 
-# "all", "last" (the one called last), or shell-style patterns of paths.
+# "all", "last" (the one that draws last), or shell-style patterns of paths.
 Sites = str | Sequence[str]
-# From a site, and the collection or stream that it draws from, to whether it draws.
-Answer = Callable[["Site", str], bool]
-_SOURCES = ("rng", "rngs", "dropout_rng", "key")
-# The current `Answer`. JAX keeps it in the trace context, so each answer has its own traces.
-answer = jax.make_user_context(default_value=None)
-_LEVELS = ("rate", "dropout_rate", "stddev")
+# Fields and arguments that hold the rate or the standard deviation of a module.
+_LEVELS = ("rate", "dropout_rate", "stddev", "drop_rate", "drop_path_rate", "drop_path", "dropout", "p")
 
 
 class Site(NamedTuple):
     """A module that draws.
 
     Attributes:
-      path: Its path in the model, such as "encoder/Dropout_0".
+      path: Its path in the model, such as "encoder/Dropout_0"; "" for the model itself.
       kind: The name of its class, such as "Dropout".
-      rate: Its rate or standard deviation as text; a learned one at its initial value; "" for none.
+      stream: The stream (Linen: collection) that its keys come from, such as "dropout".
+      rate: Its rate or standard deviation as text; a learned one at its initial value; "" for unknown.
     """
 
     path: str
     kind: str
+    stream: str
     rate: str
 
 
-def site(path: str, module: object, given: Mapping[str, Any]) -> Site | None:
-    """The site of a module called with the given arguments; None if its rate is 0."""
-    levels = [given.get(name) for name in _LEVELS] + [getattr(module, name, None) for name in _LEVELS]
-    level = next((one for one in levels if one is not None), ())
-    parts = level if isinstance(level, tuple | list) else (level,)
-    if parts and all(_checks.is_scalar(part, 0) for part in parts):
-        return None
-    known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
-    rate = ", ".join(f"{float(part):g}" for part in parts) if known else "array"
-    return Site(path, type(module).__name__, rate)
+class Draw(NamedTuple):
+    """A kind of draw: the path of a module and the stream that its keys come from."""
+
+    path: str
+    stream: str
 
 
-class Chosen(NamedTuple):
-    """The answer of a predictor: the chosen sites draw.
+@dataclass(eq=False)
+class Record:
+    """What one traced pass of a model does.
 
     Attributes:
-      paths: The paths of the sites that draw.
+      sites: The modules that asked for a key, by path, in the order of their last draws.
+      draws: How often each asked.
+      modes: Whether each module that can be turned on and off by itself is on, by path, in the order of the calls.
+      asked: Streams that were asked for, or whose existence was.
+      missing: Streams that were asked for in vain.
+      written: Kinds of the modules that wrote statistics of their batch, by path.
     """
 
-    paths: frozenset[str]
+    sites: dict[str, Site] = field(default_factory=dict)
+    draws: Counter[Draw] = field(default_factory=Counter)
+    modes: dict[str, bool] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    written: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, site: Site, collection: str) -> bool:
-        """Whether a site draws."""
-        return site.path in self.paths
+    def draw(self, path: str, stream: str, module: object, given: Mapping[str, Any]) -> None:
+        """Notes that a module asks for a key, in a call with the given arguments."""
+        self.draws[Draw(path, stream)] += 1
+        streams = sorted({draw.stream for draw in self.draws if draw.path == path})
+        self.sites.pop(path, None)
+        self.sites[path] = Site(path, type(module).__name__, ", ".join(streams), rate_of(module, given))
 
-
-class Listing:
-    """The answer that lists all sites; none draws."""
-
-    def __init__(self):
-        self._sites: dict[str, Site] = {}
-        self._collections: set[str] = set()
-
-    def __call__(self, site: Site, collection: str) -> bool:
-        """Whether a site draws: never."""
-        self._sites[site.path] = self._sites.pop(site.path, site)
-        self._collections.add(collection)
-        return False
-
-    @property
-    def sites(self) -> list[Site]:
-        """The sites, in the order of their last calls."""
-        return list(self._sites.values())
-
-    @property
-    def collections(self) -> tuple[str, ...]:
-        """The names of the collections or streams that they draw from."""
-        return tuple(sorted(self._collections))
+    def mode(self, path: str, module: object, on: bool) -> None:
+        """Notes whether a module that can be turned on and off is on: in any of its calls."""
+        self.modes[path] = on or self.modes.get(path, False)
+        self.kinds[path] = type(module).__name__
 
 
-class Static(NamedTuple):
-    """An argument without arrays. Its text tells 2 from 2.0 and 0.0 from -0.0, which are equal."""
+class Answer(NamedTuple):
+    """How the modules of a pass are controlled; hashable.
 
-    name: str
-    text: str
-    value: PyTree
+    JAX keeps it in the trace context, so each answer has its own traces.
+
+    Attributes:
+      forced: Modules that are turned on or off, by path; the others keep their mode.
+      resting: Paths of further modules that learn from their batches, and are to be at rest.
+      record: What the pass does, if that is wanted.
+    """
+
+    forced: frozenset[tuple[str, bool]] = frozenset()
+    resting: frozenset[str] = frozenset()
+    record: Record | None = None
 
 
-def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tuple[Static, ...]]:
-    """Splits the arguments of a model into those with arrays and the others, which are hashable.
+# The `Answer` of the call in progress.
+answer = jax.make_user_context(default_value=None)
+
+
+def rate_of(module: object, given: Mapping[str, Any]) -> str:
+    """The rate of a module called with the given arguments, as text; "" for unknown."""
+    levels = [given.get(name) for name in _LEVELS] + [getattr(module, name, None) for name in _LEVELS]
+    level = next((one for one in levels if one is not None and not callable(one)), ())
+    parts = level if isinstance(level, tuple | list) else (level,)
+    known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
+    try:
+        return ", ".join(f"{float(part):g}" for part in parts) if known else "array"
+    except (TypeError, ValueError):
+        return ""
+
+
+class Choice(NamedTuple):
+    """The selected sites.
+
+    Attributes:
+      sites: The sites, in the order of their last draws.
+      forced: The modules that must be turned on or off for it, by path.
+    """
+
+    sites: tuple[Site, ...]
+    forced: frozenset[tuple[str, bool]]
+
+
+def choose(found: Record, sites: Sites, forced: Collection[tuple[str, bool]] = ()) -> frozenset[tuple[str, bool]]:
+    """The modules that must be turned on or off, so that the selected sites draw and no others.
+
+    Args:
+      found: A pass in training mode.
+      sites: The selection.
+      forced: Modules that are turned on or off in that pass.
 
     Raises:
-      ValueError: If one is a source of randomness: each sample would draw the same noise.
+      ValueError: If there are no sites, a pattern matches none (the message lists the nearest paths), or
+        a site that cannot be turned off by itself is not selected.
     """
-    arrays = {}
-    for name, value in arguments.items():
-        kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]
-        keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
-        if keys or name in _SOURCES:
-            raise ValueError(
-                f"`{name}` must not be given, for every sample has its own key; wrap a model that "
-                "needs one in a function `predict(key, x)`."
-            )
-        if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
-            arrays[name] = value
-    others = sorted(arguments.keys() - arrays.keys())
-    return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
-
-
-def merge_static(arrays: dict[str, PyTree], others: tuple[Static, ...]) -> dict[str, PyTree]:
-    """The arguments that `split_static` split."""
-    return arrays | {static.name: static.value for static in others}
-
-
-def choose(found: Sequence[Site], sites: Sites) -> tuple[Site, ...]:
-    """The selected sites, of all those found in the order of their calls.
-
-    Raises:
-      ValueError: If there are no sites, or a pattern matches none; the message lists the nearest paths.
-    """
-    if not found:
+    # Modules that training never turns on can be named.
+    idle = [path for path, on in found.modes.items() if not on and path not in found.sites]
+    paths = [*found.sites, *(path for path in idle if sites not in ("all", "last"))]
+    if not paths:
+        off = f"; {_listed(idle)} are off in training mode too, unless `sites` names them" if idle else ""
         raise ValueError(
-            "`model` must have at least one stochastic site, got none: no Dropout or other module "
-            "that draws, with a rate other than 0."
+            "`model` must have at least one stochastic site, got none: no module asks for a key in training mode"
+            f" (is a rate other than 0?){off}."
         )
+    chosen = set(_selected(paths, sites))
+    stuck = [path for path in found.sites if path not in chosen and path not in found.modes]
+    if stuck:
+        raise ValueError(
+            f"`sites` must include {_listed(stuck)}, got {sites!r}: it draws by a function of a key, and cannot be "
+            "turned off by itself."
+        )
+    off = {(path, False) for path in found.sites if path not in chosen}
+    on = {(path, True) for path in chosen if path not in found.sites}
+    rest = {(path, now) for path, now in forced if path not in {path for path, _ in off | on}}
+    return frozenset(off | on | rest)
+
+
+def _selected(paths: Sequence[str], sites: Sites) -> list[str]:
     if sites == "all":
-        return tuple(found)
+        return list(paths)
     if sites == "last":
-        return (found[-1],)
+        return [paths[-1]]
     patterns = (sites,) if isinstance(sites, str) else tuple(sites)
     if not patterns:
         raise ValueError("`sites` must be 'all', 'last' or patterns of paths, got none.")
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(one.path, pattern) for one in found):
-            near = difflib.get_close_matches(pattern, [one.path for one in found], n=5, cutoff=0.0)
+        if not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
+            near = difflib.get_close_matches(pattern, paths, n=5, cutoff=0.0)
             raise ValueError(
                 f"`sites` must be 'all', 'last' or patterns that match the path of a site, got {pattern!r}; "
                 f"the nearest are {', '.join(near)}."
             )
-    return tuple(one for one in found if any(fnmatch.fnmatchcase(one.path, p) for p in patterns))
+    return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+
+
+def check_chosen(found: Record, chosen: Record, forced: Collection[tuple[str, bool]]) -> None:
+    """Checks that a pass under a choice draws as the pass in training mode, but for what was turned on or off.
+
+    Raises:
+      ValueError: If a module does not obey.
+    """
+    switches = dict(forced)
+    wanted = {draw: count for draw, count in found.draws.items() if switches.get(draw.path, True)}
+    got = {draw: count for draw, count in chosen.draws.items() if draw in wanted or not switches.get(draw.path)}
+    silent = [path for path, on in switches.items() if on and path not in chosen.sites and found.modes.get(path) is False]
+    wrong = [draw.path for draw in wanted.keys() | got.keys() if wanted.get(draw) != got.get(draw)]
+    if wrong or silent:
+        raise ValueError(
+            f"`sites` must select modules that obey their `deterministic`; {_listed(sorted({*wrong, *silent}))} "
+            "do not, or draw as part of another module. Select 'all'."
+        )
+
+
+def check_same_draws(training: Record, given: Record, settings: Mapping[str, Any]) -> None:
+    """Checks that a call with the arguments of evaluation draws as one with those of training.
+
+    Raises:
+      ValueError: If it does not, with the argument to change.
+    """
+    differ = {draw.path for draw in training.draws.keys() | given.draws.keys() if training.draws[draw] != given.draws[draw]}
+    if differ:
+        sites = training.sites | given.sites
+        names = _listed([f"{path} ({sites[path].kind})" for path in sites if path in differ])
+        change = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        raise ValueError(
+            f"`stochastic` must be called with the arguments of training, {change}: with those given, the draws of "
+            f"{names} differ from training."
+        )
+
+
+def check_statistics(found: Record) -> None:
+    """Checks that no module computes statistics of its batch.
+
+    Raises:
+      ValueError: If one does.
+    """
+    if found.written:
+        names = _listed([f"{path or 'the model'} ({kind})" for path, kind in found.written.items()])
+        raise ValueError(
+            f"`model` must not use statistics of its batch, but {names} writes them in this mode. Give it a field or "
+            "an argument `use_running_average`, or call `stochastic` with the arguments of evaluation."
+        )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """Some paths, as words."""
+    some = ", ".join(path or "the model itself" for path in paths[:8])
+    return some if len(paths) <= 8 else f"{some} and {len(paths) - 8} more"

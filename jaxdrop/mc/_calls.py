@@ -1,0 +1,156 @@
+"""The call of a model: its inputs, its other arguments, and those that tell training from evaluation."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop._types import PyTree
+
+_SOURCES = ("rng", "rngs", "dropout_rng", "key")
+# Names of mode arguments and fields, and their values in training.
+_MODES = dict.fromkeys(
+    ("train", "training", "is_training", "is_train", "enable_dropout", "use_dropout"), True
+) | dict.fromkeys(
+    ("deterministic", "eval", "is_eval", "eval_mode", "evaluation", "inference", "is_inference", "test", "is_test"),
+    False,
+)
+
+
+class Static(NamedTuple):
+    """An argument without arrays. Its text tells 2 from 2.0 and 0.0 from -0.0, which are equal."""
+
+    name: str
+    text: str
+    value: PyTree
+
+
+def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tuple[Static, ...]]:
+    """Splits the arguments of a model into those with arrays and the others, which are hashable.
+
+    Raises:
+      ValueError: If one is a source of randomness: each sample would draw the same noise.
+    """
+    arrays = {}
+    for name, value in arguments.items():
+        kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]
+        keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
+        if keys or name in _SOURCES:
+            raise ValueError(
+                f"`{name}` must not be given, for every sample has its own key; wrap a model that "
+                "needs one in a function `predict(key, x)`."
+            )
+        if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
+            arrays[name] = value
+    others = sorted(arguments.keys() - arrays.keys())
+    return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
+
+
+def merge_static(arrays: Mapping[str, PyTree], others: tuple[Static, ...]) -> dict[str, PyTree]:
+    """The arguments that `split_static` split."""
+    return {**arrays, **{static.name: static.value for static in others}}
+
+
+def check_not_per_example(x: PyTree, arrays: Mapping[str, PyTree]) -> None:
+    """Checks that no array among the arguments has an axis of examples: every batch would get the first one's.
+
+    Raises:
+      ValueError: If one has.
+    """
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(x) if hasattr(leaf, "shape")}
+    if len(sizes) != 1 or sizes <= {(), (1,)}:
+        return
+    for name, value in arrays.items():
+        shapes = [leaf.shape for leaf in jax.tree.leaves(value) if hasattr(leaf, "shape")]
+        if any(shape[:1] in sizes for shape in shapes):
+            raise ValueError(
+                f"`{name}` must not have the leading axis of `x`, as each batch would get this one's rows, got shape "
+                f"{shapes[0]}; pass it in `x`, a dictionary with `unpack=True`. If its axis is not that of the "
+                "examples, give it a leading axis of 1."
+            )
+
+
+def unpacked(x: PyTree, unpack: bool) -> tuple[tuple[PyTree, ...], dict[str, PyTree]]:
+    """The inputs as positional arguments and keyword arguments.
+
+    Raises:
+      TypeError: If inputs to be unpacked are not a tuple, a list or a dictionary.
+    """
+    if not unpack:
+        return (x,), {}
+    if isinstance(x, Mapping):
+        return (), dict(x)
+    if isinstance(x, tuple | list):
+        return tuple(x), {}
+    raise TypeError(
+        f"`x` must be a tuple or a dictionary to be unpacked into the call, got {type(x).__name__}."
+    )
+
+
+def settings_of_training(
+    method: Callable[..., Any], given: Mapping[str, Any], skip: int = 0
+) -> dict[str, bool]:
+    """Mode arguments that are given, or are by default, as at evaluation, with their values in training.
+
+    Args:
+      method: The method that is called.
+      given: The keyword arguments of the call.
+      skip: The number of leading parameters that are not mode arguments.
+    """
+    try:
+        parameters = list(inspect.signature(method).parameters.values())[skip:]
+    except (TypeError, ValueError):
+        parameters = []
+    values = {p.name: p.default for p in parameters} | dict(given)
+    return modes_to_change(values)
+
+
+def modes_to_change(values: Mapping[str, Any]) -> dict[str, bool]:
+    """Of some values by name, the modes that are set as at evaluation, with their values in training."""
+    return {
+        name: training
+        for name, training in _MODES.items()
+        if isinstance(values.get(name), bool | np.bool_) and bool(values[name]) != training
+    }
+
+
+class ByCode:
+    """A function that equals another of the same code and the same bound values.
+
+    So functions that are made anew in a loop share compiled programs.
+    """
+
+    def __init__(self, function: Any):
+        self.function = function
+        self._identity = self._identify(function)
+
+    @staticmethod
+    def _identify(function: Any) -> tuple:
+        if not isinstance(function, FunctionType):
+            return (function,)
+        cells = tuple(_Same(cell.cell_contents) for cell in function.__closure__ or ())
+        defaults = tuple(map(_Same, (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())))
+        return function.__code__, _Same(function.__globals__), cells, defaults
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity == other._identity if isinstance(other, ByCode) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+
+class _Same:
+    """A value that equals only itself."""
+
+    def __init__(self, value: object):
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
