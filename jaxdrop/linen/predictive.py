@@ -1,26 +1,22 @@
 """Monte-Carlo dropout of a Linen model, and dropout that stays active at evaluation."""
 
-import contextlib
 import dataclasses
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+from flax.core import DenyList
+from flax.errors import InvalidRngError, ScopeCollectionNotFound, ScopeParamNotFoundError
 
 from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
+from jaxdrop.linen._control import controlled
 from jaxdrop.linen._shell import Base
-from jaxdrop.mc import _sites
+from jaxdrop.mc import _calls, _sites
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
-
-_DRAWING = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
-# Modules that learn from the batches they see, and the setting that stops them.
-_LEARNING = {nn.BatchNorm: ("use_running_average", True), nn.SpectralNorm: ("update_stats", False)}
-
 
 class MCDropout(elements.MCDropout, Base, kw_only=False):
     """Examples:
@@ -53,17 +49,18 @@ class MCDropout(elements.MCDropout, Base, kw_only=False):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["variables", "arrays"],
-    meta_fields=["sites", "collections", "call"],
+    meta_fields=["sites", "collections", "answer", "call"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Predictor:
     """`predict(key, x)`, a pytree whose leaves are the model's variables.
 
     Attributes:
       variables: Variables for `model.apply`.
       arrays: Arguments of the call that are arrays, by name.
-      sites: The stochastic sites, in the order of their last calls.
-      collections: Collections that the sites draw their keys from.
+      sites: The stochastic sites, in the order of their last draws.
+      collections: Collections that the model asks for keys; each is given the sample's key.
+      answer: The modules whose mode is overridden.
       call: The model, its method and its other arguments.
     """
 
@@ -71,6 +68,7 @@ class Predictor:
     arrays: dict[str, PyTree]
     sites: tuple[_sites.Site, ...]
     collections: tuple[str, ...]
+    answer: _sites.Answer
     call: "_Call"
 
     def __call__(self, key: Key, x: PyTree) -> PyTree:
@@ -82,11 +80,12 @@ class Predictor:
 
         Returns:
           Outputs of the model.
+
+        Raises:
+          ValueError: If an argument that `stochastic` bound has the axis of examples of `x`.
         """
-        keys = [key] if len(self.collections) == 1 else jax.random.split(key, len(self.collections))
-        rngs = dict(zip(self.collections, keys, strict=True))
-        chosen = _sites.Chosen(frozenset(site.path for site in self.sites))
-        return self.call(self.variables, x, self.arrays, rngs, chosen)
+        _calls.check_not_per_example(x, self.arrays)
+        return self.call(self.variables, x, self.arrays, dict.fromkeys(self.collections, key), self.answer)
 
 
 def stochastic(
@@ -95,37 +94,49 @@ def stochastic(
     x: PyTree,
     *,
     sites: _sites.Sites = "all",
+    unpack: bool = False,
     method: Callable[..., Any] | str | None = None,
     **kwargs: Any,
 ) -> Predictor:
     """Makes `predict(key, x)` from a model: one sample of Monte-Carlo dropout, for `jaxdrop.mc`.
 
-    Runs in evaluation mode, except that the chosen sites stay random whatever their
-    `deterministic`. Sites are Flax's own Dropout and attention, and every module of
-    `jaxdrop.linen`. Modules that learn from their batches, such as BatchNorm, use their learned
-    statistics, and no variable changes. Functions of a key, such as `jaxdrop.dropout`, that a model
-    calls directly are not found: such a model is already close to a `predict`. Blocks of one class
-    under `nn.jit` share one trace: they are listed once, and are random together or not at all.
-    Under the same key the sample equals `model.apply(variables, x, rngs={"dropout": key})` of a
-    model in training mode.
+    The predictor is the model's training mode, with everything that learns at rest. Under the same
+    key the sample equals `model.apply(variables, x, rngs={"dropout": key}, **training_arguments)`,
+    except that BatchNorm and SpectralNorm use their learned statistics, and that what is written to a
+    collection is thrown away. A model of several streams has the same key for each, as in
+    `rngs={"dropout": key, "noise": key}`.
+
+    A site is a module that asks for a key in that pass, whatever its class. What training never
+    turns on (`deterministic=True` for good) stays off, unless a pattern in `sites` names it. Dropout and
+    attention of Flax, their subclasses and the modules of `jaxdrop.linen` can be left out by
+    `sites`. A module that draws by a function of a key can not.
+
+    Call it with the arguments of training. With those of evaluation it works for models that draw in
+    modules of the kinds above only. Blocks of one class under `nn.jit` share one trace: they are
+    listed once, and are random together or not at all.
 
     Args:
       model: A Linen module.
-      variables: Variables of the model.
+      variables: Variables of the model: a dictionary of collections, such as `{"params": params}`.
       x: Inputs of the model, or their `jax.ShapeDtypeStruct`s. Only their types are used, to find the
-        sites. For several inputs pass a tree, and a `method` that unpacks it.
-      sites: Sites that stay random: "all"; "last", the one that is called last; or one or several
+        sites.
+      sites: Sites that stay random: "all"; "last", the one that draws last; or one or several
         shell-style patterns of paths ("encoder/*"). The others are deterministic.
-      method: The method to call: its name, or a function of a module and `x`. None: `__call__`.
-      **kwargs: Arguments of the call, as at evaluation (`train=False`); no keys.
+      unpack: If true, `x` is a tuple of positional arguments, or a dictionary of arguments by name.
+      method: The method to call: its name, or a function of a module and the inputs. None: `__call__`.
+      **kwargs: Arguments of the call, as in training (`train=True`, `deterministic=False`); no keys.
+        An array has no axis of examples: that belongs in `x`.
 
     Returns:
       A `Predictor`, which is a pytree of the variables. Predictors of one model object share compiled
       programs.
 
     Raises:
-      ValueError: If the model has no site with a rate other than 0, a pattern matches no site, or
-        an argument is a key.
+      TypeError: If `model` is not a Linen module.
+      ValueError: If no module asks for a key; a pattern matches no site; a site that cannot be turned
+        off by itself is left out; the arguments are those of evaluation and the draws of training differ
+        from them; a module uses statistics of its batch; variables are missing; or an argument is a key
+        or has the axis of examples.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
@@ -139,35 +150,42 @@ def stochastic(
       ...         return nn.Dense(2)(x)
       >>> net, x = Net(), jnp.ones((3, 4))
       >>> variables = net.init(jax.random.key(0), x, train=False)
-      >>> predict = stochastic(net, variables, x, train=False)
+      >>> predict = stochastic(net, variables, x, train=True)
       >>> predict.sites
-      (Site(path='Dropout_0', kind='Dropout', rate='0.5'),)
+      (Site(path='Dropout_0', kind='Dropout', stream='dropout', rate='0.5'),)
       >>> from jaxdrop import mc
       >>> mc.sample(predict, jax.random.key(1), x, num_samples=100).shape
       (100, 3, 2)
     """
-    arrays, static = _sites.split_static(kwargs)
-    call, found = _Call(model, method, static), _sites.Listing()
-    jax.eval_shape(lambda variables, x, arrays: call(variables, x, arrays, {}, found), variables, x, arrays)
-    return Predictor(variables, arrays, _sites.choose(found.sites, sites), found.collections, call)
+    arrays, static = _calls.split_static(kwargs)
+    _check_model(model, variables)
+    _calls.check_not_per_example(x, arrays)
+    _calls.arguments(x, unpack, arrays, static)
+    call = _Call(model, _calls.ByCode(method), unpack, static)
+    found, forced = _in_training_mode(call, variables, x, arrays)
+    _sites.check_statistics(found.record)
+    forced = _sites.choose(found.record, sites, forced)
+    answer = _sites.Answer(forced, found.resting)
+    chosen = _trace(call, variables, x, arrays, answer) if forced else found
+    _sites.check_chosen(found.record, chosen.record, forced)
+    listed = tuple(chosen.record.sites.values())
+    return Predictor(variables, arrays, listed, chosen.collections, answer, call)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class _Call:
     """The call of a model. Models are compared by identity, as a module need not be hashable."""
 
-    model: nn.Module
-    method: Any
-    kwargs: tuple[_sites.Static, ...]
+    def __init__(
+        self, model: nn.Module, method: _calls.ByCode, unpack: bool, kwargs: tuple[_calls.Static, ...]
+    ):
+        self.model, self.method, self.unpack, self.kwargs = model, method, unpack, kwargs
+        self._identity = (id(model), method, unpack, kwargs)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Call):
-            return NotImplemented
-        mine, theirs = (self.method, self.kwargs), (other.method, other.kwargs)
-        return self.model is other.model and mine == theirs
+        return self._identity == other._identity if isinstance(other, _Call) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((id(self.model), self.method, self.kwargs))
+        return hash(self._identity)
 
     def __call__(
         self,
@@ -177,52 +195,92 @@ class _Call:
         rngs: dict[str, jax.Array],
         answer: _sites.Answer,
     ) -> PyTree:
-        """The outputs, with noise at the sites that the answer chooses."""
-        options: dict[str, Any] = {"rngs": rngs, "method": self.method, "mutable": False}
-        with (
-            _sites.answer(answer),
-            nn.intercept_methods(partial(_intercept, answer)),
-        ):
-            return self.model.apply(variables, x, **options, **_sites.merge_static(arrays, self.kwargs))
+        """The outputs under an answer; what the call writes to collections is thrown away."""
+        given, named = _calls.arguments(x, self.unpack, arrays, self.kwargs)
+        # A parameter that is missing is an error, not a new one.
+        options: dict[str, Any] = {"rngs": rngs, "method": self.method.function, "mutable": DenyList("params")}
+        with controlled(answer):
+            outputs, _ = self.model.apply(variables, *given, **options, **named)
+        return outputs
 
 
-def _intercept(draws: _sites.Answer, call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-    """Overrides the mode of a module, which is a field or an argument."""
-    module, name = context.module, context.method_name
-    if isinstance(module, nn.RNN) and name == "__call__":
-        # No interceptor sees the call that makes a cell's initial carry.
-        with _with_controlled_modes(module.cell, *_mode(draws, module.cell, {})):
-            return call(*args, **kwargs)
-    # Only methods that the module's class defines and others call, not those that a transformation adds.
-    if not hasattr(type(module), name) or (name.startswith("_") and name != "__call__"):
-        return call(*args, **kwargs)
-    bound = inspect.signature(getattr(type(module), name)).bind(module, *args, **kwargs)
-    setting, value = _mode(draws, module, bound.arguments)
-    bound.arguments.pop(setting, None)
-    if setting and not hasattr(module, setting):
-        bound.arguments[setting] = value
-    with _with_controlled_modes(module, setting, value):
-        return call(*bound.args[1:], **bound.kwargs)
+class _Traced(NamedTuple):
+    """A traced pass.
+
+    Attributes:
+      record: What it does.
+      resting: Paths of modules that had to be put to rest.
+      collections: Collections that it asks for keys.
+    """
+
+    record: _sites.Record
+    resting: frozenset[str]
+    collections: tuple[str, ...]
 
 
-def _mode(draws: _sites.Answer, module: nn.Module, given: dict[str, Any]) -> tuple[str, bool]:
-    """The name and value of the setting to override; an empty name if there is none."""
-    if isinstance(module, _DRAWING):
-        site = _sites.site("/".join(module.path), module, given)
-        collection = getattr(module, "rng_collection", "dropout")
-        return "deterministic", site is None or not draws(site, collection)
-    return next((mode for kind, mode in _LEARNING.items() if isinstance(module, kind)), ("", False))
+def _in_training_mode(
+    call: _Call, variables: PyTree, x: PyTree, arrays: dict[str, PyTree]
+) -> tuple[_Traced, frozenset[tuple[str, bool]]]:
+    """A pass in training mode, and the modules to turn on or off, so that the call as it is draws the same."""
+    given = _trace(call, variables, x, arrays, _sites.Answer())
+    if not given.record.settings:
+        return given, frozenset()
+    training = _trace(call, variables, x, arrays, _sites.Answer(in_training=True))
+    before = given.record.modes
+    forced = frozenset({(path, on) for path, on in training.record.modes.items() if before.get(path) != on})
+    as_given = _trace(call, variables, x, arrays, _sites.Answer(forced)) if forced else given
+    _sites.check_same_draws(training.record, as_given.record, given.record.settings)
+    return _Traced(training.record, as_given.resting, as_given.collections), forced
 
 
-@contextlib.contextmanager
-def _with_controlled_modes(module: nn.Module, name: str, value: bool) -> Iterator[None]:
-    """Overrides a field, if there is one, during a call. Flax's modules are frozen, hence `object`."""
-    if not (name and hasattr(module, name)):
-        yield
-        return
-    before = getattr(module, name)
-    object.__setattr__(module, name, value)
-    try:
-        yield
-    finally:
-        object.__setattr__(module, name, before)
+def _trace(
+    call: _Call, variables: PyTree, x: PyTree, arrays: dict[str, PyTree], answer: _sites.Answer
+) -> _Traced:
+    """Traces a pass until all collections that it asks for are there, and all that learns is at rest."""
+    streams, resting = {"dropout"}, answer.resting
+    while True:
+        record = _sites.Record()
+        current = answer._replace(resting=resting, record=record)
+        rngs = dict.fromkeys(sorted(streams), jax.random.key(0))
+        try:
+            jax.eval_shape(lambda *args, rngs=rngs, now=current: call(*args, rngs, now), variables, x, arrays)
+        except InvalidRngError:
+            if record.missing <= streams:
+                raise
+            streams |= record.missing
+            continue
+        except (ScopeCollectionNotFound, ScopeParamNotFoundError) as error:
+            if isinstance(variables, Mapping) and "params" in variables:
+                raise
+            raise ValueError(
+                "`variables` must be a dictionary of collections, such as {'params': params}, got the keys "
+                f"{', '.join(map(str, variables))}."
+            ) from error
+        # To ask whether a collection "params" has keys is an old way to ask for initialization.
+        more = record.asked - streams - {"params"}
+        rest = {path for path in record.written if path in record.can_rest} - resting
+        if not more and not rest:
+            return _Traced(record, resting, tuple(sorted(record.asked & streams)))
+        streams, resting = streams | more, resting | rest
+
+
+def _check_model(model: object, variables: object) -> None:
+    """Says what to pass instead of a model's method, a model of another library or parameters alone."""
+    owner = getattr(model, "__self__", None)
+    if isinstance(owner, nn.Module):
+        raise TypeError(f"`model` must be the Linen module itself, got its method `{model.__name__}`.")  # pyright: ignore
+    if isinstance(getattr(model, "module", None), nn.Module):
+        raise TypeError(
+            f"`model` must be a Linen module, got {type(model).__name__}: pass its `module`, and variables "
+            "{'params': model.params}."
+        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"`model` must be a Linen module, got {type(model).__name__}: for another model write a function "
+            "`predict(key, x)`; for an NNX module use `jaxdrop.nnx.stochastic`."
+        )
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            "`variables` must be a dictionary of collections, such as {'params': params}, got "
+            f"{type(variables).__name__}."
+        )

@@ -1,7 +1,6 @@
 """The call of a model: its inputs, its other arguments, and those that tell training from evaluation."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -28,6 +27,9 @@ class Static(NamedTuple):
     text: str
     value: PyTree
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
+
 
 def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tuple[Static, ...]]:
     """Splits the arguments of a model into those with arrays and the others, which are hashable.
@@ -50,11 +52,6 @@ def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tu
     return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
 
 
-def merge_static(arrays: Mapping[str, PyTree], others: tuple[Static, ...]) -> dict[str, PyTree]:
-    """The arguments that `split_static` split."""
-    return {**arrays, **{static.name: static.value for static in others}}
-
-
 def check_not_per_example(x: PyTree, arrays: Mapping[str, PyTree]) -> None:
     """Checks that no array among the arguments has an axis of examples: every batch would get the first one's.
 
@@ -74,7 +71,7 @@ def check_not_per_example(x: PyTree, arrays: Mapping[str, PyTree]) -> None:
             )
 
 
-def unpacked(x: PyTree, unpack: bool) -> tuple[tuple[PyTree, ...], dict[str, PyTree]]:
+def _unpacked(x: PyTree, unpack: bool) -> tuple[tuple[PyTree, ...], dict[str, PyTree]]:
     """The inputs as positional arguments and keyword arguments.
 
     Raises:
@@ -91,22 +88,20 @@ def unpacked(x: PyTree, unpack: bool) -> tuple[tuple[PyTree, ...], dict[str, PyT
     )
 
 
-def settings_of_training(
-    method: Callable[..., Any], given: Mapping[str, Any], skip: int = 0
-) -> dict[str, bool]:
-    """Mode arguments that are given, or are by default, as at evaluation, with their values in training.
+def arguments(
+    x: PyTree, unpack: bool, arrays: Mapping[str, PyTree], others: tuple[Static, ...]
+) -> tuple[tuple[PyTree, ...], dict[str, PyTree]]:
+    """The arguments of the call, from inputs and from those that `split_static` split.
 
-    Args:
-      method: The method that is called.
-      given: The keyword arguments of the call.
-      skip: The number of leading parameters that are not mode arguments.
+    Raises:
+      TypeError: If an argument is given twice.
     """
-    try:
-        parameters = list(inspect.signature(method).parameters.values())[skip:]
-    except (TypeError, ValueError):
-        parameters = []
-    values = {p.name: p.default for p in parameters} | dict(given)
-    return modes_to_change(values)
+    given, named = _unpacked(x, unpack)
+    bound = {**arrays, **{static.name: static.value for static in others}}
+    twice = sorted(named.keys() & bound.keys())
+    if twice:
+        raise TypeError(f"`{twice[0]}` must be given once, in `x` or as an argument, got both.")
+    return given, named | bound
 
 
 def modes_to_change(values: Mapping[str, Any]) -> dict[str, bool]:

@@ -52,6 +52,8 @@ class Record:
       asked: Streams that were asked for, or whose existence was.
       missing: Streams that were asked for in vain.
       written: Kinds of the modules that wrote statistics of their batch, by path.
+      can_rest: Paths of those of them that have a setting for it.
+      settings: Mode arguments and fields of the model that are set as at evaluation, with their values in training.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
@@ -61,16 +63,22 @@ class Record:
     asked: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     written: dict[str, str] = field(default_factory=dict)
+    can_rest: set[str] = field(default_factory=set)
+    settings: dict[str, bool] = field(default_factory=dict)
 
     def draw(self, path: str, stream: str, module: object, given: Mapping[str, Any]) -> None:
         """Notes that a module asks for a key, in a call with the given arguments."""
+        self.asked.add(stream)
         self.draws[Draw(path, stream)] += 1
         streams = sorted({draw.stream for draw in self.draws if draw.path == path})
         self.sites.pop(path, None)
-        self.sites[path] = Site(path, type(module).__name__, ", ".join(streams), rate_of(module, given))
+        self.sites[path] = Site(path, type(module).__name__, ", ".join(streams), _rate_of(module, given))
 
-    def mode(self, path: str, module: object, on: bool) -> None:
+    def mode(self, path: str, module: object, given: Mapping[str, Any], on: bool) -> None:
         """Notes whether a module that can be turned on and off is on: in any of its calls."""
+        parts = _levels(module, given)
+        if parts and all(_checks.is_scalar(part, 0) for part in parts):
+            return
         self.modes[path] = on or self.modes.get(path, False)
         self.kinds[path] = type(module).__name__
 
@@ -83,11 +91,13 @@ class Answer(NamedTuple):
     Attributes:
       forced: Modules that are turned on or off, by path; the others keep their mode.
       resting: Paths of further modules that learn from their batches, and are to be at rest.
+      in_training: Whether the mode arguments and fields of the model are set as in training.
       record: What the pass does, if that is wanted.
     """
 
     forced: frozenset[tuple[str, bool]] = frozenset()
     resting: frozenset[str] = frozenset()
+    in_training: bool = False
     record: Record | None = None
 
 
@@ -95,28 +105,32 @@ class Answer(NamedTuple):
 answer = jax.make_user_context(default_value=None)
 
 
-def rate_of(module: object, given: Mapping[str, Any]) -> str:
-    """The rate of a module called with the given arguments, as text; "" for unknown."""
-    levels = [given.get(name) for name in _LEVELS] + [getattr(module, name, None) for name in _LEVELS]
+def has(module: object, name: str) -> bool:
+    """Whether a module has an attribute; its own `__getattr__` is not asked, as it may set up the module."""
+    return name in vars(module) or hasattr(type(module), name)
+
+
+def own(module: object, name: str) -> Any:
+    """The attribute of a module or its class, or None."""
+    return vars(module).get(name, getattr(type(module), name, None))
+
+
+def _levels(module: object, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The rates of a module called with the given arguments; none if unknown."""
+    levels = [given.get(name) for name in _LEVELS] + [own(module, name) for name in _LEVELS]
     level = next((one for one in levels if one is not None and not callable(one)), ())
-    parts = level if isinstance(level, tuple | list) else (level,)
-    known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
+    return tuple(level) if isinstance(level, tuple | list) else (level,)
+
+
+def _rate_of(module: object, given: Mapping[str, Any]) -> str:
+    """The rate of a module called with the given arguments, as text; "" for unknown."""
+    parts = _levels(module, given)
+    if not all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts):
+        return "array"
     try:
-        return ", ".join(f"{float(part):g}" for part in parts) if known else "array"
+        return ", ".join(f"{float(part):g}" for part in parts)
     except (TypeError, ValueError):
         return ""
-
-
-class Choice(NamedTuple):
-    """The selected sites.
-
-    Attributes:
-      sites: The sites, in the order of their last draws.
-      forced: The modules that must be turned on or off for it, by path.
-    """
-
-    sites: tuple[Site, ...]
-    forced: frozenset[tuple[str, bool]]
 
 
 def choose(found: Record, sites: Sites, forced: Collection[tuple[str, bool]] = ()) -> frozenset[tuple[str, bool]]:

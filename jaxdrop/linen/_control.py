@@ -1,0 +1,200 @@
+"""Control of the modules in a call of a Linen model: what draws is recorded, what learns is at rest."""
+
+import contextlib
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+from flax.core import Scope
+from flax.errors import InvalidRngError
+
+from jaxdrop._types import Key, PyTree
+from jaxdrop.linen._shell import Base
+from jaxdrop.mc import _calls, _sites
+
+# Modules that draw and can be turned on and off by themselves, by `deterministic`.
+_DRAWING = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
+# Modules that learn from the batches they see, and the setting that stops them.
+_LEARNING = {nn.BatchNorm: ("use_running_average", True), nn.SpectralNorm: ("update_stats", False)}
+_STATISTICS = "batch_stats"
+# The setting of a norm of somebody else's, if it has one.
+_RESTING = "use_running_average"
+
+
+@contextlib.contextmanager
+def controlled(answer: _sites.Answer) -> Iterator[None]:
+    """Controls all Linen modules that are called in this context."""
+    calls: list[_InProgress] = []
+    with _sites.answer(answer), nn.intercept_methods(partial(_intercept, answer, calls)):
+        yield
+
+
+class _InProgress(NamedTuple):
+    """A call in progress: the module, and the arguments by name."""
+
+    module: nn.Module
+    arguments: dict[str, Any]
+
+
+class _RecordedScope(Scope):
+    """A scope that notes the keys that are asked for, and the statistics that are written."""
+
+    record: _sites.Record
+    calls: list[_InProgress]
+
+    @classmethod
+    def convert(cls, scope: Scope, record: _sites.Record, calls: list[_InProgress]) -> None:
+        """Turns a scope into one that notes."""
+        if type(scope) is Scope:
+            scope.__class__ = cls
+            scope.record, scope.calls = record, calls  # pyright: ignore[reportAttributeAccessIssue]
+
+    def has_rng(self, name: str) -> bool:
+        self.record.asked.add(name)
+        return super().has_rng(name)
+
+    def make_rng(self, name: str = "params") -> Key:
+        try:
+            key = super().make_rng(name)
+        except InvalidRngError:
+            self.record.missing.add(name)
+            raise
+        if _is_fork():
+            return key
+        path = "/".join(self.path)
+        # In a method without an interceptor the module in progress is its caller.
+        call = next((one for one in reversed(self.calls) if "/".join(one.module.path) == path), None)
+        self.record.draw(path, name, call.module if call else self.calls[-1].module, call.arguments if call else {})
+        return key
+
+    def put_variable(self, col: str, name: str, value: PyTree) -> None:
+        if col == _STATISTICS:
+            path, kind = "/".join(self.path), type(self.calls[-1].module).__name__
+            if not self.has_variable(col, name):
+                raise ValueError(f"`variables` must hold the collection {col!r} of {path or 'the model'} ({kind}).")
+            self.record.written[path] = kind
+        super().put_variable(col, name, value)
+
+    def push(self, *args: Any, **kwargs: Any) -> Scope:
+        scope = super().push(*args, **kwargs)
+        self.convert(scope, self.record, self.calls)
+        return scope
+
+
+def _is_fork() -> bool:
+    """Whether `nn.jit` asks: it does for each stream, whether the module draws or not."""
+    fork, frame = nn.transforms.fork_rngs.__wrapped__.__code__, sys._getframe(2)  # noqa: SLF001
+    for _ in range(3):
+        if frame is None or frame.f_code is fork:
+            break
+        frame = frame.f_back
+    return frame is not None and frame.f_code is fork
+
+
+def _intercept(
+    answer: _sites.Answer, calls: list[_InProgress], call: Callable, args: tuple, kwargs: dict, context: Any
+) -> Any:
+    """Records a call of a module, and overrides its mode, which is a field or an argument."""
+    module, name = context.module, context.method_name
+    if answer.record is not None and module.scope is not None:
+        _RecordedScope.convert(module.scope, answer.record, calls)
+    bound = _bound(context.orig_method, args, kwargs)
+    if bound is None:
+        return call(*args, **kwargs)
+    with contextlib.ExitStack() as stack:
+        if not module.path:
+            _set_training(answer, module, bound, stack)
+        for setting, value in _changes(answer, module, name, bound.arguments).items():
+            # Flax wants a setting in one place.
+            given = bound.arguments.pop(setting, None)
+            if _sites.has(module, setting):
+                stack.enter_context(_with_field(module, setting, value))
+            elif given is not None or setting in bound.signature.parameters:
+                bound.arguments[setting] = value
+        if isinstance(module, nn.RNN) and name == "__call__":
+            # No interceptor sees the call that makes a cell's initial carry.
+            for setting, value in _changes(answer, module.cell, name, {}).items():
+                stack.enter_context(_with_field(module.cell, setting, value))
+        calls.append(_InProgress(module, dict(bound.arguments)))
+        stack.callback(calls.pop)
+        return call(*bound.args, **bound.kwargs)
+
+
+def _bound(method: partial, args: tuple, kwargs: dict) -> inspect.BoundArguments | None:
+    """The arguments of the method that Flax calls; None if it takes others, as one that a transformation adds."""
+    try:
+        return inspect.signature(method).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return None
+
+
+def _changes(answer: _sites.Answer, module: nn.Module, method: str, given: dict[str, Any]) -> dict[str, bool]:
+    """The settings of a module to override, by name."""
+    path = "/".join(module.path)
+    learning = next((setting for kind, setting in _LEARNING.items() if isinstance(module, kind)), None)
+    if learning:
+        return dict([learning])
+    if _RESTING in given or _sites.has(module, _RESTING):
+        if answer.record is not None:
+            answer.record.can_rest.add(path)
+        return {_RESTING: True} if path in answer.resting else {}
+    if not isinstance(module, _DRAWING) or (method.startswith("_") and method != "__call__"):
+        return {}
+    forced = dict(answer.forced).get(path)
+    if forced is not None:
+        return {"deterministic": not forced}
+    if answer.record is not None and method == "__call__":
+        mode = given.get("deterministic")
+        mode = _sites.own(module, "deterministic") if mode is None else mode
+        if mode is not None:
+            answer.record.mode(path, module, given, not mode)
+    return {}
+
+
+def _set_training(
+    answer: _sites.Answer, module: nn.Module, bound: inspect.BoundArguments, stack: contextlib.ExitStack
+) -> None:
+    """Finds the mode arguments and fields of the model; sets them as in training, if that is wanted."""
+    settings: dict[str, bool] = {}
+    defaults = {p.name: p.default for p in bound.signature.parameters.values()}
+    changes = _calls.modes_to_change(defaults | bound.arguments)
+    settings |= changes
+    if answer.in_training:
+        bound.arguments |= changes
+    rest = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
+    changes = _calls.modes_to_change(bound.arguments.get(rest, {}))
+    settings |= changes
+    if answer.in_training and changes:
+        bound.arguments[rest] = bound.arguments[rest] | changes
+    fields = {field.name: _sites.own(module, field.name) for field in dataclasses.fields(module)}
+    changes = _calls.modes_to_change(fields)
+    for name, config in fields.items():
+        if dataclasses.is_dataclass(config) and not isinstance(config, nn.Module | type):
+            inner = _calls.modes_to_change(vars(config))
+            settings |= inner
+            if inner:
+                changes[name] = dataclasses.replace(config, **inner)
+    settings |= {name: value for name, value in changes.items() if isinstance(value, bool)}
+    if answer.in_training:
+        for name, value in changes.items():
+            stack.enter_context(_with_field(module, name, value))
+    if answer.record is not None:
+        answer.record.settings |= settings
+
+
+@contextlib.contextmanager
+def _with_field(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Overrides a field, if there is one, during a call. Flax's modules are frozen, hence `object`."""
+    if not _sites.has(module, name):
+        yield
+        return
+    before = _sites.own(module, name)
+    object.__setattr__(module, name, value)
+    try:
+        yield
+    finally:
+        object.__setattr__(module, name, before)
