@@ -21,6 +21,8 @@ _DRAWING = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
 # Modules that learn from the batches they see, and the setting that stops them.
 _LEARNING = {nn.BatchNorm: ("use_running_average", True), nn.SpectralNorm: ("update_stats", False)}
 _STATISTICS = "batch_stats"
+# The function by which `nn.jit` asks for keys.
+_FORK: Any = inspect.unwrap(nn.transforms.fork_rngs)
 # The setting of a norm of somebody else's, if it has one.
 _RESTING = "use_running_average"
 
@@ -66,16 +68,19 @@ class _RecordedScope(Scope):
         if _is_fork():
             return key
         path = "/".join(self.path)
+        own = [call for call in self.calls if "/".join(call.module.path) == path]
+        given = {name: value for call in own for name, value in call.arguments.items() if value is not None}
         # In a method without an interceptor the module in progress is its caller.
-        call = next((one for one in reversed(self.calls) if "/".join(one.module.path) == path), None)
-        self.record.draw(path, name, call.module if call else self.calls[-1].module, call.arguments if call else {})
+        self.record.draw(path, name, (own or self.calls)[-1].module, given)
         return key
 
     def put_variable(self, col: str, name: str, value: PyTree) -> None:
         if col == _STATISTICS:
             path, kind = "/".join(self.path), type(self.calls[-1].module).__name__
             if not self.has_variable(col, name):
-                raise ValueError(f"`variables` must hold the collection {col!r} of {path or 'the model'} ({kind}).")
+                raise ValueError(
+                    f"`variables` must hold the collection {col!r} of {path or 'the model'} ({kind})."
+                )
             self.record.written[path] = kind
         super().put_variable(col, name, value)
 
@@ -87,7 +92,7 @@ class _RecordedScope(Scope):
 
 def _is_fork() -> bool:
     """Whether `nn.jit` asks: it does for each stream, whether the module draws or not."""
-    fork, frame = nn.transforms.fork_rngs.__wrapped__.__code__, sys._getframe(2)  # noqa: SLF001
+    fork, frame = _FORK.__code__, sys._getframe(2)
     for _ in range(3):
         if frame is None or frame.f_code is fork:
             break
@@ -119,13 +124,15 @@ def _intercept(
             # No interceptor sees the call that makes a cell's initial carry.
             for setting, value in _changes(answer, module.cell, name, {}).items():
                 stack.enter_context(_with_field(module.cell, setting, value))
+            calls.append(_InProgress(module.cell, {}))
+            stack.callback(calls.pop)
         calls.append(_InProgress(module, dict(bound.arguments)))
         stack.callback(calls.pop)
         return call(*bound.args, **bound.kwargs)
 
 
 def _bound(method: partial, args: tuple, kwargs: dict) -> inspect.BoundArguments | None:
-    """The arguments of the method that Flax calls; None if it takes others, as one that a transformation adds."""
+    """The arguments of the method that Flax calls; None for one that a transformation adds."""
     try:
         return inspect.signature(method).bind(*args, **kwargs)
     except (TypeError, ValueError):
@@ -171,7 +178,7 @@ def _set_training(
     if answer.in_training and changes:
         bound.arguments[rest] = bound.arguments[rest] | changes
     fields = {field.name: _sites.own(module, field.name) for field in dataclasses.fields(module)}
-    changes = _calls.modes_to_change(fields)
+    changes: dict[str, Any] = dict(_calls.modes_to_change(fields))
     for name, config in fields.items():
         if dataclasses.is_dataclass(config) and not isinstance(config, nn.Module | type):
             inner = _calls.modes_to_change(vars(config))

@@ -18,6 +18,7 @@ from jaxdrop.mc import _calls, _sites
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
 
+
 class MCDropout(elements.MCDropout, Base, kw_only=False):
     """Examples:
     >>> import jax.numpy as jnp
@@ -162,12 +163,12 @@ def stochastic(
     _calls.check_not_per_example(x, arrays)
     _calls.arguments(x, unpack, arrays, static)
     call = _Call(model, _calls.ByCode(method), unpack, static)
-    found, forced = _in_training_mode(call, variables, x, arrays)
-    _sites.check_statistics(found.record)
-    forced = _sites.choose(found.record, sites, forced)
-    answer = _sites.Answer(forced, found.resting)
-    chosen = _trace(call, variables, x, arrays, answer) if forced else found
-    _sites.check_chosen(found.record, chosen.record, forced)
+    training, given, forced = _in_training_mode(call, variables, x, arrays)
+    switches = _sites.choose(training, sites, forced)
+    answer = _sites.Answer(switches, given.resting)
+    chosen = given if switches == forced else _trace(call, variables, x, arrays, answer)
+    _sites.check_chosen(training, chosen.record, switches)
+    _sites.check_statistics(chosen.record)
     listed = tuple(chosen.record.sites.values())
     return Predictor(variables, arrays, listed, chosen.collections, answer, call)
 
@@ -198,7 +199,11 @@ class _Call:
         """The outputs under an answer; what the call writes to collections is thrown away."""
         given, named = _calls.arguments(x, self.unpack, arrays, self.kwargs)
         # A parameter that is missing is an error, not a new one.
-        options: dict[str, Any] = {"rngs": rngs, "method": self.method.function, "mutable": DenyList("params")}
+        options: dict[str, Any] = {
+            "rngs": rngs,
+            "method": self.method.function,
+            "mutable": DenyList("params"),
+        }
         with controlled(answer):
             outputs, _ = self.model.apply(variables, *given, **options, **named)
         return outputs
@@ -220,17 +225,18 @@ class _Traced(NamedTuple):
 
 def _in_training_mode(
     call: _Call, variables: PyTree, x: PyTree, arrays: dict[str, PyTree]
-) -> tuple[_Traced, frozenset[tuple[str, bool]]]:
-    """A pass in training mode, and the modules to turn on or off, so that the call as it is draws the same."""
+) -> tuple[_sites.Record, _Traced, _sites.Forced]:
+    """What training draws; the call as it is, drawing the same; the modules to turn on or off for that."""
     given = _trace(call, variables, x, arrays, _sites.Answer())
-    if not given.record.settings:
-        return given, frozenset()
-    training = _trace(call, variables, x, arrays, _sites.Answer(in_training=True))
-    before = given.record.modes
-    forced = frozenset({(path, on) for path, on in training.record.modes.items() if before.get(path) != on})
-    as_given = _trace(call, variables, x, arrays, _sites.Answer(forced)) if forced else given
-    _sites.check_same_draws(training.record, as_given.record, given.record.settings)
-    return _Traced(training.record, as_given.resting, as_given.collections), forced
+    settings, modes = given.record.settings, given.record.modes
+    if not settings:
+        return given.record, given, frozenset()
+    training = _trace(call, variables, x, arrays, _sites.Answer(in_training=True)).record
+    forced = frozenset((path, on) for path, on in training.modes.items() if modes.get(path) != on)
+    if forced:
+        given = _trace(call, variables, x, arrays, _sites.Answer(forced))
+    _sites.check_same_draws(training, given.record, settings)
+    return training, given, forced
 
 
 def _trace(
@@ -242,8 +248,12 @@ def _trace(
         record = _sites.Record()
         current = answer._replace(resting=resting, record=record)
         rngs = dict.fromkeys(sorted(streams), jax.random.key(0))
+
+        def run(variables: PyTree, x: PyTree, arrays: dict, rngs: dict = rngs, now: _sites.Answer = current):
+            return call(variables, x, arrays, rngs, now)
+
         try:
-            jax.eval_shape(lambda *args, rngs=rngs, now=current: call(*args, rngs, now), variables, x, arrays)
+            jax.eval_shape(run, variables, x, arrays)
         except InvalidRngError:
             if record.missing <= streams:
                 raise

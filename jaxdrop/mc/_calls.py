@@ -15,7 +15,17 @@ _SOURCES = ("rng", "rngs", "dropout_rng", "key")
 _MODES = dict.fromkeys(
     ("train", "training", "is_training", "is_train", "enable_dropout", "use_dropout"), True
 ) | dict.fromkeys(
-    ("deterministic", "eval", "is_eval", "eval_mode", "evaluation", "inference", "is_inference", "test", "is_test"),
+    (
+        "deterministic",
+        "eval",
+        "is_eval",
+        "eval_mode",
+        "evaluation",
+        "inference",
+        "is_inference",
+        "test",
+        "is_test",
+    ),
     False,
 )
 
@@ -53,7 +63,7 @@ def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tu
 
 
 def check_not_per_example(x: PyTree, arrays: Mapping[str, PyTree]) -> None:
-    """Checks that no array among the arguments has an axis of examples: every batch would get the first one's.
+    """Checks that no array among the arguments has an axis of examples.
 
     Raises:
       ValueError: If one has.
@@ -65,9 +75,9 @@ def check_not_per_example(x: PyTree, arrays: Mapping[str, PyTree]) -> None:
         shapes = [leaf.shape for leaf in jax.tree.leaves(value) if hasattr(leaf, "shape")]
         if any(shape[:1] in sizes for shape in shapes):
             raise ValueError(
-                f"`{name}` must not have the leading axis of `x`, as each batch would get this one's rows, got shape "
-                f"{shapes[0]}; pass it in `x`, a dictionary with `unpack=True`. If its axis is not that of the "
-                "examples, give it a leading axis of 1."
+                f"`{name}` must not have the leading axis of `x`, or each batch would get the rows of this "
+                f"one, got shape {shapes[0]}; pass it in `x`, a dictionary with `unpack=True`. If its axis "
+                "is not that of the examples, give it a leading axis of 1."
             )
 
 
@@ -128,7 +138,9 @@ class ByCode:
         if not isinstance(function, FunctionType):
             return (function,)
         cells = tuple(_Same(cell.cell_contents) for cell in function.__closure__ or ())
-        defaults = tuple(map(_Same, (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())))
+        defaults = tuple(
+            map(_Same, (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()))
+        )
         return function.__code__, _Same(function.__globals__), cells, defaults
 
     def __eq__(self, other: object) -> bool:

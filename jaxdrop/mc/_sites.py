@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -48,18 +48,18 @@ class Record:
     Attributes:
       sites: The modules that asked for a key, by path, in the order of their last draws.
       draws: How often each asked.
-      modes: Whether each module that can be turned on and off by itself is on, by path, in the order of the calls.
+      modes: Whether each module that can be turned on and off by itself is on, by path.
       asked: Streams that were asked for, or whose existence was.
       missing: Streams that were asked for in vain.
       written: Kinds of the modules that wrote statistics of their batch, by path.
       can_rest: Paths of those of them that have a setting for it.
-      settings: Mode arguments and fields of the model that are set as at evaluation, with their values in training.
+      settings: Mode arguments and fields of the model that are set as at evaluation, with their
+        values in training.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
     draws: Counter[Draw] = field(default_factory=Counter)
     modes: dict[str, bool] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     written: dict[str, str] = field(default_factory=dict)
@@ -80,7 +80,10 @@ class Record:
         if parts and all(_checks.is_scalar(part, 0) for part in parts):
             return
         self.modes[path] = on or self.modes.get(path, False)
-        self.kinds[path] = type(module).__name__
+
+
+# Modules that are turned on or off, by path; hashable.
+Forced = frozenset[tuple[str, bool]]
 
 
 class Answer(NamedTuple):
@@ -95,7 +98,7 @@ class Answer(NamedTuple):
       record: What the pass does, if that is wanted.
     """
 
-    forced: frozenset[tuple[str, bool]] = frozenset()
+    forced: Forced = frozenset()
     resting: frozenset[str] = frozenset()
     in_training: bool = False
     record: Record | None = None
@@ -133,13 +136,13 @@ def _rate_of(module: object, given: Mapping[str, Any]) -> str:
         return ""
 
 
-def choose(found: Record, sites: Sites, forced: Collection[tuple[str, bool]] = ()) -> frozenset[tuple[str, bool]]:
+def choose(found: Record, sites: Sites, forced: Forced = frozenset()) -> Forced:
     """The modules that must be turned on or off, so that the selected sites draw and no others.
 
     Args:
       found: A pass in training mode.
       sites: The selection.
-      forced: Modules that are turned on or off in that pass.
+      forced: Modules that the pass turned on or off.
 
     Raises:
       ValueError: If there are no sites, a pattern matches none (the message lists the nearest paths), or
@@ -147,27 +150,28 @@ def choose(found: Record, sites: Sites, forced: Collection[tuple[str, bool]] = (
     """
     # Modules that training never turns on can be named.
     idle = [path for path, on in found.modes.items() if not on and path not in found.sites]
-    paths = [*found.sites, *(path for path in idle if sites not in ("all", "last"))]
+    paths = [*found.sites, *(idle if sites not in ("all", "last") else ())]
     if not paths:
-        off = f"; {_listed(idle)} are off in training mode too, unless `sites` names them" if idle else ""
+        off = f" {_listed(idle)}: off in training mode too, unless named in `sites`." if idle else ""
         raise ValueError(
-            "`model` must have at least one stochastic site, got none: no module asks for a key in training mode"
-            f" (is a rate other than 0?){off}."
+            "`model` must have at least one stochastic site, got none: no module asks for a key in "
+            f"training mode, with a rate other than 0.{off}"
         )
     chosen = set(_selected(paths, sites))
     stuck = [path for path in found.sites if path not in chosen and path not in found.modes]
     if stuck:
         raise ValueError(
-            f"`sites` must include {_listed(stuck)}, got {sites!r}: it draws by a function of a key, and cannot be "
-            "turned off by itself."
+            f"`sites` must include {_listed(stuck)}, got {sites!r}: it draws by a function of a key, and "
+            "cannot be turned off by itself."
         )
-    off = {(path, False) for path in found.sites if path not in chosen}
-    on = {(path, True) for path in chosen if path not in found.sites}
-    rest = {(path, now) for path, now in forced if path not in {path for path, _ in off | on}}
-    return frozenset(off | on | rest)
+    switches = dict(forced)
+    switches |= {path: False for path in found.sites if path not in chosen}
+    switches |= {path: True for path in chosen if path not in found.sites}
+    return frozenset(switches.items())
 
 
 def _selected(paths: Sequence[str], sites: Sites) -> list[str]:
+    """The paths that a selection selects."""
     if sites == "all":
         return list(paths)
     if sites == "last":
@@ -185,21 +189,24 @@ def _selected(paths: Sequence[str], sites: Sites) -> list[str]:
     return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
 
-def check_chosen(found: Record, chosen: Record, forced: Collection[tuple[str, bool]]) -> None:
-    """Checks that a pass under a choice draws as the pass in training mode, but for what was turned on or off.
+def check_chosen(found: Record, chosen: Record, forced: Forced) -> None:
+    """Checks that a pass under a choice draws as training, but for what the choice turned on or off.
 
     Raises:
       ValueError: If a module does not obey.
     """
     switches = dict(forced)
     wanted = {draw: count for draw, count in found.draws.items() if switches.get(draw.path, True)}
-    got = {draw: count for draw, count in chosen.draws.items() if draw in wanted or not switches.get(draw.path)}
-    silent = [path for path, on in switches.items() if on and path not in chosen.sites and found.modes.get(path) is False]
-    wrong = [draw.path for draw in wanted.keys() | got.keys() if wanted.get(draw) != got.get(draw)]
-    if wrong or silent:
+    # What was turned on beyond training must draw, however often.
+    added = {path for path, on in switches.items() if on and path not in found.sites and path in found.modes}
+    added -= {path for path in added if found.modes[path]}
+    got = {draw: count for draw, count in chosen.draws.items() if draw.path not in added}
+    wrong = {draw.path for draw in wanted.keys() | got.keys() if wanted.get(draw) != got.get(draw)}
+    wrong |= {path for path in added if path not in chosen.sites}
+    if wrong:
         raise ValueError(
-            f"`sites` must select modules that obey their `deterministic`; {_listed(sorted({*wrong, *silent}))} "
-            "do not, or draw as part of another module. Select 'all'."
+            "`sites` must select modules that obey their `deterministic` and draw by themselves; "
+            f"{_listed(sorted(wrong))} does not. Select 'all'."
         )
 
 
@@ -209,14 +216,15 @@ def check_same_draws(training: Record, given: Record, settings: Mapping[str, Any
     Raises:
       ValueError: If it does not, with the argument to change.
     """
-    differ = {draw.path for draw in training.draws.keys() | given.draws.keys() if training.draws[draw] != given.draws[draw]}
+    draws = training.draws.keys() | given.draws.keys()
+    differ = {draw.path for draw in draws if training.draws[draw] != given.draws[draw]}
     if differ:
         sites = training.sites | given.sites
-        names = _listed([f"{path} ({sites[path].kind})" for path in sites if path in differ])
+        names = _listed([path for path in sites if path in differ], training.sites | given.sites)
         change = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         raise ValueError(
-            f"`stochastic` must be called with the arguments of training, {change}: with those given, the draws of "
-            f"{names} differ from training."
+            f"`stochastic` must be called with the arguments of training, {change}: with those given, "
+            f"{names} draws otherwise than in training."
         )
 
 
@@ -227,14 +235,16 @@ def check_statistics(found: Record) -> None:
       ValueError: If one does.
     """
     if found.written:
-        names = _listed([f"{path or 'the model'} ({kind})" for path, kind in found.written.items()])
+        names = ", ".join(f"{path or 'the model itself'} ({kind})" for path, kind in found.written.items())
         raise ValueError(
-            f"`model` must not use statistics of its batch, but {names} writes them in this mode. Give it a field or "
-            "an argument `use_running_average`, or call `stochastic` with the arguments of evaluation."
+            f"`model` must not use statistics of its batch, but {names} writes them in this mode. Give it a "
+            "field or an argument `use_running_average`, or call `stochastic` with the arguments of "
+            "evaluation."
         )
 
 
-def _listed(paths: Sequence[str]) -> str:
+def _listed(paths: Sequence[str], sites: Mapping[str, Site] | None = None) -> str:
     """Some paths, as words."""
-    some = ", ".join(path or "the model itself" for path in paths[:8])
+    kinds = {path: f" ({site.kind})" for path, site in (sites or {}).items()}
+    some = ", ".join((path or "the model itself") + kinds.get(path, "") for path in paths[:8])
     return some if len(paths) <= 8 else f"{some} and {len(paths) - 8} more"

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 import jaxdrop.linen as jl
-from jaxdrop import mc
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (4, 8))
@@ -65,7 +64,11 @@ class AttentionByHand(nn.Module):
         q, k, v = (nn.Dense(8, name=name)(x) for name in "qkv")
         key = None if deterministic else self.make_rng("dropout")
         weights = nn.dot_product_attention_weights(
-            q[..., None, :], k[..., None, :], dropout_rng=key, dropout_rate=self.rate, deterministic=deterministic
+            q[..., None, :],
+            k[..., None, :],
+            dropout_rng=key,
+            dropout_rate=self.rate,
+            deterministic=deterministic,
         )
         return jnp.einsum("...hqk,...khd->...qhd", weights, v[..., None, :])[..., 0, :]
 
@@ -80,7 +83,7 @@ class Encoder(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth, by hand, from a stream of its own."""
+    """Stochastic depth, by hand, from a separate stream."""
 
     rate: float
 
@@ -106,7 +109,7 @@ class ByScope(nn.Module):
 
 
 class OwnDropout(nn.Dropout):
-    """A subclass with a signature of its own."""
+    """A subclass with another signature."""
 
     @nn.compact
     def __call__(self, x, training: bool):
@@ -186,7 +189,10 @@ class Scanned(nn.Module):
     @nn.compact
     def __call__(self, x):
         scan = nn.scan(
-            nn.remat(Layer), variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=3
+            nn.remat(Layer),
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            length=3,
         )
         return scan(self.deterministic, name="layers")(x)[0]
 
@@ -202,7 +208,11 @@ class Mapped(nn.Module):
     @nn.compact
     def __call__(self, x):
         many = nn.vmap(
-            Layer, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, in_axes=None, axis_size=3
+            Layer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=None,
+            axis_size=3,
         )
         return many(False, name="members")(x)[0].mean(0)
 
@@ -368,7 +378,9 @@ PATTERNS = {
         oracle=Subclasses(rest=True),
     ),
     "dropout in training only": Pattern(Gated(), {"Dropout_0": "dropout"}, train=TRAIN, evaluate={}),
-    "written in passing": Pattern(Counting(), {"Dropout_0": "dropout"}, train=TRAIN, evaluate=EVALUATE, easy=True),
+    "written in passing": Pattern(
+        Counting(), {"Dropout_0": "dropout"}, train=TRAIN, evaluate=EVALUATE, easy=True
+    ),
     "noise at evaluation": Pattern(
         Heteroscedastic(),
         {"Dropout_0": "dropout", "": "noise"},
@@ -398,7 +410,12 @@ PATTERNS = {
     ),
     "recurrent": Pattern(Recurrent(), {"cell": "dropout"}, STEPS, TRAIN, EVALUATE, easy=True),
     "statistics": Pattern(
-        Normalized(), {"Dropout_0": "dropout"}, train=TRAIN, evaluate={}, easy=True, oracle=Normalized(rest=True)
+        Normalized(),
+        {"Dropout_0": "dropout"},
+        train=TRAIN,
+        evaluate={},
+        easy=True,
+        oracle=Normalized(rest=True),
     ),
     "statistics by hand": Pattern(
         NormalizedByHand(),

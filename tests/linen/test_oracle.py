@@ -1,6 +1,5 @@
 """Predictors of models in the ways of other people's code, against the models' own training mode."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +19,9 @@ def variables_of(pattern: Pattern):
     method = pattern.options.get("method")
     variables = pattern.model.init(keys, *args, **named, **pattern.train, method=method)
     variables.pop("intermediates", None)
-    return jax.tree.map(lambda leaf: leaf + 0.25 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, variables)
+    return jax.tree.map(
+        lambda leaf: leaf + 0.25 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, variables
+    )
 
 
 def in_training(pattern: Pattern, variables, key):
@@ -42,10 +43,14 @@ def test_a_predictor_is_training_mode(name: str):
     assert {site.path: site.stream for site in predict.sites} == dict(pattern.sites)
     samples = np.asarray(mc.sample(predict, KEY, pattern.x, num_samples=200), np.float64)
     keys = jax.vmap(lambda t: jax.random.fold_in(KEY, t))(jnp.arange(1000))
-    expected = np.asarray(jax.jit(jax.vmap(lambda key: in_training(pattern, variables, key)))(keys), np.float64)
+    expected = np.asarray(
+        jax.jit(jax.vmap(lambda key: in_training(pattern, variables, key)))(keys), np.float64
+    )
     np.testing.assert_allclose(samples, expected[:200], rtol=1e-5, atol=1e-5)
     # Independent samples of training mode: the mean squared deviation, within 5 standard errors.
-    mine, theirs = (((one - one.mean(0)) ** 2).reshape(len(one), -1).mean(1) for one in (samples, expected[200:]))
+    mine, theirs = (
+        ((one - one.mean(0)) ** 2).reshape(len(one), -1).mean(1) for one in (samples, expected[200:])
+    )
     error = np.hypot(mine.std() / len(mine) ** 0.5, theirs.std() / len(theirs) ** 0.5)
     assert abs(mine.mean() - theirs.mean()) < 5 * error + 0.01 * theirs.mean()
     assert theirs.mean() > 0
@@ -58,7 +63,9 @@ def test_the_arguments_of_evaluation_give_the_same_or_are_refused(name: str):
     variables, options = variables_of(pattern), dict(pattern.options)
     (argument, value), *_ = pattern.train.items()
     if not pattern.easy:
-        with pytest.raises(ValueError, match=f"must be called with the arguments of training, {argument}={value}"):
+        with pytest.raises(
+            ValueError, match=f"must be called with the arguments of training, {argument}={value}"
+        ):
             jl.stochastic(pattern.model, variables, pattern.x, **pattern.evaluate, **options)
         return
     predict = jl.stochastic(pattern.model, variables, pattern.x, **pattern.evaluate, **options)

@@ -113,8 +113,8 @@ def test_masks_of_layers_of_one_shape_are_independent():
     class Twice(nn.Module):
         @nn.compact
         def __call__(self, x):
-            first = nn.Dropout(0.5, deterministic=True)(x)
-            return jnp.stack([first, nn.Dropout(0.5, deterministic=True)(x)], 1)
+            first = nn.Dropout(0.5, deterministic=False)(x)
+            return jnp.stack([first, nn.Dropout(0.5, deterministic=False)(x)], 1)
 
     ones = jnp.ones((4, 1000))
     first, second = np.moveaxis(np.asarray(jl.stochastic(Twice(), {}, ones)(KEY, ones)), 1, 0)
@@ -126,8 +126,8 @@ def test_several_collections_draw_apart():
     class Two(nn.Module):
         @nn.compact
         def __call__(self, x):
-            y = jl.Dropout(0.5, deterministic=True, rng_collection="other", name="one")(x)
-            return jnp.stack([y, jl.Dropout(0.5, deterministic=True, name="two")(x)], 1)
+            y = jl.Dropout(0.5, deterministic=False, rng_collection="other", name="one")(x)
+            return jnp.stack([y, jl.Dropout(0.5, deterministic=False, name="two")(x)], 1)
 
     ones = jnp.ones((4, 1000))
     predict = jl.stochastic(Two(), {}, ones)
@@ -140,7 +140,7 @@ def test_several_inputs_by_a_method():
     class Sum(nn.Module):
         @nn.compact
         def __call__(self, a, b):
-            return nn.Dropout(0.5, deterministic=True)(a + b)
+            return nn.Dropout(0.5, deterministic=False)(a + b)
 
     x = {"a": X, "b": X}
     predict = jl.stochastic(Sum(), {}, x, method=lambda module, x: module(x["a"], x["b"]))
@@ -154,7 +154,7 @@ def test_new_variables_are_no_new_program(variables):
         @nn.compact
         def __call__(self, x):
             traces.append(None)
-            return nn.Dropout(0.5, deterministic=True)(nn.Dense(3)(x))
+            return nn.Dropout(0.5, deterministic=False)(nn.Dense(3)(x))
 
     net = Counted()
     first, second = (net.init(jax.random.key(seed), X) for seed in (0, 1))
@@ -166,7 +166,7 @@ def test_new_variables_are_no_new_program(variables):
 
 
 def test_a_model_with_nothing_to_draw_is_refused():
-    net = nn.Sequential([nn.Dense(3), nn.Dropout(0.0, deterministic=True)])
+    net = nn.Sequential([nn.Dense(3), nn.Dropout(0.0, deterministic=False)])
     with pytest.raises(ValueError, match="`model` must have at least one stochastic site, got none"):
         jl.stochastic(net, net.init(KEY, X), X)
 
@@ -183,17 +183,17 @@ def test_a_block_that_is_jitted_by_itself():
         @nn.jit
         @nn.compact
         def __call__(self, x):
-            return nn.Dropout(0.5, deterministic=True)(nn.Dense(8)(x))
+            return nn.Dropout(0.5, deterministic=False)(nn.Dense(8)(x))
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = nn.Dropout(0.5, deterministic=True, name="outer")(x)
+            x = nn.Dropout(0.5, deterministic=False, name="outer")(x)
             return Block(name="b")(Block(name="a")(x))
 
     net = Net()
-    variables = net.init(KEY, X)
-    net.apply(variables, X)
+    variables = net.init({"params": KEY, "dropout": KEY}, X)
+    net.apply(variables, X, rngs={"dropout": KEY})
     assert [site.path for site in jl.stochastic(net, variables, X).sites] == ["outer", "a/Dropout_0"]
     for sites, zeros in (("all", True), ("outer", False), ("a/*", True), ("outer", False), ("all", True)):
         predict = jl.stochastic(net, variables, X, sites=sites)
@@ -207,8 +207,8 @@ def test_a_rate_of_one_gives_zeros():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            half = nn.Dropout(0.5, deterministic=True)(x)
-            return jnp.stack([half, nn.Dropout(1.0, deterministic=True)(x)], 1)
+            half = nn.Dropout(0.5, deterministic=False)(x)
+            return jnp.stack([half, nn.Dropout(1.0, deterministic=False)(x)], 1)
 
     ones = jnp.ones((2, 50))
     half, nothing = np.moveaxis(np.asarray(jl.stochastic(Net(), {}, ones)(KEY, ones)), 1, 0)
@@ -220,7 +220,7 @@ def test_arrays_among_the_arguments_are_no_constants():
     class Masked(nn.Module):
         @nn.compact
         def __call__(self, x, mask):
-            return nn.Dropout(0.5, deterministic=True)(x) * mask
+            return nn.Dropout(0.5, deterministic=False)(x) * mask
 
     net = Masked()
     for scale in (1.0, 2.0):
@@ -233,7 +233,7 @@ def test_arrays_among_the_arguments_are_no_constants():
 
 def test_keys_among_the_arguments_are_refused():
     with pytest.raises(ValueError, match="`rng` must not be given, for every sample has its own key"):
-        jl.stochastic(nn.Dropout(0.5, deterministic=True), {}, X, rng=KEY)
+        jl.stochastic(nn.Dropout(0.5, deterministic=False), {}, X, rng=KEY)
 
 
 def test_arguments_that_are_equal_but_not_the_same_are_other_programs():

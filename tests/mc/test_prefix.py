@@ -72,7 +72,7 @@ def test_a_linen_model():
         def __call__(self, x):
             for _ in range(3):
                 x = nn.relu(nn.Dense(32)(x))
-            return nn.Dense(3)(nn.Dropout(0.5, deterministic=True)(x))
+            return nn.Dense(3)(nn.Dropout(0.5, deterministic=False)(x))
 
     net = Net()
     predict = jaxdrop.linen.stochastic(net, net.init(KEY, X), X)
