@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted({ROOT / "README.md", *ROOT.glob("jaxdrop/**/README.md"), ROOT / "experiments" / "README.md"})
 FRONT = (ROOT / "README.md", ROOT / "jaxdrop" / "README.md")
-LINKED = sorted({*PAGES, *ROOT.glob("experiments/**/README.md")})
+LINKED = sorted({*PAGES, *ROOT.glob("experiments/**/README.md"), *ROOT.glob("jaxdrop/**/*.md")})
 LINES = 25
 
 

@@ -147,7 +147,7 @@ def learn(plan: Plan, keys: chex.PRNGKey, params: Any, pool: Pool, rows: Labeled
         params = fit(plan, fit_key, params, x, y, (places, rows[1]))
         found = jax.lax.map(lambda image: model.apply(params, image[None])[0], test[0], batch_size=AT_ONCE)
         # BatchBALD needs each sample to be one function of the whole pool.
-        predict = linen.stochastic(model, params, x)
+        predict = linen.stochastic(model, params, x, deterministic=False)
         sampled = mc.sample(predict, sample_key, x, num_samples=plan.samples, shared=True)
         return jnp.mean(found.argmax(-1) != test[1]), jax.nn.softmax(sampled)
 

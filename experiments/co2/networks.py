@@ -116,7 +116,7 @@ def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.
     model = plan.model(activation)
 
     def of_seed(run: tuple) -> Curves:
-        predict = linen.stochastic(model, run[0], x[:, None])
+        predict = linen.stochastic(model, run[0], x[:, None], deterministic=False)
         found = mc.estimate(
             predict, run[1], x[:, None], num_samples=plan.samples, reducers=mc.Moments(), shared=True
         ).value

@@ -74,7 +74,7 @@ def sampled(
     """Mean prediction of `count` samples of one network per seed."""
 
     def of_seed(run: tuple) -> Prediction:
-        predict = linen.stochastic(model, run[0], run[2], sites=sites)
+        predict = linen.stochastic(model, run[0], run[2], sites=sites, deterministic=False)
         found = mc.estimate(predict, run[1], run[2], num_samples=count, reducers=mc.Categorical()).value
         return Prediction(found["mean"], found["total_entropy"], found["mutual_information"])
 
