@@ -146,7 +146,7 @@ def test_evaluation_is_refused_where_draws_are_missing(family: Family):
     variables, options = {"params": model.params}, dict.fromkeys(family.options)
     if family.name in BY_HAND:
         with pytest.raises(
-            ValueError, match="with the arguments of training, deterministic=False: .* draws other"
+            ValueError, match=r"with the arguments of training, deterministic=False: .* draws other"
         ):
             jl.stochastic(model.module, variables, family.inputs, unpack=True, **options)
     else:
