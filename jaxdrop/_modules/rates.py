@@ -3,7 +3,6 @@
 import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +11,7 @@ from jaxdrop import _checks, drops
 from jaxdrop._modules.base import Rated
 from jaxdrop._modules.dense import ShakeoutDense
 from jaxdrop._modules.recurrent import Cell
-from jaxdrop._types import Bits, Key, Rate
+from jaxdrop._types import Bits, Key, PyTree, Rate
 from jaxdrop.mc import _sites
 
 Rates = Mapping[str, Rate | None]
@@ -95,7 +94,7 @@ def attention_dropout(broadcast: bool) -> Callable[..., jax.Array]:
     return drop
 
 
-def site(path: str, module: object, rate: Any) -> _sites.Site:
+def site(path: str, module: object, rate: PyTree) -> _sites.Site:
     """A site for a list, with its rate or rates as text."""
     parts = rate if isinstance(rate, tuple | list) else (rate,)
     known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)

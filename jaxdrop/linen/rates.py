@@ -5,15 +5,16 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import flax.core.lift
 import flax.linen as nn
 import jax
+from flax.linen.module import InterceptorContext
 
 from jaxdrop import _checks, drops
 from jaxdrop._modules import rates as _rates
-from jaxdrop._types import Bits, Key, Rate
+from jaxdrop._types import Bits, PyTree, Rate
 from jaxdrop.linen import attention
 from jaxdrop.mc import _sites
 
@@ -21,7 +22,6 @@ __all__ = ["list_rates", "with_rates"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
-_Interceptor = Callable[[Callable, tuple, dict, Any], Any]
 # JAX keeps it in the trace context, so each use of `with_rates` has its own traces of jitted blocks.
 _use = jax.make_user_context(default_value=None)
 # Fields that hold a rate, by kind of module.
@@ -83,10 +83,11 @@ def with_rates(
     _checks.choose_width(bits, None)
     patterns, token = _rates.Patterns(rates), object()
 
-    def intercept(call: Callable, args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
-        module, method = context.module, context.orig_method.func
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: InterceptorContext) -> PyTree:
+        module = context.module
+        method = cast(functools.partial, context.orig_method).func
         with contextlib.ExitStack() as stack:
-            for site, field in _sites_of(module):
+            for site, field in _sites_of(module, context.method_name):
                 _check_shared_trace(patterns, site)
                 rate = patterns.rate(_path(site))
                 if rate is None:
@@ -111,7 +112,7 @@ def with_rates(
     return rated
 
 
-def list_rates(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[_sites.Site, ...]:
+def list_rates(fun: Callable, *args: PyTree, **kwargs: PyTree) -> tuple[_sites.Site, ...]:
     """Lists the sites of a model whose rates `with_rates` can set; computes nothing.
 
     Sites with rate 0 and in evaluation mode are listed too. Blocks of one class under `nn.jit` share
@@ -139,8 +140,8 @@ def list_rates(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[_sit
     _check_function(fun)
     found: dict[str, _sites.Site] = {}
 
-    def intercept(call: Callable, args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
-        for site, field in _sites_of(context.module):
+    def intercept(call: Callable, args: tuple, kwargs: dict, context: InterceptorContext) -> PyTree:
+        for site, field in _sites_of(context.module, context.method_name):
             own = getattr(site, field)
             # Only the module whose method is called has its arguments.
             given = kwargs.get("rate") if site is context.module else None
@@ -150,11 +151,9 @@ def list_rates(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[_sit
         return call(*args, **kwargs)
 
     leaves, structure = jax.tree.flatten((args, kwargs))
-    arrays = {
-        i: leaf for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-    }
+    arrays = {i: leaf for i, leaf in enumerate(leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")}
 
-    def call(arrays: dict[int, Any]) -> None:
+    def call(arrays: dict[int, jax.Array]) -> None:
         """Returns nothing, as the result of a function need not be arrays."""
         args, kwargs = jax.tree.unflatten(structure, [arrays.get(i, leaf) for i, leaf in enumerate(leaves)])
         fun(*args, **kwargs)
@@ -170,12 +169,15 @@ def _check_function(fun: object) -> None:
         raise TypeError(f"`fun` must be a function that runs a model, such as `model.apply`, got {got}.")
 
 
-def _sites_of(module: nn.Module) -> list[tuple[Any, str]]:
+def _sites_of(module: nn.Module, method: str) -> list[tuple[nn.Module, str]]:
     """The sites that a call of a module reaches directly, each with the field that holds its rate.
 
     A cell inside an `RNN` is among them, as no interceptor sees the call of its `initialize_carry`.
     """
-    found: list[Any] = [module]
+    # Flax tries `setup`, and functions that are no methods, outside of the model's scope.
+    if method == "setup" or not hasattr(type(module), method):
+        return []
+    found: list[nn.Module] = [module]
     if isinstance(module, nn.RNN):
         found = [module.cell]
     while isinstance(found[-1], _rates.RATED) and isinstance(getattr(found[-1], "cell", None), nn.Module):
@@ -188,9 +190,7 @@ def _path(module: nn.Module) -> str:
     return "/".join(module.path)
 
 
-def _dropout(
-    call: Callable, args: tuple, kwargs: dict[str, Any], module: nn.Dropout, rate: Rate, bits: Bits
-) -> Any:
+def _dropout(call: Callable, args: tuple, kwargs: dict, module: Any, rate: Rate, bits: Bits) -> PyTree:
     """Flax's Dropout at another rate, in Flax's mode and with Flax's key, with our mask."""
     given = inspect.signature(_DROPOUT).bind(module, *args, **kwargs).arguments
     # At rate 1 Flax asks for no key, and returns zeros unless it is deterministic.
@@ -198,14 +198,14 @@ def _dropout(
         y = call(*args, **kwargs)
     if y is given["inputs"]:
         return y
-    key: Key | None = given.get("rng")
+    key: Any = given.get("rng")
     if key is None and not _checks.is_trivial_rate(rate):
         key = module.make_rng(module.rng_collection)
     dims = tuple(module.broadcast_dims)
-    return drops.dropout(key, given["inputs"], rate, broadcast_dims=dims, bits=bits)  # pyright: ignore[reportArgumentType]
+    return drops.dropout(key, given["inputs"], rate, broadcast_dims=dims, bits=bits)
 
 
-def _attention_fields(module: nn.MultiHeadDotProductAttention, rate: Rate, bits: Bits) -> dict[str, Any]:
+def _attention_fields(module: Any, rate: Rate, bits: Bits) -> dict:
     """Fields of Flax's attention at another rate: Flax compares its own field with 0."""
     if _checks.is_scalar(rate, 0):
         return {"dropout_rate": 0.0}
@@ -218,14 +218,14 @@ def _attention_fields(module: nn.MultiHeadDotProductAttention, rate: Rate, bits:
         )
 
     @functools.wraps(attend)
-    def at_rate(*args: Any, **kwargs: Any) -> jax.Array:
+    def at_rate(*args: PyTree, **kwargs: PyTree) -> jax.Array:
         return attend(*args, **{**kwargs, "dropout_rate": rate})
 
     return {"dropout_rate": 1.0, "attention_fn": at_rate}
 
 
 @contextlib.contextmanager
-def _with_fields(module: nn.Module, fields: dict[str, Any]) -> Iterator[None]:
+def _with_fields(module: nn.Module, fields: dict) -> Iterator[None]:
     """Overrides fields during a call. Flax's modules are frozen, hence `object`."""
     before = {name: getattr(module, name) for name in fields}
     try:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxdrop import _checks
 from jaxdrop._modules import rates as _rates
-from jaxdrop._types import Bits, Key, Rate
+from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
 from jaxdrop.mc import _sites
 from jaxdrop.nnx import attention, elements
 from jaxdrop.nnx._shell import Rngs
@@ -72,13 +72,12 @@ def with_rates(model: _Model, rates: _rates.Rates, *, bits: Bits = None) -> _Mod
             takes = inspect.signature(site.attention_fn).parameters.values()
             if not any(p.name == "dropout_rate" or p.kind is p.VAR_KEYWORD for p in takes):
                 raise TypeError(
-                    "`rates` must be for attention whose `attention_fn` takes `dropout_rate`, "
-                    f"got {path!r}."
+                    f"`rates` must be for attention whose `attention_fn` takes `dropout_rate`, got {path!r}."
                 )
         site.__class__ = _rated(type(site))
         setattr(site, attribute, _held(rate, site))
         if not isinstance(site, _rates.RATED):
-            site.bits = bits
+            site.bits = bits  # pyright: ignore[reportAttributeAccessIssue]
     patterns.check_all_apply()
     return rated
 
@@ -92,7 +91,7 @@ def list_rates(model: nnx.Module) -> tuple[_sites.Site, ...]:
       model: An NNX module.
 
     Returns:
-      Tuples of path, class name and rate, in the order of the model's attributes. "array" stands for a
+      Tuples of path, class name and rate, in the order of `nnx.iter_modules`. "array" stands for a
       rate that is traced or not a scalar.
 
     Raises:
@@ -112,7 +111,7 @@ def _check_module(model: object) -> None:
         raise TypeError(f"`model` must be an NNX module, got {type(model).__name__}.")
 
 
-def _sites_of(model: nnx.Module) -> list[tuple[str, Any, str]]:
+def _sites_of(model: nnx.Module) -> list[tuple[str, nnx.Module, str]]:
     """The path and module of each site, and the attribute that holds its rate."""
     found = []
     for path, module in nnx.iter_modules(model):
@@ -122,7 +121,7 @@ def _sites_of(model: nnx.Module) -> list[tuple[str, Any, str]]:
     return found
 
 
-def _held(rate: Rate, site: Any) -> Any:
+def _held(rate: Rate, site: nnx.Module) -> PyTree:
     """A rate as an attribute: a number, or an array with the leading axes of stacked layers."""
     if isinstance(rate, int | float):
         return rate
@@ -137,11 +136,11 @@ class _Dropout(nnx.Dropout):
     bits: Bits
 
     def __call__(
-        self, inputs: Any, *, deterministic: bool | None = None, rngs: Rngs | Key | None = None
+        self, inputs: ArrayLike, *, deterministic: bool | None = None, rngs: Rngs | Key | None = None
     ) -> jax.Array:
         names = ("broadcast_dims", "deterministic", "rng_collection", "bits")
         ours = elements.Dropout(0.0, **{name: getattr(self, name) for name in names})
-        source: Any = self.rngs if rngs is None else rngs
+        source: PyTree = self.rngs if rngs is None else rngs
         return ours(inputs, deterministic=deterministic, rngs=source, rate=self.rate)
 
 
@@ -150,7 +149,7 @@ class _Attention(nnx.MultiHeadAttention):
 
     bits: Bits
 
-    def __call__(self, *args: Any, **kwargs: Any) -> jax.Array:
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> jax.Array:
         rate, attend = self.dropout_rate, self.attention_fn
         if _checks.is_scalar(rate, 0):
             return super().__call__(*args, **kwargs)
@@ -158,7 +157,7 @@ class _Attention(nnx.MultiHeadAttention):
             drop = _rates.attention_dropout(self.broadcast_dropout)
             attend = attention.attention_fn(drop, bits=self.bits)
 
-        def at_rate(*args: Any, **kwargs: Any) -> jax.Array:
+        def at_rate(*args: PyTree, **kwargs: PyTree) -> jax.Array:
             return attend(*args, **{**kwargs, "dropout_rate": rate})
 
         before = {name: vars(self)[name] for name in ("dropout_rate", "attention_fn")}
