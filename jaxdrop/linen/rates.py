@@ -192,17 +192,18 @@ def _path(module: nn.Module) -> str:
 
 def _dropout(call: Callable, args: tuple, kwargs: dict, module: Any, rate: Rate, bits: Bits) -> PyTree:
     """Flax's Dropout at another rate, in Flax's mode and with Flax's key, with our mask."""
-    given = inspect.signature(_DROPOUT).bind(module, *args, **kwargs).arguments
+    given = inspect.signature(_DROPOUT).bind(module, *args, **kwargs)
+    given.apply_defaults()
+    inputs, key = given.arguments["inputs"], given.arguments["rng"]
     # At rate 1 Flax asks for no key, and returns zeros unless it is deterministic.
     with _with_fields(module, {"rate": 1.0}):
         y = call(*args, **kwargs)
-    if y is given["inputs"]:
+    if y is inputs:
         return y
-    key: Any = given.get("rng")
     if key is None and not _checks.is_trivial_rate(rate):
         key = module.make_rng(module.rng_collection)
     dims = tuple(module.broadcast_dims)
-    return drops.dropout(key, given["inputs"], rate, broadcast_dims=dims, bits=bits)
+    return drops.dropout(key, inputs, rate, broadcast_dims=dims, bits=bits)
 
 
 def _attention_fields(module: Any, rate: Rate, bits: Bits) -> dict:

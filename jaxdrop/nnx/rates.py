@@ -124,7 +124,7 @@ def _sites_of(model: nnx.Module) -> list[tuple[str, nnx.Module, str]]:
 def _held(rate: Rate, site: nnx.Module) -> PyTree:
     """A rate as an attribute: a number, or an array with the leading axes of stacked layers."""
     if isinstance(rate, int | float):
-        return rate
+        return nnx.static(rate)
     stream = getattr(site, "rngs", None)
     stacked = stream.count[...].shape if isinstance(stream, nnx.RngStream) else ()
     return nnx.data(jnp.broadcast_to(jnp.asarray(rate), stacked))
