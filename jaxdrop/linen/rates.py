@@ -16,6 +16,7 @@ from jaxdrop import _checks, drops
 from jaxdrop._modules import rates as _rates
 from jaxdrop._types import Bits, PyTree, Rate
 from jaxdrop.linen import attention
+from jaxdrop.linen._shell import Base
 from jaxdrop.mc import _sites
 
 __all__ = ["list_rates", "with_rates"]
@@ -30,6 +31,7 @@ _FIELDS = (
     (nn.MultiHeadDotProductAttention, "dropout_rate"),
     (_rates.RATED, "rate"),
 )
+_SITES = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
 # The code that Flax runs in the end, whatever a subclass or a lifted transformation puts around it.
 _DROPOUT, _ATTENTION = (
     inspect.unwrap(kind.__call__) for kind in (nn.Dropout, nn.MultiHeadDotProductAttention)
@@ -45,9 +47,11 @@ def with_rates(
     equals `model.apply(variables, x, ...)` of a model built with these rates. The model is not
     changed. Sites are Flax's own Dropout and attention, and the modules of `jaxdrop.linen` with a
     fixed rate; a rate that the model gives in the call is replaced too. Modes and keys are the
-    model's. Flax's Dropout and attention draw `jaxdrop`'s masks; `bits=32` reproduces Flax's. Not
-    found are other libraries' own modules that draw, and functions that a model calls directly, such
-    as `nn.dot_product_attention_weights`: they keep their rates, and are not in `list_rates`.
+    model's. Flax's Dropout and attention draw `jaxdrop`'s masks; `bits=32` reproduces Flax's.
+
+    Other modules that ask for a key "dropout", as for `nn.dot_product_attention_weights`, are not in
+    `list_rates`. Their rates cannot be set, so a pattern that matches one is an error, unless the rate
+    is None. Modules of other libraries that draw from other collections keep their rates.
 
     Use it inside `jax.jit` or keep the result: each call of `with_rates` traces jitted blocks anew.
 
@@ -61,9 +65,10 @@ def with_rates(
 
     Returns:
       A function with the arguments of `fun`. It raises a ValueError if a pattern applies to no site of
-      its calls so far, if two longest patterns match one site, if it runs inside another `with_rates`,
-      or if a site in a block under `nn.jit` has a pattern other than "*", as blocks of one class share
-      a trace; and a TypeError if an attention's `attention_fn` takes no `dropout_rate`.
+      its calls so far or matches a module that drops by its own code; if two longest patterns match
+      one site; if it runs inside another `with_rates`; or if a site in a block under `nn.jit` has a
+      pattern other than "*", as blocks of one class share a trace. It raises a TypeError if an
+      `attention_fn` takes no `dropout_rate`.
 
     Raises:
       TypeError: If `fun` is not a function, or `rates` is not a dict of real numbers by pattern.
@@ -87,6 +92,8 @@ def with_rates(
         module = context.module
         method = cast(functools.partial, context.orig_method).func
         with contextlib.ExitStack() as stack:
+            if not isinstance(module, _SITES):
+                stack.enter_context(_refusing_keys(module, patterns))
             for site, field in _sites_of(module, context.method_name):
                 _check_shared_trace(patterns, site)
                 rate = patterns.rate(_path(site))
@@ -203,7 +210,8 @@ def _dropout(call: Callable, args: tuple, kwargs: dict, module: Any, rate: Rate,
     if key is None and not _checks.is_trivial_rate(rate):
         key = module.make_rng(module.rng_collection)
     dims = tuple(module.broadcast_dims)
-    return drops.dropout(key, inputs, rate, broadcast_dims=dims, bits=bits)
+    # There is no key at rates 0 and 1.
+    return drops.dropout(key, inputs, rate, broadcast_dims=dims, bits=bits)  # pyright: ignore[reportArgumentType]
 
 
 def _attention_fields(module: Any, rate: Rate, bits: Bits) -> dict:
@@ -236,6 +244,30 @@ def _with_fields(module: nn.Module, fields: dict) -> Iterator[None]:
     finally:
         for name, value in before.items():
             object.__setattr__(module, name, value)
+
+
+@contextlib.contextmanager
+def _refusing_keys(module: nn.Module, patterns: _rates.Patterns) -> Iterator[None]:
+    """Refuses a key for dropout to other code than a site's, as that code has a rate that is not known."""
+
+    def make_rng(name: str = "params") -> jax.Array:
+        # Flax itself splits all keys for a method under `nn.jit`.
+        by_flax = sys._getframe(1).f_globals is vars(nn.transforms)
+        if name == "dropout" and not by_flax and patterns.rate(_path(module)) is not None:
+            raise ValueError(
+                f"`rates` must be None for {_path(module)!r}, or have no pattern that matches it: "
+                f"{type(module).__name__} drops by its own code, so its rate cannot be set."
+            )
+        return nn.Module.make_rng(module, name)
+
+    if "make_rng" in vars(module):
+        yield
+        return
+    object.__setattr__(module, "make_rng", make_rng)
+    try:
+        yield
+    finally:
+        object.__delattr__(module, "make_rng")
 
 
 def _check_shared_trace(patterns: _rates.Patterns, site: nn.Module) -> None:

@@ -297,6 +297,37 @@ def test_a_subclass_with_its_own_code_gets_the_rate():
     near(jax.jit(lambda rate: jl.with_rates(Own(0.5).apply, {"*": rate})({}, X))(0.25), X / 4)
 
 
+class Direct(nn.Module):
+    """Attention as some libraries write it: a function with a rate of the config."""
+
+    @nn.compact
+    def __call__(self, x):
+        rng = self.make_rng("dropout")
+        options = {"dropout_rng": rng, "dropout_rate": 0.5, "broadcast_dropout": False}
+        return nn.dot_product_attention_weights(x, x, **options) + self.noise()
+
+    @nn.jit
+    def noise(self):
+        return jax.random.normal(self.make_rng("noise"))
+
+
+def test_code_that_draws_itself_is_refused_unless_it_is_left_alone():
+    class Mixed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Direct(name="direct")(nn.Dropout(0.5, deterministic=False)(x))
+
+    x, rngs = X.reshape(1, 4, 2, 4), RNGS | {"noise": KEY}
+    message = r"`rates` must be None for 'direct', or have .*: Direct drops by its own code"
+    for rates in ({"*": 0.1}, {"*": 0.1, "Dropout_0": None}):
+        with pytest.raises(ValueError, match=message):
+            jl.with_rates(Mixed().apply, rates)({}, x, rngs=rngs)
+    expected = Mixed().apply({}, x, rngs=rngs)
+    for rates in ({"Dropout_0": 0.5}, {"?*": 0.5, "direct": None}):
+        near(jl.with_rates(Mixed().apply, rates, bits=32)({}, x, rngs=rngs), expected)
+    assert [site.path for site in jl.list_rates(Mixed().apply, {}, x, rngs=rngs)] == ["Dropout_0"]
+
+
 def test_a_predictor_at_other_rates():
     """Whatever the order in which the two override modes and rates."""
 
