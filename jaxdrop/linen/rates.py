@@ -49,7 +49,7 @@ def with_rates(
     fixed rate; a rate that the model gives in the call is replaced too. Modes and keys are the
     model's. Flax's Dropout and attention draw `jaxdrop`'s masks; `bits=32` reproduces Flax's.
 
-    Other modules that ask for a key "dropout", as for `nn.dot_product_attention_weights`, are not in
+    Other modules that ask for a key "dropout", such as one around `nn.dot_product_attention`, are not in
     `list_rates`. Their rates cannot be set, so a pattern that matches one is an error, unless the rate
     is None. Modules of other libraries that draw from other collections keep their rates.
 

@@ -295,8 +295,8 @@ def test_a_sweep_of_rates_trains_in_one_program():
         return nnx.scan(step, length=5, out_axes=(nnx.Carry, 0))((model, optimizer), None)[1]
 
     def cell(rate):
-        return train(library(), lambda model: jn.with_rates(model, {"*": rate}, bits=32))
+        return train(Block(0.9, nnx.Rngs(0)), lambda model: jn.with_rates(model, {"*": rate}, bits=32))
 
     losses = jax.jit(jax.vmap(cell))(jnp.array([0.0, 0.1, 0.3, 0.5]))
     assert losses.shape == (4, 5)
-    near(losses[2], jax.jit(lambda: train(library(0.3, 0.3), lambda model: model))())
+    near(losses[2], jax.jit(lambda: train(Block(0.3, nnx.Rngs(0)), lambda model: model))())
