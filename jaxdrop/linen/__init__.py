@@ -17,6 +17,7 @@ from jaxdrop.linen.graphs import DropEdge
 from jaxdrop.linen.layers import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
 from jaxdrop.linen.learned import ConcreteDropout, Masksembles
 from jaxdrop.linen.predictive import MCDropout, stochastic
+from jaxdrop.linen.rates import list_rates, with_rates
 from jaxdrop.linen.recurrent import RecurrentDropoutCell, ZoneoutCell
 from jaxdrop.linen.sequences import LockedDropout, WordDropout, Zoneout
 from jaxdrop.linen.structured import (
@@ -60,7 +61,9 @@ __all__ = [
     "Zoneout",
     "ZoneoutCell",
     "attention_fn",
+    "list_rates",
     "stochastic",
+    "with_rates",
 ]
 
 

@@ -17,6 +17,7 @@ from jaxdrop.nnx.graphs import DropEdge
 from jaxdrop.nnx.layers import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
 from jaxdrop.nnx.learned import ConcreteDropout, Masksembles
 from jaxdrop.nnx.predictive import MCDropout, stochastic
+from jaxdrop.nnx.rates import list_rates, with_rates
 from jaxdrop.nnx.recurrent import RecurrentDropoutCell, ZoneoutCell
 from jaxdrop.nnx.sequences import LockedDropout, WordDropout, Zoneout
 from jaxdrop.nnx.structured import (
@@ -60,7 +61,9 @@ __all__ = [
     "Zoneout",
     "ZoneoutCell",
     "attention_fn",
+    "list_rates",
     "stochastic",
+    "with_rates",
 ]
 
 
