@@ -99,4 +99,5 @@ def site(path: str, module: object, rate: PyTree) -> _sites.Site:
     parts = rate if isinstance(rate, tuple | list) else (rate,)
     known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
     text = ", ".join(f"{float(part):g}" for part in parts) if known else "array"
-    return _sites.Site(path, type(module).__name__, text)
+    stream = _sites.own(module, "rng_collection") or "dropout"
+    return _sites.Site(path, type(module).__name__, stream, text)

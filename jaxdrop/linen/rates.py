@@ -131,7 +131,7 @@ def list_rates(fun: Callable, *args: PyTree, **kwargs: PyTree) -> tuple[_sites.S
       **kwargs: Its keyword arguments.
 
     Returns:
-      Tuples of path, class name and rate, in the order of the first calls. "array" stands for a rate
+      Tuples of path, class name, stream and rate, in the order of the first calls. "array" stands for a rate
       that is traced or not a scalar.
 
     Raises:
@@ -142,7 +142,7 @@ def list_rates(fun: Callable, *args: PyTree, **kwargs: PyTree) -> tuple[_sites.S
       >>> x = jax.ShapeDtypeStruct((3, 4), "float32")
       >>> for site in list_rates(net.init, jax.random.key(0), x):
       ...     print(site)
-      Site(path='layers_1', kind='Dropout', rate='0.1')
+      Site(path='layers_1', kind='Dropout', stream='dropout', rate='0.1')
     """
     _check_function(fun)
     found: dict[str, _sites.Site] = {}

@@ -91,7 +91,7 @@ def list_rates(model: nnx.Module) -> tuple[_sites.Site, ...]:
       model: An NNX module.
 
     Returns:
-      Tuples of path, class name and rate, in the order of `nnx.iter_modules`. "array" stands for a
+      Tuples of path, class name, stream and rate, in the order of `nnx.iter_modules`. "array" stands for a
       rate that is traced or not a scalar.
 
     Raises:
@@ -100,7 +100,7 @@ def list_rates(model: nnx.Module) -> tuple[_sites.Site, ...]:
     Examples:
       >>> rngs = nnx.Rngs(0)
       >>> list_rates(nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.Dropout(0.1, rngs=rngs)))
-      (Site(path='layers/1', kind='Dropout', rate='0.1'),)
+      (Site(path='layers/1', kind='Dropout', stream='dropout', rate='0.1'),)
     """
     _check_module(model)
     return tuple(_rates.site(path, site, getattr(site, name)) for path, site, name in _sites_of(model))
