@@ -14,6 +14,7 @@ contenders are timed in turn, round after round, in one process, so that noise o
 all of them: read the ratios. Results: README.md in this folder.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,40 +86,33 @@ def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> report.Table:
     """Table of one contest."""
-    forms = list(result["rows"][0]["forms"])
-    kept = any("kept_bytes" in row for row in result["rows"])
-    flax = any("speed_of_flax" in cell for row in result["rows"] for cell in row["forms"].values())
-    header = [""]
-    for form in forms:
+    rows = result["rows"]
+    columns = [["", *(row["name"] for row in rows)]]
+
+    def add(heading: str, spec: str, values: Iterable[float | None]) -> None:
+        columns.append([heading, *("-" if value is None else format(value, spec) for value in values)])
+
+    for form in rows[0]["forms"]:
+        cells = [row["forms"][form] for row in rows]
         seconds = form == "compile"
-        header += [f"{form} {'s' if seconds else 'ms'}", "±%", f"/{result['floor']}"] + ["x Flax"] * flax
-    moved = forms == ["step"]
-    whole = forms == ["steps"]
-    header += ["kept bytes"] * kept + ["MB moved"] * moved
-    header += ["compile s", "total s", f"total /{result['floor']}"] * whole
-    body = []
-    for row in result["rows"]:
-        cells = [row["name"]]
-        for form in forms:
-            cell = row["forms"][form]
-            low, high = cell["quartiles_ms"]
-            median = cell["median_ms"] / (1e3 if form == "compile" else 1)
-            cells += [
-                _three_digits(median),
-                f"{50 * (high - low) / cell['median_ms']:.0f}",
-                f"{cell['times_floor']:.2f}",
-                *([f"{cell['speed_of_flax']:.2f}" if "speed_of_flax" in cell else "-"] * flax),
-            ]
-        if kept:
-            cells.append(f"{row['kept_bytes']:,}" if "kept_bytes" in row else "-")
-        if moved:
-            count = row["forms"]["step"]["moved_bytes"]
-            cells.append("-" if count is None else f"{count / 1e6:.0f}")
-        if whole:
-            compiling = row["forms"]["steps"]["compile_s"]
-            cells += [_three_digits(value) for value in (compiling, total_seconds(row))]
-            cells.append(f"{total_seconds(row) / total_seconds(result['rows'][0]):.2f}")
-        body.append(cells)
+        medians = [cell["median_ms"] / (1e3 if seconds else 1) for cell in cells]
+        columns.append([f"{form} {'s' if seconds else 'ms'}", *map(_three_digits, medians)])
+        add("±%", ".0f", [50 * np.ptp(cell["quartiles_ms"]) / cell["median_ms"] for cell in cells])
+        add(f"/{result['floor']}", ".2f", [cell["times_floor"] for cell in cells])
+        speeds = [cell.get("speed_of_flax") for cell in cells]
+        if any(speeds):
+            add("x Flax", ".2f", speeds)
+        if form == "step":
+            add("MB moved", ".0f", [cell["moved_bytes"] and cell["moved_bytes"] / 1e6 for cell in cells])
+        if form == "steps":
+            totals = [total_seconds(row) for row in rows]
+            columns.append(["compile s", *(_three_digits(cell["compile_s"]) for cell in cells)])
+            columns.append(["total s", *map(_three_digits, totals)])
+            add(f"total /{result['floor']}", ".2f", [total / totals[0] for total in totals])
+    kept = [row.get("kept_bytes") for row in rows]
+    if any(count is not None for count in kept):
+        add("kept bytes", ",", kept)
+    header, *body = map(list, zip(*columns, strict=True))
     return report.Table(result["title"], header, body)
 
 
