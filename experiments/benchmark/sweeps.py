@@ -20,7 +20,7 @@ from experiments.benchmark import peers, timing
 from jaxdrop import penalties, training
 
 ONE = "one program"
-EACH, STEP, LOOP = "a program a run", "runs of a compiled step", "runs of a compiled loop"
+EACH, STEP, LOOP = "a program per run", "runs of a compiled step", "runs of a compiled loop"
 
 
 def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:
