@@ -1,6 +1,6 @@
-"""The family of regularizers as the law suite sees it: a new member is covered once listed here."""
+"""The family of regularizers as the law suite sees it: every function of `jaxdrop.drops`, or why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,7 +84,8 @@ def _shells(name: str) -> dict:
     return {"linen": getattr(jaxdrop.linen, name), "nnx": getattr(jaxdrop.nnx, name)}
 
 
-FAMILY = (
+# The members that are not `f(key, x, rate)` and no more, or that promise more than all do.
+SPECIAL = (
     Member("dropout", jaxdrop.dropout, **_shells("Dropout"), variance=bernoulli),
     Member(
         "spatial_dropout",
@@ -233,6 +234,15 @@ EXCEPTIONS = {
     "word_dropout": "its data are token ids, which have no NaN, scale or gradient",
     "zoneout_mean": "the mean for evaluation: takes no key",
 }
+
+
+def complete(special: tuple[Member, ...], names: Collection[str]) -> tuple[Member, ...]:
+    """The members, and each other function of `jaxdrop.drops` as a member that keeps every law."""
+    known = {member.name for member in special} | EXCEPTIONS.keys()
+    return (*special, *(Member(name, getattr(jaxdrop.drops, name)) for name in names if name not in known))
+
+
+FAMILY = complete(SPECIAL, jaxdrop.drops.__all__)
 
 # Functions that live in the file of another, whose mask, mean or kernel they give.
 HELPERS = {

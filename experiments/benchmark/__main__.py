@@ -14,6 +14,7 @@ contenders are timed in turn, round after round, in one process, so that noise o
 all of them: read the ratios. Results: README.md in this folder.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,17 @@ STYLES = {
     "jaxdrop, mc.estimate": (plots.BLUE, "*"),
     "flax, vmap 100": (plots.ORANGE, "d"),
     "loop of jitted calls": (plots.GRAY, "x"),
+    "jaxdrop.linen": (plots.BLUE, "X"),
+    "jax bernoulli": (plots.GRAY, "x"),
 }
+FORMS = {
+    "fwd": "forward",
+    "fwd+bwd": "forward and backward",
+    "step": "training step",
+    "sample": "samples",
+    "compile": "compilation",
+}
+FLOORS = {"copy": "a copy", "none": "no dropout"}
 
 
 def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
@@ -75,40 +86,33 @@ def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> report.Table:
     """Table of one contest."""
-    forms = list(result["rows"][0]["forms"])
-    kept = any("kept_bytes" in row for row in result["rows"])
-    flax = any("speed_of_flax" in cell for row in result["rows"] for cell in row["forms"].values())
-    header = [""]
-    for form in forms:
+    rows = result["rows"]
+    columns = [["", *(row["name"] for row in rows)]]
+
+    def add(heading: str, spec: str, values: Iterable[float | None]) -> None:
+        columns.append([heading, *("-" if value is None else format(value, spec) for value in values)])
+
+    for form in rows[0]["forms"]:
+        cells = [row["forms"][form] for row in rows]
         seconds = form == "compile"
-        header += [f"{form} {'s' if seconds else 'ms'}", "±%", f"/{result['floor']}"] + ["x Flax"] * flax
-    moved = forms == ["step"]
-    whole = forms == ["steps"]
-    header += ["kept bytes"] * kept + ["MB moved"] * moved
-    header += ["compile s", "total s", f"total /{result['floor']}"] * whole
-    body = []
-    for row in result["rows"]:
-        cells = [row["name"]]
-        for form in forms:
-            cell = row["forms"][form]
-            low, high = cell["quartiles_ms"]
-            median = cell["median_ms"] / (1e3 if form == "compile" else 1)
-            cells += [
-                _three_digits(median),
-                f"{50 * (high - low) / cell['median_ms']:.0f}",
-                f"{cell['times_floor']:.2f}",
-                *([f"{cell['speed_of_flax']:.2f}" if "speed_of_flax" in cell else "-"] * flax),
-            ]
-        if kept:
-            cells.append(f"{row['kept_bytes']:,}" if "kept_bytes" in row else "-")
-        if moved:
-            count = row["forms"]["step"]["moved_bytes"]
-            cells.append("-" if count is None else f"{count / 1e6:.0f}")
-        if whole:
-            compiling = row["forms"]["steps"]["compile_s"]
-            cells += [_three_digits(value) for value in (compiling, total_seconds(row))]
-            cells.append(f"{total_seconds(row) / total_seconds(result['rows'][0]):.2f}")
-        body.append(cells)
+        medians = [cell["median_ms"] / (1e3 if seconds else 1) for cell in cells]
+        columns.append([f"{form} {'s' if seconds else 'ms'}", *map(_three_digits, medians)])
+        add("±%", ".0f", [50 * np.ptp(cell["quartiles_ms"]) / cell["median_ms"] for cell in cells])
+        add(f"/{result['floor']}", ".2f", [cell["times_floor"] for cell in cells])
+        speeds = [cell.get("speed_of_flax") for cell in cells]
+        if any(speeds):
+            add("x Flax", ".2f", speeds)
+        if form == "step":
+            add("MB moved", ".0f", [cell["moved_bytes"] and cell["moved_bytes"] / 1e6 for cell in cells])
+        if form == "steps":
+            totals = [total_seconds(row) for row in rows]
+            columns.append(["compile s", *(_three_digits(cell["compile_s"]) for cell in cells)])
+            columns.append(["total s", *map(_three_digits, totals)])
+            add(f"total /{result['floor']}", ".2f", [total / totals[0] for total in totals])
+    kept = [row.get("kept_bytes") for row in rows]
+    if any(count is not None for count in kept):
+        add("kept bytes", ",", kept)
+    header, *body = map(list, zip(*columns, strict=True))
     return report.Table(result["title"], header, body)
 
 
@@ -125,29 +129,30 @@ def _three_digits(value: float) -> str:
 def plot(results: list[dict[str, Any]]) -> Figure:
     """Plot of the times over the floor: a line per contest, a mark per contender."""
     forms = list(results[0]["rows"][0]["forms"])
-    height = 1.4 + 0.42 * len(results)
-    figure, panels = plt.subplots(1, len(forms), figsize=(9, height), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(forms), figsize=(9, 1.4 + 0.55 * len(results)), sharey=True, squeeze=False
+    )
+    names = {row["name"] for result in results for row in result["rows"]}
+    styles = {name: style for name, style in STYLES.items() if name in names}
+    floors = dict.fromkeys(FLOORS[result["floor"]] for result in results)
+    lanes = np.linspace(-0.25, 0.25, len(styles))
     for panel, form in zip(panels[0], forms, strict=True):
-        for name, (color, marker) in STYLES.items():
+        for lane, (name, (color, marker)) in zip(lanes, styles.items(), strict=True):
             points = [
-                (row["forms"][form]["times_floor"], -i)
+                (row["forms"][form]["times_floor"], i + lane)
                 for i, result in enumerate(results)
                 for row in result["rows"]
                 if row["name"] == name and form in row["forms"]
             ]
-            if points:
-                panel.plot(*zip(*points, strict=True), marker, color=color, label=name, ms=7, alpha=0.85)
+            panel.plot(*zip(*points, strict=True), marker, color=color, label=name, ms=6)
         panel.axvline(1, color="black", lw=1)
         if panel.get_xlim()[1] > 3:
             _log_ticks(panel)
-        floor = "a copy" if results[0]["floor"] == "copy" else "no dropout"
-        panel.set_xlabel(f"{form}, times {floor}")
-        panel.set_yticks(
-            [-i for i in range(len(results))], [result["title"] for result in results], fontsize=8
-        )
-        panel.set_ylim(-len(results) + 0.5, 0.5)
-    handles = panels[0][0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=6)
+        panel.set_title(FORMS[form])
+        panel.set_xlabel(f"time relative to {' or '.join(floors)}", fontsize=9)
+        panel.set_yticks(range(len(results)), [result["title"] for result in results], fontsize=8)
+        panel.set_ylim(len(results) - 0.5, -0.5)
+    plots.add_legend(figure, columns=6 if len(styles) <= 6 else -(-len(styles) // 2))
     return figure
 
 
@@ -158,8 +163,8 @@ def plot_sweep(results: list[dict[str, Any]]) -> Figure:
     figure, panel = plt.subplots(figsize=(9, 1.6 + 0.4 * len(rows)))
     compiling = [row["forms"]["steps"]["compile_s"] for row in rows]
     running = [row["forms"]["steps"]["median_ms"] / 1e3 for row in rows]
-    panel.barh(range(len(rows)), compiling, color=plots.ORANGE, hatch="//", label="to compile")
-    panel.barh(range(len(rows)), running, left=compiling, color=plots.BLUE, label="to run")
+    panel.barh(range(len(rows)), compiling, color=plots.ORANGE, hatch="//", label="compilation")
+    panel.barh(range(len(rows)), running, left=compiling, color=plots.BLUE, label="run")
     for i, row in enumerate(rows):
         panel.annotate(f" {total_seconds(row):.3g} s", (total_seconds(row), i), va="center")
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows])
@@ -167,7 +172,7 @@ def plot_sweep(results: list[dict[str, Any]]) -> Figure:
     panel.set_xlabel("seconds")
     panel.set_title(result["title"])
     panel.margins(x=0.12)
-    figure.legend(loc="outside upper center", ncols=2)
+    plots.add_legend(figure)
     return figure
 
 
@@ -176,27 +181,20 @@ def plot_members(results: list[dict[str, Any]]) -> Figure:
     rows = [row for result in results for row in result["rows"] if row["name"] != result["floor"]]
     starts = np.cumsum([0] + [len(result["rows"]) - 1 for result in results])
     figure, panel = plt.subplots(figsize=(9, 1.5 + 0.26 * len(rows)))
-    for form, color, marker in (("fwd", plots.BLUE, "o"), ("fwd+bwd", plots.ORANGE, "s")):
+    for lane, form, marker in ((-0.15, "fwd", "o"), (0.15, "fwd+bwd", "s")):
         ratios = [row["forms"][form]["times_floor"] for row in rows]
-        panel.plot(ratios, range(len(rows)), marker, color=color, label=form, alpha=0.85)
+        panel.plot(ratios, np.arange(len(rows)) + lane, marker, label=FORMS[form], ms=5)
     panel.axvline(1, color="black", lw=1)
     panel.axvline(1.3, color=plots.LIGHT, ls=":", label="1.3 times")
     for start, result in zip(starts, results, strict=False):
         panel.axhline(start - 0.5, color="0.8", lw=1)
-        panel.annotate(
-            result["title"],
-            (1, start - 0.4),
-            xycoords=("axes fraction", "data"),
-            fontsize=8,
-            ha="right",
-            va="top",
-            color=plots.GRAY,
-        )
+        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
+        panel.annotate(result["title"], (1, start - 0.4), fontsize=8, color=plots.GRAY, **place)
     _log_ticks(panel)
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
     panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.set_xlabel("times plain dropout")
-    figure.legend(loc="outside upper center", ncols=3)
+    panel.set_xlabel("time relative to plain dropout")
+    plots.add_legend(figure)
     return figure
 
 

@@ -1,19 +1,17 @@
 """Benchmark of every member of the family against plain dropout of the same size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import jaxdrop
-from experiments.benchmark.ops import forms
+from experiments.benchmark.ops import Forward, double, forms
 from experiments.benchmark.peers import Setting
-from experiments.benchmark.timing import Contest
+from experiments.benchmark.timing import Contest, Programs
 
 PLAIN = "dropout"
-Forward = Callable[[jax.Array, jax.Array], Any]
 
 
 def family(setting: Setting) -> Iterator[Contest]:
@@ -47,10 +45,10 @@ def _elements(shape: tuple) -> dict[str, Forward]:
         return jax.lax.bitcast_convert_type(jaxdrop.word_dropout(key, words, 0.1, replacement=0), x.dtype)
 
     return {
-        "alpha_dropout": lambda key, x: jaxdrop.alpha_dropout(key, x, 0.1),
-        "attention_dropout": lambda key, x: jaxdrop.attention_dropout(key, x, 0.1),
-        "drop_key": lambda key, x: jaxdrop.drop_key(key, x, 0.1),
-        "dropconnect": lambda key, x: jaxdrop.dropconnect(key, x, 0.1),
+        "alpha_dropout": partial(jaxdrop.alpha_dropout, rate=0.1),
+        "attention_dropout": partial(jaxdrop.attention_dropout, rate=0.1),
+        "drop_key": partial(jaxdrop.drop_key, rate=0.1),
+        "dropconnect": partial(jaxdrop.dropconnect, rate=0.1),
         "mixout": lambda key, x: jaxdrop.mixout(key, x, other, 0.1),
         "targeted_dropout, fraction 1": lambda key, x: jaxdrop.targeted_dropout(key, x, 0.1, fraction=1.0),
         "targeted_dropout, fraction .5": lambda key, x: jaxdrop.targeted_dropout(key, x, 0.1, fraction=0.5),
@@ -60,7 +58,7 @@ def _elements(shape: tuple) -> dict[str, Forward]:
         "shakeout to 8": lambda key, x: jaxdrop.shakeout(key, x, eye, 0.1, constant=0.1),
         "drop_edge": flat,
         "drop_edge, undirected": partial(flat, undirected=True, **ends),
-        "gaussian_dropout": lambda key, x: jaxdrop.gaussian_dropout(key, x, 0.1),
+        "gaussian_dropout": partial(jaxdrop.gaussian_dropout, rate=0.1),
         "concrete_dropout": lambda key, x: jaxdrop.concrete_dropout(key, x, jnp.float32(-2.0))[0],
         "concrete_dropout, its logit traced": lambda key, x: jaxdrop.concrete_dropout(
             key, x, -2.0 + 0 * x[0, 0]
@@ -91,15 +89,10 @@ def _blocks(side: int) -> dict[str, Forward]:
     return {"drop_block": lambda key, x: jaxdrop.drop_block(key, x, 0.1, block_size=side)}
 
 
-def _against_plain(shape: tuple, dims: tuple, members: dict[str, Forward]) -> dict:
+def _against_plain(shape: tuple, dims: tuple, members: dict[str, Forward]) -> Programs:
     x = jax.random.normal(jax.random.key(1), shape)
-    contenders: dict[str, Forward] = {
-        "copy": lambda key, x: x * 2,
-        PLAIN: lambda key, x: jaxdrop.dropout(key, x, 0.1, broadcast_dims=dims),
-        **members,
-    }
+    plain = partial(jaxdrop.dropout, rate=0.1, broadcast_dims=dims)
     programs = {}
-    for name, forward in contenders.items():
-        found = forms(forward, jax.random.key(0), x, None)
-        programs |= {(name, form): program for form, program in found.items()}
+    for name, forward in {"copy": double, PLAIN: plain, **members}.items():
+        programs |= forms(name, forward, x)
     return programs

@@ -1,6 +1,6 @@
 """Benchmarks of whole models: training steps with and without dropout, and Monte-Carlo samples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -10,16 +10,12 @@ import jax.numpy as jnp
 
 from experiments.benchmark import peers, timing
 from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
-from experiments.benchmark.timing import Contest, Program
+from experiments.benchmark.timing import Contest, Program, Programs
 from jaxdrop import mc
 
 RATES = (0.2, 0.5, 0.5, 0.5)
 SIZES = (784, 1024, 1024, 1024, 10)
 SAMPLES, BATCH = 100, 128
-
-
-def _key(seed: int) -> jax.Array:
-    return jax.random.key(seed)
 
 
 def _dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
@@ -71,24 +67,25 @@ def trained(loss: Callable, params: Any, *data: jax.Array) -> Program:
     """Program of one SGD step with the key `fold_in(key, step)`."""
 
     def update(params: Any, number: jax.Array, *data: jax.Array) -> tuple[Any, jax.Array]:
-        key = jax.random.fold_in(_key(0), number)
+        key = jax.random.fold_in(jax.random.key(0), number)
         value, gradient = jax.value_and_grad(loss)(params, key, *data)
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient), value
 
     return timing.compiled(update, params, jnp.int32(7), *data)
 
 
-def _mlp_step(setting: Setting, sizes: tuple, batch: int) -> dict:
-    x, y = jax.random.normal(_key(1), (batch, sizes[0])), jnp.arange(batch) % sizes[-1]
-    params = _dense(_key(2), sizes)
-    programs = {}
-    for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
+def _mlp_loss(drop: Drop, params: Any, key: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    scores = jax.nn.log_softmax(mlp(drop, params, key, x))
+    return -jnp.take_along_axis(scores, y[:, None], 1).mean()
 
-        def loss(params: Any, key: jax.Array, x: jax.Array, y: jax.Array, drop: Drop = drop) -> jax.Array:
-            scores = jax.nn.log_softmax(mlp(drop, params, key, x))
-            return -jnp.take_along_axis(scores, y[:, None], 1).mean()
 
-        programs[name, "step"] = trained(loss, params, x, y)
+def _mlp_step(setting: Setting, sizes: tuple, batch: int) -> Programs:
+    x, y = jax.random.normal(jax.random.key(1), (batch, sizes[0])), jnp.arange(batch) % sizes[-1]
+    params = _dense(jax.random.key(2), sizes)
+    programs = {
+        (name, "step"): trained(partial(_mlp_loss, drop), params, x, y)
+        for name, drop in setting.with_none().items()
+    }
     if setting.torch:
         for name, on in (("torch, none", False), ("torch", True)):
             programs[name, "step"] = _torch_step(setting, sizes, batch, on)
@@ -117,7 +114,11 @@ def _torch_step(setting: Setting, sizes: tuple, batch: int, on: bool) -> Program
     return Program(call, setting.wait_for_torch)
 
 
-def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> dict:
+def _block_loss(drop: Drop, params: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.mean(block(drop, params, key, x) ** 2)
+
+
+def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> Programs:
     width = shape[-1]
     sizes = {
         "qkv": (width, heads, 3 * width // heads),
@@ -125,20 +126,14 @@ def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> di
         "up": (width, 4 * width),
         "down": (4 * width, width),
     }
-    keys = jax.random.split(_key(2), len(sizes))
+    keys = jax.random.split(jax.random.key(2), len(sizes))
     params = {
         name: jax.random.normal(k, size) * size[0] ** -0.5
         for k, (name, size) in zip(keys, sizes.items(), strict=True)
     }
-    x = jax.random.normal(_key(1), shape)
-    programs = {}
-    for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
-
-        def loss(params: Any, key: jax.Array, x: jax.Array, drop: Drop = drop) -> jax.Array:
-            return jnp.mean(block(drop, params, key, x) ** 2)
-
-        programs[name, "step"] = trained(loss, params, x)
-    return programs
+    x = jax.random.normal(jax.random.key(1), shape)
+    drops = setting.with_none().items()
+    return {(name, "step"): trained(partial(_block_loss, drop), params, x) for name, drop in drops}
 
 
 def samples(setting: Setting) -> Iterator[Contest]:
@@ -162,11 +157,10 @@ def moments(predict: Callable, keys: jax.Array, chunk: int) -> tuple[jax.Array, 
     return first / count, second / count - (first / count) ** 2
 
 
-def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> dict:
-    x, params = jax.random.normal(_key(1), (batch, sizes[0])), _dense(_key(2), sizes)
+def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> Programs:
+    x, params = jax.random.normal(jax.random.key(1), (batch, sizes[0])), _dense(jax.random.key(2), sizes)
     programs = {}
-    contenders = {NONE: peers.no_drop} | setting.drops
-    for name, drop in contenders.items():
+    for name, drop in setting.with_none().items():
         for chunk in (4, count) if name in (NONE, OURS, FLAX) else (4,):
 
             def sample(key: jax.Array, x: jax.Array, drop: Drop = drop, chunk: int = chunk) -> tuple:
@@ -178,7 +172,7 @@ def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> dict:
                 return moments(predict, jax.random.split(key, count), chunk)
 
             label = name if chunk == 4 else f"{name}, vmap {count}"
-            programs[label, "sample"] = timing.compiled(sample, _key(0), x)
+            programs[label, "sample"] = timing.compiled(sample, jax.random.key(0), x)
     programs[f"{OURS}, mc.estimate", "sample"] = _estimated(params, x, count)
     programs["loop of jitted calls", "sample"] = _looped(params, x, count)
     if setting.torch:
@@ -192,34 +186,31 @@ def _probabilities(params: list, key: jax.Array, x: jax.Array) -> jax.Array:
 
 def _estimated(params: list, x: jax.Array, count: int) -> Program:
     """Program of `jaxdrop.mc.estimate`, with standard errors."""
-    predict = jax.tree_util.Partial(_probabilities, params)
-    return Program(lambda: mc.estimate(predict, _key(0), x, num_samples=count, reducers=mc.Moments()))
+    predict, key = jax.tree_util.Partial(_probabilities, params), jax.random.key(0)
+    return Program(lambda: mc.estimate(predict, key, x, num_samples=count, reducers=mc.Moments()))
 
 
 def _looped(params: list, x: jax.Array, count: int) -> Program:
     """Program of a Python loop over one jitted prediction."""
-    predict = jax.jit(_probabilities)
-
-    def call() -> tuple:
-        first = second = 0.0
-        for key in jax.random.split(_key(0), count):
-            p = predict(params, key, x)
-            first, second = first + p, second + p**2
-        return first, second
-
-    return Program(call)
+    predict, key = jax.jit(_probabilities), jax.random.key(0)
+    return Program(lambda: _sums(predict(params, own, x) for own in jax.random.split(key, count)))
 
 
 def _torch_samples(setting: Setting, sizes: tuple, batch: int, count: int) -> Program:
-    torch, device = setting.torch, setting.torch_device
+    torch = setting.torch
     model = _torch_mlp(setting, sizes).train()
-    x = torch.randn(batch, sizes[0], device=device)
+    x = torch.randn(batch, sizes[0], device=setting.torch_device)
 
-    def call() -> None:
-        first = second = 0.0
+    def call() -> tuple:
         with torch.no_grad():
-            for _ in range(count):
-                p = torch.softmax(model(x), -1)
-                first, second = first + p, second + p**2
+            return _sums(torch.softmax(model(x), -1) for _ in range(count))
 
     return Program(call, setting.wait_for_torch)
+
+
+def _sums(predictions: Iterable[Any]) -> tuple[Any, Any]:
+    """Sums of the predictions and of their squares."""
+    first = second = 0.0
+    for p in predictions:
+        first, second = first + p, second + p**2
+    return first, second

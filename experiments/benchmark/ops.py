@@ -1,5 +1,6 @@
 """Benchmarks of one operation: dropout of activations, feature maps and weights, and its compilation."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -12,17 +13,14 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.linen
 import jaxdrop.nnx
-from experiments.benchmark import peers, timing
+from experiments.benchmark import timing
 from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
-from experiments.benchmark.timing import Contest, Program
+from experiments.benchmark.timing import Contest, Program, Programs
 
 FORWARD, BOTH = "fwd", "fwd+bwd"
 COPY = "copy"
 BATCH = 128
-
-
-def _key(seed: int) -> jax.Array:
-    return jax.random.key(seed)
+Forward = Callable[[jax.Array, jax.Array], Any]
 
 
 def ops(setting: Setting) -> Iterator[Contest]:
@@ -55,48 +53,53 @@ def ops(setting: Setting) -> Iterator[Contest]:
     yield Contest(title, NONE, partial(_weights, setting, size, 0.5))
     for name, derive in KEYS.items():
         title = f"dropout {small[0]}x{small[1]} float32 rate 0.1, key from {name}"
-        yield Contest(title, COPY, partial(_keyed, setting, small, 0.1, name, derive))
+        yield Contest(title, COPY, partial(_keyed, setting, small, 0.1, derive))
 
 
-def forms(forward: Callable, key: jax.Array, x: jax.Array, kept: int | None) -> dict[str, Program]:
-    """Programs of the forward pass, and of forward and backward from a given gradient."""
+def forms(name: str, forward: Forward, x: jax.Array, kept: int | None = None) -> Programs:
+    """Programs of a contender: the forward pass, and forward and backward from a given gradient."""
+    key = jax.random.key(0)
     result = jax.eval_shape(forward, key, x)
-    given = jax.random.normal(_key(3), result.shape, result.dtype)
+    given = jax.random.normal(jax.random.key(3), result.shape, result.dtype)
 
     def both(key: jax.Array, x: jax.Array, given: jax.Array) -> tuple[jax.Array, jax.Array]:
         y, backward = jax.vjp(partial(forward, key), x)
         return y, *backward(given)
 
-    programs = {FORWARD: timing.compiled(forward, key, x), BOTH: timing.compiled(both, key, x, given)}
-    programs[FORWARD].kept_bytes = kept
-    return programs
+    once = timing.compiled(forward, key, x)
+    once.kept_bytes = kept
+    return {(name, FORWARD): once, (name, BOTH): timing.compiled(both, key, x, given)}
 
 
-def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: tuple) -> dict:
-    x = jax.random.normal(_key(1), shape, dtype)
-    programs = {(COPY, form): p for form, p in forms(lambda key, x: x * 2, _key(0), x, None).items()}
-    drops: dict[str, Drop] = dict(setting.drops)
+def double(key: jax.Array, x: jax.Array) -> jax.Array:
+    """The floor: a copy that reads and writes every element once."""
+    return x * 2
+
+
+def _folded(drop: Drop, *options: Any) -> Forward:
+    """Forward pass under a key derived by `fold_in`."""
+    return lambda key, x: drop(jax.random.fold_in(key, 1), x, *options)
+
+
+def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: tuple) -> Programs:
+    x = jax.random.normal(jax.random.key(1), shape, dtype)
+    programs = forms(COPY, double, x)
+    drops = dict(setting.drops)
     if not dims:
         drops["jaxdrop bits=32"] = lambda key, x, rate, dims: jaxdrop.dropout(key, x, rate, bits=32)
         if dtype == "float32" and rate == 0.1:
             drops["jaxdrop alpha"] = lambda key, x, rate, dims: jaxdrop.alpha_dropout(key, x, rate)
             drops["jaxdrop gaussian"] = lambda key, x, rate, dims: jaxdrop.gaussian_dropout(key, x, rate)
     for name, drop in drops.items():
-
-        def forward(key: jax.Array, x: jax.Array, drop: Drop = drop) -> jax.Array:
-            return drop(jax.random.fold_in(key, 1), x, rate, dims)
-
-        try:
-            kept = timing.kept_bytes(lambda x, drop=drop: drop(_key(0), x, rate, dims), x)
-        except NotImplementedError:
-            continue
-        programs |= {(name, form): p for form, p in forms(forward, _key(0), x, kept).items()}
+        with contextlib.suppress(NotImplementedError):
+            kept = timing.kept_bytes(lambda x, drop=drop: drop(jax.random.key(0), x, rate, dims), x)
+            programs |= forms(name, _folded(drop, rate, dims), x, kept)
     if setting.torch:
         programs |= _torch_elementwise(setting, np.asarray(x, np.float32), dtype, rate, dims)
     return programs
 
 
-def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float, dims: tuple) -> dict:
+def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float, dims: tuple) -> Programs:
     torch, device = setting.torch, setting.torch_device
     if dims:
         x = np.moveaxis(x, -1, 1)
@@ -124,17 +127,15 @@ def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float,
         drop(leaf).backward(given)
 
     wait = setting.wait_for_torch
-    return {
-        ("torch", FORWARD): Program(forward, wait, kept_bytes=sum(saved)),
-        ("torch", BOTH): Program(both, wait),
-    }
+    once = Program(forward, wait, kept_bytes=sum(saved))
+    return {("torch", FORWARD): once, ("torch", BOTH): Program(both, wait)}
 
 
-def _in_place(setting: Setting, shape: tuple, rate: float) -> dict:
+def _in_place(setting: Setting, shape: tuple, rate: float) -> Programs:
     """Forward pass whose result replaces `x`, so that no memory page is new."""
-    key, x = _key(0), jax.random.normal(_key(1), shape)
+    key, x = jax.random.key(0), jax.random.normal(jax.random.key(1), shape)
 
-    def replacing(forward: Callable) -> Program:
+    def replacing(forward: Forward) -> Program:
         executable = jax.jit(forward, donate_argnums=1).lower(key, x).compile()
         held = [x.copy()]
 
@@ -143,13 +144,8 @@ def _in_place(setting: Setting, shape: tuple, rate: float) -> dict:
 
         return Program(call, lambda _: jax.block_until_ready(held[0]))
 
-    programs = {(COPY, FORWARD): replacing(lambda key, x: x * 2)}
-    for name, drop in setting.drops.items():
-
-        def forward(key: jax.Array, x: jax.Array, drop: Drop = drop) -> jax.Array:
-            return drop(jax.random.fold_in(key, 1), x, rate)
-
-        programs[name, FORWARD] = replacing(forward)
+    forwards = {COPY: double, **{name: _folded(drop, rate) for name, drop in setting.drops.items()}}
+    programs = {(name, FORWARD): replacing(forward) for name, forward in forwards.items()}
     if setting.torch:
         tensor = setting.torch.tensor(np.asarray(x), device=setting.torch_device)
         drop = partial(setting.torch.nn.functional.dropout, tensor, rate, training=True, inplace=True)
@@ -157,50 +153,44 @@ def _in_place(setting: Setting, shape: tuple, rate: float) -> dict:
     return programs
 
 
-def _weights(setting: Setting, size: int, rate: float) -> dict:
+def _weights(setting: Setting, size: int, rate: float) -> Programs:
     """DropConnect: one mask of a layer's weights for the batch."""
-    x, w = jax.random.normal(_key(1), (BATCH, size)), jax.random.normal(_key(2), (size, size))
+    x, w = (jax.random.normal(jax.random.key(i), (rows, size)) for i, rows in ((1, BATCH), (2, size)))
     programs = {}
-    for name, drop in ({NONE: peers.no_drop} | setting.drops).items():
-
-        def forward(key: jax.Array, w: jax.Array, drop: Drop = drop) -> jax.Array:
-            return x @ drop(jax.random.fold_in(key, 1), w, rate)
-
-        kept = timing.kept_bytes(lambda w, drop=drop: drop(_key(0), w, rate), w)
-        programs |= {(name, form): p for form, p in forms(forward, _key(0), w, kept).items()}
+    for name, drop in setting.with_none().items():
+        dropped = _folded(drop, rate)
+        kept = timing.kept_bytes(lambda w, drop=drop: drop(jax.random.key(0), w, rate), w)
+        programs |= forms(name, lambda key, w, dropped=dropped: x @ dropped(key, w), w, kept)
     return programs
 
 
-def _from_stream(drop_name: str, key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+def _from_stream(drop: Drop, name: str, key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
     """Module of either library with keys from an NNX stream."""
-    module = jaxdrop.nnx.Dropout if drop_name == OURS else nnx.Dropout
+    module = jaxdrop.nnx.Dropout if name == OURS else nnx.Dropout
     return module(rate, rngs=nnx.Rngs(dropout=key))(x)
 
 
-KEYS = {
+def _vmapped(drop: Drop, name: str, key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    return jax.vmap(lambda key: drop(key, x, rate))(jax.random.split(key, 16))
+
+
+def _copies(key: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.stack([x * (2 + i) for i in range(16)])
+
+
+# From a dropout, its name, a key, inputs and a rate to outputs.
+KEYS: dict[str, Drop] = {
     "split": lambda drop, name, key, x, rate: drop(jax.random.split(key, 3)[1], x, rate),
-    "an NNX stream": lambda drop, name, key, x, rate: _from_stream(name, key, x, rate),
-    "vmap over 16": lambda drop, name, key, x, rate: jax.vmap(lambda key: drop(key, x, rate))(
-        jax.random.split(key, 16)
-    ),
+    "an NNX stream": _from_stream,
+    "vmap over 16": _vmapped,
 }
 
 
-def _keyed(setting: Setting, shape: tuple, rate: float, name: str, derive: Callable) -> dict:
-    x = jax.random.normal(_key(1), shape)
-    floor = (lambda key, x: jnp.stack([x * (2 + i) for i in range(16)])) if "vmap" in name else None
-    programs = {}
-    for form, program in forms(floor or (lambda key, x: x * 2), _key(0), x, None).items():
-        programs[COPY, form] = program
-    for contender in (OURS, FLAX):
-        if contender not in setting.drops:
-            continue
-        drop = setting.drops[contender]
-
-        def forward(key: jax.Array, x: jax.Array, drop: Drop = drop, own: str = contender) -> jax.Array:
-            return derive(drop, own, key, x, rate)
-
-        programs |= {(contender, form): p for form, p in forms(forward, _key(0), x, None).items()}
+def _keyed(setting: Setting, shape: tuple, rate: float, derive: Drop) -> Programs:
+    x = jax.random.normal(jax.random.key(1), shape)
+    programs = forms(COPY, _copies if derive is _vmapped else double, x)
+    for name in filter(setting.drops.get, (OURS, FLAX)):
+        programs |= forms(name, partial(derive, setting.drops[name], name, rate=rate), x)
     return programs
 
 
@@ -211,7 +201,7 @@ def compiling(setting: Setting) -> Iterator[Contest]:
     yield Contest(title, NONE, partial(_compiled_sites, setting, sites, shape))
 
 
-def _compiled_sites(setting: Setting, sites: int, shape: tuple) -> dict:
+def _compiled_sites(setting: Setting, sites: int, shape: tuple) -> Programs:
     def module(key: jax.Array, x: jax.Array, rate: float) -> Any:
         layer = jaxdrop.linen.Dropout(rate, deterministic=False)
         return layer.apply({}, x, rngs={"dropout": key})
@@ -222,7 +212,7 @@ def _compiled_sites(setting: Setting, sites: int, shape: tuple) -> dict:
     drops: dict[str, Drop] = {NONE: lambda key, x, rate: x * 2, **setting.drops}
     drops |= {"jaxdrop.linen": module, "jax bernoulli": bernoulli}
     weights = jax.ShapeDtypeStruct((sites, shape[1], shape[1]), np.float32)
-    keys = jax.eval_shape(lambda: jax.random.split(_key(0), sites))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), sites))
 
     def compile_it(drop: Drop) -> None:
         def chain(weights: jax.Array, x: jax.Array, keys: jax.Array) -> jax.Array:

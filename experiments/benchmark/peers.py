@@ -78,6 +78,10 @@ class Setting:
     torch: Any
     quick: bool
 
+    def with_none(self) -> dict[str, Drop]:
+        """The contenders, and no dropout before them."""
+        return {NONE: no_drop, **self.drops}
+
     @property
     def on_gpu(self) -> bool:
         """Whether the device that JAX uses is a GPU."""

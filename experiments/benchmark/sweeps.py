@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import jaxdrop
+from experiments import batches, relu_net
 from experiments.benchmark import peers, timing
 from jaxdrop import penalties, training
 
 ONE = "one program"
-EACH, STEP, LOOP = "a program a run", "runs of a compiled step", "runs of a compiled loop"
+EACH, STEP, LOOP = "a program per run", "runs of a compiled step", "runs of a compiled loop"
 
 
 def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:
@@ -40,35 +40,13 @@ def recipe_for(count: int, batch: int = 50) -> training.Recipe:
     """Recipe with dropout and AdamW; rate and decay belong to a cell, traced or not."""
 
     def recipe(hyper: dict[str, Any]) -> tuple[training.LossFn, optax.GradientTransformation]:
-        def loss_fn(params: Any, key: jax.Array, data: Any) -> tuple[jax.Array, tuple]:
-            batch_key, key = jax.random.split(key)
-            rows = jax.random.randint(batch_key, (batch,), 0, count)
-            h = data[0][rows]
-            for i, layer in enumerate(params[:-1]):
-                h = jax.nn.relu(h @ layer["kernel"] + layer["bias"])
-                h = jaxdrop.dropout(jax.random.fold_in(key, i), h, hyper["rate"])
-            logits = h @ params[-1]["kernel"] + params[-1]["bias"]
-            return optax.softmax_cross_entropy_with_integer_labels(logits, data[1][rows]).mean(), ()
+        def apply(params: relu_net.Params, x: jax.Array, key: jax.Array) -> jax.Array:
+            return relu_net.apply(params, x, (0.0, hyper["rate"]), key)[0]
 
-        decay = hyper["decay"]
-        return loss_fn, optax.adamw(1e-3, weight_decay=decay, mask=penalties.weight_mask)
+        loss_fn = batches.cross_entropy(apply, lambda key: batches.draw_batch(key, batch, count))
+        return loss_fn, optax.adamw(1e-3, weight_decay=hyper["decay"], mask=penalties.weight_mask)
 
     return recipe
-
-
-def start(hyper: dict[str, jax.Array], sizes: tuple[int, ...]) -> tuple[jax.Array, Any]:
-    """Keys and first parameters of all cells, by their seeds."""
-    keys = jax.vmap(jax.random.key)(hyper["seed"])
-
-    def init(key: jax.Array) -> list[dict[str, jax.Array]]:
-        own = jax.random.split(jax.random.fold_in(key, 2**31), len(sizes) - 1)
-        shapes = zip(own, sizes, sizes[1:], strict=False)
-        return [
-            {"kernel": jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, "bias": jnp.zeros(b)}
-            for k, a, b in shapes
-        ]
-
-    return keys, jax.vmap(init)(keys)
 
 
 def programs(steps: int, values: int, sizes: tuple[int, ...]) -> dict[tuple[str, str], timing.Program]:
@@ -79,7 +57,8 @@ def programs(steps: int, values: int, sizes: tuple[int, ...]) -> dict[tuple[str,
         jnp.asarray(rng.integers(0, sizes[-1], count)),
     )
     recipe, hyper = recipe_for(count), grid(values)
-    keys, params = start(hyper, sizes)
+    keys = jax.vmap(jax.random.key)(hyper["seed"])
+    params = batches.stack([relu_net.init(np.random.default_rng(int(i)), sizes) for i in hyper["seed"]])
     pair = training.sweep(recipe)
     cells = [jax.tree.map(lambda leaf, i=i: leaf[i], (keys, params, hyper)) for i in range(values**3)]
     alone = [(training.trainer(*recipe(own)).init(key, first), own) for key, first, own in cells]

@@ -23,13 +23,17 @@ class Program:
     moved_bytes: float | None = None
 
 
+# By contender and form.
+Programs = dict[tuple[str, str], Program]
+
+
 @dataclass
 class Contest:
-    """Programs by contender and form, timed together. The floor is the contender without dropout."""
+    """Programs that are timed together. The floor is the contender without dropout."""
 
     title: str
     floor: str
-    build: Callable[[], dict[tuple[str, str], Program]]
+    build: Callable[[], Programs]
 
 
 def compiled(function: Callable, *args: Any) -> Program:

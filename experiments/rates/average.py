@@ -7,6 +7,8 @@ on all images.
 """
 
 import functools
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -102,21 +104,17 @@ def matched(rows: list[dict[str, Any]]) -> int | None:
 
 def within(rows: list[dict[str, Any]]) -> int | None:
     """Number of samples from which on the mean error is within one deviation of weight scaling."""
-    return _from_where(rows, [abs(row["difference"].value) <= row["deviation"] for row in rows])
+    return _from_where(rows, lambda row: abs(row["difference"].value) <= row["deviation"])
 
 
 def above(rows: list[dict[str, Any]]) -> int | None:
     """Number of samples from which on the mean error is at most one deviation above weight scaling."""
-    return _from_where(rows, [row["difference"].value <= row["deviation"] for row in rows])
+    return _from_where(rows, lambda row: row["difference"].value <= row["deviation"])
 
 
-def _from_where(rows: list[dict[str, Any]], holds: list[bool]) -> int | None:
-    found = None
-    for row, true in zip(reversed(rows), reversed(holds), strict=True):
-        if not true:
-            break
-        found = row["samples"]
-    return found
+def _from_where(rows: list[dict[str, Any]], holds: Callable[[dict[str, Any]], bool]) -> int | None:
+    last = [row["samples"] for row in itertools.takewhile(holds, reversed(rows))]
+    return last[-1] if last else None
 
 
 def claims(rows: list[dict[str, Any]], alone: list[int | None]) -> list[runs.Claim]:
@@ -187,8 +185,7 @@ def finish(plan: runs.Plan, examples: data.Dataset, trained: runs.Trained) -> ru
     mean = Mean.of(scaling)
     body.append(["weight scaling", mean.percent(), "-", "-", "-"])
     caption = (
-        f"Errors in percent: mean ± standard error over {plan.seeds} networks, {plan.repeats} times."
-        " "
+        f"Errors in percent: mean ± standard error over {plan.seeds} networks, {plan.repeats} times. "
         "Deviation: the standard deviation over repetitions. Vs weight scaling: the difference, paired by "
         "network; the verdict is at two standard errors of it."
     )

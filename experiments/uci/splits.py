@@ -6,6 +6,7 @@ the grid of dropout rates and precisions, and the sizes of network and training.
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -96,23 +97,25 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
     """
     folder = _folder(name, data_dir)
     count = _integer(folder / "n_splits.txt")
-    numbered = [f"index_{part}_{i}" for part in ("train", "test") for i in range(count)]
-    _demand(folder, numbered)
+    halves = [[f"index_{half}_{i}" for i in range(count)] for half in ("train", "test")]
+    _demand(folder, [*halves[0], *halves[1]])
     table = _read(folder / "data.txt", 2)
     features = _indices(folder / "index_features.txt", table.shape[1])
     target = _indices(folder / "index_target.txt", table.shape[1])
     if len(target) != 1 or target[0] in features:
         raise _bad(folder / "index_target.txt", "name one column that is no feature", target.tolist())
-    train, test = ([_indices(folder / f"{n}.txt", len(table)) for n in half] for half in _halves(numbered))
+    train, test = ([_indices(folder / f"{name}.txt", len(table)) for name in half] for half in halves)
     _check_splits(folder, train, test)
+    rates = _numbers(folder / "dropout_rates.txt", "values in [0, 1)", lambda v: (v >= 0) & (v < 1))
+    taus = _numbers(folder / "tau_values.txt", "values above 0", lambda v: v > 0)
     return Problem(
         name,
         table[:, features],
         table[:, target[0]],
         train,
         test,
-        _grid(folder / "dropout_rates.txt", "lie in [0, 1)", lambda v: (v >= 0) & (v < 1)),
-        _grid(folder / "tau_values.txt", "be above 0", lambda v: v > 0),
+        tuple(rates.tolist()),
+        tuple(taus.tolist()),
         _integer(folder / "n_hidden.txt"),
         _integer(folder / "n_epochs.txt") * EPOCHS_UNIT,
         _reference(folder / "reference", count),
@@ -132,35 +135,26 @@ def part(problem: Problem, grid: bool) -> Part:
     """Data of the grid (training on the head of the training rows, validation on their tail), or of the
     chosen runs (training on all of them, test).
     """
-    heads = [rows[: int(SHARE * len(rows))] if grid else rows for rows in problem.train]
-    tails = [rows[int(SHARE * len(rows)) :] for rows in problem.train] if grid else problem.test
-    columns = [_standardized(problem, *rows) for rows in zip(heads, tails, strict=True)]
-    x, y, x_held, y_held, scale, shift = (
-        _padded([np.asarray(c[i], np.float32) for c in columns]) for i in range(6)
-    )
-    size, held = (np.array([len(rows) for rows in half], np.int32) for half in (heads, tails))
-    return Part(x, y, size, x_held, y_held, held, scale, shift)
+    rows = []
+    for train, test in zip(problem.train, problem.test, strict=True):
+        middle = int(SHARE * len(train))
+        head, tail = (train[:middle], train[middle:]) if grid else (train, test)
+        x, y = problem.x[head], problem.y[head]
+        # A constant column is only centered, as in the original.
+        spread = np.where(x.std(0) == 0, 1, x.std(0))
+        scale, shift = y.std(), y.mean()
+        standard = (x - x.mean(0)) / spread, (y - shift) / scale, len(head)
+        held = (problem.x[tail] - x.mean(0)) / spread, problem.y[tail], len(tail)
+        rows.append((*standard, *held, scale, shift))
+    return Part(*map(_padded, zip(*rows, strict=True)))
 
 
-def _standardized(problem: Problem, head: np.ndarray, tail: np.ndarray) -> tuple[Any, ...]:
-    """A constant column is only centerd, as in the original."""
-    x, y = problem.x[head], problem.y[head]
-    spread = x.std(0)
-    spread[spread == 0] = 1
-    scale, shift = y.std(), y.mean()
-    held = (problem.x[tail] - x.mean(0)) / spread
-    return (x - x.mean(0)) / spread, (y - shift) / scale, held, problem.y[tail], scale, shift
-
-
-def _padded(arrays: list[np.ndarray]) -> np.ndarray:
-    longest = max(len(a) if a.ndim else 0 for a in arrays)
-    return np.stack(
-        [np.pad(a, [(0, longest - len(a))] + [(0, 0)] * (a.ndim - 1)) if a.ndim else a for a in arrays]
-    )
-
-
-def _halves(names: list[str]) -> tuple[list[str], list[str]]:
-    return names[: len(names) // 2], names[len(names) // 2 :]
+def _padded(arrays: tuple[Any, ...]) -> np.ndarray:
+    """Stacks arrays of unequal lengths, or numbers; integers stay integers, the rest is float32."""
+    if np.ndim(arrays[0]):
+        longest = max(map(len, arrays))
+        arrays = tuple(np.pad(a, [(0, longest - len(a))] + [(0, 0)] * (a.ndim - 1)) for a in arrays)
+    return np.stack(arrays).astype(np.int32 if isinstance(arrays[0], int) else np.float32)
 
 
 def _folder(name: str, data_dir: Path | None) -> Path:
@@ -200,6 +194,14 @@ def _read(path: Path, rank: Literal[1, 2] = 1) -> np.ndarray:
     return values if rank == 2 else values.ravel()
 
 
+def _numbers(path: Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Reads numbers that all fit."""
+    values = _read(path)
+    if not fits(values).all():
+        raise _bad(path, f"hold {expected}", f"{values[~fits(values)][0]:g}")
+    return values
+
+
 def _integer(path: Path) -> int:
     values = _read(path)
     if values.size != 1 or values[0] != round(values[0]) or values[0] < 1:
@@ -209,21 +211,12 @@ def _integer(path: Path) -> int:
 
 def _indices(path: Path, size: int) -> np.ndarray:
     """Reads distinct indices of rows or columns of data.txt."""
-    values = _read(path)
-    fits = (values == np.round(values)) & (values >= 0) & (values < size)
-    if not fits.all():
-        raise _bad(path, f"hold integers in [0, {size - 1}]", f"{values[~fits][0]:g}")
+    expected = f"integers in [0, {size - 1}]"
+    values = _numbers(path, expected, lambda v: (v == np.round(v)) & (v >= 0) & (v < size))
     found, counts = np.unique(values, return_counts=True)
     if (counts > 1).any():
         raise _bad(path, "name each index once", f"{found[counts > 1][0]:g} twice")
     return values.astype(np.int64)
-
-
-def _grid(path: Path, expected: str, fits: Any) -> tuple[float, ...]:
-    values = _read(path)
-    if not fits(values).all():
-        raise _bad(path, f"hold values that {expected}", f"{values[~fits(values)][0]:g}")
-    return tuple(values.tolist())
 
 
 def _check_splits(folder: Path, train: list[np.ndarray], test: list[np.ndarray]) -> None:

@@ -22,8 +22,6 @@ class AttentionDropout(Rated):
       rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask.
         May be traced; has no gradient.
       broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     broadcast_dims: Sequence[int] = ()
@@ -41,13 +39,20 @@ class DropKey(AtRateZero, Rated):
       rate: Probability of hiding a key, in [0, 1): a scalar, or an array that broadcasts to the
         logits. May be traced; has no gradient.
       broadcast_dims: Axes along which one decision is shared; not the last.
-      bits: Random bits per decision: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     broadcast_dims: Sequence[int] = ()
     bits: Bits = None
     _pure = staticmethod(drops.drop_key)
+    _call_doc = """Hides keys; if deterministic, only those that `mask` hides.
+
+    Args:
+      inputs: Floating-point logits, `[..., Q, K]`.
+      mask: Keys that a query may attend to: boolean, broadcasts to the inputs; True is allowed.
+
+    Returns:
+      Array of the shape and dtype of the inputs.
+    """
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -58,8 +63,6 @@ class DropHead(Rated):
       rate: Probability of dropping a head, in [0, 1]: a scalar, or an array that broadcasts to the
         mask. May be traced; has no gradient.
       head_axis: Axis of the heads; not 0, the batch axis.
-      bits: Random bits per head: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     head_axis: int = -2

@@ -22,6 +22,14 @@ class Dense(Regularizer):
     features: int = dataclasses.field(kw_only=False)
     use_bias: bool = True
     kernel_init: Callable[..., jax.Array] = _LECUN_NORMAL
+    _call_doc = """Returns the noisy product and its penalty.
+
+    Args:
+      inputs: Floating-point inputs, `[..., I]`.
+
+    Returns:
+      The product, `[..., O]`, and the penalty, a scalar.
+    """
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -87,14 +95,20 @@ class ShakeoutDense(Dense):
       constant: Strength of the reversal, finite and at least 0; may be traced.
       use_bias: If true, adds a bias.
       kernel_init: Initializer of the kernel.
-      bits: Random bits per input: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     rate: Rate = dataclasses.field(kw_only=False)
     constant: Numeric = dataclasses.field(kw_only=False)
     bits: Bits = None
     _pure = staticmethod(drops.shakeout)
+    _call_doc = """Returns the product under shakeout; if deterministic, without.
+
+    Args:
+      inputs: Floating-point inputs, `[..., I]`.
+
+    Returns:
+      The product, `[..., O]`.
+    """
 
     def _deterministic_output(self, inputs: ArrayLike, kernel: jax.Array, *_: Any) -> jax.Array:
         return product(inputs, kernel)

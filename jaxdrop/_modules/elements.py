@@ -20,8 +20,6 @@ class Dropout(Rated):
       rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask.
         May be traced; has no gradient.
       broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     # `bits` is declared by each API, for Linen's fields have Flax's order.
@@ -39,8 +37,6 @@ class MCDropout(Rated):
       rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask.
         May be traced; has no gradient.
       broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
@@ -77,6 +73,15 @@ class GaussianNoise(Regularizer):
     stddev: Numeric = dataclasses.field(kw_only=False)
     _pure = staticmethod(drops.gaussian_noise)
     rates_without_key = (0,)
+    _call_doc = """Adds noise; if deterministic, returns the inputs.
+
+    Args:
+      inputs: Floating-point inputs.
+      stddev: Standard deviation of this call, instead of the module's; may be traced.
+
+    Returns:
+      Array of the shape and dtype of the inputs.
+    """
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -87,8 +92,6 @@ class AlphaDropout(Rated):
       rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask.
         May be traced; has no gradient.
       broadcast_dims: Axes along which one decision is shared.
-      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     broadcast_dims: Sequence[int] = ()
@@ -113,6 +116,15 @@ class Standout(Regularizer):
     beta: Numeric = dataclasses.field(default=0.0, kw_only=False)
     bits: Bits = None
     _pure = staticmethod(drops.standout)
+    _call_doc = """Drops by the logits; if deterministic, returns the mean.
+
+    Args:
+      inputs: Floating-point activations.
+      logits: Logits of the keep probabilities; they broadcast to the inputs.
+
+    Returns:
+      Array of the shape and dtype of the inputs.
+    """
 
     def _deterministic_output(self, inputs: ArrayLike, logits: ArrayLike) -> jax.Array:
         return drops.standout_mean(inputs, logits, alpha=self.alpha, beta=self.beta)

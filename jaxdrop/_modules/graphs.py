@@ -30,3 +30,14 @@ class DropEdge(AtRateZero, Rated):
     bits: Bits = None
     _pure = staticmethod(drops.drop_edge)
     rates_without_key = (0,)
+    _call_doc = """Removes edges; if deterministic, none.
+
+    Args:
+      inputs: Floating-point weights of the edges, `[E]`.
+      senders: Node that each edge comes from: integers, `[E]`.
+      receivers: Node that each edge goes to: integers, `[E]`.
+      num_nodes: Number of nodes; needed to renormalize.
+
+    Returns:
+      Weights of the edges, `[E]`.
+    """

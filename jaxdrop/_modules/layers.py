@@ -13,6 +13,16 @@ from jaxdrop._types import Bits, Key, PyTree, Rate, Where
 class Reweighted(Rated):
     """A wrapper that calls its layer with other weights."""
 
+    _call_doc = """Calls the layer with regularized weights; if deterministic, with its own.
+
+    Args:
+      *args: Arguments of the layer.
+      **kwargs: Keyword arguments of the layer, of names other than these.
+
+    Returns:
+      Output of the layer.
+    """
+
     def _is_chosen(self: Any, params: PyTree) -> PyTree:
         return penalties.weight_mask(params, self.where)
 
@@ -45,8 +55,6 @@ class DropConnect(Reweighted):
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`). Otherwise a
         predicate on a path within the layer ("cell/hi/kernel") and the leaf, or a tree of booleans
         in plain dicts.
-      bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     where: Where = None
@@ -65,8 +73,6 @@ class EmbeddingDropout(Reweighted):
       layer: A Flax `Embed`, or a layer that contains some.
       rate: Probability of dropping a word, in [0, 1]: a scalar, or an array that broadcasts to
         `[V, 1]`. May be traced.
-      bits: Random bits per word: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     bits: Bits = None
@@ -88,8 +94,6 @@ class TargetedDropout(Reweighted):
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`). Otherwise a
         predicate on a path within the layer ("cell/hi/kernel") and the leaf, or a tree of booleans
         in plain dicts.
-      bits: Random bits per weight or unit: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16,
-        or 24 for rates near 0 or 1.
     """
 
     fraction: float
@@ -116,6 +120,16 @@ class DropLayer(Rated):
 
     bits: Bits = None
     _pure = staticmethod(drops.drop_layer)
+    _call_doc = """Calls the layer or skips it; if deterministic, calls it.
+
+    Args:
+      inputs: First argument of the layer, and the result if it is skipped.
+      *args: Other arguments of the layer.
+      **kwargs: Keyword arguments of the layer, of names other than these.
+
+    Returns:
+      Output of the layer, or `inputs`.
+    """
 
 
 def checked_call(layer: Any, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:

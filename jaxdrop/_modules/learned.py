@@ -34,6 +34,15 @@ class ConcreteDropout(Regularizer):
     temperature: Numeric = 0.1
     broadcast_dims: Sequence[int] = ()
     _pure = staticmethod(drops.concrete_dropout)
+    _call_doc = """Drops at the learned rate.
+
+    Args:
+      inputs: Floating-point inputs.
+      kernel: Kernel of the layer that takes the result, for the penalty.
+
+    Returns:
+      The output, and the penalty, a scalar.
+    """
 
     def _deterministic_output(self, inputs: ArrayLike, *_: Any, **__: Any) -> tuple[jax.Array, jax.Array]:
         return jnp.asarray(inputs), jnp.zeros(())
@@ -55,6 +64,14 @@ class Masksembles:
     num_masks: int = dataclasses.field(kw_only=False)
     scale: float = dataclasses.field(kw_only=False)
     channel_axis: int = -1
+    _call_doc = """Applies one mask to each part of the batch.
+
+    Args:
+      inputs: Floating-point batch; its size is a multiple of `num_masks`.
+
+    Returns:
+      Array of the shape and dtype of the inputs.
+    """
 
 
 def log_odds(rate: float) -> jax.Array:

@@ -38,11 +38,30 @@ class ZoneoutCell(Cell):
       cell: The cell to wrap.
       rate: Probability of keeping the old state, in [0, 1]: a scalar, or one for each part of the
         state, such as (c, h) of an LSTM. May be traced.
-      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
 
     References:
       Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations", 2017.
+    """
+
+    _call_doc = """One step of the cell, and zoneout; if deterministic, takes the mean.
+
+    Args:
+      carry: The state.
+      inputs: Inputs of the step.
+
+    Returns:
+      The new state and the output.
+    """
+    _initialize_carry_doc = """The initial state of the wrapped cell.
+
+    Args:
+      rng: A key, for the cell.
+      rngs: Streams, for the cell.
+      input_shape: Shape of the inputs of one step.
+      carry_init: An initializer, for the cell.
+
+    Returns:
+      The initial state.
     """
 
     def _step(
@@ -78,12 +97,35 @@ class RecurrentDropoutCell(Cell):
       cell: The cell to wrap.
       rate: Probability of dropping, in [0, 1]: a scalar, or a pair for the inputs and the hidden
         state. May be traced.
-      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
 
     References:
       Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
       networks", 2016.
+    """
+
+    _call_doc = """One step of the cell, under the masks of the carry.
+
+    Args:
+      carry: The state, and the masks of the inputs and of the hidden state.
+      inputs: Inputs of the step.
+
+    Returns:
+      The new state with the same masks, and the output.
+    """
+    _initialize_carry_doc = """The initial state of the wrapped cell, and the masks.
+
+    Args:
+      rng: A key, for the cell; outside of a model also for the masks.
+      rngs: Streams, for the cell; the masks' key comes from the module's own.
+      input_shape: Shape of the inputs of one step.
+      carry_init: An initializer, for the cell.
+
+    Returns:
+      The state, and the masks of the inputs and of the hidden state: booleans of their shapes,
+      or None where nothing is dropped.
+
+    Raises:
+      TypeError: If the cell adds its hidden state to its new state.
     """
 
     def _step(self: Any, carry: tuple[PyTree, tuple], inputs: ArrayLike, off: bool) -> tuple[PyTree, PyTree]:

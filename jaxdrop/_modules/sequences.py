@@ -19,8 +19,6 @@ class LockedDropout(Rated):
       rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask.
         May be traced; has no gradient.
       time_axis: Axis of time.
-      bits: Random bits per decision: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     time_axis: int = 1
@@ -37,8 +35,6 @@ class WordDropout(Rated):
         the tokens. May be traced; has no gradient.
       replacement: Token that replaces others.
       protected: Tokens that are never replaced, such as padding.
-      bits: Random bits per token: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     replacement: int
@@ -58,12 +54,19 @@ class Zoneout(Rated):
     Attributes:
       rate: Probability of keeping the old state, in [0, 1]: a scalar, or an array that broadcasts
         to the state. May be traced; has no gradient.
-      bits: Random bits per element: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     bits: Bits = None
     _pure = staticmethod(drops.zoneout)
+    _call_doc = """Mixes the new state and the old one; if deterministic, returns the mean.
+
+    Args:
+      new: Floating-point state that the cell has made.
+      old: State before, of the same shape and dtype.
+
+    Returns:
+      Array of the shape and dtype of `new`.
+    """
 
     def _deterministic_output(self, *data_and_rate: Any) -> jax.Array:
         return drops.zoneout_mean(*data_and_rate, **self._options())

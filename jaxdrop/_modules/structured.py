@@ -17,8 +17,6 @@ class SpatialDropout(Rated):
       rate: Probability of dropping a channel, in [0, 1]: a scalar, or an array that broadcasts to
         the mask. May be traced; has no gradient.
       channel_axis: Axis of the channels; not 0, the batch axis.
-      bits: Random bits per channel: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     channel_axis: int = -1
@@ -34,8 +32,6 @@ class FeatureAlphaDropout(Rated):
       rate: Probability of dropping a channel, in [0, 1]: a scalar, or an array that broadcasts to
         the mask. May be traced; has no gradient.
       channel_axis: Axis of the channels; not 0, the batch axis.
-      bits: Random bits per channel: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     channel_axis: int = -1
@@ -53,8 +49,6 @@ class DropPath(Rated):
       rate: Probability of dropping, in [0, 1]: a scalar, or an array that broadcasts to the mask.
         May be traced; has no gradient.
       mode: "row" for one decision per example, "batch" for one decision for the batch.
-      bits: Random bits per decision: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24
-        for rates near 0 or 1.
     """
 
     mode: Literal["row", "batch"] = "row"

@@ -9,9 +9,14 @@ import jax
 from jaxdrop._modules.base import Rated, Regularizer, document
 from jaxdrop._types import ArrayLike, Key, PyTree, Rate
 
-_LINES = {
+FIELDS = {
     "deterministic": "If true, no noise. Set here or in the call, not both.",
     "rng_collection": "Collection that the key is drawn from.",
+}
+ARGUMENTS = {
+    "deterministic": "If true, no noise. Set here or in the constructor, not both.",
+    "rng": "A key; by default one of the collection `rng_collection`.",
+    "rate": "Rate of this call, instead of the module's; may be traced.",
 }
 
 
@@ -25,7 +30,7 @@ class Base(Regularizer, nn.Module):
     def __init_subclass__(cls, kw_only: bool = True, **kwargs: Any):
         own = vars(cls).get("__doc__")
         super().__init_subclass__(kw_only=kw_only, **kwargs)
-        document(cls, own, _LINES)
+        document(cls, own, FIELDS, ARGUMENTS)
 
     def _is_off(self: Any, deterministic: bool | None) -> bool:
         return bool(nn.merge_param("deterministic", self.deterministic, deterministic))
@@ -52,17 +57,6 @@ class OneArray(Base):
         *,
         rate: Rate | None = None,
     ) -> PyTree:
-        """Applies the regularizer; if deterministic, returns the inputs (or the documented expected value).
-
-        Args:
-          inputs: Input of the pure function.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          Output of the pure function.
-        """
         return self._apply((inputs,), self._rate(rate), deterministic, rng)
 
 

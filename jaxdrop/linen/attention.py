@@ -1,5 +1,5 @@
 """Dropout of attention: weights, keys or heads."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import functools
 from collections.abc import Callable
@@ -34,18 +34,6 @@ class DropKey(attention.DropKey, Stochastic):
         mask: ArrayLike | None = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Hides keys; if deterministic, only those that `mask` hides.
-
-        Args:
-          inputs: Floating-point logits, `[..., Q, K]`.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          mask: Keys that a query may attend to: boolean, broadcasts to the inputs; True is allowed.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         return self._apply((inputs,), self._rate(rate), deterministic, rng, mask=mask)
 
 

@@ -1,5 +1,5 @@
 """Dense layers that draw noise together with their product: they own a kernel and a bias."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 from typing import Any
 
@@ -37,16 +37,6 @@ class _Penalized(_Dense):
     def __call__(
         self, inputs: ArrayLike, deterministic: bool | None = None, rng: Key | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the noisy product and its penalty.
-
-        Args:
-          inputs: Floating-point inputs, `[..., I]`.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-
-        Returns:
-          The product, `[..., O]`, and the penalty, a scalar.
-        """
         kernel = self._kernel(inputs)
         data = inputs, kernel, self._log_noise(kernel.shape)
         y, penalty = self._apply(data, (), deterministic, rng)
@@ -73,16 +63,5 @@ class ShakeoutDense(dense.ShakeoutDense, _Dense):
         *,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Returns the product under shakeout; if deterministic, without.
-
-        Args:
-          inputs: Floating-point inputs, `[..., I]`.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          The product, `[..., O]`.
-        """
         data = inputs, self._kernel(inputs)
         return self._biased(self._apply(data, self._rate(rate), deterministic, rng))

@@ -1,5 +1,5 @@
 """Dropout and noise, element by element."""
-# ruff: noqa: D101 - a module without a docstring has that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 from collections.abc import Sequence
 
@@ -43,38 +43,12 @@ class GaussianNoise(elements.GaussianNoise, Stochastic):
         *,
         stddev: Numeric | None = None,
     ) -> jax.Array:
-        """Adds noise; if deterministic, returns the inputs.
-
-        Args:
-          inputs: Floating-point inputs.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          stddev: Standard deviation of this call, instead of the module's; may be traced.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
         return self._apply((inputs,), (stddev,), deterministic, rng)
 
 
 class Standout(elements.Standout, Stochastic):
     def __call__(
-        self,
-        inputs: ArrayLike,
-        logits: ArrayLike,
-        deterministic: bool | None = None,
-        rng: Key | None = None,
+        self, inputs: ArrayLike, logits: ArrayLike, deterministic: bool | None = None, rng: Key | None = None
     ) -> jax.Array:
-        """Drops by the logits; if deterministic, returns the mean.
-
-        Args:
-          inputs: Floating-point activations.
-          logits: Logits of the keep probabilities; they broadcast to the inputs.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         return self._apply((inputs, logits), (), deterministic, rng)

@@ -1,5 +1,5 @@
 """Dropout of graphs."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import jax
 
@@ -22,19 +22,5 @@ class DropEdge(graphs.DropEdge, Stochastic):
         num_nodes: int | None = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Removes edges; if deterministic, none.
-
-        Args:
-          inputs: Floating-point weights of the edges, `[E]`.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          senders: Node that each edge comes from: integers, `[E]`.
-          receivers: Node that each edge goes to: integers, `[E]`.
-          num_nodes: Number of nodes; needed to renormalize.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          Weights of the edges, `[E]`.
-        """
         graph = {"senders": senders, "receivers": receivers, "num_nodes": num_nodes}
         return self._apply((inputs,), self._rate(rate), deterministic, rng, **graph)

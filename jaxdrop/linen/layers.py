@@ -4,7 +4,7 @@ Each wraps a layer of any kind: `DropConnect(nn.Dense(64), 0.5)`. If the layer i
 compact method as its wrapper, its variables stay where they are without the wrapper
 ("Dense_0/kernel"). Otherwise they lie one level down ("layer/kernel").
 """
-# ruff: noqa: D101 - a module without a docstring has that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import dataclasses
 from typing import Any
@@ -41,18 +41,6 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         rate: Rate | None = None,
         **kwargs: Any,
     ) -> PyTree:
-        """Calls the layer with regularized weights; if deterministic, with its own.
-
-        Args:
-          *args: Arguments of the layer.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          rate: Rate of this call, instead of the module's; may be traced.
-          **kwargs: Keyword arguments of the layer, of names other than these.
-
-        Returns:
-          Output of the layer.
-        """
         (rate,) = self._rate(rate)
         if self._is_plain(deterministic, rate):
             return self.layer(*args, **kwargs)
@@ -100,19 +88,6 @@ class DropLayer(layers.DropLayer, _Wrapper):
         rate: Rate | None = None,
         **kwargs: Any,
     ) -> jax.Array:
-        """Calls the layer or skips it; if deterministic, calls it.
-
-        Args:
-          inputs: First argument of the layer, and the result if it is skipped.
-          *args: Other arguments of the layer.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          rate: Rate of this call, instead of the module's; may be traced.
-          **kwargs: Keyword arguments of the layer, of names other than these.
-
-        Returns:
-          Output of the layer, or `inputs`.
-        """
         (rate,) = self._rate(rate)
         x = _checks.check_floating(inputs)
 

@@ -1,5 +1,5 @@
 """Dropout of sequences, and zoneout of recurrent states."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import jax
 
@@ -26,16 +26,4 @@ class Zoneout(sequences.Zoneout, Stochastic):
         *,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Mixes the new state and the old one; if deterministic, returns the mean.
-
-        Args:
-          new: Floating-point state that the cell has made.
-          old: State before, of the same shape and dtype.
-          deterministic: If true, no noise. Set here or in the constructor, not both.
-          rng: A key; by default one of the collection `rng_collection`.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          Array of the shape and dtype of `new`.
-        """
         return self._apply((new, old), self._rate(rate), deterministic, rng)

@@ -1,5 +1,5 @@
 """Structured dropout: whole channels, blocks, residual branches or tokens."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101 - docstrings without examples stand in `jaxdrop._modules`.
 
 from jaxdrop._modules import structured
 from jaxdrop.linen._shell import Shell

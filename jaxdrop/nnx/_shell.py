@@ -12,12 +12,19 @@ from jaxdrop._modules.base import Rated, Regularizer, document
 from jaxdrop._types import ArrayLike, PyTree, Rate
 
 Rngs = nnx.Rngs | nnx.RngStream
+# What a call takes its key from; None stands for the module's own stream.
+Source = Rngs | jax.Array | None
 
-LINES = {
+FIELDS = {
     "in_features": "Number of inputs.",
     "deterministic": "If true, no noise; `model.train()` and `model.eval()` set it.",
     "rng_collection": "Stream that the key is drawn from.",
     "rngs": "Streams, or one stream. Draws fork `rng_collection`, parameters use `params`.",
+}
+ARGUMENTS = {
+    "deterministic": "If true, no noise. Overrides the module's own.",
+    "rngs": "A key, a stream or streams. Overrides the module's own.",
+    "rate": "Rate of this call, instead of the module's; may be traced.",
 }
 
 
@@ -52,7 +59,7 @@ class Base(Regularizer, nnx.Module):
         own = vars(cls).get("__doc__")
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(eq=False, repr=False, kw_only=True)(cls)
-        document(cls, own, LINES)
+        document(cls, own, FIELDS, ARGUMENTS)
 
     def __post_init__(self: Any, rngs: Rngs | None):
         self.rngs = nnx.data(None if rngs is None else self._stream(rngs).fork())
@@ -101,20 +108,9 @@ class OneArray(Base):
         inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         rate: Rate | None = None,
     ) -> PyTree:
-        """Applies the regularizer; if deterministic, returns the inputs (or the documented expected value).
-
-        Args:
-          inputs: Input of the pure function.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          Output of the pure function.
-        """
         return self._apply((inputs,), self._rate(rate), deterministic, rngs)
 
 

@@ -1,5 +1,5 @@
 """Dropout of attention: weights, keys or heads."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 from jaxdrop import drops
 from jaxdrop._modules import attention
 from jaxdrop._types import ArrayLike, Rate
-from jaxdrop.nnx._shell import Base, Rngs, Shell
+from jaxdrop.nnx._shell import Base, Shell, Source
 
 __all__ = ["AttentionDropout", "DropHead", "DropKey", "attention_fn"]
 
@@ -30,22 +30,10 @@ class DropKey(attention.DropKey, Base):
         inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         mask: ArrayLike | None = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Hides keys; if deterministic, only those that `mask` hides.
-
-        Args:
-          inputs: Floating-point logits, `[..., Q, K]`.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          mask: Keys that a query may attend to: boolean, broadcasts to the inputs; True is allowed.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         return self._apply((inputs,), self._rate(rate), deterministic, rngs, mask=mask)
 
 

@@ -1,5 +1,5 @@
 """Dense layers that draw noise together with their product: they own a kernel and a bias."""
-# ruff: noqa: D101 - the docstring of a module is that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from flax import nnx
 from jaxdrop import _checks
 from jaxdrop._modules import dense
 from jaxdrop._types import ArrayLike, Rate
-from jaxdrop.nnx._shell import Base, Rngs, Sized, params_key
+from jaxdrop.nnx._shell import Base, Rngs, Sized, Source, params_key
 
 __all__ = ["ShakeoutDense", "SparseVariationalDense", "VariationalDense"]
 
@@ -36,22 +36,8 @@ class _Penalized(_Dense):
         raise NotImplementedError
 
     def __call__(
-        self: Any,
-        inputs: ArrayLike,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        self: Any, inputs: ArrayLike, *, deterministic: bool | None = None, rngs: Source = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the noisy product and its penalty.
-
-        Args:
-          inputs: Floating-point inputs, `[..., I]`.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-
-        Returns:
-          The product, `[..., O]`, and the penalty, a scalar.
-        """
         data = inputs, self.kernel[...], self._log_noise()[...]
         y, penalty = self._apply(data, (), deterministic, rngs)
         return self._biased(y), penalty
@@ -85,19 +71,8 @@ class ShakeoutDense(dense.ShakeoutDense, _Dense):
         inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         rate: Rate | None = None,
     ) -> jax.Array:
-        """Returns the product under shakeout; if deterministic, without.
-
-        Args:
-          inputs: Floating-point inputs, `[..., I]`.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          rate: Rate of this call, instead of the module's; may be traced.
-
-        Returns:
-          The product, `[..., O]`.
-        """
         data = inputs, self.kernel[...]
         return self._biased(self._apply(data, self._rate(rate), deterministic, rngs))

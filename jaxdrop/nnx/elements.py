@@ -1,12 +1,12 @@
 """Dropout and noise, element by element."""
-# ruff: noqa: D101 - a module without a docstring has that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import jax
 
 from jaxdrop import _checks
 from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Numeric
-from jaxdrop.nnx._shell import Base, Rngs, Shell
+from jaxdrop.nnx._shell import Base, Rngs, Shell, Source
 
 __all__ = ["AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Standout"]
 
@@ -39,42 +39,15 @@ class GaussianNoise(elements.GaussianNoise, Base):
         inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         stddev: Numeric | None = None,
     ) -> jax.Array:
-        """Adds noise; if deterministic, returns the inputs.
-
-        Args:
-          inputs: Floating-point inputs.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          stddev: Standard deviation of this call, instead of the module's; may be traced.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         stddev = _checks.check_nonnegative(self.stddev if stddev is None else stddev, "stddev")
         return self._apply((inputs,), (stddev,), deterministic, rngs)
 
 
 class Standout(elements.Standout, Base):
     def __call__(
-        self,
-        inputs: ArrayLike,
-        logits: ArrayLike,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        self, inputs: ArrayLike, logits: ArrayLike, *, deterministic: bool | None = None, rngs: Source = None
     ) -> jax.Array:
-        """Drops by the logits; if deterministic, returns the mean.
-
-        Args:
-          inputs: Floating-point activations.
-          logits: Logits of the keep probabilities; they broadcast to the inputs.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         return self._apply((inputs, logits), (), deterministic, rngs)

@@ -5,7 +5,7 @@ layer's variables lie one level down ("layer/kernel"). The wrapper calls a copy 
 Changes of other variables, such as batch statistics and random streams, are copied back; changes of
 plain Python attributes are not.
 """
-# ruff: noqa: D101 - a module without a docstring has that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,7 @@ from flax import nnx
 from jaxdrop import _checks, _draw, masks
 from jaxdrop._modules import layers
 from jaxdrop._types import ArrayLike, PyTree, Rate
-from jaxdrop.nnx._shell import Base, Rngs
+from jaxdrop.nnx._shell import Base, Source
 
 __all__ = ["DropConnect", "DropLayer", "EmbeddingDropout", "TargetedDropout"]
 
@@ -38,22 +38,10 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         self,
         *args: Any,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         rate: Rate | None = None,
         **kwargs: Any,
     ) -> PyTree:
-        """Calls the layer with regularized weights; if deterministic, with its own.
-
-        Args:
-          *args: Arguments of the layer.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          rate: Rate of this call, instead of the module's; may be traced.
-          **kwargs: Keyword arguments of the layer, of names other than these.
-
-        Returns:
-          Output of the layer.
-        """
         (rate,) = self._rate(rate)
         if self._is_plain(deterministic, rate):
             return self.layer(*args, **kwargs)
@@ -89,23 +77,10 @@ class DropLayer(layers.DropLayer, _Wrapper):
         inputs: ArrayLike,
         *args: Any,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         rate: Rate | None = None,
         **kwargs: Any,
     ) -> jax.Array:
-        """Calls the layer or skips it; if deterministic, calls it.
-
-        Args:
-          inputs: First argument of the layer, and the result if it is skipped.
-          *args: Other arguments of the layer.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          rate: Rate of this call, instead of the module's; may be traced.
-          **kwargs: Keyword arguments of the layer, of names other than these.
-
-        Returns:
-          Output of the layer, or `inputs`.
-        """
         (rate,) = self._rate(rate)
         x = _checks.check_floating(inputs)
         if self._is_plain(deterministic, rate):

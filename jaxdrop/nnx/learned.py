@@ -1,5 +1,5 @@
 """Regularizers that own variables: a learned rate, or fixed masks."""
-# ruff: noqa: D101 - a module without a docstring has that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from jaxdrop import drops
 from jaxdrop._modules import learned
 from jaxdrop._modules.base import document
 from jaxdrop._types import ArrayLike
-from jaxdrop.nnx._shell import LINES, Base, ConstructorSignature, Rngs, Sized, params_key
+from jaxdrop.nnx._shell import ARGUMENTS, FIELDS, Base, ConstructorSignature, Rngs, Sized, Source, params_key
 
 __all__ = ["ConcreteDropout", "Masks", "Masksembles"]
 
@@ -34,20 +34,9 @@ class ConcreteDropout(learned.ConcreteDropout, Base):
         inputs: ArrayLike,
         *,
         deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
+        rngs: Source = None,
         kernel: ArrayLike | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Drops at the learned rate.
-
-        Args:
-          inputs: Floating-point inputs.
-          deterministic: If true, no noise. Overrides the module's own.
-          rngs: A key, a stream or streams. Overrides the module's own.
-          kernel: Kernel of the layer that takes the result, for the penalty.
-
-        Returns:
-          The output, and the penalty, a scalar.
-        """
         return self._apply((inputs, self.logit[...]), (), deterministic, rngs, kernel=kernel)
 
 
@@ -66,15 +55,9 @@ class Masksembles(learned.Masksembles, Sized, nnx.Module):
         self.masks = Masks(drawn)
 
     def __call__(self: Any, inputs: ArrayLike) -> jax.Array:
-        """Applies one mask to each part of the batch.
-
-        Args:
-          inputs: Floating-point batch; its size is a multiple of `num_masks`.
-
-        Returns:
-          Array of the shape and dtype of the inputs.
-        """
         return drops.masksembles(inputs, self.masks[...], channel_axis=self.channel_axis)
 
 
-document(Masksembles, None, {**LINES, "rngs": "Streams, of which `params` is used, or one stream."})
+document(
+    Masksembles, None, {**FIELDS, "rngs": "Streams, of which `params` is used, or one stream."}, ARGUMENTS
+)

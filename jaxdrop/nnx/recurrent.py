@@ -2,7 +2,7 @@
 
 The cell's parameters lie one level down, in "cell".
 """
-# ruff: noqa: D101 - a module without a docstring has that of its fields.
+# ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import dataclasses
 from typing import Any
@@ -37,32 +37,12 @@ class ZoneoutCell(recurrent.ZoneoutCell, _Cell):
     def __call__(
         self, carry: PyTree, inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[PyTree, PyTree]:
-        """One step of the cell, and zoneout.
-
-        Args:
-          carry: The state.
-          inputs: Inputs of the step.
-          deterministic: If true, takes the mean. Overrides the module's own.
-
-        Returns:
-          The new state and the output.
-        """
         is_of_flax = recurrent.is_defined_with(nnx.LSTMCell, self.cell)
         return self._step(carry, inputs, self._is_off(deterministic), is_of_flax)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: PyTree = None
     ) -> PyTree:
-        """The initial state of the wrapped cell.
-
-        Args:
-          input_shape: Shape of the inputs of one step.
-          rngs: Streams, for the cell.
-          carry_init: An initializer, for the cell.
-
-        Returns:
-          The initial state.
-        """
         return self.cell.initialize_carry(input_shape, rngs, carry_init)
 
 
@@ -78,35 +58,11 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
     def __call__(
         self, carry: tuple[PyTree, tuple], inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[PyTree, PyTree]:
-        """One step of the cell, under the masks of the carry.
-
-        Args:
-          carry: The state, and the masks of the inputs and of the hidden state.
-          inputs: Inputs of the step.
-          deterministic: If true, no noise. Overrides the module's own.
-
-        Returns:
-          The new state with the same masks, and the output.
-        """
         return self._step(carry, inputs, self._is_off(deterministic))
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: PyTree = None
     ) -> tuple[PyTree, tuple]:
-        """The initial state of the wrapped cell, and the masks.
-
-        Args:
-          input_shape: Shape of the inputs of one step.
-          rngs: Streams, for the cell; the masks' key comes from the module's own.
-          carry_init: An initializer, for the cell.
-
-        Returns:
-          The state, and the masks of the inputs and of the hidden state: booleans of their shapes,
-          or None where nothing is dropped.
-
-        Raises:
-          TypeError: If the cell adds its hidden state to its new state.
-        """
         recurrent.check_products(self.cell, (nnx.GRUCell,))
         state = self.cell.initialize_carry(input_shape, rngs, carry_init)
         return state, self._draw_masks(state, input_shape, None)

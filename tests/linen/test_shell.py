@@ -75,8 +75,11 @@ def test_docstrings_explain_every_argument(name: str):
         fields = text.split("Attributes:\n")[1].split("\n\n")[0]
         explained = re.findall(r"^  (\w+): [A-Z\"]", fields, re.MULTILINE)
         assert sorted(explained) == sorted(set(inspect.signature(module).parameters) - OWN)
-        assert module.__call__.__doc__
         assert text.count("Attributes:") == 1
+        for method in filter(None, (module.__call__, getattr(module, "initialize_carry", None))):
+            explained = re.findall(r"^  \*{0,2}(\w+): [A-Z]", inspect.getdoc(method) or "", re.MULTILINE)
+            _, *arguments = inspect.signature(method).parameters
+            assert [name for name in explained if name in arguments] == arguments
 
 
 def test_a_docstring_of_ones_own_stays():

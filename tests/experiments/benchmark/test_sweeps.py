@@ -16,6 +16,6 @@ def test_all_contenders_train_the_same_cells(compiled_in_haste):
         together = jax.tree.map(lambda *leaves: np.stack(leaves), *cells)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), together, reference)
     # The cells differ, by seed, rate and decay.
-    kernels = np.asarray(reference[0]["kernel"]).reshape(8, -1)
+    kernels = np.asarray(reference["layer_0"]["kernel"]).reshape(8, -1)
     assert len(np.unique(kernels, axis=0)) == 8
     assert all(program.compile_seconds > 0 for program in found.values())

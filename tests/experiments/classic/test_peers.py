@@ -64,7 +64,7 @@ def test_without_dropout_its_steps_are_those_of_linen(name):
     kernel, bias, kernel2, bias2 = weights(model)
     params = {"Dense_0": {"kernel": kernel, "bias": bias}, "Dense_1": {"kernel": kernel2, "bias": bias2}}
     assert len(fit(module, model, full)) == 2
-    init, step = models.linen_trainer(models.LinenMLP(full.sizes, 0.0))
+    init, step = models.linen_trainer(models.linen_model(full.sizes, 0.0))
     state = init(jax.random.key(0), params)
     for _ in range(2):
         state, _ = step(state, (full.dataset.x, full.dataset.y))

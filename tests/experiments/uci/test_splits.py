@@ -85,8 +85,8 @@ def test_a_reference_is_read(folder):
         ("n_hidden", "0", "must hold one integer of at least 1, got 0."),
         ("n_epochs", "1.5", "must hold one integer of at least 1, got 1.5."),
         ("n_splits", "1 2", "must hold one integer of at least 1, got 1, 2."),
-        ("dropout_rates", "0.1 1", "must hold values that lie in [0, 1), got 1."),
-        ("tau_values", "0", "must hold values that be above 0, got 0."),
+        ("dropout_rates", "0.1 1", "must hold values in [0, 1), got 1."),
+        ("tau_values", "0", "must hold values above 0, got 0."),
     ],
 )
 def test_bad_files_are_named(folder, file, text, message):
