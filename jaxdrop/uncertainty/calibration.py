@@ -328,7 +328,7 @@ def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
 
 def _wide(logits: ArrayLike) -> jax.Array:
     _checks.check_floating(logits, "logits")
-    return _checks.check_rank(_predictions.check_values(logits, "logits"), 1, "[..., K]", "logits")
+    return _predictions.check_class_logits(_predictions.check_values(logits, "logits"), "logits")
 
 
 def _check_classes(shape: tuple[int, ...], classes: int, name: str = "logits") -> None:
