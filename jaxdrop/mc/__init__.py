@@ -4,6 +4,8 @@ from jaxdrop.mc.datasets import estimate_dataset
 from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
 from jaxdrop.mc.last_layer import LastLayer, last_layer
 from jaxdrop.mc.reducers import (
+    Bernoulli,
+    BernoulliLogDensity,
     Categorical,
     CategoricalLogDensity,
     GaussianLogDensity,
@@ -16,6 +18,8 @@ from jaxdrop.mc.sampler import sample
 from jaxdrop.mc.stopping import Until
 
 __all__ = [
+    "Bernoulli",
+    "BernoulliLogDensity",
     "Categorical",
     "CategoricalLogDensity",
     "Estimate",
