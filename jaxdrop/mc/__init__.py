@@ -11,6 +11,7 @@ from jaxdrop.mc.reducers import (
     GaussianLogDensity,
     Grouped,
     Moments,
+    Part,
     Quantiles,
     Reducer,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Grouped",
     "LastLayer",
     "Moments",
+    "Part",
     "Quantiles",
     "Reducer",
     "State",

@@ -11,6 +11,7 @@ from jaxdrop.mc.reducers.bernoulli import Bernoulli
 from jaxdrop.mc.reducers.categorical import Categorical
 from jaxdrop.mc.reducers.densities import BernoulliLogDensity, CategoricalLogDensity, GaussianLogDensity
 from jaxdrop.mc.reducers.moments import Moments
+from jaxdrop.mc.reducers.part import Part
 from jaxdrop.mc.reducers.quantiles import Quantiles
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianLogDensity",
     "Grouped",
     "Moments",
+    "Part",
     "Quantiles",
     "Reducer",
 ]
