@@ -32,6 +32,7 @@ class Part:
       reducer: The reducer of that part.
 
     Examples:
+      >>> import jax.numpy as jnp
       >>> from jaxdrop import mc
       >>> def predict(key, x):
       ...     return {"logits": x + jax.random.normal(key, x.shape), "value": x[:, 0]}
