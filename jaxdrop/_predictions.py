@@ -73,6 +73,7 @@ def check_probabilities(probs: ArrayLike, axes: str, name: str = "probs") -> jax
     if array.ndim != max(named, array.ndim * axes.count("...")):
         raise ValueError(f"`{name}` must be of shape {axes}, got {array.shape}.")
     check_not_empty(array.shape, name)
+    check_classes(array.shape, name, "for one probability p, stack 1 - p and p")
     if _is_visible(array):
         values, tolerance = np.asarray(array, np.float64), sum_tolerance(array)
         _checks.check_all(
@@ -83,15 +84,36 @@ def check_probabilities(probs: ArrayLike, axes: str, name: str = "probs") -> jax
     return _widened(array)
 
 
+def check_classes(shape: Sequence[int], name: str, otherwise: str) -> None:
+    """Raises if the last axis has one class, of which every prediction is certain."""
+    if shape[-1] < 2:
+        raise ValueError(
+            f"`{name}` must have at least 2 classes along the last axis ({otherwise}), "
+            f"got shape {tuple(shape)}."
+        )
+
+
+def check_class_logits(logits: jax.Array, name: str) -> jax.Array:
+    """Logits of at least two classes along the last axis."""
+    check_classes(
+        _checks.check_rank(logits, 1, "[..., K]", name).shape, name, "for one logit z, stack 0 and z"
+    )
+    return logits
+
+
 def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
 
 
 def check_labels(
-    labels: ArrayLike, of: ArrayLike | jax.ShapeDtypeStruct, name: str = "labels", of_name: str = "probs"
+    labels: ArrayLike,
+    of: ArrayLike | jax.ShapeDtypeStruct,
+    name: str = "labels",
+    of_name: str = "probs",
+    ignore: int | None = None,
 ) -> jax.Array:
-    """Class indices, one per example of an array `[..., K]`."""
+    """Class indices, one per example of an array `[..., K]`, or the label to ignore."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"`{name}` must be an array of integers, got {array.dtype}.")
@@ -104,7 +126,13 @@ def check_labels(
         last = of.shape[-1] - 1
         # Before conversion: JAX would cut 64-bit labels to their low half.
         given = labels if isinstance(labels, np.ndarray) else array
-        _checks.check_all(given, name, f"lie in [0, {last}]", lambda values: (values >= 0) & (values <= last))
+        expected = f"lie in [0, {last}]" + ("" if ignore is None else f" or be {ignore}, to be ignored")
+        _checks.check_all(
+            given,
+            name,
+            expected,
+            lambda values: (values >= 0) & (values <= last) | (ignore is not None and values == ignore),
+        )
     # A narrow dtype may not hold K, or an offset that is added to an index.
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 

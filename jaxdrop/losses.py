@@ -98,7 +98,7 @@ def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `logits` or `other` is not floating-point.
-      ValueError: If the shapes differ, or there is no axis of classes.
+      ValueError: If the shapes differ, or there is no axis of at least two classes.
 
     References:
       Wu, Liang et al., "R-Drop: regularized dropout for neural networks", 2021.
@@ -108,7 +108,7 @@ def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
       Array([0.13732654], dtype=float32)
     """
     logits, other = _predictions.as_wide(logits, "logits"), _predictions.as_wide(other, "other")
-    _checks.check_same_shape(other, _checks.check_rank(logits, 1, "[..., K]", "logits"), "other", "logits")
+    _checks.check_same_shape(other, _predictions.check_class_logits(logits, "logits"), "other", "logits")
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
     absent = jnp.isneginf(log_p) & jnp.isneginf(log_q)
     ratio = jnp.where(absent, 0, log_p) - jnp.where(absent, 0, log_q)

@@ -1,13 +1,65 @@
 """Checks of predictions: what they refuse, in words, and what they return."""
 
+import inspect
 import re
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdrop import _predictions
+from jaxdrop import _predictions, losses, mc, uncertainty
+
+ONE = {"probs": "(for one probability p, stack 1 - p and p)", "logits": "(for one logit z, stack 0 and z)"}
+FITTED = {
+    "AdaptiveSets": uncertainty.AdaptiveSets(jnp.ones(()), 0.0, 0.0, randomized=False),
+    "Isotonic": uncertainty.Isotonic(jnp.ones((1, 2)), jnp.ones((1, 2))),
+    "LAC": uncertainty.LAC(jnp.ones(())),
+    "Temperature": uncertainty.Temperature(jnp.ones(())),
+    "VectorScaling": uncertainty.VectorScaling(jnp.ones(1), jnp.ones(1)),
+}
+
+
+def of_classes() -> Iterator[tuple[str, Callable]]:
+    """Every public function, and every call of a fit, that takes class probabilities or logits."""
+    for module in (uncertainty, losses):
+        for name in module.__all__:
+            value = getattr(module, name)
+            called = value.__call__ if inspect.isclass(value) else value
+            if callable(called) and set(inspect.signature(called).parameters) & set(ONE):
+                yield name, FITTED[name] if inspect.isclass(value) else value
+
+
+@pytest.mark.parametrize(("name", "function"), list(of_classes()), ids=lambda value: str(value)[:20])
+def test_one_class_is_refused(name: str, function: Callable):
+    """Every prediction of one class is certain; two are meant."""
+    one = jnp.ones((3, 4, 1) if name == "batch_bald" else (4, 1))
+    known = {"labels": jnp.zeros(4, int), "key": jax.random.key(0), "level": 0.5, "num": 1, "other": one}
+    parameters = inspect.signature(function).parameters
+    (of,) = set(parameters) & set(ONE)
+    options = {name: known[name] for name in parameters if name in known}
+    if name in FITTED:
+        options.pop("key", None)
+    message = f"`{of}` must have at least 2 classes along the last axis {ONE[of]}, got shape {one.shape}."
+    for call in (function, jax.jit(lambda array: function(**{of: array}, **options))):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call(one) if call is not function else function(**{of: one}, **options)
+
+
+def test_one_class_is_found_everywhere():
+    assert {"nll", "fit_lac", "fit_temperature", "r_drop", "bald", *FITTED} <= dict(of_classes()).keys()
+    assert len(list(of_classes())) >= 26
+
+
+@pytest.mark.parametrize("reducer", [mc.Categorical, mc.CategoricalLogDensity])
+def test_one_class_is_refused_by_reducers(reducer: type):
+    known = {name for name in mc.__all__ if hasattr(getattr(mc, name), "from_logits")}
+    assert known == {"Bernoulli", "BernoulliLogDensity", "Categorical", "CategoricalLogDensity"}
+    options = {"num_samples": 2, "reducers": reducer(), "targets": np.zeros(4, int)}
+    message = r"of at least 2 classes \(`Bernoulli` takes single logits\), got shape \(4, 1\)\."
+    with pytest.raises(ValueError, match=message):
+        mc.estimate(lambda key, x: x, jax.random.key(0), jnp.ones((4, 1)), **options)
 
 
 @pytest.mark.parametrize(

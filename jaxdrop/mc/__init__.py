@@ -4,11 +4,14 @@ from jaxdrop.mc.datasets import estimate_dataset
 from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
 from jaxdrop.mc.last_layer import LastLayer, last_layer
 from jaxdrop.mc.reducers import (
+    Bernoulli,
+    BernoulliLogDensity,
     Categorical,
     CategoricalLogDensity,
     GaussianLogDensity,
     Grouped,
     Moments,
+    Part,
     Quantiles,
     Reducer,
 )
@@ -16,6 +19,8 @@ from jaxdrop.mc.sampler import sample
 from jaxdrop.mc.stopping import Until
 
 __all__ = [
+    "Bernoulli",
+    "BernoulliLogDensity",
     "Categorical",
     "CategoricalLogDensity",
     "Estimate",
@@ -23,6 +28,7 @@ __all__ = [
     "Grouped",
     "LastLayer",
     "Moments",
+    "Part",
     "Quantiles",
     "Reducer",
     "State",

@@ -58,10 +58,11 @@ def estimate_dataset(
       data: A tree of arrays, `[N, ...]`; anything that can be sliced, such as `numpy.memmap`.
       batch_size: The number of examples per batch; with a mesh, a multiple of its axis "batch".
       num_samples: The number of samples for each batch, at least 1; or `Until`, a stopping rule.
-      reducers: One of `Moments`, `Categorical`, `Quantiles`, `CategoricalLogDensity` and
-        `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
+      reducers: One of `Moments`, `Quantiles`, `Categorical`, `Bernoulli`, `CategoricalLogDensity`,
+        `BernoulliLogDensity` and `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
+        Each gets the whole outputs; `Part` selects a part of them for one.
       targets: Labels or values of the N examples that a log density is evaluated at; None if no
-        reducer needs them.
+        reducer needs them. For `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.

@@ -95,10 +95,11 @@ def estimate(
         where the conditions on `rbg` keys are stated.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The number of samples, at least 1; or `Until`, a stopping rule.
-      reducers: One of `Moments`, `Categorical`, `Quantiles`, `CategoricalLogDensity` and
-        `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
+      reducers: One of `Moments`, `Quantiles`, `Categorical`, `Bernoulli`, `CategoricalLogDensity`,
+        `BernoulliLogDensity` and `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
+        Each gets the whole outputs; `Part` selects a part of them for one.
       targets: Labels or values that a log density is evaluated at, with the axis of examples; None
-        if no reducer needs them.
+        if no reducer needs them. For `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
@@ -165,7 +166,8 @@ def accumulate(
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The total number of samples, including those of `state`; or `Until`.
       reducers: One `Reducer`, or any tree of reducers.
-      targets: Labels or values that a log density is evaluated at; None if no reducer needs them.
+      targets: Labels or values that a log density is evaluated at; None if no reducer needs them. For
+        `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.

@@ -46,8 +46,8 @@ def bald(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities (to within 1e-3, or 2e-2
-        in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities (to
+        within 1e-3, or 2e-2 in half precision).
 
     References:
       Houlsby et al., "Bayesian active learning for classification and preference learning", 2011;
@@ -73,8 +73,8 @@ def max_entropy(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities (to within 1e-3, or 2e-2
-        in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities (to
+        within 1e-3, or 2e-2 in half precision).
 
     References:
       Shannon, "A mathematical theory of communication", 1948; with dropout: Gal, Islam and
@@ -135,8 +135,8 @@ def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int 
 
     Raises:
       TypeError: If `probs` is not floating-point, or a number is not an integer.
-      ValueError: If `probs` is empty or not of three axes, concrete values are not valid probabilities
-        (to within 1e-3, or 2e-2 in half precision), or a number is out of range.
+      ValueError: If `probs` is empty, not of three axes or of one class, concrete values are not valid
+        probabilities (to within 1e-3, or 2e-2 in half precision), or a number is out of range.
 
     References:
       Kirsch, van Amersfoort and Gal, "BatchBALD: efficient and diverse batch acquisition for deep

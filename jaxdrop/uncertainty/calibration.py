@@ -1,7 +1,8 @@
 """Post-hoc calibration, fitted on held-out examples.
 
 Each fit returns a small pytree that is called on new predictions. It can be saved, or passed through
-`jit`. For Monte-Carlo samples use `jnp.log` of the mean probabilities as logits.
+`jit`. For Monte-Carlo samples use "log_mean" of `mc.Categorical(log_mean=True)` as logits. The
+logarithm of a mean probability that underflows to 0 would be infinite, and is refused.
 """
 
 from typing import NamedTuple, cast
@@ -104,8 +105,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
 
     Raises:
       TypeError: If `logits` are not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not match, `logits` are empty, or concrete logits are non-finite
-        or labels out of range.
+      ValueError: If the shapes do not match, `logits` are empty or of one class, or concrete logits are
+        non-finite or labels out of range.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017.
@@ -138,8 +139,8 @@ def fit_vector_scaling(
 
     Raises:
       TypeError: If `logits` are not floating-point, or `labels` or `steps` are not integers.
-      ValueError: If the shapes do not match, `logits` are empty, concrete logits are non-finite or
-        labels out of range, `steps` is below 1, or `tolerance` is not above 0.
+      ValueError: If the shapes do not match, `logits` are empty or of one class, concrete logits are
+        non-finite or labels out of range, `steps` is below 1, or `tolerance` is not above 0.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017.
@@ -169,8 +170,8 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
     References:
       Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability
@@ -328,7 +329,7 @@ def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
 
 def _wide(logits: ArrayLike) -> jax.Array:
     _checks.check_floating(logits, "logits")
-    return _checks.check_rank(_predictions.check_values(logits, "logits"), 1, "[..., K]", "logits")
+    return _predictions.check_class_logits(_predictions.check_values(logits, "logits"), "logits")
 
 
 def _check_classes(shape: tuple[int, ...], classes: int, name: str = "logits") -> None:

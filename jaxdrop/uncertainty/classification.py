@@ -25,13 +25,14 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
     Returns:
       Array of shape `[...]`, one value per example; in float32 at least. It is infinite, as is
-      its gradient, where the label's probability is 0. If probabilities of Monte-Carlo samples
-      underflow, average logarithms: `mc.CategoricalLogDensity`. A traced label out of range gives NaN.
+      its gradient, where the label's probability is 0. If probabilities underflow, use logarithms:
+      "log_mean" of `mc.Categorical(log_mean=True)` with optax, as below, or `mc.CategoricalLogDensity`.
+      A traced label out of range gives NaN.
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
     References:
       Good, "Rational decisions", 1952.
@@ -39,6 +40,10 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     Examples:
       >>> nll(jnp.array([[0.25, 0.75], [1.0, 0.0]]), jnp.array([1, 0]))
       Array([0.2876821, 0.       ], dtype=float32)
+      >>> import optax
+      >>> log_probs = jnp.array([[-400.0, 0.0]])  # a probability of 0 in float32
+      >>> optax.softmax_cross_entropy_with_integer_labels(log_probs, jnp.array([0]))
+      Array([400.], dtype=float32)
     """
     return 0 - jnp.log(at_labels(*_check(probs, labels)))
 
@@ -58,8 +63,8 @@ def brier(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
     References:
       Brier, "Verification of forecasts expressed in terms of probability", 1950.
@@ -87,8 +92,8 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
     Examples:
       >>> accuracy(jnp.array([[0.25, 0.75], [0.9, 0.1]]), jnp.array([1, 1]))
@@ -129,9 +134,9 @@ def reliability(
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` or `bins` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, concrete values are not valid probabilities
-        (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is below 1, or
-        `mode` is not one of the two.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, concrete values are not
+        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is
+        below 1, or `mode` is not one of the two.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017; of equal mass: Nguyen and
@@ -166,9 +171,9 @@ def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "e
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` or `bins` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, concrete values are not valid probabilities
-        (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is below 1, or
-        `mode` is not one of the two.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, concrete values are not
+        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is
+        below 1, or `mode` is not one of the two.
 
     References:
       Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
@@ -201,9 +206,9 @@ def classwise_ece(
 
     Raises:
       TypeError: If `probs` is not floating-point, or `labels` or `bins` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty, concrete values are not valid probabilities
-        (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is below 1, or
-        `mode` is not one of the two.
+      ValueError: If the shapes do not match, `probs` is empty or of one class, concrete values are not
+        valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is
+        below 1, or `mode` is not one of the two.
 
     References:
       Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass probabilities

@@ -85,9 +85,9 @@ def fit_lac(probs: ArrayLike, labels: ArrayLike, *, level: Numeric) -> LAC:
 
     Raises:
       TypeError: If `probs` is not floating-point, `labels` are not integers, or `level` is not real.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision), labels out of range, or a level
-        outside (0, 1).
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision), labels out of range, or a
+        level outside (0, 1).
 
     References:
       Sadinle, Lei and Wasserman, "Least ambiguous set-valued classifiers with bounded error
@@ -153,9 +153,9 @@ def fit_aps(probs: ArrayLike, labels: ArrayLike, *, level: Numeric, key: Key | N
 
     Raises:
       TypeError: If `probs` is not floating-point, `labels` are not integers, or `level` is not real.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision), labels out of range, or a level
-        outside (0, 1).
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision), labels out of range, or a
+        level outside (0, 1).
 
     References:
       Romano, Sesia and Candès, "Classification with valid and adaptive coverage", 2020.
@@ -199,8 +199,8 @@ def fit_raps(
 
     Raises:
       TypeError: If `probs` is not floating-point, `labels` are not integers, or a number is not real.
-      ValueError: If the shapes do not match, `probs` is empty, or concrete values are not
-        valid probabilities (to within 1e-3, or 2e-2 in half precision), labels out of range, a level
+      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
+        not valid probabilities (to within 1e-3, or 2e-2 in half precision), labels out of range, a level
         outside (0, 1), or `penalty` or `free` negative or non-finite.
 
     References:

@@ -38,8 +38,8 @@ def entropy(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities: below 0, or with a sum
-        that differs from 1 by more than 1e-3 (2e-2 in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities: below
+        0, or with a sum that differs from 1 by more than 1e-3 (2e-2 in half precision).
 
     References:
       Shannon, "A mathematical theory of communication", 1948.
@@ -64,8 +64,8 @@ def total_entropy(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities (to within 1e-3, or 2e-2
-        in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities (to
+        within 1e-3, or 2e-2 in half precision).
 
     References:
       Depeweg et al., "Decomposition of uncertainty in Bayesian deep learning for efficient and
@@ -91,8 +91,8 @@ def expected_entropy(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities (to within 1e-3, or 2e-2
-        in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities (to
+        within 1e-3, or 2e-2 in half precision).
 
     References:
       Depeweg et al., "Decomposition of uncertainty in Bayesian deep learning for efficient and
@@ -119,8 +119,8 @@ def mutual_information(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities (to within 1e-3, or 2e-2
-        in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities (to
+        within 1e-3, or 2e-2 in half precision).
 
     References:
       Houlsby et al., "Bayesian active learning for classification and preference learning", 2011.
@@ -153,8 +153,8 @@ def variation_ratio(probs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: If `probs` is not floating-point.
-      ValueError: If it is empty, or concrete values are not valid probabilities (to within 1e-3, or 2e-2
-        in half precision).
+      ValueError: If it is empty or of one class, or concrete values are not valid probabilities (to
+        within 1e-3, or 2e-2 in half precision).
 
     References:
       Freeman, "Elementary applied statistics", 1965; of dropout samples: Gal and Ghahramani,

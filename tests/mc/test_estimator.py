@@ -22,6 +22,7 @@ ALL = {
     "classes": mc.Categorical(),
     "quantiles": mc.Quantiles((0.1, 0.5, 0.9)),
     "density": mc.CategoricalLogDensity(),
+    "labels": mc.Bernoulli(log_mean=True),
 }
 T = 200
 
@@ -130,6 +131,26 @@ def test_memory_does_not_grow_with_the_samples():
     sizes = [fun.lower(KEY, X).compile().memory_analysis() for fun in (run, longer)]
     few, many = (size.temp_size_in_bytes + size.output_size_in_bytes for size in sizes)
     assert many <= 1.1 * few
+
+
+def test_memory_of_a_segmentation_head_does_not_grow_with_the_samples():
+    """The temporary memory for 4096 samples of `[B, H, W, K]` is that for 64, to the byte."""
+    kernel = jax.random.normal(KEY, (4, 5))
+
+    def predict(key, x):
+        return jaxdrop.dropout(key, x, 0.5) @ kernel
+
+    reducers = [mc.Categorical(log_mean=True), mc.CategoricalLogDensity(ignore=255)]
+    x, void = jnp.ones((2, 6, 6, 4)), np.full((2, 6, 6), 255, np.uint8)
+
+    def temporary(samples: int) -> int:
+        options = {"num_samples": samples, "chunk_size": 32, "reducers": reducers, "targets": void}
+        run = jax.jit(lambda key, x: mc.estimate(predict, key, x, **options))
+        return run.lower(KEY, x).compile().memory_analysis().temp_size_in_bytes
+
+    few, many = temporary(64), temporary(4096)
+    assert few == many
+    assert many < 4096 * 2 * 6 * 6 * 5 * 4  # the logits of all samples
 
 
 def test_under_jit_and_vmap():

@@ -5,11 +5,12 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import optimize, special
 from sklearn.isotonic import IsotonicRegression
 
-from jaxdrop import uncertainty
+from jaxdrop import mc, uncertainty
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -247,3 +248,30 @@ def test_fits_pass_through_jit():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_log_probabilities_that_underflow_are_calibrated():
+    """Of logits of 200 and -200 the mean probability is 0 in float32, and its log is no logit."""
+    sign = np.random.default_rng(1).choice([-1.0, 1.0], size=(32, 4, 1))
+    sign[:, :3] = 1
+    logits, labels = 200 * np.concatenate([sign, -sign], axis=-1), jnp.array([0, 0, 1, 1])
+    reducer = mc.Categorical(groups=0, log_mean=True)
+    state = reducer.summarize(jnp.asarray(logits, jnp.float32), jnp.arange(32), None)
+    found = reducer.finish(state)[0]
+    with pytest.raises(ValueError, match="`logits` must be finite, got -inf"):
+        uncertainty.fit_temperature(jnp.log(found["mean"]), labels)
+    assert np.isinf(uncertainty.nll(found["mean"], 1 - labels)[0])
+    truth = special.logsumexp(special.log_softmax(logits, axis=-1), axis=0) - np.log(32)
+    nll = optax.softmax_cross_entropy_with_integer_labels(found["log_mean"], 1 - labels)
+    expected = -np.take_along_axis(truth, 1 - np.asarray(labels)[:, None], -1)[:, 0]
+    np.testing.assert_allclose(nll, expected, rtol=1e-5)
+
+    def loss(log: float) -> float:
+        scaled = special.log_softmax(truth / np.exp(log), axis=-1)
+        return -np.take_along_axis(scaled, np.asarray(labels)[:, None], -1).mean()
+
+    best = optimize.minimize_scalar(loss, bounds=np.log([1e-3, 1e3]), method="bounded")
+    fitted = uncertainty.fit_temperature(found["log_mean"], labels)
+    probs = fitted(found["log_mean"])
+    np.testing.assert_allclose(uncertainty.nll(probs, labels).mean(), best.fun, rtol=1e-4)
+    np.testing.assert_allclose(fitted.temperature, np.exp(best.x), rtol=1e-2)

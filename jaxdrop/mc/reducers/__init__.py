@@ -7,17 +7,22 @@ the standard errors to three functions.
 """
 
 from jaxdrop.mc.reducers._grouped import Grouped, Reducer
+from jaxdrop.mc.reducers.bernoulli import Bernoulli
 from jaxdrop.mc.reducers.categorical import Categorical
-from jaxdrop.mc.reducers.densities import CategoricalLogDensity, GaussianLogDensity
+from jaxdrop.mc.reducers.densities import BernoulliLogDensity, CategoricalLogDensity, GaussianLogDensity
 from jaxdrop.mc.reducers.moments import Moments
+from jaxdrop.mc.reducers.part import Part
 from jaxdrop.mc.reducers.quantiles import Quantiles
 
 __all__ = [
+    "Bernoulli",
+    "BernoulliLogDensity",
     "Categorical",
     "CategoricalLogDensity",
     "GaussianLogDensity",
     "Grouped",
     "Moments",
+    "Part",
     "Quantiles",
     "Reducer",
 ]

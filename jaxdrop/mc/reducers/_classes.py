@@ -1,4 +1,4 @@
-"""Class probabilities of samples, given as logits or as probabilities."""
+"""Probabilities of classes and of binary labels, given as logits or as probabilities."""
 
 from typing import NamedTuple
 
@@ -29,13 +29,35 @@ def class_probabilities(samples: jax.Array, from_logits: bool) -> Classes:
     return Classes(jnp.log(samples), samples)
 
 
+def pairs(samples: jax.Array, from_logits: bool) -> jax.Array:
+    """Binary labels `[...]` as two classes `[..., 2]`: their logits, or their probabilities."""
+    samples = samples.astype(jnp.float32)
+    if from_logits:
+        # Log probabilities are logits too, and stay valid where a logit is infinite.
+        return jnp.stack([jax.nn.log_sigmoid(-samples), jax.nn.log_sigmoid(samples)], -1)
+    return jnp.stack([1 - samples, samples], -1)
+
+
 def check_classes(outputs: PyTree) -> jax.ShapeDtypeStruct:
-    """The type of outputs that are one array `[B, K]`."""
-    if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
+    """The type of outputs that are one array `[B, ..., K]`."""
+    shape = getattr(outputs, "shape", ())
+    if len(shape) < 2 or shape[-1] < 2:
+        hint = "`Bernoulli` takes single logits" if shape else "`Part` selects a part of a tree"
         raise ValueError(
-            f"`predict` must return an array of shape [B, K] of classes, got {kind_of(outputs)}."
+            "`predict` must return an array of shape [B, ..., K] of at least 2 classes "
+            f"({hint}), got {kind_of(outputs)}."
         )
     return outputs
+
+
+def check_pairs(outputs: PyTree) -> jax.ShapeDtypeStruct:
+    """The type of `pairs` of outputs that are one array `[B, ...]`."""
+    if not hasattr(outputs, "shape"):
+        raise ValueError(
+            "`predict` must return an array of shape [B, ...] (`Part` selects a part of a tree), "
+            f"got {kind_of(outputs)}."
+        )
+    return jax.ShapeDtypeStruct((*outputs.shape, 2), outputs.dtype)
 
 
 def kind_of(value: PyTree) -> str:
@@ -55,3 +77,11 @@ def check_valid(values: jax.Array, from_logits: bool) -> None:
         "`predict` must return probabilities, at least 0 and with sums of 1, if `from_logits` is False, "
         "got others."
     )
+
+
+def check_valid_pairs(values: jax.Array) -> None:
+    """Raises an error if invalid probabilities of binary labels made an estimate NaN."""
+    if bool(jnp.isnan(values).any()):
+        raise ValueError(
+            "`predict` must return probabilities, in [0, 1], if `from_logits` is False, got others."
+        )

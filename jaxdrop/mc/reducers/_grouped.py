@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 
 from jaxdrop import _checks
 from jaxdrop._types import PyTree
@@ -149,6 +150,12 @@ def average(weights: jax.Array, samples: jax.Array) -> jax.Array:
     shares = weights / jnp.maximum(weights.sum(), 1)
     counted = jnp.where(weights.reshape(-1, *[1] * (samples.ndim - 1)) > 0, samples.astype(jnp.float32), 0)
     return jnp.tensordot(shares, counted, 1, precision="highest")
+
+
+def log_sum(weights: jax.Array, logs: jax.Array) -> jax.Array:
+    """The log of the sum over the first axis of the samples with weight 1, given as logarithms."""
+    shown = jnp.where(weights.reshape(-1, *[1] * (logs.ndim - 1)) > 0, logs, -jnp.inf)
+    return logsumexp(shown, 0)
 
 
 def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Array:

@@ -6,16 +6,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp
 from jax.tree_util import register_dataclass
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import Numeric, PyTree
 from jaxdrop.mc.reducers import _classes
-from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary
+from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary, log_sum
 from jaxdrop.uncertainty._unchecked import at_labels
 
-__all__ = ["CategoricalLogDensity", "GaussianLogDensity"]
+__all__ = ["BernoulliLogDensity", "CategoricalLogDensity", "GaussianLogDensity"]
 
 
 class _LogMean(Grouped):
@@ -23,13 +22,12 @@ class _LogMean(Grouped):
 
     @abc.abstractmethod
     def log_densities(self, samples: PyTree, targets: PyTree) -> jax.Array:
-        """The log density of each sample and example, `[C, B]`."""
+        """The log density of each sample and target, `[C, B, ...]`."""
 
     def summary(self, samples: PyTree, weights: jax.Array, targets: PyTree) -> Summary:
         """See `Grouped`."""
         logs = self.log_densities(samples, targets)
-        shown = jnp.where(weights.reshape(-1, *[1] * (logs.ndim - 1)) > 0, logs, -jnp.inf)
-        return {"n": weights.sum(), "log_sum": logsumexp(shown, 0)}
+        return {"n": weights.sum(), "log_sum": log_sum(weights, logs)}
 
     def join(self, a: Summary, b: Summary) -> Summary:
         """See `Grouped`."""
@@ -40,41 +38,92 @@ class _LogMean(Grouped):
         return {"log_density": state["log_sum"] - jnp.log(state["n"])}
 
 
-@partial(register_dataclass, data_fields=[], meta_fields=["from_logits", "groups"])
+@partial(register_dataclass, data_fields=[], meta_fields=["from_logits", "groups", "ignore"])
 @dataclass(frozen=True)
 class CategoricalLogDensity(_LogMean):
     """Log of the mean probability of the label: `log mean_t p_t[target]`.
 
-    Gives "log_density", `[B]`. Targets are labels, integers `[B]` in [0, K); a traced label out of
-    range gives NaN.
+    Outputs are `[B, ..., K]`, with the axis of classes last. Gives "log_density", `[B, ...]`. Targets
+    are labels, integers `[B, ...]` in [0, K); a traced label out of range gives NaN.
+
+    Pixels or tokens without a label have the label `ignore`. Their log density is exactly 0, with a
+    standard error of 0: an unknown label has probability 1. So sums are those of the known labels, and
+    the mean is `log_density.mean(where=targets != ignore)`. A boolean mask becomes such targets by
+    `jnp.where(mask, targets, ignore)`.
 
     Attributes:
-      from_logits: If true, the outputs `[B, K]` are logits. Else they are probabilities, whose sums
-        must be 1 within 1e-3 (2e-2 in half precision).
+      from_logits: If true, the outputs are logits. Else they are probabilities, whose sums must be 1
+        within 1e-3 (2e-2 in half precision).
       groups: The number of groups of samples for the standard errors; 0 for none.
+      ignore: The label of targets to ignore, an integer, such as 255 or -100. None: there are none.
     """
 
     from_logits: bool = True
     groups: int = GROUPS
+    ignore: int | None = None
 
     def check(self, outputs: PyTree, targets: PyTree) -> None:
-        """Checks outputs `[B, K]` and labels `[B]`."""
+        """Checks outputs `[B, ..., K]` and labels `[B, ...]`."""
         super().check(outputs, targets)
+        if self.ignore is not None and not -(2**31) <= _checks.check_integer(self.ignore, "ignore") < 2**31:
+            raise ValueError(f"`ignore` must lie in [-2**31, 2**31), got {self.ignore}.")
         if not hasattr(targets, "shape"):
             raise ValueError(
                 f"`targets` must be an array of the labels of the examples, got {_classes.kind_of(targets)}."
             )
-        _predictions.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs")
+        _predictions.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs", self.ignore)
 
     def check_values(self, values: Estimates) -> None:
         """Checks that the outputs were valid logits or probabilities."""
         _classes.check_valid(values["log_density"], self.from_logits)
 
     def log_densities(self, samples: PyTree, targets: PyTree) -> jax.Array:
-        """The log density of each sample and example, `[C, B]`."""
+        """The log probability of each label, `[C, B, ...]`; infinity for a label to ignore."""
         logs = _classes.class_probabilities(samples, self.from_logits).log_probs
-        labels = jnp.asarray(targets).astype(jnp.int32)
-        return at_labels(logs, jnp.broadcast_to(labels, logs.shape[:-1]))
+        labels = jnp.broadcast_to(jnp.asarray(targets).astype(jnp.int32), logs.shape[:-1])
+        found = at_labels(logs, labels)
+        # No log probability is infinity, and sums of it are exact.
+        return found if self.ignore is None else jnp.where(labels == self.ignore, jnp.inf, found)
+
+    def values(self, state: Summary) -> Estimates:
+        """See `Grouped`."""
+        found = super().values(state)
+        if self.ignore is None:
+            return found
+        return jax.tree.map(lambda log_density: jnp.where(log_density == jnp.inf, 0, log_density), found)
+
+
+@partial(register_dataclass, data_fields=[], meta_fields=["from_logits", "groups", "ignore"])
+@dataclass(frozen=True)
+class BernoulliLogDensity(CategoricalLogDensity):
+    """Log of the mean probability of a binary label, for each of the independent labels `[B, ...]`.
+
+    Gives "log_density", `[B, ...]`. Targets are 0 or 1, integers or booleans of the shape of the outputs;
+    a traced target out of range gives NaN. Targets to ignore are those of `CategoricalLogDensity`: their
+    log density is exactly 0, with a standard error of 0.
+
+    Attributes:
+      from_logits: If true, the outputs `[B, ...]` are logits of label 1. Else they are its
+        probabilities, in [0, 1].
+      groups: The number of groups of samples for the standard errors; 0 for none.
+      ignore: The label of targets to ignore, an integer, such as -1. None: there are none.
+    """
+
+    def check(self, outputs: PyTree, targets: PyTree) -> None:
+        """Checks that outputs and targets are `[B, ...]`."""
+        pairs = _classes.check_pairs(outputs)
+        if hasattr(targets, "shape"):
+            _checks.check_same_shape(targets, outputs, "targets", "outputs")
+            targets = targets.astype(jnp.int32) if targets.dtype == jnp.bool_ else targets
+        super().check(pairs, targets)
+
+    def check_values(self, values: Estimates) -> None:
+        """Checks that the outputs were valid probabilities."""
+        _classes.check_valid_pairs(values["log_density"])
+
+    def log_densities(self, samples: PyTree, targets: PyTree) -> jax.Array:
+        """The log probability of each label, `[C, B, ...]`; infinity for a label to ignore."""
+        return super().log_densities(_classes.pairs(samples, self.from_logits), targets)
 
 
 @partial(register_dataclass, data_fields=["precision"], meta_fields=["groups"])

@@ -59,3 +59,42 @@ def test_probabilities_of_zero_and_one():
     hidden, _ = streamed(mc.Categorical(), jnp.tile(jnp.array([[[-jnp.inf, 1.0]]]), (4, 1, 1)), [4])
     np.testing.assert_array_equal(hidden["mean"], [[0.0, 1.0]])
     assert hidden["total_entropy"] == 0
+
+
+def test_a_prediction_per_pixel():
+    """Predictions `[B, H, W, K]` are as many of `[B, K]`."""
+    given = jnp.asarray(LOGITS)[:, :4]
+    pixels = given.reshape(60, 1, 2, 2, 4)
+    found, flat = (streamed(mc.Categorical(log_mean=True), x, [32, 28]) for x in (pixels, given))
+    assert found[0]["mean"].shape == found[0]["log_mean"].shape == (1, 2, 2, 4)
+    assert found[0]["mutual_information"].shape == (1, 2, 2)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a.ravel(), b.ravel(), rtol=1e-5, atol=1e-6), found, flat
+    )
+
+
+def test_log_mean():
+    reducer = mc.Categorical(log_mean=True)
+    value, error = streamed(reducer, jnp.asarray(LOGITS), [32, 28])
+    np.testing.assert_allclose(value["log_mean"], np.log(PROBABILITIES.mean(0)), rtol=1e-4, atol=1e-6)
+    # By the delta method, for small relative errors.
+    near = np.asarray(error["mean"] / value["mean"])
+    np.testing.assert_allclose(error["log_mean"][near < 0.02], near[near < 0.02], rtol=0.1)
+    without, _ = streamed(mc.Categorical(), jnp.asarray(LOGITS), [32, 28])
+    assert "log_mean" not in without
+    for name, expected in without.items():
+        np.testing.assert_array_equal(value[name], expected)
+
+
+def test_log_mean_where_the_mean_is_zero():
+    """Logits of 200 and -200: a probability of exp(-400) is 0 in float32, and its log is not infinite."""
+    sign = np.random.default_rng(1).choice([-1.0, 1.0], size=(64, 3, 1), p=[0.1, 0.9])
+    sign[:, 0] = 1
+    logits = np.concatenate([200 * sign, -200 * sign], -1)
+    value, error = streamed(mc.Categorical(log_mean=True), jnp.asarray(logits, jnp.float32), [32, 32])
+    logs = scipy.special.log_softmax(logits, -1)
+    expected = scipy.special.logsumexp(logs, 0) - np.log(64)
+    np.testing.assert_allclose(value["log_mean"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(value["mean"][0], [1, 0])
+    np.testing.assert_allclose(error["log_mean"][0], 0, atol=1e-3)
+    assert np.isfinite(error["log_mean"]).all()

@@ -118,3 +118,99 @@ def test_labels_of_a_narrow_dtype():
         for dtype in (jnp.int32, jnp.uint8)
     )
     np.testing.assert_array_equal(narrow, wide)
+
+
+def logs_in_float64(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The log of the mean probability of each label; NaN for a label out of range."""
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    p = scipy.special.softmax(logits.astype(np.float64), -1).mean(0)
+    found = np.take_along_axis(p, np.where(known, labels, 0)[..., None].astype(int), -1)[..., 0]
+    return np.where(known, np.log(found), np.nan)
+
+
+@pytest.mark.parametrize(("ignore", "dtype"), [(255, np.uint8), (-100, np.int32), (0, np.int32)])
+def test_labels_to_ignore(ignore: int, dtype: type):
+    """An unknown label has probability 1: its log is 0, without an error, and a mean can leave it out."""
+    logits = (3 * RNG.normal(size=(50, 2, 3, 4))).astype(np.float32)
+    labels = np.array([[1, ignore, 3], [ignore, 2, 1]], dtype)
+    reducer = mc.CategoricalLogDensity(ignore=ignore)
+    reducer.check(jax.ShapeDtypeStruct((2, 3, 4), jnp.float32), labels)
+    value, error = (part["log_density"] for part in streamed(reducer, jnp.asarray(logits), [32, 18], labels))
+    known = labels != ignore
+    expected = logs_in_float64(logits, labels)
+    np.testing.assert_allclose(value[known], expected[known], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(value[~known], 0)
+    np.testing.assert_array_equal(error[~known], 0)
+    assert (error[known] > 0).all()
+    np.testing.assert_allclose(value.mean(where=known), expected[known].mean(), rtol=1e-4)
+
+
+def test_what_lies_at_a_label_to_ignore_makes_no_difference():
+    logits = jnp.zeros((40, 2, 3)).at[:, 1].set(-jnp.inf).at[:, 1, 0].set(0.0)
+    value, error = streamed(mc.CategoricalLogDensity(ignore=1), logits, [40], jnp.array([1, 1]))
+    np.testing.assert_array_equal(value["log_density"], 0)
+    np.testing.assert_array_equal(error["log_density"], 0)
+    value, _ = streamed(mc.CategoricalLogDensity(ignore=-1), logits, [40], jnp.array([-1, 1]))
+    np.testing.assert_array_equal(value["log_density"], [0, -np.inf])
+
+
+def test_other_labels_out_of_range_stay_errors():
+    outputs, labels = jax.ShapeDtypeStruct((3, 4), jnp.float32), np.array([0, -100, 4])
+    message = r"`targets` must lie in \[0, 3\] or be -100, to be ignored, got 4\."
+    with pytest.raises(ValueError, match=message):
+        mc.CategoricalLogDensity(ignore=-100).check(outputs, labels)
+    with pytest.raises(ValueError, match=r"`targets` must lie in \[0, 3\], got -100\."):
+        mc.CategoricalLogDensity().check(outputs, labels)
+    with pytest.raises(ValueError, match=r"`targets` must have the shape of `outputs` without its last axis"):
+        mc.CategoricalLogDensity(ignore=-100).check(outputs, labels[:2])
+    samples = jax.random.normal(jax.random.key(0), (32, 3, 4))
+    found = jax.jit(lambda y: streamed(mc.CategoricalLogDensity(ignore=-100), samples, [32], y))(labels)
+    for part in found:
+        np.testing.assert_array_equal(np.isnan(part["log_density"]), [False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("ignore", "error", "message"),
+    [
+        ("void", TypeError, "`ignore` must be an integer, got 'void'."),
+        (2**31, ValueError, r"`ignore` must lie in \[-2\*\*31, 2\*\*31\), got 2147483648."),
+    ],
+)
+def test_ignore_is_a_label(ignore, error, message):
+    with pytest.raises(error, match=message):
+        mc.CategoricalLogDensity(ignore=ignore).check(jnp.zeros((2, 3)), np.zeros(2, int))
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_bernoulli(from_logits: bool):
+    logits = (3 * RNG.normal(size=(50, 3, 2))).astype(np.float32)
+    p = scipy.special.expit(logits.astype(np.float64))
+    labels = np.array([[0, 1], [1, 0], [-1, 1]])
+    reducer = mc.BernoulliLogDensity(from_logits, ignore=-1)
+    reducer.check(jax.ShapeDtypeStruct((3, 2), jnp.float32), labels)
+    given = jnp.asarray(logits if from_logits else p, jnp.float32)
+    value, error = (part["log_density"] for part in streamed(reducer, given, [32, 18], labels))
+    expected = np.where(labels < 0, 0, np.log(np.where(labels == 1, p, 1 - p).mean(0)))
+    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+    assert value[2, 0] == error[2, 0] == 0
+    far, _ = streamed(mc.BernoulliLogDensity(), jnp.full((40, 2), 200.0), [40], np.array([0, 1]))
+    np.testing.assert_allclose(far["log_density"], [-200, 0], rtol=1e-6, atol=1e-5)
+
+
+def test_binary_labels_are_integers_or_booleans():
+    outputs = jax.ShapeDtypeStruct((3, 2), jnp.float32)
+    truth = np.array([[0, 1], [1, 0], [1, 1]])
+    samples = jax.random.normal(jax.random.key(0), (32, 3, 2))
+    mc.BernoulliLogDensity().check(outputs, truth.astype(bool))
+    found = [streamed(mc.BernoulliLogDensity(), samples, [32], truth.astype(t)) for t in (bool, int)]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    for targets, error, message in (
+        (truth + 1, ValueError, r"`targets` must lie in \[0, 1\], got 2."),
+        (truth[:, 0], ValueError, r"`targets` must have the shape of `outputs`, \(3, 2\), got \(3,\)"),
+        (truth.astype(np.float32), TypeError, "`targets` must be an array of integers, got float32."),
+        (None, ValueError, "`targets` must be an array of the labels of the examples, got none."),
+    ):
+        with pytest.raises(error, match=message):
+            mc.BernoulliLogDensity().check(outputs, targets)
+    with pytest.raises(ValueError, match=r"`predict` must return probabilities, in \[0, 1\]"):
+        mc.BernoulliLogDensity(False).check_values({"log_density": jnp.array([jnp.nan])})
