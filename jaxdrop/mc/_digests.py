@@ -85,9 +85,9 @@ def facts(
         "version of JAX": jax.__version__,
         "key": _of_key(key),
         "num_samples": _of_count(num_samples, like),
-        "reducers": _of_reducers(reducers, plan.outputs, targets),
         "shared": bool(shared),
         "batch size": size,
+        "reducers": _of_reducers(reducers, plan.outputs, targets),
         "program of `predict`": sample.program,
         "weights of `predict`": of_arrays(plan.arrays) + sample.constants,
         "data": of_arrays(first.x),
@@ -151,7 +151,7 @@ def _of_jaxpr(jaxpr: jex.Jaxpr, consts: Sequence[PyTree], known: dict[int, Trace
             return f"({', '.join(map(parameter, value))})"
         if isinstance(value, set | frozenset):
             return f"({', '.join(sorted(map(parameter, value)))})"
-        if hasattr(value, "dtype") and np.ndim(value):
+        if hasattr(value, "__array__") and np.ndim(value):
             constants.append(of_arrays(value))
             return f"{value.dtype}{np.shape(value)}"
         return _without_addresses(value)

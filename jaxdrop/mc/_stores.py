@@ -159,7 +159,9 @@ class StoredArray:
             return np.arange(*index.indices(count))
         rows = np.asarray(index)
         if isinstance(index, tuple) or rows.dtype.kind not in "iub":
-            raise IndexError("a stored array is indexed by an integer, a slice, or an array of either.")
+            raise IndexError(
+                "a stored array is indexed by an integer, a slice, or an array of integers or booleans."
+            )
         if rows.dtype == bool:
             if rows.shape != (count,):
                 raise IndexError(f"a mask of a stored array must have shape ({count},), got {rows.shape}.")
