@@ -38,7 +38,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str], facts: Facts):
-        self._folder = epath.Path(folder)
+        self._folder = _path(folder)
         text = json.dumps(facts, indent=1)
         self._call = hashlib.sha256(text.encode()).hexdigest()
         manifest = self._folder / _MANIFEST
@@ -72,9 +72,10 @@ class Store:
     def write(self, number: int, data: str, leaves: Sequence[np.ndarray]) -> None:
         """Writes the result of a batch."""
         # Untyped, since a type checker also matches the values to `allow_pickle`.
-        named: dict[str, Any] = {_leaf(i): leaf for i, leaf in enumerate(leaves)}
+        named: dict[str, Any] = {_CALL: self._call, _DATA: data}
+        named |= {_leaf(i): leaf for i, leaf in enumerate(leaves)}
         content = io.BytesIO()
-        np.savez(content, **named | {_CALL: self._call, _DATA: data})
+        np.savez(content, **named)
         self._put(self._path(number).name, content.getvalue())
 
     def leaf(self, number: int, place: int) -> np.ndarray:
@@ -181,6 +182,15 @@ def opened(store: Store, kinds: Sequence[LeafType], sizes: Sequence[int]) -> lis
     """The leaves of the results of all batches, of these sizes."""
     starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     return [StoredArray(store, place, kind, starts) for place, kind in enumerate(kinds)]
+
+
+def _path(folder: str | os.PathLike[str]) -> epath.Path:
+    try:
+        return epath.Path(folder)
+    except KeyError:
+        raise ValueError(
+            f"`folder` must be a local path or a URL of gs, s3, az or hf, got {os.fspath(folder)}."
+        ) from None
 
 
 def _leaf(place: int) -> str:

@@ -93,13 +93,15 @@ def estimate_dataset(
         data and gets all the results; the folder may be common or local to each process.
       progress: Called after each batch with the number of examples done, and their number in all, both of
         this part. The second is None for an iterable.
-      folder: Folder for the results, a local path or a URL such as "gs://bucket/name", for which `gcsfs`
-        or TensorFlow must be installed. It holds one file per batch, written atomically, and a manifest
-        of what the results depend on. A later call with the same arguments reads the files that exist and
-        computes the rest. Chunks, mesh and part may change, and data may be added behind the last whole
-        batch. The data of each file are compared as they pass. None: nothing is saved.
-      part: `(i, n)`: compute batches i, i + n, i + 2 n, ... only. Other batches are neither read, if
-        `data` are arrays, nor compared, but for the first, which all parts must have alike. Needs a folder.
+      folder: Folder for the results, a local path or a URL of gs, s3, az or hf, such as
+        "gs://bucket/name", for which `gcsfs` or TensorFlow must be installed. It holds one file per batch,
+        written atomically, and a manifest of what the results depend on. A later call with the same
+        arguments reads the files that exist and computes the rest. Chunks, mesh and part may change, and
+        data may be added behind the last whole batch. The data of each file are compared as they pass.
+        None: nothing is saved.
+      part: `(i, n)`: compute batches i, i + n, i + 2 n, ... only, in an array job. The data of these and of
+        the first batch are compared, those of others are not, and of arrays they are not read. A call
+        without `part` compares all. Needs a folder.
 
     Returns:
       An `Estimate` for all N examples, with a number of samples for each: NumPy arrays, or with a folder

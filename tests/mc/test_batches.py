@@ -110,20 +110,18 @@ def test_data_that_are_refused(arguments: tuple, error: type, message: str):
 
 
 def test_one_item_is_made_ahead():
-    made, taken, may_go_on = [], [], threading.Event()
+    made = [threading.Event() for _ in range(4)]
 
     def items():
-        for i in range(3):
-            made.append((i, threading.current_thread() is threading.main_thread()))
-            may_go_on.set()
+        for i, event in enumerate(made):
+            assert threading.current_thread() is not threading.main_thread()
+            event.set()
             yield i
 
-    for item in _batches.ahead(items()):
-        taken.append(item)
-        may_go_on.wait(10)
-        may_go_on.clear()
-    assert taken == [0, 1, 2]
-    assert made == [(i, False) for i in range(3)]
+    for i in _batches.ahead(items()):
+        assert all(event.wait(10) for event in made[: i + 2])
+        assert not any(event.is_set() for event in made[i + 2 :])
+    assert i == 3
 
 
 def test_an_error_of_the_thread_is_raised_where_its_item_is_due():

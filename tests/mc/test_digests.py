@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import flax.linen
+import flax.nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,24 @@ def test_weights_of_a_closure_are_constants():
 
     base, other = facts(predict=predict(1.0)), facts(predict=predict(2.0))
     assert {name for name in base if base[name] != other[name]} == {"weights of `predict`"}
+
+
+@pytest.mark.parametrize("api", ["linen", "nnx"])
+def test_models_made_anew_have_the_same_facts(api: str):
+    def linen(seed: int):
+        model = jaxdrop.linen.MCDropout(0.5)
+        net = flax.linen.Sequential([flax.linen.Dense(3), flax.linen.relu, model, flax.linen.Dense(2)])
+        return jaxdrop.linen.stochastic(net, net.init(jax.random.key(seed), X), X)
+
+    def nnx(seed: int):
+        rngs = flax.nnx.Rngs(seed)
+        layers = flax.nnx.Linear(3, 3, rngs=rngs), jaxdrop.nnx.MCDropout(0.5, rngs=rngs)
+        return jaxdrop.nnx.stochastic(flax.nnx.Sequential(*layers), X)
+
+    make = {"linen": linen, "nnx": nnx}[api]
+    one, same, other = (facts(predict=make(seed), x=np.asarray(X)) for seed in (0, 0, 1))
+    assert one == same
+    assert {name for name in one if one[name] != other[name]} == {"weights of `predict`"}
 
 
 def test_rules_differ_by_all_their_fields():

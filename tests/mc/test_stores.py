@@ -179,3 +179,12 @@ def test_a_damaged_file(tmp_path: Path):
         (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(ValueError, match=r"got a damaged one, to be removed: .*manifest\.json"):
             write(tmp_path, [])
+
+
+def test_a_url_that_is_not_known(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"must be a local path or a URL of gs, s3, az or hf, got ftp://host/a\.$"
+    ):
+        Store("ftp://host/a", FACTS)
+    assert not list(tmp_path.iterdir())
