@@ -51,6 +51,13 @@ class Source(NamedTuple):
     size: int
     total: int | None
 
+    def rows_of(self, index: int, parts: int) -> int | None:
+        """The number of examples in batches index, index + parts, ...; None if it is not known."""
+        if self.total is None:
+            return None
+        starts = range(index * self.size, self.total, parts * self.size)
+        return sum(min(self.size, self.total - start) for start in starts)
+
 
 def source(data: PyTree, targets: PyTree, batch_size: int | None, *, exact: bool) -> Source:
     """Checks the data, and reads the first batch.
@@ -108,7 +115,7 @@ def _of_arrays(examples: Examples, batch_size: int | None, exact: bool) -> Sourc
     size = size if exact else min(size, total)
 
     def load(start: int) -> Examples:
-        return _on_host(jax.tree.map(lambda leaf: leaf[start : start + size], examples))
+        return _on_host(jax.tree.map(lambda leaf: leaf[start : start + size], examples), copy=False)
 
     batches = (Batch(min(size, total - start), partial(load, start)) for start in range(0, total, size))
     return Source(batches, load(0), size, total)
@@ -127,11 +134,12 @@ def _of_iterable(data: Iterable[PyTree], targets: PyTree, batch_size: int | None
     if start is _END:
         raise ValueError("`data` must yield at least one batch, got none.")
     pair = _pair(start)
-    size, first = _check(pair), _on_host(pair)
+    size, first = _check(pair), _on_host(pair, copy=True)
     like = _kinds(first)
 
     def load(number: int, examples: Examples) -> Examples:
-        loaded = _on_host(examples)
+        # A copy, since the iterable may fill the same array again while this batch is computed.
+        loaded = _on_host(examples, copy=True)
         if _kinds(loaded) != like:
             raise ValueError(
                 "`data` must yield batches of one structure, shape and dtype, "
@@ -193,11 +201,11 @@ def _kinds(examples: Examples) -> str:
     return ", ".join(f"{leaf.dtype}{list(leaf.shape[1:])} at {jax.tree_util.keystr(p)}" for p, leaf in leaves)
 
 
-def _on_host(examples: Examples) -> Examples:
+def _on_host(examples: Examples, *, copy: bool) -> Examples:
     """The examples as NumPy arrays."""
 
     def convert(leaf: PyTree) -> np.ndarray:
-        array = np.asarray(leaf)
+        array = np.array(leaf) if copy else np.asarray(leaf)
         if array.dtype.kind in "OSUMm":
             raise TypeError(f"`data` and `targets` must hold numbers, got dtype {array.dtype}.")
         return array

@@ -99,7 +99,8 @@ def _of_key(key: Key) -> str:
     """The words of a key, and how they are made into random bits."""
     typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     words = np.asarray(jax.random.key_data(typed)).tolist()
-    return f"{jax.random.key_impl(typed)} {words}, partitionable={jax.config.jax_threefry_partitionable}"
+    partitionable = getattr(jax.config, "jax_threefry_partitionable", True)
+    return f"{jax.random.key_impl(typed)} {words}, partitionable={partitionable}"
 
 
 def _of_count(num_samples: int | Until, like: Estimate) -> int | str:

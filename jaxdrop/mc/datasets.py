@@ -158,10 +158,7 @@ def estimate_dataset(
         return _Work(batch.rows, examples if stored else _program.put(examples, mesh), digest, stored)
 
     sizes, results, done = [], [], 0
-    total = source.total
-    if total is not None:
-        starts = range(index * source.size, total, parts * source.size)
-        total = sum(min(source.size, total - start) for start in starts)
+    total = source.rows_of(index, parts)
     with closing(_batches.ahead(itertools.starmap(prepare, enumerate(source.batches)))) as works:
         for number, work in enumerate(works):
             sizes.append(work.rows)

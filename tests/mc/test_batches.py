@@ -34,6 +34,12 @@ def test_batches_of_arrays():
     assert [len(one) for one in targets] == [4, 4, 2]
 
 
+def test_examples_of_a_part():
+    assert [source(X, None, 4).rows_of(i, 2) for i in range(2)] == [6, 4]
+    assert [source(X, None, 4).rows_of(i, 5) for i in range(5)] == [4, 4, 2, 0, 0]
+    assert source(iter([X])).rows_of(0, 1) is None
+
+
 def test_a_batch_larger_than_the_data():
     assert source(X, None, 64).size == 10
     assert source(X, None, 64, exact=True).size == 64
@@ -55,6 +61,17 @@ def test_batches_of_an_iterable():
             jax.tree.map(np.testing.assert_array_equal, one.x, x(part))
             assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(one))
             np.testing.assert_array_equal(one.targets, None if targets is None else targets[part])
+
+
+def test_an_iterable_may_fill_one_array_again_and_again():
+    def reused():
+        room = np.empty((4, 2))
+        for i in range(3):
+            room[:] = i
+            yield room
+
+    found = [batch.load().x for batch in source(reused()).batches]
+    assert [x[0, 0] for x in found] == [0, 1, 2]
 
 
 def test_padding_repeats_the_last_example():

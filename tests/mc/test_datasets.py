@@ -350,7 +350,7 @@ rows, predict = np.cos(np.arange(960.0)).reshape(160, 6), nets.bound()
 jax.config.update("jax_disable_most_optimizations", True)  # as for the tests, but not for the weights
 mc.estimate_dataset(
     predict, jax.random.key(0), rows, **options, folder=folder, part=(index, 2),
-    progress=lambda *now: time.sleep(0.02),
+    progress=lambda done, total: time.sleep(0.02 if done < 64 else 600),
 )
 """
 
@@ -364,12 +364,13 @@ def test_processes_killed_at_random_give_the_bytes_of_one_run(tmp_path: Path):
         return len(list(folder.glob("batch-*")))
 
     for process in running:
-        goal, stop = files() + chance.randint(1, 5), time.monotonic() + 120
+        # Either process alone writes 8 files before it waits to be killed.
+        goal, stop = min(files() + chance.randint(1, 5), 8), time.monotonic() + 120
         while files() < goal and process.poll() is None and time.monotonic() < stop:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         assert process.wait(timeout=60) == -signal.SIGKILL
-    assert 2 <= files() < 20
+    assert 1 <= files() <= 16
     options = {"data": np.cos(np.arange(960.0)).reshape(160, 6), "targets": None, "reducers": mc.Moments()}
     run(folder=folder, part=(0, 2), **options)
     equal(run(folder=folder, part=(1, 2), **options), run(folder=once, **options))
