@@ -111,7 +111,8 @@ def estimate_dataset(
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample.
-      TypeError: If a count is not an integer, a reducer is not one, or the data have no axis of examples.
+      TypeError: If a count is not an integer, a reducer is not one, the data are a list, which could be rows,
+        batches or arrays, or they have no axis of examples.
       ValueError: If a count is below 1, there are no data, the outputs do not have one row per
         example, the axes of the mesh do not match, a reducer rejects the outputs or targets, batches
         differ in structure, shape or dtype, or the folder holds results of another key, program, weights,
