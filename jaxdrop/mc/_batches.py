@@ -205,9 +205,9 @@ def _on_host(examples: Examples, *, copy: bool) -> Examples:
     """The examples as NumPy arrays."""
 
     def convert(leaf: PyTree) -> np.ndarray:
-        array = np.array(leaf) if copy else np.asarray(leaf)
+        array = np.asarray(leaf)
         if array.dtype.kind in "OSUMm":
             raise TypeError(f"`data` and `targets` must hold numbers, got dtype {array.dtype}.")
-        return array
+        return array.copy() if copy else array
 
     return jax.tree.map(convert, examples)
