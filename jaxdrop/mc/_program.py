@@ -112,7 +112,7 @@ def plan(
     static = tuple(None if _is_array(leaf) else StaticLeaf(type(leaf), leaf) for leaf in leaves)
     program = Program(treedef, static)
     arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
-    structs, structure = jax.tree.flatten(jax.tree.map(_struct, (arrays, key, x)))
+    structs, structure = jax.tree.flatten(jax.tree.map(struct, (arrays, key, x)))
     traced = _trace_outputs(program, structure, tuple(structs), shared)
     chunk = _chunk(most, chunk_size, traced.working_set)
     return Plan(program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), mesh), traced.outputs)
@@ -149,7 +149,7 @@ def _trace_outputs(
     found: list[_Traced] = []
 
     def trace(arrays: Arrays, key: Key, x: PyTree) -> None:
-        parts = _prefix.KeyFreeSplit(_function(program, arrays, x, shared), key)
+        parts = _prefix.KeyFreeSplit(function(program, arrays, x, shared), key)
         found.append(_Traced(parts.working_set, parts.outputs))
 
     jax.eval_shape(trace, *structure.unflatten(structs))
@@ -167,7 +167,7 @@ def _check_rows(outputs: PyTree, batch: int) -> None:
             )
 
 
-def _function(program: Program, arrays: Arrays, x: PyTree, shared: bool) -> Callable[[Key], PyTree]:
+def function(program: Program, arrays: Arrays, x: PyTree, shared: bool) -> Callable[[Key], PyTree]:
     """The prediction as a function of the key alone."""
     pairs = zip(arrays, program.static, strict=True)
     predict = program.treedef.unflatten([array if leaf is None else leaf.value for array, leaf in pairs])
@@ -185,7 +185,7 @@ def _function(program: Program, arrays: Arrays, x: PyTree, shared: bool) -> Call
 def make_sampler(program: Program, arrays: Arrays, key: Key, x: PyTree, execution: Execution) -> Sampler:
     """The sampler of a predictor; key-free parts are evaluated here."""
     x = shard(x, execution.mesh, BATCH)
-    parts = _prefix.KeyFreeSplit(_function(program, arrays, x, execution.shared), key)
+    parts = _prefix.KeyFreeSplit(function(program, arrays, x, execution.shared), key)
     predict = parts.hoisted()
 
     def draw(index: jax.Array) -> PyTree:
@@ -213,11 +213,25 @@ def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PartitionS
 
 def shard(tree: PyTree, mesh: Mesh | None, *axes: str) -> PyTree:
     """The tree, its leading axes sharded over the named mesh axes that exist."""
-    if mesh is None:
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, sharding(mesh, *axes))
+
+
+def put(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """Examples on their way to the devices; those of a mesh of many processes stay where they are."""
+    if is_of_many_processes(mesh):
         return tree
-    spec = places(mesh, *axes)
+    return jax.device_put(tree, None if mesh is None else sharding(mesh, BATCH))
+
+
+def is_of_many_processes(mesh: Mesh | None) -> bool:
+    """Whether the devices of a mesh belong to more than one process."""
+    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+
+
+def sharding(mesh: Mesh, *axes: str) -> NamedSharding:
+    """Leading axes sharded over the named mesh axes that exist, left to the compiler."""
     auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    return jax.lax.with_sharding_constraint(tree, NamedSharding(auto, spec))
+    return NamedSharding(auto, places(mesh, *axes))
 
 
 def places(mesh: Mesh | None, *axes: str) -> PartitionSpec:
@@ -246,7 +260,8 @@ def _is_array(leaf: object) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
-def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
+def struct(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The type of a leaf, as JAX would have it."""
     leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) or not hasattr(leaf, "dtype") else leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 

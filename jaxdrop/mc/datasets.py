@@ -1,11 +1,11 @@
 """Estimates for whole data sets, batch by batch, with progress and restarts."""
 
+import itertools
 import os
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,10 @@ from jax.sharding import Mesh
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
+from jaxdrop.mc import _batches, _digests, _program, _stores
+from jaxdrop.mc._batches import Batch, Examples
 from jaxdrop.mc._program import Predict
+from jaxdrop.mc._stores import LeafType, Store
 from jaxdrop.mc.estimator import Estimate, estimate
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
@@ -22,83 +25,115 @@ from jaxdrop.mc.stopping import Until
 __all__ = ["estimate_dataset"]
 
 
-class _Examples(NamedTuple):
-    """Inputs and targets, with a leading axis of examples."""
+class _Work(NamedTuple):
+    """A batch made ready.
 
-    x: PyTree
-    targets: PyTree
+    Attributes:
+      rows: The number of examples, without padding.
+      examples: The examples, padded; None for a batch of another part.
+      digest: The digest of the data, if there is a folder.
+      stored: Whether the folder has the result.
+    """
+
+    rows: int
+    examples: Examples | None
+    digest: str
+    stored: bool
 
 
 def estimate_dataset(
     predict: Predict,
     key: Key,
-    data: PyTree,
+    data: PyTree | Iterable[PyTree],
     *,
-    batch_size: int,
     num_samples: int | Until,
     reducers: Reducer | PyTree,
+    batch_size: int | None = None,
     targets: PyTree = None,
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Estimate:
-    """Runs `estimate` on a whole data set, batch by batch; only one batch is on the device at a time.
+    """Runs `estimate` on a whole data set, batch by batch; at most two are on the device at a time.
 
     Batch b has the key `fold_in(key, b)`. With `shared` it has the key itself, so that sample t is the
-    same function for all the data. The last batch is padded with copies of its last example; other
-    masks are unchanged and nothing is recompiled. The padding is removed from the result.
+    same function for all the data. A batch that is smaller than the first is padded with copies of its
+    last example; other masks are unchanged and nothing is recompiled. The padding is removed from the
+    result. The next batch is read by a thread and sent to the device while one is computed.
+
+    With a folder the results stay in its files, so memory does not grow with N, and a call that was
+    stopped continues where it was. The calls of an array job share one folder, each with its `part` of the
+    batches. They need not talk to each other, and each returns the results of all.
 
     Args:
       predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
         program is cached by the identity of the function: bind weights by
         `jax.tree_util.Partial(f, params)`.
       key: A PRNG key.
-      data: A tree of arrays, `[N, ...]`; anything that can be sliced, such as `numpy.memmap`.
-      batch_size: The number of examples per batch; with a mesh, a multiple of its axis "batch".
+      data: A tree of arrays, `[N, ...]`; anything that can be sliced, such as `numpy.memmap`. Or an
+        iterable of batches, such as a generator, a `grain` or `torch` loader or a `tf.data` set: each is
+        a pair `(x, targets)`, as a tuple or a list, or x alone, as an array, a dictionary or a named
+        tuple. It must give the same batches in the same order in each call. No batch is larger than the
+        first.
       num_samples: The number of samples for each batch, at least 1; or `Until`, a stopping rule.
       reducers: One of `Moments`, `Quantiles`, `Categorical`, `Bernoulli`, `CategoricalLogDensity`,
         `BernoulliLogDensity` and `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
         Each gets the whole outputs; `Part` selects a part of them for one.
+      batch_size: The number of examples per batch, of arrays only; an iterable has its own. With a mesh,
+        a multiple of its axis "batch".
       targets: Labels or values of the N examples that a log density is evaluated at; None if no
-        reducer needs them. For `Part`, a tree with the parts of the outputs.
+        reducer needs them, or if `data` is an iterable. For `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
       mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
         are sharded. None: one device. If it spans processes, each process calls this with all the
         data and gets all the results; the folder may be common or local to each process.
-      progress: Called after each batch with the number of examples done, and N.
-      folder: Folder for the results, one file per batch, written atomically. None: nothing is saved. A
-        later call with the same folder reads the files that exist and computes the rest. It must have
-        the same arguments, as only shapes and dtypes are compared.
+      progress: Called after each batch with the number of examples done, and their number in all, both of
+        this part. The second is None for an iterable.
+      folder: Folder for the results, a local path or a URL of gs, s3, az or hf, such as
+        "gs://bucket/name", for which `gcsfs` or TensorFlow must be installed. It holds one file per batch,
+        written atomically, and a manifest of what the results depend on. A later call with the same
+        arguments reads the files that exist and computes the rest. Chunks, mesh and part may change, and
+        data may be added behind the last whole batch. The data of each file are compared as they pass.
+        None: nothing is saved.
+      part: `(i, n)`: compute batches i, i + n, i + 2 n, ... only, in an array job. The data of these and of
+        the first batch are compared, those of others are not, and of arrays they are not read. A call
+        without `part` compares all. Needs a folder.
 
     Returns:
-      An `Estimate` of NumPy arrays for all N examples, with a number of samples for each.
+      An `Estimate` for all N examples, with a number of samples for each: NumPy arrays, or with a folder
+      arrays that read the files as they are indexed along the first axis. They have `shape`, `dtype` and a
+      length; `numpy.asarray` reads all of one. An index or `numpy.asarray` raises FileNotFoundError while
+      another part has yet to compute such a batch.
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample.
-      TypeError: If a count is not an integer, a reducer is not one, or the data have no axis of examples.
+      TypeError: If a count is not an integer, a reducer is not one, the data are a list, which could be rows,
+        batches or arrays, or they have no axis of examples.
       ValueError: If a count is below 1, there are no data, the outputs do not have one row per
-        example, the axes of the mesh do not match, a reducer rejects the outputs or targets, or the
-        folder holds another result.
+        example, the axes of the mesh do not match, a reducer rejects the outputs or targets, batches
+        differ in structure, shape or dtype, or the folder holds results of another key, program, weights,
+        data or other arguments, which the message names.
 
     Examples:
       >>> import jaxdrop
       >>> from jaxdrop import mc
       >>> def predict(key, x):
       ...     return jaxdrop.dropout(key, x, 0.5).sum(-1)
-      >>> found = estimate_dataset(predict, jax.random.key(0), np.ones((10, 8), np.float32), batch_size=4,
-      ...     num_samples=100, reducers=mc.Moments())
+      >>> options = {"num_samples": 100, "reducers": mc.Moments()}
+      >>> found = estimate_dataset(predict, jax.random.key(0), np.ones((10, 8)), batch_size=4, **options)
       >>> found.value["mean"].shape
       (10,)
+      >>> batches = (np.ones((4, 8)) for _ in range(3))
+      >>> estimate_dataset(predict, jax.random.key(0), batches, **options).value["mean"].shape
+      (12,)
     """
-    examples = _Examples(data, targets)
-    count = _check_examples(examples)
-    size = _checks.check_count(batch_size, "batch_size")
-    # A mesh needs the batch size that was given; without one a small data set needs no padding.
-    size = min(size, count) if mesh is None else size
+    index, parts = _check_part(part, folder)
+    source = _batches.source(data, targets, batch_size, exact=mesh is not None)
     run = partial(
         estimate,
         predict,
@@ -108,89 +143,70 @@ def estimate_dataset(
         shared=shared,
         mesh=mesh,
     )
-    starts = range(0, count, size)
-    like = jax.eval_shape(lambda x, y: run(key, x, targets=y), *_batch(examples, 0, size))
-    parts = []
-    for number, start in enumerate(starts):
-        path = None if folder is None else Path(folder) / f"batch-{number:06d}-of-{len(starts):06d}.npz"
-        leaves = _read(path, like)
-        in_all = _is_true_everywhere(mesh, leaves is not None)
-        if leaves is None or not in_all:
-            batch = _batch(examples, start, size)
-            batch_key = key if shared else jax.random.fold_in(key, number)
-            leaves = [
-                _whole(leaf) for leaf in jax.tree.leaves(run(batch_key, batch.x, targets=batch.targets))
-            ]
-            _write(path, leaves)
-        kept = min(size, count - start)
-        parts.append([np.broadcast_to(leaf, leaf.shape or (size,))[:kept] for leaf in leaves])
-        if progress:
-            progress(start + kept, count)
-    leaves = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    first = _batches.padded(source.first, source.size)
+    like = jax.eval_shape(lambda x, y: run(key, x, targets=y), *first)
+    store = None
+    if folder is not None:
+        options = {"num_samples": num_samples, "reducers": reducers, "shared": shared, "mesh": mesh}
+        store = Store(folder, _digests.facts(predict, key, source.first, first, like, **options))
+
+    def prepare(number: int, batch: Batch) -> _Work:
+        if number % parts != index:
+            return _Work(batch.rows, None, "", False)
+        examples = batch.load()
+        digest = _digests.of_arrays(examples) if store else ""
+        stored = store is not None and store.holds(number, digest)
+        examples = _batches.padded(examples, source.size)
+        return _Work(batch.rows, examples if stored else _program.put(examples, mesh), digest, stored)
+
+    sizes, results, done = [], [], 0
+    total = source.rows_of(index, parts)
+    with closing(_batches.ahead(itertools.starmap(prepare, enumerate(source.batches)))) as works:
+        for number, work in enumerate(works):
+            sizes.append(work.rows)
+            if work.examples is None:
+                continue
+            if not _is_true_everywhere(mesh, work.stored):
+                found = run(
+                    key if shared else jax.random.fold_in(key, number),
+                    work.examples.x,
+                    targets=work.examples.targets,
+                )
+                leaves = [_rows(leaf, source.size)[: work.rows] for leaf in jax.tree.leaves(found)]
+                if store:
+                    store.write(number, work.digest, leaves)
+                else:
+                    results.append(leaves)
+            done += work.rows
+            if progress:
+                progress(done, total)
+    if store:
+        kinds = [LeafType(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves(like)]
+        leaves = _stores.opened(store, kinds, sizes)
+    else:
+        leaves = [np.concatenate(column) for column in zip(*results, strict=True)]
     return jax.tree.structure(like).unflatten(leaves)
 
 
-def _check_examples(examples: _Examples) -> int:
-    """The number of examples."""
-    leaves = jax.tree.leaves(examples)
-    for leaf in leaves:
-        if not np.ndim(leaf):
-            raise TypeError(f"`data` and `targets` must hold arrays with an axis of examples, got {leaf!r}.")
-    sizes = {len(leaf) for leaf in leaves}
-    if len(sizes) != 1 or not min(sizes):
-        found = ", ".join(map(str, sorted(sizes))) or "no arrays"
-        raise ValueError(f"`data` and `targets` must share one number of examples, at least 1, got {found}.")
-    (count,) = sizes
-    return count
+def _check_part(part: tuple[int, int], folder: str | os.PathLike[str] | None) -> tuple[int, int]:
+    if not isinstance(part, tuple) or len(part) != 2:
+        raise TypeError(f"`part` must be a pair (index, number of parts), got {part!r}.")
+    index, parts = _checks.check_count(part[0], "part[0]", 0), _checks.check_count(part[1], "part[1]")
+    if index >= parts:
+        raise ValueError(f"`part` must have an index below the number of parts, {parts}, got {index}.")
+    if folder is None and parts > 1:
+        raise ValueError(f"`folder` must be given with `part`, in which the parts meet, got {part}.")
+    return index, parts
 
 
 def _is_true_everywhere(mesh: Mesh | None, truth: bool) -> bool:
     """Whether it is true in all processes: a batch is computed by all of them or by none."""
-    if mesh is None or len({device.process_index for device in mesh.devices.flat}) == 1:
+    if not _program.is_of_many_processes(mesh):
         return truth
     return bool(np.all(multihost_utils.process_allgather(np.asarray(truth))))
 
 
-def _whole(leaf: jax.Array) -> np.ndarray:
-    """The whole array, gathered if other processes hold parts of it."""
-    here = leaf.is_fully_addressable or leaf.is_fully_replicated
-    return np.asarray(leaf if here else multihost_utils.process_allgather(leaf, tiled=True))
-
-
-def _batch(examples: _Examples, start: int, size: int) -> _Examples:
-    """A batch, padded with copies of its last example."""
-
-    def padded(leaf: np.ndarray) -> np.ndarray:
-        rows = np.asarray(leaf[start : start + size])
-        return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-
-    return jax.tree.map(padded, examples)
-
-
-def _read(path: Path | None, like: Estimate) -> list[np.ndarray] | None:
-    """The result of a batch, if its file exists."""
-    if path is None or not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            leaves = [file[name] for name in sorted(file.files)]
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"`folder` must hold whole files, got a damaged one, to be removed: {path}."
-        ) from error
-    expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
-    if [(leaf.shape, leaf.dtype) for leaf in leaves] != expected:
-        raise ValueError(f"`folder` must be new or hold results of this same call, got another in {path}.")
-    return leaves
-
-
-def _write(path: Path | None, leaves: list[np.ndarray]) -> None:
-    """Writes the result of a batch atomically."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".partial-{jax.process_index()}-{path.name}")
-    # Untyped, since a type checker also matches the values to `allow_pickle`.
-    named: dict[str, Any] = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
-    np.savez(partial_path, **named)
-    os.replace(partial_path, path)
+def _rows(leaf: jax.Array, size: int) -> np.ndarray:
+    """The result on the host; what is one number for the batch becomes one for each example."""
+    array = _batches.whole(leaf)
+    return np.broadcast_to(array, array.shape or (size,))

@@ -23,6 +23,8 @@ _NEVER = np.int32(2**31 - 1)
 class Estimate(NamedTuple):
     """Monte-Carlo estimates and their standard errors.
 
+    The arrays of a data set whose results are in a folder read its files when they are indexed.
+
     Attributes:
       value: The estimates: a dictionary for each reducer, in the tree of the reducers.
       standard_error: Their Monte-Carlo standard errors, of the same structure.
