@@ -17,6 +17,7 @@ from flax import nnx
 from jaxdrop._modules import elements
 from jaxdrop._types import Key
 from jaxdrop.mc import _calls, _sites
+from jaxdrop.nnx._shell import Base
 
 # Settings of modules that learn from their batches, and their values at rest.
 _AT_REST = {"use_running_average": True, "update_stats": False}
@@ -211,11 +212,20 @@ def _observing(method: Callable[..., Any]) -> Callable[..., Any]:
             # Of a module around others with modes it is not known which draws are its own.
             if progress.contains and not of_library:
                 answer.record.modes.pop(path, None)
-            elif _sites.rate_of(self, progress.given) != "0":
+            elif _may_draw(self, progress, answer.record):
                 answer.record.mode(path, self, on)
         return outputs
 
     return call
+
+
+def _may_draw(module: nnx.Module, progress: _InProgress, record: _sites.Record) -> bool:
+    """Whether a module draws, or would if its mode were that of training."""
+    of_kind = isinstance(module, nnx.Dropout | Base) and _sites.rate_of(module, progress.given) != "0"
+    streams = any(isinstance(value, nnx.RngStream | nnx.Rngs) for value in vars(module).values())
+    return (
+        progress.path in record.sites or of_kind or (streams and not isinstance(module, nnx.Dropout | Base))
+    )
 
 
 def _override(bound: inspect.BoundArguments, settings: Mapping[str, bool]) -> None:

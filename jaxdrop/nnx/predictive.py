@@ -137,6 +137,7 @@ def stochastic(
       (100, 3, 8)
     """
     _check_model(model)
+    method = _method(model, method)
     arrays, given = _calls.split_static(kwargs)
     _calls.check_not_per_example(x, arrays)
     settings, sources = _modes_and_sources(model, method, x, unpack, kwargs)
@@ -181,16 +182,24 @@ def _check_model(model: Any) -> None:
     raise TypeError(f"`model` must be an instance of nnx.Module, got {kind}.")
 
 
+def _method(model: nnx.Module, method: Callable[..., Any] | str) -> Callable[..., Any] | str:
+    """A method by its name, or a function of the model."""
+    if isinstance(method, str) and not callable(getattr(model, method, None)):
+        raise ValueError(f"`method` must be the name of a method of {type(model).__name__}, got {method!r}.")
+    owner = getattr(method, "__self__", None)
+    if isinstance(method, str) or not isinstance(owner, nnx.Module):
+        return method
+    if owner is not model:
+        raise ValueError(
+            f"`method` must be a method of the model or a function of it, got one of another {type(owner).__name__}."
+        )
+    return method.__name__
+
+
 def _modes_and_sources(
     model: nnx.Module, method: Callable[..., Any] | str, x: PyTree, unpack: bool, kwargs: dict[str, Any]
 ) -> tuple[dict[str, bool], dict[str, bool]]:
-    """Mode arguments to change for training, and arguments that take keys: whether the call needs them.
-
-    Raises:
-      ValueError: If the model has no such method.
-    """
-    if isinstance(method, str) and not callable(getattr(model, method, None)):
-        raise ValueError(f"`method` must be the name of a method of {type(model).__name__}, got {method!r}.")
+    """Mode arguments to change for training, and arguments that take keys: whether the call needs them."""
     positional, named = _calls.unpacked(x, unpack)
     function = getattr(model, method) if isinstance(method, str) else functools.partial(method, model)
     try:
