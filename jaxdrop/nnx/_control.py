@@ -1,81 +1,48 @@
 """Control of the modules in a call of an NNX model: what draws is recorded, what learns is at rest."""
 
 import contextlib
-import contextvars
-import dataclasses
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from flax import nnx
 
 from jaxdrop._modules import elements
-from jaxdrop._types import Key
+from jaxdrop.linen._control import controlled as controlled_linen
 from jaxdrop.mc import _calls, _sites
+from jaxdrop.nnx import _record
+from jaxdrop.nnx._record import InProgress
 from jaxdrop.nnx._shell import Base
 
 # Settings of modules that learn from their batches, and their values at rest.
 _AT_REST = {"use_running_average": True, "update_stats": False}
 # Modules that list their attributes leave out those with Flax's prefix.
 _PATH = "_pytree__path"
-_RECORDED = "_jaxdrop_recorded"
+# Modules that draw, whether they have a stream of their own or not.
+_DRAWING = (nnx.Dropout, nnx.MultiHeadAttention, Base)
 _LIBRARIES = ("flax.", "jaxdrop.")
-# Methods of streams, and functions of Flax, that make streams from a stream: no draws.
-_MAKING_STREAMS = ("split", "fork", "broadcast", "_graph_updates_split_rngs", "_split_stream")
 _ZEROS = (None, jax.nn.initializers.zeros)
-
-
-@dataclasses.dataclass(eq=False)
-class _InProgress:
-    """A call in progress.
-
-    Attributes:
-      path: Path of the module.
-      module: The module.
-      given: Arguments of the call, by name.
-      silent: Whether keys that it asks for are not used.
-      contains: Whether it calls another module with a mode.
-    """
-
-    path: str
-    module: nnx.Module
-    given: Mapping[str, Any]
-    silent: bool = False
-    contains: bool = False
-
-
-_in_progress: contextvars.ContextVar[tuple[_InProgress, ...]] = contextvars.ContextVar("calls", default=())
-
-
-@contextlib.contextmanager
-def called(*calls: _InProgress) -> Iterator[None]:
-    """Marks calls as in progress."""
-    token = _in_progress.set((*_in_progress.get(), *calls))
-    try:
-        yield
-    finally:
-        _in_progress.reset(token)
 
 
 @contextlib.contextmanager
 def answering(answer: _sites.Answer, model: nnx.Module, given: Mapping[str, Any]) -> Iterator[None]:
     """A pass of a controlled model, under an answer."""
-    with _sites.answer(answer), called(_InProgress("", model, given)):
+    with _sites.answer(answer), _record.called(InProgress("", model, given)):
         yield
-    if answer.record is not None:
-        for path, variable in _statistics(model):
-            if not hasattr(type(variable), _RECORDED):
-                owner = functools.reduce(lambda node, part: getattr(node, str(part), None), path[:-1], model)
-                answer.record.written["/".join(map(str, path[:-1]))] = type(owner).__name__
+        if answer.record is not None:
+            _record.note_new_statistics(model)
 
 
 def in_training(model: nnx.Module) -> nnx.Module:
-    """A copy in training mode: of a model in evaluation mode in all its parts; another is taken as it is."""
+    """A copy in training mode: of a model in evaluation mode in all its parts; another is taken as it is.
+
+    A mode that is not set, where Flax would raise, is that of training.
+    """
     copy = nnx.clone(model)
     training = {**_calls.MODES, "use_running_average": False}
     modules = [node for _, node in nnx.iter_modules(copy) if not isinstance(node, elements.MCDropout)]
@@ -86,6 +53,9 @@ def in_training(model: nnx.Module) -> nnx.Module:
         if getattr(type(copy), "train", None) is nnx.Module.train:
             for node, name, _ in modes:
                 vars(node)[name] = training[name]
+    for _, node in nnx.iter_modules(copy):
+        if isinstance(node, _DRAWING) and node.deterministic is None:
+            node.deterministic = False
     return copy
 
 
@@ -98,7 +68,8 @@ def controlled(model: nnx.Module, answer: _sites.Answer, lacking: Collection[str
       lacking: Paths of modules that get a stream.
     """
     copy = nnx.clone(model)
-    statistics = [variable for _, variable in _statistics(copy)]
+    for _, statistic in _record.statistics(copy):
+        _record.watch(statistic)
     for parts, node in list(nnx.iter_graph(copy)):
         if isinstance(node, nnx.Module) and not isinstance(node, nnx.List | nnx.Dict):
             path = "/".join(map(str, parts))
@@ -107,19 +78,15 @@ def controlled(model: nnx.Module, answer: _sites.Answer, lacking: Collection[str
             vars(node).update({name: settings[name] for name in _flags(node, settings)})
             if path in lacking:
                 collection = getattr(node, "rng_collection", "dropout")
-                node.rngs = nnx.data(_observed_stream(nnx.RngStream)(0, tag=collection))
-            _convert(node, _observed(type(node)))
+                node.rngs = nnx.data(nnx.RngStream(0, tag=collection))
+                _record.watch(node.rngs)
+            _record.convert(node, _observed(type(node)))
         elif isinstance(node, nnx.RngStream):
-            _convert(node, _observed_stream(type(node)))
-        elif isinstance(node, nnx.Rngs):
-            _convert(node, _observed_streams(type(node)))
-    for variable in statistics:
-        _convert(variable, _observed_statistic(type(variable)))
+            _record.watch(node)
+    for _, node in nnx.iter_graph(copy):
+        if isinstance(node, nnx.Rngs):
+            _record.watch(node)
     return copy
-
-
-def _convert(node: object, kind: type) -> None:
-    object.__setattr__(node, "__class__", kind)
 
 
 def _flags(module: nnx.Module, names: Collection[str]) -> dict[str, bool]:
@@ -133,17 +100,6 @@ def _settings(answer: _sites.Answer, path: str) -> dict[str, bool]:
     on = False if path in answer.resting else dict(answer.forced).get(path)
     modes = {} if on is None else {name: value == on for name, value in _calls.MODES.items()}
     return _AT_REST | modes
-
-
-def _statistics(model: nnx.Module) -> list[tuple[tuple, nnx.Variable]]:
-    """Statistics of batches, but for those of Linen modules, which Flax finds by their class."""
-    nodes = list(nnx.iter_graph(model))
-    linen = [parts for parts, node in nodes if isinstance(node, nnx.bridge.ToNNX | nnx.bridge.Module)]
-    return [
-        (parts, node)
-        for parts, node in nodes
-        if isinstance(node, nnx.BatchStat) and not any(parts[: len(outer)] == outer for outer in linen)
-    ]
 
 
 # The base has the memory layout of modules, so that a module can become an instance of a class below.
@@ -200,32 +156,32 @@ def _observing(method: Callable[..., Any]) -> Callable[..., Any]:
         _override(bound, _settings(answer, path))
         if of_library and method.__name__ == "__call__":
             _provide(bound, self, answer.record)
-        progress = _InProgress(path, self, dict(bound.arguments), silent=_asks_in_vain(method, self, bound))
+        progress = InProgress(path, self, dict(bound.arguments), silent=_asks_in_vain(method, self, bound))
         on = _is_on(self, bound)
-        for outer in _in_progress.get() if on is not None else ():
+        for outer in _record.in_progress.get() if on is not None else ():
             outer.contains |= outer.path != path
-        with called(progress):
+        with _record.called(progress):
             if isinstance(self, nnx.bridge.ToNNX) and method.__name__ == "__call__":
-                return _call_linen(functools.partial(method, *bound.args, **bound.kwargs), progress, answer)
-            outputs = method(*bound.args, **bound.kwargs)
+                outputs = _call_linen(
+                    functools.partial(method, *bound.args, **bound.kwargs), progress, answer
+                )
+            else:
+                outputs = method(*bound.args, **bound.kwargs)
         if answer.record is not None and on is not None:
             # Of a module around others with modes it is not known which draws are its own.
             if progress.contains and not of_library:
                 answer.record.modes.pop(path, None)
-            elif _may_draw(self, progress, answer.record):
-                answer.record.mode(path, self, on)
+            elif _may_draw(self, path, answer.record):
+                answer.record.mode(path, self, progress.given, on)
         return outputs
 
     return call
 
 
-def _may_draw(module: nnx.Module, progress: _InProgress, record: _sites.Record) -> bool:
+def _may_draw(module: nnx.Module, path: str, record: _sites.Record) -> bool:
     """Whether a module draws, or would if its mode were that of training."""
-    of_kind = isinstance(module, nnx.Dropout | Base) and _sites.rate_of(module, progress.given) != "0"
     streams = any(isinstance(value, nnx.RngStream | nnx.Rngs) for value in vars(module).values())
-    return (
-        progress.path in record.sites or of_kind or (streams and not isinstance(module, nnx.Dropout | Base))
-    )
+    return path in record.sites or streams or isinstance(module, _DRAWING)
 
 
 def _override(bound: inspect.BoundArguments, settings: Mapping[str, bool]) -> None:
@@ -268,83 +224,63 @@ def _provide(bound: inspect.BoundArguments, module: Any, record: _sites.Record |
     if "rngs" not in bound.signature.parameters or isinstance(module, nnx.bridge.ToNNX | nnx.RNN):
         return
     if isinstance(given, jax.Array):
-        bound.arguments["rngs"] = _KeyOnce(given, tag="key")
+        bound.arguments["rngs"] = _record.KeyOnce(given, tag="key")
     elif given is None and getattr(module, "rngs", None) is None and record is not None:
-        bound.arguments["rngs"] = _Lent(0, tag=getattr(module, "rng_collection", "dropout"))
+        bound.arguments["rngs"] = _record.Lent(0, tag=getattr(module, "rng_collection", "dropout"))
 
 
-def note_draw(stream: str) -> None:
-    """Notes that the innermost module asks for a key."""
-    answer, calls = _sites.answer.value, _in_progress.get()
-    if answer is not None and answer.record is not None and calls and not any(call.silent for call in calls):
-        answer.record.draw(calls[-1].path, stream, calls[-1].module, calls[-1].given)
+def _call_linen(call: Callable[..., Any], progress: InProgress, answer: _sites.Answer) -> Any:
+    """Calls a wrapped Linen module, whose modules obey the answer and are recorded in their turn."""
+    # The wrapper asks for a key of each stream.
+    progress.silent = True
+    prefix, options = progress.path, {}
+    forced = frozenset((_below(prefix, path), on) for path, on in answer.forced if _is_below(prefix, path))
+    resting = frozenset(_below(prefix, path) for path in answer.resting if _is_below(prefix, path))
+    record = answer.record and _sites.Record()
+    if record is not None and progress.given.get("mutable") is None:
+        options["mutable"] = ["batch_stats"]
+    with (
+        controlled_linen(_sites.Answer(forced, resting, record=record)),
+        nn.intercept_methods(_refuse_statistics),
+    ):
+        outputs = call(**options)
+    if record is not None and answer.record is not None:
+        _join(answer.record, record, prefix)
+    return outputs
 
 
-@functools.cache
-def _observed_stream(kind: type[nnx.RngStream]) -> type[nnx.RngStream]:
-    """A subclass whose draws are recorded."""
-
-    def call(self: nnx.RngStream) -> Key:
-        if sys._getframe(1).f_code.co_name not in _MAKING_STREAMS:
-            note_draw(self.tag)
-        return kind.__call__(self)
-
-    return type(kind)(kind.__name__, (kind,), {"__call__": call})
+def _is_below(prefix: str, path: str) -> bool:
+    return not prefix or path == prefix or path.startswith(f"{prefix}/")
 
 
-@functools.cache
-def _observed_streams(kind: type[nnx.Rngs]) -> type[nnx.Rngs]:
-    """A subclass that makes streams whose draws are recorded."""
-
-    def making(name: str) -> Callable[..., nnx.Rngs]:
-        @functools.wraps(getattr(kind, name))
-        def make(self: nnx.Rngs, *args: Any, **kwargs: Any) -> nnx.Rngs:
-            return recorded(getattr(kind, name)(self, *args, **kwargs))
-
-        return make
-
-    return type(kind)(kind.__name__, (kind,), {name: making(name) for name in ("split", "fork", "broadcast")})
+def _below(prefix: str, path: str) -> str:
+    return path.removeprefix(prefix).removeprefix("/")
 
 
-def recorded(rngs: nnx.Rngs) -> nnx.Rngs:
-    """The streams, with their draws recorded."""
-    _convert(rngs, _observed_streams(nnx.Rngs))
-    for _, stream in rngs.items():
-        _convert(stream, _observed_stream(nnx.RngStream))
-    return rngs
+def _join(record: _sites.Record, inner: _sites.Record, prefix: str) -> None:
+    """Adds what the modules below a path do."""
+
+    def whole(path: str) -> str:
+        return "/".join(filter(None, (prefix, path)))
+
+    for draw, count in inner.draws.items():
+        record.draws[_sites.Draw(whole(draw.path), draw.stream)] += count
+    for path, site in inner.sites.items():
+        record.sites.pop(whole(path), None)
+        record.sites[whole(path)] = site._replace(path=whole(path))
+    record.modes |= {
+        whole(path): on or record.modes.get(whole(path), False) for path, on in inner.modes.items()
+    }
+    record.written |= {whole(path): kind for path, kind in inner.written.items()}
 
 
-class _Lent(nnx.RngStream):
-    """A stream lent to a module without one, which is noted if it draws."""
-
-    def __call__(self) -> Key:
-        record = _sites.answer.value.record
-        record.missing.add(_in_progress.get()[-1].path)
-        note_draw(self.tag)
-        return super().__call__()
-
-
-class _KeyOnce(nnx.RngStream):
-    """A key as a stream."""
-
-    def __call__(self) -> Key:
-        note_draw(self.tag)
-        return self.key[...]
-
-
-@functools.cache
-def _observed_statistic(kind: type[nnx.Variable]) -> type[nnx.Variable]:
-    """A subclass whose changes are recorded."""
-
-    def set_value(self: nnx.Variable, *args: Any, **kwargs: Any) -> None:
-        answer, calls = _sites.answer.value, _in_progress.get()
-        if answer is not None and answer.record is not None and calls:
-            answer.record.written[calls[-1].path] = type(calls[-1].module).__name__
-        kind.set_value(self, *args, **kwargs)
-
-    return type(kind)(kind.__name__, (kind,), {"set_value": set_value, _RECORDED: True})
-
-
-def _call_linen(call: Callable[[], Any], progress: _InProgress, answer: _sites.Answer) -> Any:
-    """Calls a wrapped Linen module."""
-    return call()
+def _refuse_statistics(
+    call: Callable[..., Any], args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+) -> Any:
+    """Refuses statistics of NNX modules in a Linen module: no copy of them can be put at rest."""
+    if isinstance(context.module, nnx.bridge.ToLinen) and "batch_stats" in context.module.variables:
+        raise ValueError(
+            "`model` must not hold an NNX module with statistics of its batch in a Linen module, got "
+            f"{context.module.nnx_class.__name__} in `ToLinen`."
+        )
+    return call(*args, **kwargs)

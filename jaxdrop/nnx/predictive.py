@@ -15,7 +15,7 @@ from flax import nnx
 from jaxdrop._modules import elements
 from jaxdrop._types import Bits, Key, PyTree
 from jaxdrop.mc import _calls, _sites
-from jaxdrop.nnx import _control
+from jaxdrop.nnx import _control, _record
 from jaxdrop.nnx._shell import Shell
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
@@ -146,7 +146,7 @@ def stochastic(
     call = _Call(_calls.ByCode(method), bool(unpack), static)
     call, found = finder.with_sources(call, sources)
     training = found.record
-    forced: frozenset[tuple[str, bool]] = frozenset()
+    forced: _sites.Forced = frozenset()
     if settings:
         forced = frozenset((path, True) for path in training.sites if training.modes.get(path))
         call = dataclasses.replace(call, static=given, answer=_sites.Answer(forced))
@@ -191,7 +191,8 @@ def _method(model: nnx.Module, method: Callable[..., Any] | str) -> Callable[...
         return method
     if owner is not model:
         raise ValueError(
-            f"`method` must be a method of the model or a function of it, got one of another {type(owner).__name__}."
+            "`method` must be a method of the model or a function of it, got one of another "
+            f"{type(owner).__name__}."
         )
     return method.__name__
 
@@ -200,7 +201,7 @@ def _modes_and_sources(
     model: nnx.Module, method: Callable[..., Any] | str, x: PyTree, unpack: bool, kwargs: dict[str, Any]
 ) -> tuple[dict[str, bool], dict[str, bool]]:
     """Mode arguments to change for training, and arguments that take keys: whether the call needs them."""
-    positional, named = _calls.unpacked(x, unpack)
+    positional, named = _calls.arguments(x, unpack, {}, ())
     function = getattr(model, method) if isinstance(method, str) else functools.partial(method, model)
     try:
         signature = inspect.signature(function)
@@ -256,13 +257,13 @@ class _Call:
             own, stacked = next(keys), stream.key[...].shape
             stream.key.set_value(jax.random.split(own, stacked) if stacked else own)
             stream.count.set_value(jnp.zeros_like(stream.count[...]))
-        positional, named = _calls.unpacked(x, self.unpack)
-        named = named | _calls.merge_static(arrays, self.static)
+        positional, named = _calls.arguments(x, self.unpack, arrays, self.static)
         with _control.answering(self.answer._replace(record=record), model, named):
             for name, as_streams in self.sources:
-                named[name] = _control.recorded(nnx.Rngs(next(keys))) if as_streams else next(keys)
+                named[name] = nnx.Rngs(next(keys)) if as_streams else next(keys)
+                _record.watch(named[name])
                 if not as_streams:
-                    _control.note_draw(name)
+                    _record.note_draw(name)
             function = self.method.function
             if isinstance(function, str):
                 return getattr(model, function)(*positional, **named)

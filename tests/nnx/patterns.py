@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -334,6 +335,51 @@ class Streams(nnx.Module):
         return self.dropout(self.linear(self.dropout(x, rngs=rngs)), rngs=rngs)
 
 
+class LinenNet(nn.Module):
+    at_rest: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.BatchNorm(use_running_average=self.at_rest)(nn.Dense(8)(x))
+        return nn.Dense(8)(nn.Dropout(0.5, deterministic=False)(x))
+
+
+class LinenInside(nnx.Module):
+    """A Linen model among NNX modules."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.linen = nnx.bridge.ToNNX(LinenNet(at_rest=True), rngs=rngs).lazy_init(X)
+        self.linen.to_nnx__module = LinenNet()
+        self.dropout = nnx.Dropout(0.3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.linen(x))
+
+    def with_linen_at_rest(self, x):
+        self.linen.to_nnx__module = LinenNet(at_rest=True)
+        return self(x)
+
+
+class Nested(nn.Module):
+    """An NNX module in a Linen model."""
+
+    kind: Any = nnx.Dropout
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(8)(nnx.bridge.ToLinen(self.kind, args=(0.5,))(x))
+
+
+class Twice(nnx.Module):
+    """A Linen model around an NNX module, among NNX modules."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.linen = nnx.bridge.ToNNX(Nested(), rngs=nnx.Rngs(params=0, dropout=1)).lazy_init(X)
+
+    def __call__(self, x):
+        return self.linen(x)
+
+
 def evaluated(make: Callable[[nnx.Rngs], nnx.Module]) -> Callable[[nnx.Rngs], nnx.Module]:
     """Makes a model in evaluation mode."""
 
@@ -383,5 +429,7 @@ CASES = {
         x={"image": X, "scale": jnp.arange(4.0)[:, None]},
         options={"unpack": True},
     ),
+    "linen": Case(LinenInside, ["linen/Dropout_0", "dropout"], lambda model, x: model.with_linen_at_rest(x)),
+    "nnx in linen": Case(Twice, ["linen/ToLinen_0"]),
     "made streams": Case(Streams, ["dropout"]),
 }

@@ -288,7 +288,7 @@ def test_draws_of_a_function_cannot_be_left_out(name: str):
 
     model = Net(nnx.Rngs(0))
     assert draws(jn.stochastic(model, X)) == 16
-    with pytest.raises(ValueError, match="`sites` must include inner"):
+    with pytest.raises(ValueError, match=r"`sites` must include (inner|the model itself)"):
         jn.stochastic(model, X, sites="dropout")
 
 
@@ -306,7 +306,7 @@ def test_a_model_partly_in_evaluation_mode_is_taken_as_it_is():
     net = nnx.Sequential(nnx.Dropout(0.5, deterministic=True, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
     assert [site.path for site in jn.stochastic(net, X).sites] == ["layers/1"]
     norm = nnx.Sequential(nnx.Dropout(0.5, deterministic=True, rngs=rngs), nnx.BatchNorm(8, rngs=rngs))
-    with pytest.raises(ValueError, match="layers/0 are off in training mode too, unless `sites` names them"):
+    with pytest.raises(ValueError, match="layers/0: off in training mode too, unless named in `sites`"):
         jn.stochastic(norm, X)
     assert draws(jn.stochastic(nnx.view(net, deterministic=True), X)) == 16
 

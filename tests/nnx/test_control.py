@@ -1,0 +1,128 @@
+"""Control of the modules of other people: their classes, their methods, their Linen modules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import jaxdrop.nnx as jn
+from tests.nnx import patterns
+from tests.nnx.patterns import X
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+KEY = jax.random.key(0)
+REGISTERED = {}
+
+
+class Registered(nnx.Module):
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        assert cls.__name__ not in REGISTERED
+        REGISTERED[cls.__name__] = cls
+
+
+class Member(Registered):
+    """A class that is registered, with a function and a method as class attributes."""
+
+    activation = nnx.relu
+    scale = staticmethod(lambda x: 2 * x)
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.dropout, self.parts = nnx.Dropout(0.5, rngs=rngs), nnx.List([nnx.Linear(8, 8, rngs=rngs)])
+
+    @property
+    def first(self):
+        return self.parts[0]
+
+    @nnx.jit
+    def hidden(self, x):
+        return self.dropout(self.first(x))
+
+    def __call__(self, x):
+        return self.scale(nnx.relu(self.hidden(x))) + len(self.parts)
+
+
+def test_hooks_of_classes_do_not_see_the_copies():
+    model = Member(nnx.Rngs(0))
+    predict = jn.stochastic(model, X)
+    assert [site.path for site in predict.sites] == ["dropout"]
+    assert list(REGISTERED.values()) == [Member]
+    assert type(model) is Member
+    assert not any(name.endswith("path") for name in vars(model))
+    np.testing.assert_array_equal(jn.stochastic(model, X)(KEY, X), predict(KEY, X))
+
+
+class NoPytree(nnx.Module, pytree=False):
+    def __init__(self, rngs: nnx.Rngs):
+        self.layers = [nnx.Linear(8, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)]
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def test_a_module_that_is_no_pytree():
+    assert [site.path for site in jn.stochastic(NoPytree(nnx.Rngs(0)), X).sites] == ["layers/1"]
+
+
+def test_a_random_carry_is_a_draw():
+    """One of zeros takes a key too, and does nothing with it."""
+    zeros = nnx.RNN(nnx.LSTMCell(8, 4, rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="`model` must have at least one stochastic site, got none"):
+        jn.stochastic(zeros, X[:, None])
+    normal = nnx.LSTMCell(8, 4, carry_init=nnx.initializers.normal(1.0), rngs=nnx.Rngs(0))
+    assert [site.path for site in jn.stochastic(nnx.RNN(normal), X[:, None]).sites] == ["cell"]
+
+
+def test_attention_that_does_not_keep_its_streams():
+    model = nnx.MultiHeadAttention(2, 8, dropout_rate=0.5, decode=False, keep_rngs=False, rngs=nnx.Rngs(0))
+    predict = jn.stochastic(model, X[:, None].repeat(3, 1))
+    assert [site[1:] for site in predict.sites] == [("MultiHeadAttention", "dropout", "0.5")]
+
+
+@pytest.mark.parametrize("sites", ["linen/*", "dropout"])
+def test_a_site_in_linen_obeys(sites: str):
+    model = patterns.LinenInside(nnx.Rngs(0))
+    predict = jn.stochastic(model, X, sites=sites)
+    assert [site.path for site in predict.sites] == ["linen/Dropout_0" if "*" in sites else "dropout"]
+    zeros = np.mean(np.asarray(predict(KEY, X)) == 0)
+    assert (zeros == 0) == ("*" in sites)
+    alone = predict(KEY, X[:1])
+    assert alone.shape == (1, 8)
+
+
+class LinenStatistics(nn.Module):
+    """A batch norm of somebody else's in Linen."""
+
+    @nn.compact
+    def __call__(self, x):
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (1, 8))
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            mean.value = x.mean(0, keepdims=True)
+        return nn.Dropout(0.5, deterministic=False)(x - x.mean(0, keepdims=True))
+
+
+def test_statistics_in_linen_are_refused():
+    model = nnx.bridge.ToNNX(LinenStatistics(), rngs=nnx.Rngs(0)).lazy_init(X)
+    with pytest.raises(ValueError, match=r"must not use statistics of its batch, but .* \(LinenStatistics\)"):
+        jn.stochastic(model, X)
+
+
+class Normalized(nnx.Module):
+    def __init__(self, rate: float, rngs: nnx.Rngs):
+        self.norm, self.dropout = nnx.BatchNorm(8, rngs=rngs), nnx.Dropout(rate, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.norm(x))
+
+
+def test_statistics_of_nnx_in_linen_are_refused():
+    model = nnx.bridge.ToNNX(patterns.Nested(Normalized), rngs=nnx.Rngs(params=0, dropout=1)).lazy_init(X)
+    with pytest.raises(
+        ValueError, match="statistics of its batch in a Linen module, got Normalized in `ToLinen`"
+    ):
+        jn.stochastic(model, X)
