@@ -3,8 +3,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
-from types import FunctionType
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,10 +12,11 @@ import numpy as np
 from flax import nnx
 
 from jaxdrop._modules import elements
+from jaxdrop._types import PyTree
 from jaxdrop.linen._control import controlled as controlled_linen
 from jaxdrop.mc import _calls, _sites
 from jaxdrop.nnx import _record
-from jaxdrop.nnx._record import InProgress
+from jaxdrop.nnx._record import InProgress, Method
 from jaxdrop.nnx._shell import Base
 
 # Settings of modules that learn from their batches, and their values at rest.
@@ -30,7 +30,7 @@ _ZEROS = (None, jax.nn.initializers.zeros)
 
 
 @contextlib.contextmanager
-def answering(answer: _sites.Answer, model: nnx.Module, given: Mapping[str, Any]) -> Iterator[None]:
+def answering(answer: _sites.Answer, model: nnx.Module, given: Mapping[str, object]) -> Iterator[None]:
     """A pass of a controlled model, under an answer."""
     with _sites.answer(answer), _record.called(InProgress("", model, given)):
         yield
@@ -78,8 +78,9 @@ def controlled(model: nnx.Module, answer: _sites.Answer, lacking: Collection[str
             vars(node).update({name: settings[name] for name in _flags(node, settings)})
             if path in lacking:
                 collection = getattr(node, "rng_collection", "dropout")
-                node.rngs = nnx.data(nnx.RngStream(0, tag=collection))
-                _record.watch(node.rngs)
+                stream = nnx.RngStream(0, tag=collection)
+                _record.watch(stream)
+                setattr(node, "rngs", nnx.data(stream))  # noqa: B010  # no module declares it
             _record.convert(node, _observed(type(node)))
         elif isinstance(node, nnx.RngStream):
             _record.watch(node)
@@ -102,8 +103,11 @@ def _settings(answer: _sites.Answer, path: str) -> dict[str, bool]:
     return _AT_REST | modes
 
 
-# The base has the memory layout of modules, so that a module can become an instance of a class below.
-class _Quiet(nnx.Pytree.__base__):
+# With the memory layout of modules, so that a module can become an instance of a class below.
+_LAYOUT: Any = nnx.Pytree.__base__
+
+
+class _Quiet(_LAYOUT):
     """Classes below this one skip the hooks of the model's classes, which may register their subclasses."""
 
     def __init_subclass__(cls: Any) -> None:
@@ -120,32 +124,33 @@ def _observed(kind: type[nnx.Module]) -> type[nnx.Module]:
     library = next(base for base in kind.__mro__ if base.__module__.startswith(_LIBRARIES))
     methods = {name: _observing(method) for name, method in _methods(kind, library is kind)}
     if library is kind:
-        return type(kind)(kind.__name__, (kind,), methods)
+        return _record.subclass(kind, methods)
     lower = () if library in nnx.Module.__mro__ else (_observed(library),)
-    return type(kind)(kind.__name__, (_Quiet, kind, *lower), methods | {"__module__": kind.__module__})
+    return _record.subclass(kind, methods, (_Quiet,), lower)
 
 
-def _methods(kind: type[nnx.Module], of_library: bool) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _methods(kind: type[nnx.Module], of_library: bool) -> Iterator[tuple[str, Method]]:
     """The methods of a class: those of a library, or those of other people's classes."""
     hidden = {*dir(nnx.Module), "set_view"} - {"__call__"}
     for name in sorted({name for base in kind.__mro__ for name in vars(base)} - hidden):
         base = next(base for base in kind.__mro__ if name in vars(base))
-        method = vars(base)[name]
-        binds = isinstance(method, FunctionType) or (callable(method) and hasattr(type(method), "__get__"))
-        binds = binds and not isinstance(method, type | staticmethod | classmethod)
+        method: Method = vars(base)[name]
+        descriptor = type(method)
+        binds = callable(method) and hasattr(descriptor, "__get__")
+        binds = binds and not issubclass(descriptor, type | staticmethod | classmethod)
         public = name == "__call__" or not name.startswith("_" if of_library else "__")
         mine = base.__module__.startswith(_LIBRARIES) == of_library and base is not nnx.bridge.Module
         if binds and public and mine:
             yield name, method
 
 
-def _observing(method: Callable[..., Any]) -> Callable[..., Any]:
+def _observing(method: Method) -> Method:
     """A method under control."""
     signature = inspect.signature(method)
-    of_library = getattr(method, "__module__", "").startswith(_LIBRARIES)
+    of_library = str(getattr(method, "__module__", "")).startswith(_LIBRARIES)
 
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: nnx.Module, *args: PyTree, **kwargs: PyTree) -> PyTree:
         answer, path = _sites.answer.value, vars(self).get(_PATH)
         try:
             bound = signature.bind(self, *args, **kwargs)
@@ -189,10 +194,8 @@ def _override(bound: inspect.BoundArguments, settings: Mapping[str, bool]) -> No
     for parameter in bound.signature.parameters.values():
         given = bound.arguments.get(parameter.name)
         if parameter.kind is parameter.VAR_KEYWORD:
-            if given:
-                bound.arguments[parameter.name] = given | {
-                    name: settings[name] for name in settings.keys() & given
-                }
+            for name in settings.keys() & (given or {}).keys():
+                bound.arguments[parameter.name] = bound.arguments[parameter.name] | {name: settings[name]}
         elif parameter.name in settings and (given is None or isinstance(given, bool | np.bool_)):
             bound.arguments[parameter.name] = settings[parameter.name]
 
@@ -200,25 +203,20 @@ def _override(bound: inspect.BoundArguments, settings: Mapping[str, bool]) -> No
 def _is_on(module: nnx.Module, bound: inspect.BoundArguments) -> bool | None:
     """Whether the modes of a call are those of training; None if it has none."""
     defaults = {p.name: p.default for p in bound.signature.parameters.values()}
-    given = {
-        name: value
-        for name, value in (defaults | bound.arguments).items()
-        if isinstance(value, bool | np.bool_)
-    }
-    modes = _flags(module, _calls.MODES) | {
-        name: bool(value) for name, value in given.items() if name in _calls.MODES
-    }
-    return all(value == _calls.MODES[name] for name, value in modes.items()) if modes else None
+    given = {name: value for name, value in (defaults | bound.arguments).items() if name in _calls.MODES}
+    told = {name: value for name, value in given.items() if isinstance(value, bool | np.bool_)}
+    modes = _flags(module, _calls.MODES) | told
+    return not _calls.modes_to_change(modes) if modes else None
 
 
-def _asks_in_vain(method: Callable[..., Any], module: Any, bound: inspect.BoundArguments) -> bool:
+def _asks_in_vain(method: Method, module: nnx.Module, bound: inspect.BoundArguments) -> bool:
     """Whether it is a call of Flax that asks for keys of a carry of zeros."""
     carry = (bound.arguments.get("carry_init"), getattr(module, "carry_init", None))
     of_flax = getattr(method, "__module__", "") == nnx.LSTMCell.__module__
     return of_flax and method.__name__ == "initialize_carry" and all(one in _ZEROS for one in carry)
 
 
-def _provide(bound: inspect.BoundArguments, module: Any, record: _sites.Record | None) -> None:
+def _provide(bound: inspect.BoundArguments, module: nnx.Module, record: _sites.Record | None) -> None:
     """Turns a key into a stream that is recorded; lends a stream while it is found out who lacks one."""
     given = bound.arguments.get("rngs")
     if "rngs" not in bound.signature.parameters or isinstance(module, nnx.bridge.ToNNX | nnx.RNN):
@@ -229,7 +227,7 @@ def _provide(bound: inspect.BoundArguments, module: Any, record: _sites.Record |
         bound.arguments["rngs"] = _record.Lent(0, tag=getattr(module, "rng_collection", "dropout"))
 
 
-def _call_linen(call: Callable[..., Any], progress: InProgress, answer: _sites.Answer) -> Any:
+def _call_linen(call: Method, progress: InProgress, answer: _sites.Answer) -> PyTree:
     """Calls a wrapped Linen module, whose modules obey the answer and are recorded in their turn."""
     # The wrapper asks for a key of each stream.
     progress.silent = True
@@ -275,8 +273,8 @@ def _join(record: _sites.Record, inner: _sites.Record, prefix: str) -> None:
 
 
 def _refuse_statistics(
-    call: Callable[..., Any], args: tuple, kwargs: dict, context: nn.module.InterceptorContext
-) -> Any:
+    call: Method, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+) -> PyTree:
     """Refuses statistics of NNX modules in a Linen module: no copy of them can be put at rest."""
     if isinstance(context.module, nnx.bridge.ToLinen) and "batch_stats" in context.module.variables:
         raise ValueError(

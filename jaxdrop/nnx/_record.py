@@ -10,11 +10,13 @@ from typing import Any
 
 from flax import nnx
 
-from jaxdrop._types import Key
+from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _sites
 
 # Methods of streams, and functions of Flax, that make streams from a stream: no draws.
 _MAKING_STREAMS = ("split", "fork", "broadcast", "_graph_updates_split_rngs", "_split_stream")
+# A function whose arguments and outputs are those of a model.
+Method = Callable[..., PyTree]
 _RECORDED = "_jaxdrop_recorded"
 
 
@@ -32,7 +34,7 @@ class InProgress:
 
     path: str
     module: nnx.Module
-    given: Mapping[str, Any]
+    given: Mapping[str, object]
     silent: bool = False
     contains: bool = False
 
@@ -60,6 +62,11 @@ def note_draw(stream: str) -> None:
 def convert(node: object, kind: type) -> None:
     """Makes an object an instance of a subclass, past NNX's hook for attributes."""
     object.__setattr__(node, "__class__", kind)
+
+
+def subclass(kind: type, methods: Mapping[str, object], before: tuple = (), after: tuple = ()) -> Any:
+    """A class of the same name below another; further bases stand before or after that."""
+    return type(kind)(kind.__name__, (*before, kind, *after), {"__module__": kind.__module__, **methods})
 
 
 def watch(node: object) -> None:
@@ -103,34 +110,32 @@ def _watched_stream(kind: type[nnx.RngStream]) -> type[nnx.RngStream]:
             note_draw(self.tag)
         return kind.__call__(self)
 
-    return type(kind)(kind.__name__, (kind,), {"__call__": call})
+    return subclass(kind, {"__call__": call})
 
 
 @functools.cache
 def _watched_streams(kind: type[nnx.Rngs]) -> type[nnx.Rngs]:
     def watching(name: str) -> Callable[..., nnx.Rngs]:
         @functools.wraps(getattr(kind, name))
-        def make(self: nnx.Rngs, *args: Any, **kwargs: Any) -> nnx.Rngs:
+        def make(self: nnx.Rngs, *args: PyTree, **kwargs: PyTree) -> nnx.Rngs:
             rngs = getattr(kind, name)(self, *args, **kwargs)
             watch(rngs)
             return rngs
 
         return make
 
-    return type(kind)(
-        kind.__name__, (kind,), {name: watching(name) for name in ("split", "fork", "broadcast")}
-    )
+    return subclass(kind, {name: watching(name) for name in ("split", "fork", "broadcast")})
 
 
 @functools.cache
 def _watched_statistic(kind: type[nnx.BatchStat]) -> type[nnx.BatchStat]:
-    def set_value(self: nnx.BatchStat, *args: Any, **kwargs: Any) -> None:
+    def set_value(self: nnx.BatchStat, *args: PyTree, **kwargs: PyTree) -> None:
         answer, calls = _sites.answer.value, in_progress.get()
         if answer is not None and answer.record is not None and calls:
             answer.record.written[calls[-1].path] = type(calls[-1].module).__name__
         kind.set_value(self, *args, **kwargs)
 
-    return type(kind)(kind.__name__, (kind,), {"set_value": set_value, _RECORDED: True})
+    return subclass(kind, {"set_value": set_value, _RECORDED: True})
 
 
 class Lent(nnx.RngStream):

@@ -5,7 +5,6 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen
 import jax
@@ -16,6 +15,7 @@ from jaxdrop._modules import elements
 from jaxdrop._types import Bits, Key, PyTree
 from jaxdrop.mc import _calls, _sites
 from jaxdrop.nnx import _control, _record
+from jaxdrop.nnx._record import Method
 from jaxdrop.nnx._shell import Shell
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
@@ -82,9 +82,9 @@ def stochastic(
     x: PyTree,
     *,
     sites: _sites.Sites = "all",
-    method: Callable[..., Any] | str = "__call__",
+    method: Callable[..., PyTree] | str = "__call__",
     unpack: bool = False,
-    **kwargs: Any,
+    **kwargs: PyTree,
 ) -> Predictor:
     """Makes `predict(key, x)` from a model: one sample of Monte-Carlo dropout, for `jaxdrop.mc`.
 
@@ -168,7 +168,7 @@ def stochastic(
     return Predictor(found.state, arrays, tuple(found.record.sites.values()), found.call)
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: object) -> None:
     if isinstance(model, nnx.Module):
         return
     if isinstance(model, flax.linen.Module):
@@ -182,7 +182,7 @@ def _check_model(model: Any) -> None:
     raise TypeError(f"`model` must be an instance of nnx.Module, got {kind}.")
 
 
-def _method(model: nnx.Module, method: Callable[..., Any] | str) -> Callable[..., Any] | str:
+def _method(model: nnx.Module, method: Method | str) -> Method | str:
     """A method by its name, or a function of the model."""
     if isinstance(method, str) and not callable(getattr(model, method, None)):
         raise ValueError(f"`method` must be the name of a method of {type(model).__name__}, got {method!r}.")
@@ -198,7 +198,7 @@ def _method(model: nnx.Module, method: Callable[..., Any] | str) -> Callable[...
 
 
 def _modes_and_sources(
-    model: nnx.Module, method: Callable[..., Any] | str, x: PyTree, unpack: bool, kwargs: dict[str, Any]
+    model: nnx.Module, method: Method | str, x: PyTree, unpack: bool, kwargs: dict[str, PyTree]
 ) -> tuple[dict[str, bool], dict[str, bool]]:
     """Mode arguments to change for training, and arguments that take keys: whether the call needs them."""
     positional, named = _calls.arguments(x, unpack, {}, ())
@@ -233,7 +233,7 @@ class _Call:
     sources: tuple[tuple[str, bool], ...] = ()
     lacking: frozenset[str] = frozenset()
     answer: _sites.Answer = _AS_IT_IS
-    graphdef: nnx.GraphDef | None = None
+    graphdef: nnx.GraphDef[nnx.Module] = None  # pyright: ignore[reportAssignmentType]  # found later
 
     def __call__(
         self,

@@ -227,7 +227,7 @@ class Lifted(nnx.Module):
 
 
 class MyDropout(nnx.Dropout):
-    """A signature of its own."""
+    """The mode has another name."""
 
     def __call__(self, x, training: bool = False):
         return super().__call__(x, deterministic=not training)
