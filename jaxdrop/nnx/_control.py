@@ -21,6 +21,8 @@ from jaxdrop.nnx._shell import Base
 
 # Settings of modules that learn from their batches, and their values at rest.
 _AT_REST = {"use_running_average": True, "update_stats": False}
+# Modes that `model.train()` and `model.eval()` set: true at evaluation.
+_SET_BY_FLAX = {"deterministic", "use_running_average"}
 # Modules that list their attributes leave out those with Flax's prefix.
 _PATH = "_pytree__path"
 # Modules that draw, whether they have a stream of their own or not.
@@ -39,20 +41,24 @@ def answering(answer: _sites.Answer, model: nnx.Module, given: Mapping[str, obje
 
 
 def in_training(model: nnx.Module) -> nnx.Module:
-    """A copy in training mode: of a model in evaluation mode in all its parts; another is taken as it is.
+    """A copy in training mode, if the model is in evaluation mode; one that is partly so is taken as it is.
 
-    A mode that is not set, where Flax would raise, is that of training.
+    Whether it is, the modes tell that `model.eval()` sets. Other modes follow if they all are those of
+    evaluation. A mode that is not set, where Flax would raise, is that of training.
     """
     copy = nnx.clone(model)
-    training = {**_calls.MODES, "use_running_average": False}
     modules = [node for _, node in nnx.iter_modules(copy) if not isinstance(node, elements.MCDropout)]
-    modes = [(node, name, value) for node in modules for name, value in _flags(node, training).items()]
-    if modes and all(value != training[name] for _, name, value in modes):
+    of_flax, others = (
+        [(node, name, value) for node in modules for name, value in _flags(node, names).items()]
+        for names in (_SET_BY_FLAX, _calls.MODES.keys() - _SET_BY_FLAX)
+    )
+    if all(value for *_, value in of_flax):
         if callable(copy.train):
             copy.train()
-        if getattr(type(copy), "train", None) is nnx.Module.train:
-            for node, name, _ in modes:
-                vars(node)[name] = training[name]
+        follow = getattr(type(copy), "train", None) is nnx.Module.train
+        if follow and all(_calls.modes_to_change({name: value}) for _, name, value in others):
+            for node, name, value in others:
+                vars(node)[name] = not value
     for _, node in nnx.iter_modules(copy):
         if isinstance(node, _DRAWING) and node.deterministic is None:
             node.deterministic = False
@@ -219,7 +225,7 @@ def _asks_in_vain(method: Method, module: nnx.Module, bound: inspect.BoundArgume
 def _provide(bound: inspect.BoundArguments, module: nnx.Module, record: _sites.Record | None) -> None:
     """Turns a key into a stream that is recorded; lends a stream while it is found out who lacks one."""
     given = bound.arguments.get("rngs")
-    if "rngs" not in bound.signature.parameters or isinstance(module, nnx.bridge.ToNNX | nnx.RNN):
+    if "rngs" not in bound.signature.parameters or not isinstance(module, _DRAWING):
         return
     if isinstance(given, jax.Array):
         bound.arguments["rngs"] = _record.KeyOnce(given, tag="key")

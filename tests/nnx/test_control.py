@@ -69,6 +69,49 @@ def test_a_module_that_is_no_pytree():
     assert [site.path for site in jn.stochastic(NoPytree(nnx.Rngs(0)), X).sites] == ["layers/1"]
 
 
+class Path(nnx.Module):
+    """Noise with a mode that `model.eval()` does not set."""
+
+    def __init__(self, training: bool, rngs: nnx.Rngs):
+        self.training, self.rngs = training, rngs.fork()
+
+    def __call__(self, x):
+        return x + self.rngs.normal(x.shape) if self.training else x
+
+
+class Paths(nnx.Module):
+    def __init__(self, *modes: bool, dropout: bool = True):
+        rngs = nnx.Rngs(0)
+        self.paths = nnx.List([Path(mode, rngs) for mode in modes])
+        self.dropout = nnx.Dropout(0.5, deterministic=not dropout, rngs=rngs)
+
+    def __call__(self, x):
+        for path in self.paths:
+            x = path(x)
+        return self.dropout(x)
+
+
+@pytest.mark.parametrize(
+    ("modes", "dropout", "sites"),
+    [
+        ((True, True), False, ["paths/0", "paths/1", "dropout"]),
+        ((False, False), False, ["paths/0", "paths/1", "dropout"]),
+        ((True, False), False, ["paths/0", "dropout"]),
+        ((False, False), True, ["dropout"]),
+    ],
+)
+def test_modes_that_flax_does_not_set(modes: tuple, dropout: bool, sites: list[str]):
+    model = Paths(*modes, dropout=dropout)
+    assert [site.path for site in jn.stochastic(model, X).sites] == sites
+    assert [site.path for site in jn.stochastic(model, X, sites="*").sites] == [
+        "paths/0",
+        "paths/1",
+        "dropout",
+    ]
+    only = jn.stochastic(model, X, sites="paths/0")
+    assert [site.path for site in only.sites] == ["paths/0"]
+
+
 def test_a_random_carry_is_a_draw():
     """One of zeros takes a key too, and does nothing with it."""
     zeros = nnx.RNN(nnx.LSTMCell(8, 4, rngs=nnx.Rngs(0)))
