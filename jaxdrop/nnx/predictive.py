@@ -324,7 +324,11 @@ class _Finder:
             raise failed or AssertionError
         if found.record.missing:
             call = dataclasses.replace(call, lacking=frozenset(found.record.missing))
-            found = self.trace(call)
+            try:
+                found = self.trace(call)
+            except Exception as error:
+                paths = ", ".join(path or "the model itself" for path in sorted(call.lacking))
+                raise ValueError(f"`model` must be made with `rngs` for {paths}, got none.") from error
         return call, found
 
 

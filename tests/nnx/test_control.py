@@ -128,6 +128,17 @@ def test_attention_that_does_not_keep_its_streams():
     assert [site[1:] for site in predict.sites] == [("MultiHeadAttention", "default", "0.5")]
 
 
+def test_stacked_layers_need_streams():
+    class Stack(patterns.Stack):
+        def __init__(self, rngs: nnx.Rngs):
+            self.layers = nnx.vmap(lambda key: nnx.Sequential(nnx.Dropout(0.5), Member(nnx.Rngs(key))))(
+                jax.random.split(KEY, 3)
+            )
+
+    with pytest.raises(ValueError, match="`model` must be made with `rngs` for layers/layers/0, got none"):
+        jn.stochastic(Stack(nnx.Rngs(0)), X)
+
+
 @pytest.mark.parametrize("sites", ["linen/*", "dropout"])
 def test_a_site_in_linen_obeys(sites: str):
     model = patterns.LinenInside(nnx.Rngs(0))
