@@ -28,6 +28,7 @@ _PATH = "_pytree__path"
 # Modules that draw, whether they have a stream of their own or not.
 _DRAWING = (nnx.Dropout, nnx.MultiHeadAttention, Base)
 _LIBRARIES = ("flax.", "jaxdrop.")
+_PYTHON = ("builtins", "typing", "abc", "collections.abc")
 _ZEROS = (None, jax.nn.initializers.zeros)
 
 
@@ -127,12 +128,17 @@ def _observed(kind: type[nnx.Module]) -> type[nnx.Module]:
 
     A module that calls the `super()` of a library is controlled there, whatever its own arguments.
     """
-    library = next(base for base in kind.__mro__ if base.__module__.startswith(_LIBRARIES))
+    library = next(base for base in kind.__mro__ if _is_of_library(base))
     methods = {name: _observing(method) for name, method in _methods(kind, library is kind)}
     if library is kind:
         return _record.subclass(kind, methods)
     lower = () if library in nnx.Module.__mro__ else (_observed(library),)
     return _record.subclass(kind, methods, (_Quiet,), lower)
+
+
+def _is_of_library(kind: type) -> bool:
+    """Whether a class and all of its bases are."""
+    return all(base.__module__.startswith((*_LIBRARIES, *_PYTHON)) for base in kind.__mro__)
 
 
 def _methods(kind: type[nnx.Module], of_library: bool) -> Iterator[tuple[str, Method]]:
@@ -167,7 +173,10 @@ def _observing(method: Method) -> Method:
         _override(bound, _settings(answer, path))
         if of_library and method.__name__ == "__call__":
             _provide(bound, self, answer.record)
-        progress = InProgress(path, self, dict(bound.arguments), silent=_asks_in_vain(method, self, bound))
+        # Attention of `with_rates` changes its rate during the call.
+        rates = {name: vars(self)[name] for name in ("rate", "dropout_rate") if name in vars(self)}
+        given = rates | {name: value for name, value in bound.arguments.items() if value is not None}
+        progress = InProgress(path, self, given, silent=_asks_in_vain(method, self, bound))
         on = _is_on(self, bound)
         for outer in _record.in_progress.get() if on is not None else ():
             outer.contains |= outer.path != path

@@ -128,6 +128,16 @@ def test_attention_that_does_not_keep_its_streams():
     assert [site[1:] for site in predict.sites] == [("MultiHeadAttention", "default", "0.5")]
 
 
+def test_a_model_of_other_rates():
+    model = jn.with_rates(patterns.evaluated(patterns.Subclasses)(nnx.Rngs(0)), {"*": 0.25})
+    predict = jn.stochastic(model, X)
+    found = [("attention", "MyAttention", "0.25"), ("dropout", "MyDropout", "0.25")]
+    assert [(site.path, site.kind, site.rate) for site in predict.sites] == found
+    assert [site.path for site in jn.stochastic(model, X, sites="attention").sites] == ["attention"]
+    only = np.asarray(jn.stochastic(model, jnp.ones((50, 8)), sites="dropout")(KEY, jnp.ones((50, 8))))
+    assert abs(np.mean(only == 0) - 0.25) < 5 * (0.25 * 0.75 / 400) ** 0.5
+
+
 def test_stacked_layers_need_streams():
     class Stack(patterns.Stack):
         def __init__(self, rngs: nnx.Rngs):
