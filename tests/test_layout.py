@@ -33,7 +33,7 @@ FLOORS = {
     "optim": 4,
     "_modules": 5,
     "linen": 6,
-    "nnx": 6,
+    "nnx": 7,
 }
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
 

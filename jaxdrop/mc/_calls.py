@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxdrop._types import PyTree
 
-_SOURCES = ("rng", "rngs", "dropout_rng", "key")
+SOURCES = ("rng", "rngs", "dropout_rng", "key")
 # Names of mode arguments and fields, and their values in training.
-_MODES = dict.fromkeys(
+MODES = dict.fromkeys(
     ("train", "training", "is_training", "is_train", "enable_dropout", "use_dropout"), True
 ) | dict.fromkeys(
     (
@@ -51,7 +51,7 @@ def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tu
     for name, value in arguments.items():
         kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]
         keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
-        if keys or name in _SOURCES:
+        if keys or name in SOURCES:
             raise ValueError(
                 f"`{name}` must not be given, for every sample has its own key; wrap a model that "
                 "needs one in a function `predict(key, x)`."
@@ -118,7 +118,7 @@ def modes_to_change(values: Mapping[str, Any]) -> dict[str, bool]:
     """Of some values by name, the modes that are set as at evaluation, with their values in training."""
     return {
         name: training
-        for name, training in _MODES.items()
+        for name, training in MODES.items()
         if isinstance(values.get(name), bool | np.bool_) and bool(values[name]) != training
     }
 

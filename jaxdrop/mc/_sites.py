@@ -121,7 +121,9 @@ def own(module: object, name: str) -> Any:
 def _levels(module: object, given: Mapping[str, Any]) -> tuple[Any, ...]:
     """The rates of a module called with the given arguments; none if unknown."""
     levels = [given.get(name) for name in _LEVELS] + [own(module, name) for name in _LEVELS]
-    level = next((one for one in levels if one is not None and not callable(one)), ())
+    # A variable of NNX, which has a shape, may hold the rate; a module may have the name of one.
+    held = (one for one in levels if one is not None and (not callable(one) or hasattr(one, "shape")))
+    level = next(held, ())
     return tuple(level) if isinstance(level, tuple | list) else (level,)
 
 
