@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
@@ -41,6 +41,8 @@ def estimate_dataset(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
     progress: Callable[[int, int], object] | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Estimate:
@@ -106,6 +108,8 @@ def estimate_dataset(
         chunk_size=chunk_size,
         shared=shared,
         mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
     )
     starts = range(0, count, size)
     like = jax.eval_shape(lambda x, y: run(key, x, targets=y), *_batch(examples, 0, size))

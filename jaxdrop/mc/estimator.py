@@ -6,12 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
-from jaxdrop.mc import _program, _trees
-from jaxdrop.mc._program import Arrays, Execution, Predict, Program
+from jaxdrop.mc import _devices, _program, _trees
+from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
 
@@ -82,6 +82,8 @@ def estimate(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
 ) -> Estimate:
     """Estimates statistics of the samples of a prediction, with Monte-Carlo standard errors.
 
@@ -135,8 +137,12 @@ def estimate(
         chunk_size=chunk_size,
         shared=shared,
         mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
     )
-    return finish(reducers, state)
+    found, batch = finish(reducers, state), _program.check_batch(x)
+    layout = _devices.make_layout(mesh, spec, batch)
+    return found if layout is None else _devices.shard_examples(found, layout, batch)
 
 
 def accumulate(
@@ -150,6 +156,8 @@ def accumulate(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
     state: State | None = None,
     first: int = 0,
 ) -> State:
@@ -204,13 +212,23 @@ def accumulate(
         most = at_once = _checks.check_count(num_samples, "num_samples")
     if _checks.check_count(first, "first", 0) + most > _NEVER:
         raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
-    plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
+    plan = _program.plan(
+        predict,
+        key,
+        x,
+        min(most, at_once),
+        chunk_size=chunk_size,
+        shared=shared,
+        mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
+    )
     _trees.map_reducers(lambda one: _trees.check_reducer(one).check(plan.outputs, targets), reducers)
     if state is not None:
         empty = partial(_empty, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
         _trees.check_alike(state, jax.eval_shape(empty), "state", "these reducers and inputs")
     inputs = _Inputs(plan.arrays, key, x, targets, reducers, state, rule, jnp.int32(first), jnp.int32(most))
-    found: State = _accumulate(plan.program, inputs, execution=plan.execution)
+    found: State = plan.program.run(_accumulate, inputs, execution=plan.execution)
     _check_finite(found)
     return found
 
@@ -264,15 +282,14 @@ def _check_finite(state: State) -> None:
         raise FloatingPointError(message)
 
 
-@partial(jax.jit, static_argnames=("program", "execution"))
-def _accumulate(program: Program, inputs: _Inputs, *, execution: Execution) -> State:
-    return _program.on_automatic_axes(partial(_run, program, execution), inputs)
+def _accumulate(static: Static, inputs: _Inputs, *, execution: Execution) -> State:
+    return _devices.on_automatic_axes(partial(_run, static, execution), inputs)
 
 
-def _run(program: Program, execution: Execution, inputs: _Inputs) -> State:
+def _run(static: Static, execution: Execution, inputs: _Inputs) -> State:
     arrays, key, x, targets, reducers, state, rule, first, most = inputs
-    sampler = _program.make_sampler(program, arrays, key, x, execution)
-    targets = _program.shard(targets, execution.mesh, _program.BATCH)
+    sampler = _program.make_sampler(static, arrays, key, x, execution)
+    targets = _devices.shard(targets, execution.layout, _devices.BATCH)
     if state is None:
         state = _empty(reducers, sampler.outputs, targets, execution.chunk, first)
     last = state.next_sample + jnp.maximum(most - state.count, 0)

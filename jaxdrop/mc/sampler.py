@@ -4,16 +4,14 @@ Sample t is `predict(fold_in(key, t), x)`. So a result does not depend on the si
 number of devices, or a restart. Key-free parts of the prediction are computed once.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _program
-from jaxdrop.mc._program import Arrays, Execution, Predict, Program
+from jaxdrop.mc import _devices, _program
+from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 
 __all__ = ["sample"]
 
@@ -27,6 +25,8 @@ def sample(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
 ) -> PyTree:
     """Draws samples of a prediction.
 
@@ -66,26 +66,36 @@ def sample(
       >>> sample(predict, jax.random.key(0), jnp.ones((2, 8)), num_samples=3).shape
       (3, 2)
     """
+    most = _checks.check_count(num_samples, "num_samples")
     plan = _program.plan(
-        predict, key, x, _checks.check_count(num_samples, "num_samples"), chunk_size, shared, mesh
+        predict,
+        key,
+        x,
+        most,
+        chunk_size=chunk_size,
+        shared=shared,
+        mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
     )
-    return _sample(plan.program, plan.arrays, key, x, execution=plan.execution, count=num_samples)
+    return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 
 
-@partial(jax.jit, static_argnames=("program", "execution", "count"))
 def _sample(
-    program: Program, arrays: Arrays, key: Key, x: PyTree, *, execution: Execution, count: int
+    static: Static, arrays: Arrays, key: Key, x: PyTree, *, execution: Execution, count: int
 ) -> PyTree:
     chunks = -(-count // execution.chunk)
 
     def run(arrays: Arrays, key: Key, x: PyTree) -> PyTree:
-        sampler = _program.make_sampler(program, arrays, key, x, execution)
+        sampler = _program.make_sampler(static, arrays, key, x, execution)
         index = jnp.arange(chunks * execution.chunk).reshape(chunks, execution.chunk)
         samples = sampler.draw(index[0]) if chunks == 1 else jax.lax.map(sampler.draw, index)
         lead = 1 if chunks == 1 else 2
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
 
-    # An explicit axis can be sharded only if its size is a multiple of the devices.
-    even = execution.mesh is not None and count % execution.mesh.shape.get(_program.SAMPLES, 1) == 0
-    out = _program.places(execution.mesh, _program.SAMPLES if even else "", _program.BATCH)
-    return _program.on_automatic_axes(run, arrays, key, x, out=out)
+    out = PartitionSpec()
+    if layout := execution.layout:
+        # An explicit axis can be sharded only if its size is a multiple of the devices.
+        even = count % layout.shards(layout.samples) == 0
+        out = PartitionSpec(layout.samples if even else None, layout.batch)
+    return _devices.on_automatic_axes(run, arrays, key, x, out=out)

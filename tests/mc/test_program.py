@@ -24,7 +24,7 @@ def chunk(units: int, num_samples: int, chunk_size: int | None = None) -> int:
     def predict(key, x):
         return jaxdrop.dropout(key, jnp.broadcast_to(x, (len(x), units)), 0.5)
 
-    return _program.plan(predict, KEY, jnp.ones((8, 1)), num_samples, chunk_size, False, None).execution.chunk
+    return _program.plan(predict, KEY, jnp.ones((8, 1)), num_samples, chunk_size=chunk_size).execution.chunk
 
 
 def test_the_chunks_fit_the_cache_and_are_of_one_size():
@@ -39,7 +39,7 @@ def test_the_chunks_fit_the_cache_and_are_of_one_size():
 
 def test_a_mesh_divides_every_chunk():
     mesh = jax.make_mesh((8,), ("samples",))
-    assert _program.plan(nets.bound(), KEY, nets.inputs(), 20, 5, False, mesh).execution.chunk == 8
+    assert _program.plan(nets.bound(), KEY, nets.inputs(), 20, chunk_size=5, mesh=mesh).execution.chunk == 8
 
 
 PROCESS = """
