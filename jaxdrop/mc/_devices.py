@@ -14,6 +14,7 @@ SAMPLES, BATCH = "samples", "batch"
 # Mesh axes that one axis of an array is sharded over.
 Axes = tuple[str, ...]
 _FREE = PartitionSpec.UNCONSTRAINED
+_WHOLE = PartitionSpec()
 
 
 class Layout(NamedTuple):
@@ -109,11 +110,11 @@ def shard_examples(tree: PyTree, layout: Layout, batch: int) -> PyTree:
         return jax.tree.map(lambda leaf: shard(leaf, layout, BATCH) if is_of_examples(leaf) else leaf, tree)
 
     examples = PartitionSpec(layout.batch)
-    out = jax.tree.map(lambda leaf: examples if is_of_examples(leaf) else PartitionSpec(), tree)
+    out = jax.tree.map(lambda leaf: examples if is_of_examples(leaf) else _WHOLE, tree)
     return on_automatic_axes(run, tree, out=out)
 
 
-def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PyTree = PartitionSpec()) -> PyTree:
+def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PyTree = _WHOLE) -> PyTree:
     """`fun(*args)`, with explicit mesh axes left to the compiler.
 
     The results are explicit again, sharded by `out`, a partition or a tree of them.

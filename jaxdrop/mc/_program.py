@@ -131,7 +131,6 @@ def plan(
     key: Key,
     x: PyTree,
     most: int,
-    *,
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
@@ -154,7 +153,9 @@ def plan(
             "`jaxdrop.nnx.stochastic`, or set `allow_deterministic=True`."
         )
     chunk = _chunk(most, chunk_size, traced.working_set)
-    return Plan(program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), layout), traced.outputs)
+    return Plan(
+        program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), layout), traced.outputs
+    )
 
 
 def _split(predict: Predict) -> tuple[Program, Arrays]:
@@ -167,7 +168,9 @@ def _split(predict: Predict) -> tuple[Program, Arrays]:
     try:
         program = _programs.pop(static, None) or Program(static)
     except TypeError as error:
-        raise TypeError(f"`predict` must have hashable static fields, got one that fails: {error}.") from error
+        raise TypeError(
+            f"`predict` must have hashable static fields, got one that fails: {error}."
+        ) from error
     _programs[static] = program
     while len(_programs) > _MOST_PROGRAMS:
         _programs.pop(next(iter(_programs)), None)

@@ -21,17 +21,9 @@ def refer(one: object, forget: Callable[[object], None]) -> Reference:
     """
     if isinstance(one, types.MethodType):
         # Each access of a method makes a new object.
-        return _Method(_identity(one.__func__, forget), _identity(one.__self__, forget))
-    if type(one).__hash__ is not object.__hash__ and _is_hashable(one):
-        return _Value(type(one), one)
-    return _identity(one, forget)
-
-
-def _identity(one: object, forget: Callable[[object], None]) -> Reference:
-    try:
-        return _Weak(one, forget)
-    except TypeError:  # its class has no room for weak references
-        return _Held(one)
+        return _Method(_Identity(one.__func__, forget), _Identity(one.__self__, forget))
+    has_equality = type(one).__hash__ is not object.__hash__
+    return _Value(type(one), one) if has_equality and _is_hashable(one) else _Identity(one, forget)
 
 
 def _is_hashable(one: object) -> bool:
@@ -65,36 +57,24 @@ class _Method(NamedTuple):
         return None if gone else types.MethodType(function, owner)  # pyright: ignore[reportArgumentType]
 
 
-class _Weak(weakref.ref):
-    """A weak reference, compared by the identity of its object."""
+class _Identity:
+    """An object compared by identity."""
 
-    __slots__ = ("_id",)
+    __slots__ = ("_id", "_refer")
 
     def __init__(self, one: object, forget: Callable[[object], None]):
-        super().__init__(one, forget)
         self._id = id(one)
+        try:
+            self._refer: Reference = weakref.ref(one, forget)
+        except TypeError:  # a class without room for weak references
+            self._refer = lambda: one
+
+    def __call__(self) -> object:
+        return self._refer()
 
     def __eq__(self, other: object) -> bool:
         one = self()
-        return self is other or (one is not None and isinstance(other, _Weak) and one is other())
+        return self is other or (one is not None and isinstance(other, _Identity) and one is other())
 
     def __hash__(self) -> int:
         return self._id
-
-
-class _Held:
-    """A strong reference, compared by the identity of its object."""
-
-    __slots__ = ("_one",)
-
-    def __init__(self, one: object):
-        self._one = one
-
-    def __call__(self) -> object:
-        return self._one
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and self._one is other._one
-
-    def __hash__(self) -> int:
-        return id(self._one)

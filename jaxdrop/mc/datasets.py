@@ -53,12 +53,13 @@ def estimate_dataset(
     masks are unchanged and nothing is recompiled. The padding is removed from the result.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
+        that new weights do not recompile.
       key: A PRNG key.
       data: A tree of arrays, `[N, ...]`; anything that can be sliced, such as `numpy.memmap`.
-      batch_size: The number of examples per batch; with a mesh, a multiple of its axis "batch".
+      batch_size: The number of examples per batch; with a mesh, a multiple of the size of
+        its axes of examples.
       num_samples: The number of samples for each batch, at least 1; or `Until`, a stopping rule.
       reducers: One of `Moments`, `Categorical`, `Quantiles`, `CategoricalLogDensity` and
         `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
@@ -67,9 +68,14 @@ def estimate_dataset(
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded. None: one device. If it spans processes, each process calls this with all the
-        data and gets all the results; the folder may be common or local to each process.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device. If it spans processes, each process calls this with all the data and gets all the
+        results; the folder may be common or local to each process.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
       progress: Called after each batch with the number of examples done, and N.
       folder: Folder for the results, one file per batch, written atomically. None: nothing is saved. A
         later call with the same folder reads the files that exist and computes the rest. It must have
@@ -82,8 +88,8 @@ def estimate_dataset(
       FloatingPointError: If an output is NaN, with the number of its sample.
       TypeError: If a count is not an integer, a reducer is not one, or the data have no axis of examples.
       ValueError: If a count is below 1, there are no data, the outputs do not have one row per
-        example, the axes of the mesh do not match, a reducer rejects the outputs or targets, or the
-        folder holds another result.
+        example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
+        the outputs or targets, or the folder holds another result.
 
     Examples:
       >>> import jaxdrop

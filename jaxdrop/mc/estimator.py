@@ -90,9 +90,9 @@ def estimate(
     The samples are streamed: memory does not grow with their number.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
+        that new weights do not recompile.
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`, the same as in `sample`,
         where the conditions on `rbg` keys are stated.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
@@ -104,17 +104,24 @@ def estimate(
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded. None: one device.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
 
     Returns:
       An `Estimate`, with a dictionary of estimates for each reducer and one of their standard errors.
+      With a mesh, arrays `[B, ...]` are sharded over the mesh axes of the examples.
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
       TypeError: If a count is not an integer, or a reducer is not one.
       ValueError: If a count is below 1, the batch is empty, the outputs do not have one row per
-        example, the axes of the mesh do not match, or a reducer rejects the outputs or targets.
+        example or do not depend on the key, `spec` does not fit the mesh or the batch, or a reducer
+        rejects the outputs or targets.
 
     Examples:
       >>> import jaxdrop
@@ -166,9 +173,9 @@ def accumulate(
     This is the first half of `estimate`; `finish` is the second.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
+        that new weights do not recompile.
       key: A PRNG key. States to be merged have the same key and disjoint samples, or different keys.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The total number of samples, including those of `state`; or `Until`.
@@ -177,21 +184,27 @@ def accumulate(
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded. None: one device.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
       state: A state to continue, of the same predictor, key and inputs. None: a new one.
       first: The number of the first sample of a new state. Parts of the samples can so be drawn
         separately and merged.
 
     Returns:
-      The state with the samples from `state.next_sample` or `first` on, up to the total.
+      The state with the samples from `state.next_sample` or `first` on, up to the total. With a mesh it
+      is sharded by the compiler, or whole on each device if the mesh is explicit.
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
       TypeError: If a count is not an integer, or a reducer is not one.
       ValueError: If a count is out of range, the batch is empty, the outputs do not have one row per
-        example, the axes of the mesh do not match, a reducer rejects the outputs or targets, or
-        `state` is of other reducers or inputs.
+        example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
+        the outputs or targets, or `state` is of other reducers or inputs.
 
     Examples:
       >>> import jaxdrop
@@ -213,15 +226,7 @@ def accumulate(
     if _checks.check_count(first, "first", 0) + most > _NEVER:
         raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
     plan = _program.plan(
-        predict,
-        key,
-        x,
-        min(most, at_once),
-        chunk_size=chunk_size,
-        shared=shared,
-        mesh=mesh,
-        spec=spec,
-        allow_deterministic=allow_deterministic,
+        predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic
     )
     _trees.map_reducers(lambda one: _trees.check_reducer(one).check(plan.outputs, targets), reducers)
     if state is not None:
