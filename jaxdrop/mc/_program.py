@@ -165,12 +165,7 @@ def _split(predict: Predict) -> tuple[Program, Arrays]:
     others = tuple(None if _is_array(leaf) else _references.refer(leaf, _forget) for leaf in leaves)
     arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
     static = Static(_references.refer(function, _forget), treedef, others)
-    try:
-        program = _programs.pop(static, None) or Program(static)
-    except TypeError as error:
-        raise TypeError(
-            f"`predict` must have hashable static fields, got one that fails: {error}."
-        ) from error
+    program = _programs.pop(static, None) or Program(static)
     _programs[static] = program
     while len(_programs) > _MOST_PROGRAMS:
         _programs.pop(next(iter(_programs)), None)
