@@ -99,10 +99,13 @@ def shard(tree: PyTree, layout: Layout | None, *leading: str) -> PyTree:
     return jax.tree.map(constrained, tree)
 
 
-@partial(jax.jit, static_argnames=("layout", "batch"))
-def shard_examples(tree: PyTree, layout: Layout, batch: int) -> PyTree:
-    """The tree with arrays `[B, ...]` sharded over the examples."""
+def shard_examples(tree: PyTree, layout: Layout | None, batch: int) -> PyTree:
+    """The tree with its arrays `[B, ...]` sharded over the examples."""
+    return tree if layout is None else _shard_examples(tree, layout, batch)
 
+
+@partial(jax.jit, static_argnames=("layout", "batch"))
+def _shard_examples(tree: PyTree, layout: Layout, batch: int) -> PyTree:
     def is_of_examples(leaf: jax.Array) -> bool:
         return leaf.shape[:1] == (batch,)
 

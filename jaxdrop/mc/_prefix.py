@@ -40,7 +40,8 @@ class KeyFreeSplit:
     Attributes:
       working_set: The most bytes that one key-dependent equation reads and writes.
       outputs: The types of the function's outputs.
-      uses_key: Whether any output depends on the key, also through loops, branches and calls.
+      uses_key: Whether any output depends on the key, also through loops, branches and calls. A
+        function with custom derivatives counts as depending on all its arguments.
     """
 
     def __init__(self, fun: Callable[[Key], PyTree], key: Key):

@@ -148,8 +148,7 @@ def estimate(
         allow_deterministic=allow_deterministic,
     )
     found, batch = finish(reducers, state), _program.check_batch(x)
-    layout = _devices.make_layout(mesh, spec, batch)
-    return found if layout is None else _devices.shard_examples(found, layout, batch)
+    return _devices.shard_examples(found, _devices.make_layout(mesh, spec, batch), batch)
 
 
 def accumulate(

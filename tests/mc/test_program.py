@@ -199,7 +199,7 @@ def test_other_calls_compile_a_function_once(call):
     for seed in range(2):
         call(predict, jax.random.key(seed), nets.inputs(), num_samples=3, reducers=mc.Moments())
         counts.append(len(traces))
-    # A data set looks at the types of its results first, by a trace of its own.
+    # A data set looks at the types of its results first, which is one more trace.
     assert counts[0] == counts[1] <= 3
 
 
