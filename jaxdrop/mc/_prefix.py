@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.extend.core as jex
-from jax.interpreters import partial_eval
 
 from jaxdrop._types import Key, PyTree
+from jaxdrop.mc import _dependence
 
 Atom = jex.Var | jex.Literal
 # A value of the program: an array, a key, or another value that JAX traces.
@@ -40,16 +40,15 @@ class KeyFreeSplit:
     Attributes:
       working_set: The most bytes that one key-dependent equation reads and writes.
       outputs: The types of the function's outputs.
-      uses_key: Whether any output depends on the key, also through loops, branches and calls. A
-        function with custom derivatives counts as depending on all its arguments.
+      uses_key: Whether any output depends on the key.
     """
 
     def __init__(self, fun: Callable[[Key], PyTree], key: Key):
         closed, self.outputs = jax.make_jaxpr(fun, return_shape=True)(key)
         self._part = _Part.of(closed.jaxpr, closed.consts, [False])
         self.working_set = max(self._part.sizes(), default=1)
-        # The split keeps calls and loops whole; the inputs that dead-code elimination keeps are exact.
-        _, (self.uses_key,) = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+        # The split keeps some calls and all loops whole, which is too coarse for this.
+        self.uses_key = any(_dependence.dependent_outputs(closed.jaxpr, [True]))
 
     def hoisted(self) -> Callable[[Key], PyTree]:
         """Evaluates the key-free part; returns the same function of a key, which computes the rest."""

@@ -1,7 +1,6 @@
 """Key-free computation is evaluated once, and nothing else changes."""
 
 import re
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from flax import linen as nn
 import jaxdrop
 import jaxdrop.linen
 from jaxdrop import mc
-from jaxdrop.mc import _prefix
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 32))
@@ -109,58 +107,3 @@ def test_functions_with_derivatives_of_their_own():
 def test_outputs_that_no_key_reaches():
     samples = mc.sample(lambda key, x: {"x": x, "y": jaxdrop.dropout(key, x, 0.5)}, KEY, X, num_samples=3)
     np.testing.assert_array_equal(samples["x"], jnp.broadcast_to(X, (3, *X.shape)))
-
-
-class Block(nn.Module):
-    train: bool
-
-    @nn.compact
-    def __call__(self, x, _=None):
-        return nn.Dropout(0.5, deterministic=not self.train)(nn.Dense(32)(x)), None
-
-
-LIFTS = {
-    "plain": lambda cls: cls,
-    "remat": nn.remat,
-    "jit": nn.jit,
-    "scan": partial(
-        nn.scan, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=2
-    ),
-}
-
-
-@pytest.mark.parametrize("lift", LIFTS)
-@pytest.mark.parametrize("train", [False, True])
-def test_the_key_is_followed_into_lifted_modules(lift: str, train: bool):
-    """They take the key in evaluation mode as well."""
-    net = LIFTS[lift](Block)(train)
-    variables = net.init({"params": KEY, "dropout": KEY}, X)
-    split = _prefix.KeyFreeSplit(lambda key: net.apply(variables, X, rngs={"dropout": key})[0], KEY)
-    assert split.uses_key == train
-
-
-def loop(key: jax.Array, draw: bool) -> jax.Array:
-    def body(state):
-        i, key, x = state
-        key, own = jax.random.split(key)
-        return i + 1, key, x + (jax.random.normal(own, x.shape) if draw else 1)
-
-    return jax.lax.while_loop(lambda state: state[0] < 3, body, (0, key, X))[2]
-
-
-USES = [
-    (lambda key: loop(key, True), True),
-    (lambda key: loop(key, False), False),
-    (lambda key: jax.lax.cond(jax.random.bernoulli(key), lambda: X, lambda: -X), True),
-    (lambda key: jax.lax.cond(X[0, 0] > 0, lambda key: X, lambda key: -X, key), False),
-    (lambda key: jax.lax.fori_loop(0, jax.random.randint(key, (), 0, 3), lambda i, x: 2 * x, X), True),
-    (lambda key: jax.jit(lambda key, x: 2 * x)(key, X), False),
-    (lambda key: (X, jax.random.normal(key, (3,))), True),
-    (lambda key: (X, jnp.zeros_like(jax.random.normal(key, (3,)))), False),
-    (lambda key: (), False),
-]
-
-
-@pytest.mark.parametrize(("fun", "expected"), USES)
-def test_whether_the_outputs_depend_on_the_key(fun, expected: bool):
-    assert _prefix.KeyFreeSplit(fun, KEY).uses_key == expected
