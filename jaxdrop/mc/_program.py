@@ -19,6 +19,8 @@ from jaxdrop.mc._devices import BATCH, SAMPLES, Layout
 Predict = Callable[[Key, PyTree], PyTree]
 # The leaves of a predictor, with None for those that are static.
 Arrays = tuple[ArrayLike | None, ...]
+# The shape and dtype of an array.
+_Kind = tuple[tuple[int, ...], np.dtype]
 # A `jax.tree_util.PyTreeDef`, which type checkers take for a variable.
 Structure = PyTree
 # Bytes that one chunk may work on: on a CPU it should fit the cache.
@@ -142,10 +144,11 @@ def plan(
     layout = _devices.make_layout(mesh, spec, batch)
     shards = 1 if layout is None else layout.shards(layout.samples)
     program, arrays = _split(predict)
-    structs, structure = jax.tree.flatten(jax.tree.map(_struct, (arrays, key, x)))
+    leaves, structure = jax.tree.flatten((arrays, key, x))
+    kinds = tuple(_kind(leaf) for leaf in leaves)
     # Types depend on this setting too.
-    wide = bool(jax.config.read("jax_enable_x64"))
-    traced: _Traced = program.trace(structure, tuple(structs), bool(shared), wide)
+    wide = bool(jax.config.jax_enable_x64)
+    traced: _Traced = program.trace(structure, kinds, bool(shared), wide)
     if not (traced.uses_key or allow_deterministic):
         raise ValueError(
             "`predict` must return outputs that depend on its key, got none that do: all samples would be "
@@ -192,11 +195,11 @@ def _is_tree(one: object) -> bool:
     return not jax.tree_util.all_leaves([one])
 
 
-def _forget(_: object) -> None:
-    """Drops the programs of functions and objects that are gone."""
-    for static in list(_programs):
+def _forget(_: object, programs: dict[Static, Program] = _programs) -> None:
+    """Drops the programs of functions and objects that are gone; also while Python exits."""
+    for static in list(programs):
         if not static.is_whole():
-            _programs.pop(static, None)
+            programs.pop(static, None)
 
 
 def check_batch(x: PyTree) -> int:
@@ -222,7 +225,7 @@ def _chunk(most: int, chunk_size: int | None, sample_bytes: int) -> int:
 def _trace_outputs(
     static: Static,
     structure: Structure,
-    structs: tuple[jax.ShapeDtypeStruct, ...],
+    kinds: tuple[_Kind, ...],
     shared: bool,
     wide: bool,  # tells one setting of x64 from the other
 ) -> _Traced:
@@ -233,9 +236,9 @@ def _trace_outputs(
         parts = _prefix.KeyFreeSplit(_function(static, arrays, x, shared), key)
         found.append(_Traced(parts.working_set, parts.outputs, parts.uses_key))
 
-    jax.eval_shape(trace, *structure.unflatten(structs))
-    batch = jax.tree.leaves(structure.unflatten(structs)[2])[0].shape[0]
-    _check_rows(found[0].outputs, batch)
+    arrays, key, x = structure.unflatten([jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    jax.eval_shape(trace, arrays, key, x)
+    _check_rows(found[0].outputs, jax.tree.leaves(x)[0].shape[0])
     return found[0]
 
 
@@ -280,9 +283,9 @@ def _is_array(leaf: object) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
-def _struct(leaf: Any) -> jax.ShapeDtypeStruct:
+def _kind(leaf: PyTree) -> _Kind:
     leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) or not hasattr(leaf, "dtype") else leaf
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    return leaf.shape, leaf.dtype
 
 
 def _budget() -> int:
