@@ -9,7 +9,6 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _batches, _program, _trees
@@ -66,7 +65,6 @@ def facts(
     num_samples: int | Until,
     reducers: Reducer | PyTree,
     shared: bool,
-    mesh: Mesh | None,
 ) -> Facts:
     """All that the results of a data set depend on but its later batches.
 
@@ -74,12 +72,12 @@ def facts(
     same padded, and `like` has the types of its estimates.
     """
     size = _batches.count(padded)
-    plan = _program.plan(predict, key, padded.x, 1, 1, shared, mesh)
-    arrays, of_key, x = jax.tree.map(_program.struct, (plan.arrays, key, padded.x))
+    plan = _program.plan(predict, key, padded.x, 1, 1, shared, allow_deterministic=True)
+    arrays, of_key, x, targets = jax.tree.map(_type, (plan.arrays, key, padded.x, padded.targets))
     sample = of_function(
-        lambda arrays, key, x: _program.function(plan.program, arrays, x, shared)(key), arrays, of_key, x
+        lambda arrays, key, x: _program.function(plan.program.static, arrays, x, shared)(key),
+        *(arrays, of_key, x),
     )
-    targets = jax.tree.map(_program.struct, padded.targets)
     return {
         "format": _FORMAT,
         "version of JAX": jax.__version__,
@@ -93,6 +91,11 @@ def facts(
         "data": of_arrays(first.x),
         "targets": of_arrays(first.targets),
     }
+
+
+def _type(leaf: PyTree) -> jax.ShapeDtypeStruct:
+    """The type that JAX gives an array."""
+    return jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def _of_key(key: Key) -> str:

@@ -13,6 +13,7 @@ import jax
 import jax.extend.core as jex
 
 from jaxdrop._types import Key, PyTree
+from jaxdrop.mc import _dependence
 
 Atom = jex.Var | jex.Literal
 # A value of the program: an array, a key, or another value that JAX traces.
@@ -39,12 +40,15 @@ class KeyFreeSplit:
     Attributes:
       working_set: The most bytes that one key-dependent equation reads and writes.
       outputs: The types of the function's outputs.
+      uses_key: Whether any output depends on the key.
     """
 
     def __init__(self, fun: Callable[[Key], PyTree], key: Key):
         closed, self.outputs = jax.make_jaxpr(fun, return_shape=True)(key)
         self._part = _Part.of(closed.jaxpr, closed.consts, [False])
         self.working_set = max(self._part.sizes(), default=1)
+        # The split keeps some calls and all loops whole, which is too coarse for this.
+        self.uses_key = any(_dependence.dependent_outputs(closed.jaxpr, [True]))
 
     def hoisted(self) -> Callable[[Key], PyTree]:
         """Evaluates the key-free part; returns the same function of a key, which computes the rest."""

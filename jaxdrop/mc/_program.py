@@ -1,5 +1,6 @@
-"""The sampling program of a predictor: its static part, its arrays, its chunks and its devices."""
+"""The sampling program of a predictor: its static part, its arrays, and its chunks."""
 
+import types
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -7,16 +8,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
-from jaxdrop.mc import _prefix
+from jaxdrop.mc import _devices, _prefix, _references
+from jaxdrop.mc._devices import BATCH, SAMPLES, Layout
 
 # From a key and inputs `[B, ...]` to outputs `[B, ...]`.
 Predict = Callable[[Key, PyTree], PyTree]
 # The leaves of a predictor, with None for those that are static.
 Arrays = tuple[ArrayLike | None, ...]
+# The shape and dtype of an array.
+_Kind = tuple[tuple[int, ...], np.dtype]
 # A `jax.tree_util.PyTreeDef`, which type checkers take for a variable.
 Structure = PyTree
 # Bytes that one chunk may work on: on a CPU it should fit the cache.
@@ -25,8 +29,8 @@ _CPU_BYTES = 4 * 2**20
 _MEMORY_SHARE = 8
 # The largest chunk that is chosen automatically.
 _MOST = 1024
-SAMPLES, BATCH = "samples", "batch"
-_WHOLE = PartitionSpec()
+# Programs that are kept. Each was compiled, which takes longer than anything done with it here.
+_MOST_PROGRAMS = 128
 
 
 class Execution(NamedTuple):
@@ -35,38 +39,64 @@ class Execution(NamedTuple):
     Attributes:
       chunk: How many samples are computed at once.
       shared: Whether one draw serves all inputs.
-      mesh: The devices; None for one device.
+      layout: The devices; None for one device.
     """
 
     chunk: int
     shared: bool
-    mesh: Mesh | None
+    layout: Layout | None
 
 
-class StaticLeaf(NamedTuple):
-    """A leaf that is not an array. Its type tells 1 from 1.0, which are equal."""
-
-    kind: type
-    value: PyTree
-
-
-class Program(NamedTuple):
-    """The static part of a predictor; hashable.
+class Static(NamedTuple):
+    """The static part of a predictor, which is a function and the arguments bound to it; hashable.
 
     Attributes:
-      treedef: The structure of the predictor.
-      static: Its leaves, with None for those that are arrays.
+      function: A reference to the function.
+      treedef: The structure of the bound arguments.
+      leaves: References to their leaves, with None for those that are arrays.
     """
 
+    function: _references.Reference
     treedef: Structure
-    static: tuple[StaticLeaf | None, ...]
+    leaves: tuple[_references.Reference | None, ...]
+
+    def bind(self, arrays: Arrays) -> Predict:
+        """The predictor with these arrays."""
+        pairs = zip(arrays, self.leaves, strict=True)
+        args, kwargs = self.treedef.unflatten([array if leaf is None else leaf() for array, leaf in pairs])
+        function: Any = self.function()
+        return partial(function, *args, **kwargs)
+
+    def is_whole(self) -> bool:
+        """Whether everything referred to still exists."""
+        return all(leaf is None or leaf() is not None for leaf in (self.function, *self.leaves))
+
+
+class Program:
+    """The compiled functions of the static part of a predictor, and facts about its samples."""
+
+    def __init__(self, static: Static):
+        self.static = static
+        self._compiled: dict[Callable[..., PyTree], Callable[..., PyTree]] = {}
+        # Their own caches, so that all of it ends with the program.
+        self.trace = lru_cache(maxsize=64)(partial(_trace_outputs, static))
+
+    def run(self, fun: Callable[..., PyTree], *args: PyTree, **options: object) -> PyTree:
+        """`fun(static, *args, **options)`, compiled once for each value of the options."""
+        if fun not in self._compiled:
+            self._compiled[fun] = jax.jit(partial(fun, self.static), static_argnames=tuple(options))
+        return self._compiled[fun](*args, **options)
+
+
+# From the least to the most recently used.
+_programs: dict[Static, Program] = {}
 
 
 class Plan(NamedTuple):
-    """A predictor split into its static part and its arrays, and facts found by tracing it.
+    """A predictor split into its program and its arrays, and facts found by tracing it.
 
     Attributes:
-      program: The static part.
+      program: The program.
       arrays: The arrays.
       execution: How to run it.
       outputs: The types of one sample.
@@ -91,10 +121,11 @@ class Sampler(NamedTuple):
 
 
 class _Traced(NamedTuple):
-    """Facts about one sample: the bytes of its working set, and the types of its outputs."""
+    """Facts about one sample: its working set in bytes, its types, whether it depends on the key."""
 
     working_set: int
     outputs: PyTree
+    uses_key: bool
 
 
 def plan(
@@ -102,23 +133,76 @@ def plan(
     key: Key,
     x: PyTree,
     most: int,
-    chunk_size: int | None,
-    shared: bool,
-    mesh: Mesh | None,
+    chunk_size: int | None = None,
+    shared: bool = False,
+    mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
 ) -> Plan:
     """Checks the arguments before any work, and chooses the chunk size."""
-    shards = _check_mesh(mesh, _check_batch(x))
-    leaves, treedef = jax.tree.flatten(predict)
-    static = tuple(None if _is_array(leaf) else StaticLeaf(type(leaf), leaf) for leaf in leaves)
-    program = Program(treedef, static)
-    arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
-    structs, structure = jax.tree.flatten(jax.tree.map(struct, (arrays, key, x)))
-    traced = _trace_outputs(program, structure, tuple(structs), shared)
+    batch = check_batch(x)
+    layout = _devices.make_layout(mesh, spec, batch)
+    shards = 1 if layout is None else layout.shards(layout.samples)
+    program, arrays = _split(predict)
+    leaves, structure = jax.tree.flatten((arrays, key, x))
+    kinds = tuple(_kind(leaf) for leaf in leaves)
+    # Types depend on this setting too.
+    wide = bool(jax.config.jax_enable_x64)
+    traced: _Traced = program.trace(structure, kinds, bool(shared), wide)
+    if not (traced.uses_key or allow_deterministic):
+        raise ValueError(
+            "`predict` must return outputs that depend on its key, got none that do: all samples would be "
+            "equal. Run the model in training mode, make `predict` by `jaxdrop.linen.stochastic` or "
+            "`jaxdrop.nnx.stochastic`, or set `allow_deterministic=True`."
+        )
     chunk = _chunk(most, chunk_size, traced.working_set)
-    return Plan(program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), mesh), traced.outputs)
+    return Plan(
+        program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), layout), traced.outputs
+    )
 
 
-def _check_batch(x: PyTree) -> int:
+def _split(predict: Predict) -> tuple[Program, Arrays]:
+    """The program of a predictor, and its arrays."""
+    function, args, kwargs = _bound(predict)
+    leaves, treedef = jax.tree.flatten((args, kwargs))
+    others = tuple(None if _is_array(leaf) else _references.refer(leaf, _forget) for leaf in leaves)
+    arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
+    static = Static(_references.refer(function, _forget), treedef, others)
+    program = _programs.pop(static, None) or Program(static)
+    _programs[static] = program
+    while len(_programs) > _MOST_PROGRAMS:
+        _programs.pop(next(iter(_programs)), None)
+    return program, arrays
+
+
+def _bound(predict: Any) -> tuple[Any, tuple, dict[str, PyTree]]:
+    """A function, and the arguments bound to it that are trees of arrays."""
+    if isinstance(predict, jax.tree_util.Partial):
+        function, args, kwargs = _bound(predict.func)
+        return function, (*args, *predict.args), kwargs | predict.keywords
+    if isinstance(predict, types.MethodType) and _is_tree(predict.__self__):
+        return predict.__func__, (predict.__self__,), {}
+    return (_call, (predict,), {}) if _is_tree(predict) else (predict, (), {})
+
+
+def _call(predict: Predict, *args: PyTree, **kwargs: PyTree) -> PyTree:
+    """The function of a predictor that is itself a tree of arrays."""
+    return predict(*args, **kwargs)
+
+
+def _is_tree(one: object) -> bool:
+    """Whether JAX knows the arrays in it."""
+    return not jax.tree_util.all_leaves([one])
+
+
+def _forget(_: object, programs: dict[Static, Program] = _programs) -> None:
+    """Drops the programs of functions and objects that are gone; also while Python exits."""
+    for static in list(programs):
+        if not static.is_whole():
+            programs.pop(static, None)
+
+
+def check_batch(x: PyTree) -> int:
     """The size of the leading axis."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or not all(size and size[0] for size in sizes):
@@ -138,23 +222,23 @@ def _chunk(most: int, chunk_size: int | None, sample_bytes: int) -> int:
     return -(-most // -(-most // chunk))
 
 
-@lru_cache(maxsize=256)
 def _trace_outputs(
-    program: Program,
+    static: Static,
     structure: Structure,
-    structs: tuple[jax.ShapeDtypeStruct, ...],
+    kinds: tuple[_Kind, ...],
     shared: bool,
+    wide: bool,  # tells one setting of x64 from the other
 ) -> _Traced:
     """Traces one sample."""
     found: list[_Traced] = []
 
     def trace(arrays: Arrays, key: Key, x: PyTree) -> None:
-        parts = _prefix.KeyFreeSplit(function(program, arrays, x, shared), key)
-        found.append(_Traced(parts.working_set, parts.outputs))
+        parts = _prefix.KeyFreeSplit(function(static, arrays, x, shared), key)
+        found.append(_Traced(parts.working_set, parts.outputs, parts.uses_key))
 
-    jax.eval_shape(trace, *structure.unflatten(structs))
-    batch = jax.tree.leaves(structure.unflatten(structs)[2])[0].shape[0]
-    _check_rows(found[0].outputs, batch)
+    arrays, key, x = structure.unflatten([jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    jax.eval_shape(trace, arrays, key, x)
+    _check_rows(found[0].outputs, jax.tree.leaves(x)[0].shape[0])
     return found[0]
 
 
@@ -167,10 +251,9 @@ def _check_rows(outputs: PyTree, batch: int) -> None:
             )
 
 
-def function(program: Program, arrays: Arrays, x: PyTree, shared: bool) -> Callable[[Key], PyTree]:
+def function(static: Static, arrays: Arrays, x: PyTree, shared: bool) -> Callable[[Key], PyTree]:
     """The prediction as a function of the key alone."""
-    pairs = zip(arrays, program.static, strict=True)
-    predict = program.treedef.unflatten([array if leaf is None else leaf.value for array, leaf in pairs])
+    predict = static.bind(arrays)
     if not shared:
         return lambda key: predict(key, x)
 
@@ -182,88 +265,27 @@ def function(program: Program, arrays: Arrays, x: PyTree, shared: bool) -> Calla
     return lambda key: jax.vmap(partial(one_row, key))(x)
 
 
-def make_sampler(program: Program, arrays: Arrays, key: Key, x: PyTree, execution: Execution) -> Sampler:
+def make_sampler(static: Static, arrays: Arrays, key: Key, x: PyTree, execution: Execution) -> Sampler:
     """The sampler of a predictor; key-free parts are evaluated here."""
-    x = shard(x, execution.mesh, BATCH)
-    parts = _prefix.KeyFreeSplit(function(program, arrays, x, execution.shared), key)
+    x = _devices.shard(x, execution.layout, BATCH)
+    parts = _prefix.KeyFreeSplit(function(static, arrays, x, execution.shared), key)
     predict = parts.hoisted()
 
     def draw(index: jax.Array) -> PyTree:
-        index = shard(index, execution.mesh, SAMPLES)
+        index = _devices.shard(index, execution.layout, SAMPLES)
         samples = jax.vmap(lambda t: predict(jax.random.fold_in(key, t)))(index)
-        return shard(samples, execution.mesh, SAMPLES, BATCH)
+        return _devices.shard(samples, execution.layout, SAMPLES, BATCH)
 
     return Sampler(draw, parts.outputs)
-
-
-def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PartitionSpec = _WHOLE) -> PyTree:
-    """`fun(*args)`, with explicit mesh axes left to the compiler.
-
-    The results are explicit again, sharded by `out`.
-    """
-    types = (jax.typeof(leaf) for leaf in jax.tree.leaves(args))
-    meshes = [jax.sharding.get_abstract_mesh(), *(kind.sharding.mesh for kind in types)]
-    explicit = [mesh for mesh in meshes if mesh.explicit_axes]
-    if not explicit:
-        return fun(*args)
-    out = PartitionSpec(*(axis if axis in explicit[0].explicit_axes else None for axis in out))
-    with jax.sharding.use_abstract_mesh(explicit[0]):
-        return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
-
-
-def shard(tree: PyTree, mesh: Mesh | None, *axes: str) -> PyTree:
-    """The tree, its leading axes sharded over the named mesh axes that exist."""
-    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, sharding(mesh, *axes))
-
-
-def put(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Examples on their way to the devices; those of a mesh of many processes stay where they are."""
-    if is_of_many_processes(mesh):
-        return tree
-    return jax.device_put(tree, None if mesh is None else sharding(mesh, BATCH))
-
-
-def is_of_many_processes(mesh: Mesh | None) -> bool:
-    """Whether the devices of a mesh belong to more than one process."""
-    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
-
-
-def sharding(mesh: Mesh, *axes: str) -> NamedSharding:
-    """Leading axes sharded over the named mesh axes that exist, left to the compiler."""
-    auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    return NamedSharding(auto, places(mesh, *axes))
-
-
-def places(mesh: Mesh | None, *axes: str) -> PartitionSpec:
-    """The partition of leading axes over the named mesh axes that exist."""
-    names = () if mesh is None else mesh.axis_names
-    return PartitionSpec(*(axis if axis in names else None for axis in axes))
-
-
-def _check_mesh(mesh: Mesh | None, batch: int) -> int:
-    """The number of shards of the samples."""
-    if mesh is None:
-        return 1
-    wrong = set(mesh.axis_names) - {SAMPLES, BATCH}
-    if wrong or not mesh.axis_names:
-        names = ", ".join(mesh.axis_names) or "none"
-        raise ValueError(f"`mesh` must have axes named '{SAMPLES}' or '{BATCH}', got {names}.")
-    parts = mesh.shape.get(BATCH, 1)
-    if batch % parts:
-        raise ValueError(
-            f"`x` must have a multiple of {parts} examples, the '{BATCH}' axis of `mesh`, got {batch}."
-        )
-    return mesh.shape.get(SAMPLES, 1)
 
 
 def _is_array(leaf: object) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
-def struct(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The type of a leaf, as JAX would have it."""
+def _kind(leaf: PyTree) -> _Kind:
     leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) or not hasattr(leaf, "dtype") else leaf
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    return leaf.shape, leaf.dtype
 
 
 def _budget() -> int:

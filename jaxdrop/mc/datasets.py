@@ -10,11 +10,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _batches, _digests, _program, _stores
+from jaxdrop.mc import _batches, _devices, _digests, _stores
 from jaxdrop.mc._batches import Batch, Examples
 from jaxdrop.mc._program import Predict
 from jaxdrop.mc._stores import LeafType, Store
@@ -53,6 +53,8 @@ def estimate_dataset(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
     progress: Callable[[int, int | None], object] | None = None,
     folder: str | os.PathLike[str] | None = None,
     part: tuple[int, int] = (0, 1),
@@ -69,9 +71,9 @@ def estimate_dataset(
     batches. They need not talk to each other, and each returns the results of all.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
+        that new weights do not recompile.
       key: A PRNG key.
       data: A tree of arrays, `[N, ...]`; anything that can be sliced, such as `numpy.memmap`. Or an
         iterable of batches, such as a generator, a `grain` or `torch` loader or a `tf.data` set: each is
@@ -83,15 +85,20 @@ def estimate_dataset(
         `BernoulliLogDensity` and `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
         Each gets the whole outputs; `Part` selects a part of them for one.
       batch_size: The number of examples per batch, of arrays only; an iterable has its own. With a mesh,
-        a multiple of its axis "batch".
+        a multiple of the size of its axes of examples.
       targets: Labels or values of the N examples that a log density is evaluated at; None if no
         reducer needs them, or if `data` is an iterable. For `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded. None: one device. If it spans processes, each process calls this with all the
-        data and gets all the results; the folder may be common or local to each process.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device. If it spans processes, each process calls this with all the data and gets all the
+        results; the folder may be common or local to each process.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
       progress: Called after each batch with the number of examples done, and their number in all, both of
         this part. The second is None for an iterable.
       folder: Folder for the results, a local path or a URL of gs, s3, az or hf, such as
@@ -115,9 +122,9 @@ def estimate_dataset(
       TypeError: If a count is not an integer, a reducer is not one, the data are a list, which could be rows,
         batches or arrays, or they have no axis of examples.
       ValueError: If a count is below 1, there are no data, the outputs do not have one row per
-        example, the axes of the mesh do not match, a reducer rejects the outputs or targets, batches
-        differ in structure, shape or dtype, or the folder holds results of another key, program, weights,
-        data or other arguments, which the message names.
+        example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
+        the outputs or targets, batches differ in structure, shape or dtype, or the folder holds results
+        of another key, program, weights, data or other arguments, which the message names.
 
     Examples:
       >>> import jaxdrop
@@ -142,12 +149,15 @@ def estimate_dataset(
         chunk_size=chunk_size,
         shared=shared,
         mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
     )
     first = _batches.padded(source.first, source.size)
+    layout = _devices.make_layout(mesh, spec, source.size)
     like = jax.eval_shape(lambda x, y: run(key, x, targets=y), *first)
     store = None
     if folder is not None:
-        options = {"num_samples": num_samples, "reducers": reducers, "shared": shared, "mesh": mesh}
+        options = {"num_samples": num_samples, "reducers": reducers, "shared": shared}
         store = Store(folder, _digests.facts(predict, key, source.first, first, like, **options))
 
     def prepare(number: int, batch: Batch) -> _Work:
@@ -157,7 +167,7 @@ def estimate_dataset(
         digest = _digests.of_arrays(examples) if store else ""
         stored = store is not None and store.holds(number, digest)
         examples = _batches.padded(examples, source.size)
-        return _Work(batch.rows, examples if stored else _program.put(examples, mesh), digest, stored)
+        return _Work(batch.rows, examples if stored else _devices.put(examples, layout), digest, stored)
 
     sizes, results, done = [], [], 0
     total = source.rows_of(index, parts)
@@ -201,7 +211,7 @@ def _check_part(part: tuple[int, int], folder: str | os.PathLike[str] | None) ->
 
 def _is_true_everywhere(mesh: Mesh | None, truth: bool) -> bool:
     """Whether it is true in all processes: a batch is computed by all of them or by none."""
-    if not _program.is_of_many_processes(mesh):
+    if not _devices.is_of_many_processes(mesh):
         return truth
     return bool(np.all(multihost_utils.process_allgather(np.asarray(truth))))
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
-from jaxdrop.mc import _program, _trees
-from jaxdrop.mc._program import Arrays, Execution, Predict, Program
+from jaxdrop.mc import _devices, _program, _trees
+from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
 
@@ -84,15 +84,17 @@ def estimate(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
 ) -> Estimate:
     """Estimates statistics of the samples of a prediction, with Monte-Carlo standard errors.
 
     The samples are streamed: memory does not grow with their number.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
+        that new weights do not recompile.
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`, the same as in `sample`,
         where the conditions on `rbg` keys are stated.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
@@ -105,17 +107,24 @@ def estimate(
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded. None: one device.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
 
     Returns:
       An `Estimate`, with a dictionary of estimates for each reducer and one of their standard errors.
+      With a mesh, arrays `[B, ...]` are sharded over the mesh axes of the examples.
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
       TypeError: If a count is not an integer, or a reducer is not one.
       ValueError: If a count is below 1, the batch is empty, the outputs do not have one row per
-        example, the axes of the mesh do not match, or a reducer rejects the outputs or targets.
+        example or do not depend on the key, `spec` does not fit the mesh or the batch, or a reducer
+        rejects the outputs or targets.
 
     Examples:
       >>> import jaxdrop
@@ -138,8 +147,11 @@ def estimate(
         chunk_size=chunk_size,
         shared=shared,
         mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
     )
-    return finish(reducers, state)
+    found, batch = finish(reducers, state), _program.check_batch(x)
+    return _devices.shard_examples(found, _devices.make_layout(mesh, spec, batch), batch)
 
 
 def accumulate(
@@ -153,6 +165,8 @@ def accumulate(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
     state: State | None = None,
     first: int = 0,
 ) -> State:
@@ -161,9 +175,9 @@ def accumulate(
     This is the first half of `estimate`; `finish` is the second.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
+        that new weights do not recompile.
       key: A PRNG key. States to be merged have the same key and disjoint samples, or different keys.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The total number of samples, including those of `state`; or `Until`.
@@ -173,21 +187,27 @@ def accumulate(
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded. None: one device.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
       state: A state to continue, of the same predictor, key and inputs. None: a new one.
       first: The number of the first sample of a new state. Parts of the samples can so be drawn
         separately and merged.
 
     Returns:
-      The state with the samples from `state.next_sample` or `first` on, up to the total.
+      The state with the samples from `state.next_sample` or `first` on, up to the total. With a mesh it
+      is sharded by the compiler, or whole on each device if the mesh is explicit.
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
       TypeError: If a count is not an integer, or a reducer is not one.
       ValueError: If a count is out of range, the batch is empty, the outputs do not have one row per
-        example, the axes of the mesh do not match, a reducer rejects the outputs or targets, or
-        `state` is of other reducers or inputs.
+        example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
+        the outputs or targets, or `state` is of other reducers or inputs.
 
     Examples:
       >>> import jaxdrop
@@ -208,13 +228,15 @@ def accumulate(
         most = at_once = _checks.check_count(num_samples, "num_samples")
     if _checks.check_count(first, "first", 0) + most > _NEVER:
         raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
-    plan = _program.plan(predict, key, x, min(most, at_once), chunk_size, shared, mesh)
+    plan = _program.plan(
+        predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic
+    )
     _trees.map_reducers(lambda one: _trees.check_reducer(one).check(plan.outputs, targets), reducers)
     if state is not None:
         empty = partial(_empty, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
         _trees.check_alike(state, jax.eval_shape(empty), "state", "these reducers and inputs")
     inputs = _Inputs(plan.arrays, key, x, targets, reducers, state, rule, jnp.int32(first), jnp.int32(most))
-    found: State = _accumulate(plan.program, inputs, execution=plan.execution)
+    found: State = plan.program.run(_accumulate, inputs, execution=plan.execution)
     _check_finite(found)
     return found
 
@@ -268,15 +290,14 @@ def _check_finite(state: State) -> None:
         raise FloatingPointError(message)
 
 
-@partial(jax.jit, static_argnames=("program", "execution"))
-def _accumulate(program: Program, inputs: _Inputs, *, execution: Execution) -> State:
-    return _program.on_automatic_axes(partial(_run, program, execution), inputs)
+def _accumulate(static: Static, inputs: _Inputs, *, execution: Execution) -> State:
+    return _devices.on_automatic_axes(partial(_run, static, execution), inputs)
 
 
-def _run(program: Program, execution: Execution, inputs: _Inputs) -> State:
+def _run(static: Static, execution: Execution, inputs: _Inputs) -> State:
     arrays, key, x, targets, reducers, state, rule, first, most = inputs
-    sampler = _program.make_sampler(program, arrays, key, x, execution)
-    targets = _program.shard(targets, execution.mesh, _program.BATCH)
+    sampler = _program.make_sampler(static, arrays, key, x, execution)
+    targets = _devices.shard(targets, execution.layout, _devices.BATCH)
     if state is None:
         state = _empty(reducers, sampler.outputs, targets, execution.chunk, first)
     last = state.next_sample + jnp.maximum(most - state.count, 0)

@@ -4,16 +4,14 @@ Sample t is `predict(fold_in(key, t), x)`. So a result does not depend on the si
 number of devices, or a restart. Key-free parts of the prediction are computed once.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _program
-from jaxdrop.mc._program import Arrays, Execution, Predict, Program
+from jaxdrop.mc import _devices, _program
+from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 
 __all__ = ["sample"]
 
@@ -27,13 +25,17 @@ def sample(
     chunk_size: int | None = None,
     shared: bool = False,
     mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+    allow_deterministic: bool = False,
 ) -> PyTree:
     """Draws samples of a prediction.
 
     Args:
-      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. Its
-        program is cached by the identity of the function: bind weights by
-        `jax.tree_util.Partial(f, params)`, whose arrays become arguments of the program.
+      predict: `predict(key, x) -> outputs`, a pure function to a tree of arrays `[B, ...]`. It is
+        compiled once for as long as it exists; its program, with the arrays it closes over as
+        constants, is dropped with it. Bind weights by `jax.tree_util.Partial(f, params)`: its arrays
+        are arguments of the program, so new weights do not recompile. The same holds for a predictor
+        that is a pytree, as from `jaxdrop.linen.stochastic`.
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`. For a Threefry key, JAX's
         default, this always holds. For an `rbg` key it holds with `jaxdrop`'s draws only: JAX's draws
         under `vmap`, as in Flax's Dropout, depend on the size of the chunk. For an `unsafe_rbg` key it
@@ -44,17 +46,23 @@ def sample(
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example
         in this batch and in others. Each example is then given to `predict` as a batch of one.
-      mesh: A mesh with an axis "samples", an axis "batch", or both, over which samples and examples
-        are sharded; the result is that of one device. None: one device.
+      mesh: The devices that samples and examples are sharded over; the result is that of one device.
+        None: one device.
+      spec: The mesh axes of samples and of examples, such as `PartitionSpec("data", ("fsdp", "model"))`.
+        None: the axes "samples" and "batch". Other mesh axes are left to the compiler, and weights
+        stay sharded as they are.
+      allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
+        of 0 in a sweep.
 
     Returns:
       The outputs with a leading axis of samples, `[T, B, ...]`. They are not checked for NaN;
-      `estimate` does that.
+      `estimate` does that. With a mesh they are sharded by `spec`, over samples if T is a multiple of
+      the devices there. Their other axes are sharded by the compiler, or whole if the mesh is explicit.
 
     Raises:
       TypeError: If a count is not an integer.
       ValueError: If a count is below 1, the batch is empty, the outputs do not have one row per
-        example, or the axes of the mesh do not match.
+        example or do not depend on the key, or `spec` does not fit the mesh or the batch.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
@@ -66,26 +74,26 @@ def sample(
       >>> sample(predict, jax.random.key(0), jnp.ones((2, 8)), num_samples=3).shape
       (3, 2)
     """
-    plan = _program.plan(
-        predict, key, x, _checks.check_count(num_samples, "num_samples"), chunk_size, shared, mesh
-    )
-    return _sample(plan.program, plan.arrays, key, x, execution=plan.execution, count=num_samples)
+    most = _checks.check_count(num_samples, "num_samples")
+    plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic)
+    return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 
 
-@partial(jax.jit, static_argnames=("program", "execution", "count"))
 def _sample(
-    program: Program, arrays: Arrays, key: Key, x: PyTree, *, execution: Execution, count: int
+    static: Static, arrays: Arrays, key: Key, x: PyTree, *, execution: Execution, count: int
 ) -> PyTree:
     chunks = -(-count // execution.chunk)
 
     def run(arrays: Arrays, key: Key, x: PyTree) -> PyTree:
-        sampler = _program.make_sampler(program, arrays, key, x, execution)
+        sampler = _program.make_sampler(static, arrays, key, x, execution)
         index = jnp.arange(chunks * execution.chunk).reshape(chunks, execution.chunk)
         samples = sampler.draw(index[0]) if chunks == 1 else jax.lax.map(sampler.draw, index)
         lead = 1 if chunks == 1 else 2
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
 
-    # An explicit axis can be sharded only if its size is a multiple of the devices.
-    even = execution.mesh is not None and count % execution.mesh.shape.get(_program.SAMPLES, 1) == 0
-    out = _program.places(execution.mesh, _program.SAMPLES if even else "", _program.BATCH)
-    return _program.on_automatic_axes(run, arrays, key, x, out=out)
+    out = PartitionSpec()
+    if layout := execution.layout:
+        # An explicit axis can be sharded only if its size is a multiple of the devices.
+        even = count % layout.shards(layout.samples) == 0
+        out = PartitionSpec(layout.samples if even else None, layout.batch)
+    return _devices.on_automatic_axes(run, arrays, key, x, out=out)

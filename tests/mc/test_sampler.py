@@ -74,7 +74,7 @@ def test_new_weights_are_no_new_program():
 def test_numbers_that_are_equal_are_not_of_one_type():
     def run(number):
         predict = jax.tree_util.Partial(lambda a, key, x: jnp.zeros(len(x), int) + a, number)
-        return mc.sample(predict, KEY, X, num_samples=2).dtype
+        return mc.sample(predict, KEY, X, num_samples=2, allow_deterministic=True).dtype
 
     assert run(1) == jnp.int32
     assert run(1.0) == jnp.float32
@@ -148,7 +148,36 @@ def test_bad_input(wrong: dict, error: type, message: str):
 
 
 def test_bad_meshes():
-    with pytest.raises(ValueError, match="`mesh` must have axes named 'samples' or 'batch', got data"):
+    with pytest.raises(
+        ValueError, match=r"`mesh` must have an axis named 'samples' or 'batch', or .* got data"
+    ):
         mc.sample(PREDICT, KEY, X, num_samples=2, mesh=jax.make_mesh((8,), ("data",)))
     with pytest.raises(ValueError, match="`x` must have a multiple of 8 examples"):
         mc.sample(PREDICT, KEY, X[:5], num_samples=2, mesh=jax.make_mesh((8,), ("batch",)))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_predictor_that_ignores_its_key_is_refused(shared: bool):
+    def predict(key, x):
+        return jaxdrop.dropout(key, x, 0.0)
+
+    with pytest.raises(ValueError, match="`predict` must return outputs that depend on its key, got none"):
+        mc.sample(predict, KEY, X, num_samples=2, shared=shared)
+    options = {"num_samples": 2, "shared": shared}
+    samples = mc.sample(predict, KEY, X, **options, allow_deterministic=True)
+    np.testing.assert_array_equal(samples, jnp.stack([X, X]))
+    # The refusal is no matter of what is cached.
+    with pytest.raises(ValueError, match="allow_deterministic=True"):
+        mc.sample(predict, KEY, X, **options)
+
+
+def test_a_rate_of_zero_in_an_array_is_a_rate():
+    predict = jax.tree_util.Partial(lambda rate, key, x: jaxdrop.dropout(key, x, rate), jnp.float32(0))
+    np.testing.assert_array_equal(mc.sample(predict, KEY, X, num_samples=2), jnp.stack([X, X]))
+
+
+def test_one_random_output_of_a_tree_is_enough():
+    samples = mc.sample(lambda key, x: {"x": x, "y": jaxdrop.dropout(key, x, 0.5)}, KEY, X, num_samples=2)
+    np.testing.assert_array_equal(samples["x"], jnp.stack([X, X]))
+    with pytest.raises(ValueError, match="depend on its key"):
+        mc.sample(lambda key, x: {"x": x, "y": 2 * x}, KEY, X, num_samples=2)

@@ -1,0 +1,156 @@
+"""Devices: which mesh axes samples and examples are sharded over."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxdrop._types import PyTree
+
+SAMPLES, BATCH = "samples", "batch"
+# Mesh axes that one axis of an array is sharded over.
+Axes = tuple[str, ...]
+_FREE = PartitionSpec.UNCONSTRAINED
+_WHOLE = PartitionSpec()
+
+
+class Layout(NamedTuple):
+    """The devices, and the mesh axes of samples and examples; static. Other axes are the compiler's.
+
+    Attributes:
+      mesh: The devices.
+      samples: The mesh axes that samples are sharded over.
+      batch: The mesh axes that examples are sharded over.
+    """
+
+    mesh: Mesh
+    samples: Axes
+    batch: Axes
+
+    def shards(self, axes: Axes) -> int:
+        """The number of shards over some axes."""
+        return int(np.prod([self.mesh.shape[axis] for axis in axes], dtype=int))
+
+
+def make_layout(mesh: Mesh | None, spec: PartitionSpec | None, batch: int) -> Layout | None:
+    """Checks a mesh and the axes it is used by; None for no mesh."""
+    if mesh is None:
+        if spec is not None:
+            raise ValueError(f"`spec` must be given with a `mesh`, got {spec} alone.")
+        return None
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"`mesh` must be a `jax.sharding.Mesh`, got a {type(mesh).__name__}.")
+    layout = Layout(mesh, *(_by_name(mesh) if spec is None else _by_spec(mesh, spec)))
+    parts = layout.shards(layout.batch)
+    if batch % parts:
+        axes = ", ".join(layout.batch)
+        raise ValueError(
+            f"`x` must have a multiple of {parts} examples, the size of the mesh axes of the examples "
+            f"({axes}), got {batch}."
+        )
+    return layout
+
+
+def _by_name(mesh: Mesh) -> tuple[Axes, Axes]:
+    if not {SAMPLES, BATCH} & set(mesh.axis_names):
+        raise ValueError(
+            f"`mesh` must have an axis named '{SAMPLES}' or '{BATCH}', or `spec` must name the axes to "
+            f"use, got {_listed(mesh.axis_names)}."
+        )
+    samples, batch = ((name,) if name in mesh.axis_names else () for name in (SAMPLES, BATCH))
+    return samples, batch
+
+
+def _by_spec(mesh: Mesh, spec: PartitionSpec) -> tuple[Axes, Axes]:
+    if not isinstance(spec, PartitionSpec):
+        raise TypeError(f"`spec` must be a `jax.sharding.PartitionSpec`, got a {type(spec).__name__}.")
+    if len(spec) > 2:
+        raise ValueError(f"`spec` must have at most two entries, of samples and of examples, got {spec}.")
+    entries = [*spec, None, None][:2]
+    samples, batch = (
+        () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry) for entry in entries
+    )
+    names = (*samples, *batch)
+    if not set(names) <= set(mesh.axis_names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"`spec` must name axes of `mesh` ({_listed(mesh.axis_names)}), each once at most, got {spec}."
+        )
+    return samples, batch
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"
+
+
+def shard(tree: PyTree, layout: Layout | None, *leading: str) -> PyTree:
+    """The tree with its leading axes, "samples" or "batch", sharded; other axes are the compiler's."""
+    if layout is None:
+        return tree
+    auto, sizes = _automatic(layout.mesh), [getattr(layout, name) or _FREE for name in leading]
+
+    def constrained(leaf: jax.Array) -> jax.Array:
+        spec = PartitionSpec(*sizes, *(_FREE,) * (np.ndim(leaf) - len(sizes)))
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(auto, spec))
+
+    return jax.tree.map(constrained, tree)
+
+
+def put(examples: PyTree, layout: Layout | None) -> PyTree:
+    """Examples on their way to the devices; those of a mesh of many processes stay where they are."""
+    if layout is None:
+        return jax.device_put(examples)
+    if is_of_many_processes(layout.mesh):
+        return examples
+    return jax.device_put(examples, NamedSharding(_automatic(layout.mesh), PartitionSpec(layout.batch)))
+
+
+def is_of_many_processes(mesh: Mesh | None) -> bool:
+    """Whether the devices of a mesh belong to more than one process."""
+    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+
+
+def _automatic(mesh: Mesh) -> Mesh:
+    """The mesh with all axes left to the compiler."""
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+
+def shard_examples(tree: PyTree, layout: Layout | None, batch: int) -> PyTree:
+    """The tree with its arrays `[B, ...]` sharded over the examples."""
+    return tree if layout is None else _shard_examples(tree, layout, batch)
+
+
+@partial(jax.jit, static_argnames=("layout", "batch"))
+def _shard_examples(tree: PyTree, layout: Layout, batch: int) -> PyTree:
+    def is_of_examples(leaf: jax.Array) -> bool:
+        return leaf.shape[:1] == (batch,)
+
+    def run(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: shard(leaf, layout, BATCH) if is_of_examples(leaf) else leaf, tree)
+
+    examples = PartitionSpec(layout.batch)
+    out = jax.tree.map(lambda leaf: examples if is_of_examples(leaf) else _WHOLE, tree)
+    return on_automatic_axes(run, tree, out=out)
+
+
+def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PyTree = _WHOLE) -> PyTree:
+    """`fun(*args)`, with explicit mesh axes left to the compiler.
+
+    The results are explicit again, sharded by `out`, a partition or a tree of them.
+    """
+    types = (jax.typeof(leaf) for leaf in jax.tree.leaves(args))
+    meshes = [jax.sharding.get_abstract_mesh(), *(kind.sharding.mesh for kind in types)]
+    explicit = [mesh for mesh in meshes if mesh.explicit_axes]
+    if not explicit:
+        return fun(*args)
+
+    def only_explicit(spec: PartitionSpec) -> PartitionSpec:
+        entries = ((axes,) if isinstance(axes, str) else axes or () for axes in spec)
+        kept = [tuple(axis for axis in axes if axis in explicit[0].explicit_axes) for axes in entries]
+        return PartitionSpec(*(axes or None for axes in kept))
+
+    out = jax.tree.map(only_explicit, out, is_leaf=lambda one: isinstance(one, PartitionSpec))
+    with jax.sharding.use_abstract_mesh(explicit[0]):
+        return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
