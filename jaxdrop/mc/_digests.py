@@ -95,7 +95,7 @@ def facts(
 
 def _type(leaf: PyTree) -> jax.ShapeDtypeStruct:
     """The type that JAX gives an array."""
-    return jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.canonicalize_dtype(leaf.dtype))
+    return jax.ShapeDtypeStruct(*_program.kind(leaf))
 
 
 def _of_key(key: Key) -> str:

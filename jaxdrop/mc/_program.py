@@ -145,7 +145,7 @@ def plan(
     shards = 1 if layout is None else layout.shards(layout.samples)
     program, arrays = _split(predict)
     leaves, structure = jax.tree.flatten((arrays, key, x))
-    kinds = tuple(_kind(leaf) for leaf in leaves)
+    kinds = tuple(kind(leaf) for leaf in leaves)
     # Types depend on this setting too.
     wide = bool(jax.config.jax_enable_x64)
     traced: _Traced = program.trace(structure, kinds, bool(shared), wide)
@@ -283,7 +283,8 @@ def _is_array(leaf: object) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
-def _kind(leaf: PyTree) -> _Kind:
+def kind(leaf: PyTree) -> _Kind:
+    """The shape and the dtype that JAX gives an array."""
     leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) or not hasattr(leaf, "dtype") else leaf
     return leaf.shape, leaf.dtype
 

@@ -28,7 +28,7 @@ def constants(fun, *args) -> str:
 
 
 def facts(**changes) -> _digests.Facts:
-    options = {"num_samples": 20, "reducers": mc.Moments(), "shared": False, "mesh": None}
+    options = {"num_samples": 20, "reducers": mc.Moments(), "shared": False}
     call = {"predict": nets.bound(), "key": KEY, "x": np.asarray(nets.inputs()), "targets": None} | options
     call |= changes
     predict, key, x, targets = (call.pop(name) for name in ("predict", "key", "x", "targets"))
@@ -161,8 +161,3 @@ def test_rules_differ_by_all_their_fields():
     assert len(set(counts)) == len(counts)
     again = mc.Until(0.1, 100, of=lambda error: error["mean"])
     assert facts(num_samples=again)["num_samples"] == counts[4]
-
-
-def test_a_mesh_makes_no_difference():
-    mesh = jax.make_mesh((4, 2), ("samples", "batch"))
-    assert facts(mesh=mesh) == facts()

@@ -83,5 +83,10 @@ def test_sure_labels():
 def test_bad_outputs(outputs, reducer, message):
     with pytest.raises(ValueError, match=message):
         mc.estimate(
-            lambda key, x: outputs(x), jax.random.key(0), jnp.ones(3), num_samples=4, reducers=reducer
+            lambda key, x: outputs(x),
+            jax.random.key(0),
+            jnp.ones(3),
+            num_samples=4,
+            reducers=reducer,
+            allow_deterministic=True,
         )

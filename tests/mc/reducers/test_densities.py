@@ -97,7 +97,7 @@ def test_a_variance_of_zero_has_no_density_elsewhere():
     assert at_mean["log_density"] == np.inf
 
     def predict(key, x):
-        return x, -jnp.ones_like(x)
+        return x + jax.random.normal(key), -jnp.ones_like(x)
 
     with pytest.raises(ValueError, match="`predict` must return variances of at least 0"):
         mc.estimate(
