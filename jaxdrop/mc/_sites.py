@@ -15,7 +15,7 @@ from jaxdrop import _checks
 # "all", "last" (the one that draws last), or shell-style patterns of paths.
 Sites = str | Sequence[str]
 # Fields and arguments that hold the rate or the standard deviation of a module.
-_LEVELS = ("rate", "dropout_rate", "stddev", "drop_rate", "drop_path_rate", "drop_path", "dropout", "p")
+_LEVELS = ("rate", "dropout_rate", "stddev", "drop_rate", "drop_path_rate", "drop_path", "drop_prob", "dropout", "p")
 
 
 class Site(NamedTuple):
