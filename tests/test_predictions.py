@@ -59,7 +59,7 @@ def test_one_class_is_refused_by_reducers(reducer: type):
     options = {"num_samples": 2, "reducers": reducer(), "targets": np.zeros(4, int)}
     message = r"of at least 2 classes \(`Bernoulli` takes single logits\), got shape \(4, 1\)\."
     with pytest.raises(ValueError, match=message):
-        mc.estimate(lambda key, x: x, jax.random.key(0), jnp.ones((4, 1)), **options)
+        mc.estimate(lambda key, x: x + jax.random.normal(key), jax.random.key(0), jnp.ones((4, 1)), **options)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 import contextlib
 import dataclasses
+import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+from flax import nnx
 from flax.core import Scope
 from flax.errors import InvalidRngError
 
@@ -20,7 +23,9 @@ from jaxdrop.mc import _calls, _sites
 _DRAWING = (nn.Dropout, nn.MultiHeadDotProductAttention, Base)
 # Modules that learn from the batches they see, and the setting that stops them.
 _LEARNING = {nn.BatchNorm: ("use_running_average", True), nn.SpectralNorm: ("update_stats", False)}
-_STATISTICS = "batch_stats"
+# Collections that hold statistics of batches, and those that a pass may begin.
+_STATISTICS = re.compile("stats|statistics")
+_MADE_IN_PASSING = ("cache", "intermediates", "perturbations")
 # The function by which `nn.jit` asks for keys.
 _FORK: Any = inspect.unwrap(nn.transforms.fork_rngs)
 # The setting of a norm of somebody else's, if it has one.
@@ -28,18 +33,34 @@ _RESTING = "use_running_average"
 
 
 @contextlib.contextmanager
-def controlled(answer: _sites.Answer) -> Iterator[None]:
-    """Controls all Linen modules that are called in this context."""
+def controlled(answer: _sites.Answer) -> Iterator[Callable[..., Any]]:
+    """Controls all Linen modules that are called in this context.
+
+    Yields:
+      A wrapper for a function of a module, so that its own draws are seen.
+    """
     calls: list[_InProgress] = []
+
+    def seen(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+        @functools.wraps(function)
+        def call(module: nn.Module, *args: PyTree, **kwargs: PyTree) -> PyTree:
+            if answer.record is not None and module.scope is not None:
+                _RecordedScope.convert(module.scope, answer.record, calls)
+            calls.append(_InProgress(module, {}, by_interceptor=False))
+            return function(module, *args, **kwargs)
+
+        return call
+
     with _sites.answer(answer), nn.intercept_methods(partial(_intercept, answer, calls)):
-        yield
+        yield seen
 
 
 class _InProgress(NamedTuple):
-    """A call in progress: the module, and the arguments by name."""
+    """A call in progress: the module, the arguments by name, and whether an interceptor sees it."""
 
     module: nn.Module
     arguments: dict[str, Any]
+    by_interceptor: bool = True
 
 
 class _RecordedScope(Scope):
@@ -75,17 +96,23 @@ class _RecordedScope(Scope):
         return key
 
     def put_variable(self, col: str, name: str, value: PyTree) -> None:
-        if col == _STATISTICS:
-            path, kind = "/".join(self.path), type(self.calls[-1].module).__name__
-            if not self.has_variable(col, name):
-                raise ValueError(
-                    f"`variables` must hold the collection {col!r} of {path or 'the model'} ({kind})."
-                )
-            self.record.written[path] = kind
+        if _STATISTICS.search(col):
+            self.record.written["/".join(self.path)] = type(self.calls[-1].module).__name__
         super().put_variable(col, name, value)
 
+    def variable(self, col: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        if col not in _MADE_IN_PASSING and not self.has_variable(col, name):
+            path = "/".join(self.path) or "the model itself"
+            raise ValueError(f"`variables` must hold the collection {col!r} with {name!r} of {path}.")
+        return super().variable(col, name, *args, **kwargs)
+
     def push(self, *args: Any, **kwargs: Any) -> Scope:
-        scope = super().push(*args, **kwargs)
+        return self._converted(super().push(*args, **kwargs))
+
+    def rewound(self, *args: Any, **kwargs: Any) -> Scope:
+        return self._converted(super().rewound(*args, **kwargs))
+
+    def _converted(self, scope: Scope) -> Scope:
         self.convert(scope, self.record, self.calls)
         return scope
 
@@ -105,13 +132,18 @@ def _intercept(
 ) -> Any:
     """Records a call of a module, and overrides its mode, which is a field or an argument."""
     module, name = context.module, context.method_name
-    if answer.record is not None and module.scope is not None:
+    if module.scope is None:
+        return call(*args, **kwargs)
+    if answer.record is not None:
         _RecordedScope.convert(module.scope, answer.record, calls)
+        if isinstance(module, nnx.bridge.ToLinen):
+            # It gives the streams that are there; any other that the NNX module asks for is this one.
+            answer.record.asked.add("default")
     bound = _bound(context.orig_method, args, kwargs)
     if bound is None:
         return call(*args, **kwargs)
     with contextlib.ExitStack() as stack:
-        if not module.path:
+        if not any(one.by_interceptor for one in calls):
             _set_training(answer, module, bound, stack)
         for setting, value in _changes(answer, module, name, bound.arguments).items():
             # Flax wants a setting in one place.
@@ -166,26 +198,32 @@ def _set_training(
     answer: _sites.Answer, module: nn.Module, bound: inspect.BoundArguments, stack: contextlib.ExitStack
 ) -> None:
     """Finds the mode arguments and fields of the model; sets them as in training, if that is wanted."""
-    settings: dict[str, bool] = {}
-    defaults = {p.name: p.default for p in bound.signature.parameters.values()}
-    changes = _calls.modes_to_change(defaults | bound.arguments)
-    settings |= changes
-    if answer.in_training:
-        bound.arguments |= changes
-    rest = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
-    changes = _calls.modes_to_change(bound.arguments.get(rest, {}))
-    settings |= changes
-    if answer.in_training and changes:
-        bound.arguments[rest] = bound.arguments[rest] | changes
+    parameters = bound.signature.parameters.values()
+    rest = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "")
     fields = {field.name: _sites.own(module, field.name) for field in dataclasses.fields(module)}
+    if _calls.says_training({**bound.arguments, **bound.arguments.get(rest, {})}):
+        return
+    given = {p.name: p.default for p in parameters} | bound.arguments
+    # None is false, as in `if train:`, unless a field says the mode.
+    unsaid = [
+        name for name, mode in _calls.MODES.items() if mode and name in given and fields.get(name) is None
+    ]
+    given |= {name: False for name in unsaid if given[name] is None}
+    arguments = _calls.modes_to_change(given)
+    others = _calls.modes_to_change(bound.arguments.get(rest, {}))
+    settings = arguments | others
+    if answer.in_training:
+        bound.arguments |= arguments
+        if others:
+            bound.arguments[rest] = bound.arguments[rest] | others
     changes: dict[str, Any] = dict(_calls.modes_to_change(fields))
+    settings |= changes
     for name, config in fields.items():
-        if dataclasses.is_dataclass(config) and not isinstance(config, nn.Module | type):
-            inner = _calls.modes_to_change(vars(config))
-            settings |= inner
+        if not isinstance(config, nn.Module):
+            changed, inner = _calls.config_in_training(config)
             if inner:
-                changes[name] = dataclasses.replace(config, **inner)
-    settings |= {name: value for name, value in changes.items() if isinstance(value, bool)}
+                changes[name] = changed
+                settings |= inner
     if answer.in_training:
         for name, value in changes.items():
             stack.enter_context(_with_field(module, name, value))

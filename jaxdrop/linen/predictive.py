@@ -14,7 +14,7 @@ from jaxdrop._modules import elements
 from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
 from jaxdrop.linen._control import controlled
 from jaxdrop.linen._shell import Base
-from jaxdrop.mc import _calls, _sites
+from jaxdrop.mc import _calls, _digests, _sites
 
 __all__ = ["MCDropout", "Predictor", "stochastic"]
 
@@ -160,6 +160,7 @@ def stochastic(
     """
     arrays, static = _calls.split_static(kwargs)
     _check_model(model, variables)
+    _calls.check_inputs(x)
     _calls.check_not_per_example(x, arrays)
     _calls.arguments(x, unpack, arrays, static)
     call = _Call(model, _calls.ByCode(method), unpack, static)
@@ -199,14 +200,23 @@ class _Call:
         """The outputs under an answer; what the call writes to collections is thrown away."""
         given, named = _calls.arguments(x, self.unpack, arrays, self.kwargs)
         # A parameter that is missing is an error, not a new one.
-        options: dict[str, Any] = {
-            "rngs": rngs,
-            "method": self.method.function,
-            "mutable": DenyList("params"),
-        }
-        with controlled(answer):
+        options: dict[str, Any] = {"rngs": rngs, "mutable": DenyList("params")}
+        with controlled(answer) as seen:
+            if self.method.function is not None:
+                options["method"] = seen(self._function())
             outputs, _ = self.model.apply(variables, *given, **options, **named)
         return outputs
+
+    def _function(self) -> Callable[..., PyTree]:
+        """The method, as a function of the module."""
+        method = self.method.function
+        if isinstance(method, str):
+            found = getattr(type(self.model), method, None)
+            if not callable(found):
+                kind = type(self.model).__name__
+                raise ValueError(f"`method` must be the name of a method of {kind}, got {method!r}.")
+            return found
+        return getattr(method, "__func__", method)
 
 
 class _Traced(NamedTuple):
@@ -216,11 +226,13 @@ class _Traced(NamedTuple):
       record: What it does.
       resting: Paths of modules that had to be put to rest.
       collections: Collections that it asks for keys.
+      program: Its program, and the types of its outputs.
     """
 
     record: _sites.Record
     resting: frozenset[str]
     collections: tuple[str, ...]
+    program: PyTree
 
 
 def _in_training_mode(
@@ -231,12 +243,17 @@ def _in_training_mode(
     settings, modes = given.record.settings, given.record.modes
     if not settings:
         return given.record, given, frozenset()
-    training = _trace(call, variables, x, arrays, _sites.Answer(in_training=True)).record
-    forced = frozenset((path, on) for path, on in training.modes.items() if modes.get(path) != on)
+    training = _trace(call, variables, x, arrays, _sites.Answer(in_training=True))
+    on_in_training = training.record.modes.items()
+    forced = frozenset((path, on) for path, on in on_in_training if modes.get(path) != on)
     if forced:
         given = _trace(call, variables, x, arrays, _sites.Answer(forced))
-    _sites.check_same_draws(training, given.record, settings)
-    return training, given, forced
+    _sites.check_same_draws(training.record, given.record, settings)
+    same = _digests.of_program(*training.program) == _digests.of_program(*given.program)
+    # At evaluation such statistics are at rest, as they should be.
+    same |= bool(training.record.written)
+    _sites.check_same_program(same, settings)
+    return training.record, given, forced
 
 
 def _trace(
@@ -247,13 +264,9 @@ def _trace(
     while True:
         record = _sites.Record()
         current = answer._replace(resting=resting, record=record)
-        rngs = dict.fromkeys(sorted(streams), jax.random.key(0))
-
-        def run(variables: PyTree, x: PyTree, arrays: dict, rngs: dict = rngs, now: _sites.Answer = current):
-            return call(variables, x, arrays, rngs, now)
-
+        run = partial(_run, call, tuple(sorted(streams)), current)
         try:
-            jax.eval_shape(run, variables, x, arrays)
+            program = jax.make_jaxpr(run, return_shape=True)(variables, x, arrays, jax.random.key(0))
         except InvalidRngError:
             if record.missing <= streams:
                 raise
@@ -270,8 +283,21 @@ def _trace(
         more = record.asked - streams - {"params"}
         rest = {path for path in record.written if path in record.can_rest} - resting
         if not more and not rest:
-            return _Traced(record, resting, tuple(sorted(record.asked & streams)))
+            return _Traced(record, resting, tuple(sorted(record.asked & streams)), program)
         streams, resting = streams | more, resting | rest
+
+
+def _run(
+    call: _Call,
+    streams: tuple[str, ...],
+    answer: _sites.Answer,
+    variables: PyTree,
+    x: PyTree,
+    arrays: dict[str, PyTree],
+    key: Key,
+) -> PyTree:
+    """A pass with the same key for each collection."""
+    return call(variables, x, arrays, dict.fromkeys(streams, key), answer)
 
 
 def _check_model(model: object, variables: object) -> None:

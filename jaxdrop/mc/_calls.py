@@ -1,5 +1,6 @@
 """The call of a model: its inputs, its other arguments, and those that tell training from evaluation."""
 
+import dataclasses
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -12,22 +13,19 @@ from jaxdrop._types import PyTree
 
 SOURCES = ("rng", "rngs", "dropout_rng", "key")
 # Names of mode arguments and fields, and their values in training.
-MODES = dict.fromkeys(
-    ("train", "training", "is_training", "is_train", "enable_dropout", "use_dropout"), True
-) | dict.fromkeys(
-    (
-        "deterministic",
-        "eval",
-        "is_eval",
-        "eval_mode",
-        "evaluation",
-        "inference",
-        "is_inference",
-        "test",
-        "is_test",
-    ),
-    False,
+_ON = ("train", "training", "is_training", "is_train", "enable_dropout", "use_dropout")
+_OFF = (
+    "deterministic",
+    "eval",
+    "is_eval",
+    "eval_mode",
+    "evaluation",
+    "inference",
+    "is_inference",
+    "test",
+    "is_test",
 )
+MODES: dict[str, bool] = {name: name in _ON for name in (*_ON, *_OFF)}
 
 
 class Static(NamedTuple):
@@ -51,7 +49,7 @@ def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tu
     for name, value in arguments.items():
         kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(value)]
         keys = any(kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key) for kind in kinds)
-        if keys or name in SOURCES:
+        if keys or name in SOURCES or _is_raw_key(name, value):
             raise ValueError(
                 f"`{name}` must not be given, for every sample has its own key; wrap a model that "
                 "needs one in a function `predict(key, x)`."
@@ -62,14 +60,37 @@ def split_static(arguments: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], tu
     return arrays, tuple(Static(name, repr(arguments[name]), arguments[name]) for name in others)
 
 
+def check_inputs(x: PyTree) -> None:
+    """Checks that no input is a key: all samples would draw the same from it.
+
+    Raises:
+      ValueError: If one is.
+    """
+    for path, leaf in jax.tree.leaves_with_path(x):
+        kind, name = getattr(leaf, "dtype", None), jax.tree_util.keystr(path[-1:], simple=True)
+        typed = kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key)
+        if typed or _is_raw_key(name, leaf):
+            raise ValueError(
+                f"`x` must not hold keys, for every sample has its own, got one at {name!r}; wrap a model "
+                "that needs one in a function `predict(key, x)`."
+            )
+
+
+def _is_raw_key(name: str, leaf: PyTree) -> bool:
+    """Whether the name, the shape and the type of an array are those of a raw key."""
+    words = getattr(leaf, "dtype", None) == np.uint32 and leaf.shape in ((2,), (4,))
+    return words and name.endswith(("rng", "rngs", "key", "keys", "seed"))
+
+
 def check_not_per_example(x: PyTree, arrays: Mapping[str, PyTree]) -> None:
     """Checks that no array among the arguments has an axis of examples.
 
     Raises:
       ValueError: If one has.
     """
-    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(x) if hasattr(leaf, "shape")}
-    if len(sizes) != 1 or sizes <= {(), (1,)}:
+    # Those of a graph have no common size.
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(x) if getattr(leaf, "shape", ())}
+    if len(sizes) != 1 or sizes == {(1,)}:
         return
     for name, value in arrays.items():
         shapes = [leaf.shape for leaf in jax.tree.leaves(value) if hasattr(leaf, "shape")]
@@ -119,8 +140,44 @@ def modes_to_change(values: Mapping[str, Any]) -> dict[str, bool]:
     return {
         name: training
         for name, training in MODES.items()
-        if isinstance(values.get(name), bool | np.bool_) and bool(values[name]) != training
+        if _is_mode(values.get(name)) and bool(values[name]) != training
     }
+
+
+def says_training(values: Mapping[str, Any]) -> bool:
+    """Whether one of some values by name is a mode that is set as in training."""
+    return any(_is_mode(values.get(name)) and bool(values[name]) == mode for name, mode in MODES.items())
+
+
+def _is_mode(value: object) -> bool:
+    return isinstance(value, bool | np.bool_) or (type(value) is int and value in (0, 1))
+
+
+def config_in_training(config: Any) -> tuple[Any, dict[str, bool]]:
+    """A configuration with its modes as in training, and those modes that were set as at evaluation.
+
+    Args:
+      config: A dataclass or a mapping, which may hold others; anything else is left as it is.
+    """
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        names = [field.name for field in dataclasses.fields(config) if field.init]
+        values = {name: getattr(config, name) for name in names}
+    elif isinstance(config, Mapping):
+        values = {name: value for name, value in config.items() if isinstance(name, str)}
+    else:
+        return config, {}
+    settings = modes_to_change(values)
+    changes: dict[str, Any] = dict(settings)
+    for name, value in values.items():
+        changed, inner = config_in_training(value)
+        if inner:
+            changes[name] = changed
+            settings |= inner
+    if not changes:
+        return config, {}
+    if isinstance(config, Mapping):
+        return type(config)({**config, **changes}), settings  # pyright: ignore[reportCallIssue]
+    return dataclasses.replace(config, **changes), settings
 
 
 class ByCode:

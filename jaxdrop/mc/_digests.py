@@ -9,6 +9,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _batches, _program, _trees
@@ -50,8 +51,13 @@ def of_arrays(tree: PyTree) -> str:
 
 def of_function(fun: Callable[..., PyTree], *args: PyTree) -> Traced:
     """The digests of a function, traced with arguments of which only the types matter."""
-    closed, outputs = jax.make_jaxpr(fun, return_shape=True)(*args)
-    found = _of_jaxpr(closed.jaxpr, closed.consts, {})
+    return of_program(*jax.make_jaxpr(fun, return_shape=True)(*args))
+
+
+def of_program(closed: PyTree, outputs: PyTree) -> Traced:
+    """The digests of a traced program, without what its outputs do not depend on."""
+    live, _ = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    found = _of_jaxpr(live, closed.consts, {})
     return Traced(_of_text([found.program, jax.tree.structure(outputs)]), found.constants)
 
 

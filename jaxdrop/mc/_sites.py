@@ -15,7 +15,17 @@ from jaxdrop import _checks
 # "all", "last" (the one that draws last), or shell-style patterns of paths.
 Sites = str | Sequence[str]
 # Fields and arguments that hold the rate or the standard deviation of a module.
-_LEVELS = ("rate", "dropout_rate", "stddev", "drop_rate", "drop_path_rate", "drop_path", "drop_prob", "dropout", "p")
+_LEVELS = (
+    "rate",
+    "dropout_rate",
+    "stddev",
+    "drop_rate",
+    "drop_path_rate",
+    "drop_path",
+    "drop_prob",
+    "dropout",
+    "p",
+)
 
 
 class Site(NamedTuple):
@@ -109,8 +119,8 @@ answer = jax.make_user_context(default_value=None)
 
 
 def has(module: object, name: str) -> bool:
-    """Whether a module has an attribute; its own `__getattr__` is not asked, as it may set up the module."""
-    return name in vars(module) or hasattr(type(module), name)
+    """Whether a module has an attribute that can be set; `__getattr__` is not asked, as it may set it up."""
+    return name in vars(module) or not isinstance(getattr(type(module), name, property()), property)
 
 
 def own(module: object, name: str) -> Any:
@@ -154,10 +164,10 @@ def choose(found: Record, sites: Sites, forced: Forced = frozenset()) -> Forced:
     idle = [path for path, on in found.modes.items() if not on and path not in found.sites]
     paths = [*found.sites, *(idle if sites not in ("all", "last") else ())]
     if not paths:
-        off = f" {_listed(idle)}: off in training mode too, unless named in `sites`." if idle else ""
+        off = f" Name {_listed(idle)} in `sites`, if it is off in training too." if idle else ""
         raise ValueError(
-            "`model` must have at least one stochastic site, got none: no module asks for a key in "
-            f"training mode, with a rate other than 0.{off}"
+            "`model` must have at least one stochastic site, got none: no module asks for a key with these "
+            f"arguments. Pass those of training, and a rate other than 0.{off}"
         )
     chosen = set(_selected(paths, sites))
     stuck = [path for path in found.sites if path not in chosen and path not in found.modes]
@@ -227,6 +237,20 @@ def check_same_draws(training: Record, given: Record, settings: Mapping[str, Any
         raise ValueError(
             f"`stochastic` must be called with the arguments of training, {change}: with those given, "
             f"{names} draws otherwise than in training."
+        )
+
+
+def check_same_program(same: bool, settings: Mapping[str, Any]) -> None:
+    """Checks that a call with the arguments of evaluation computes what one with those of training does.
+
+    Raises:
+      ValueError: If it does not, with the argument to change.
+    """
+    if not same:
+        change = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        raise ValueError(
+            f"`stochastic` must be called with the arguments of training, {change}: with those given, the "
+            "model computes something else than in training."
         )
 
 

@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxdrop._modules import elements
 from jaxdrop._types import Bits, Key, PyTree
-from jaxdrop.mc import _calls, _sites
+from jaxdrop.mc import _calls, _digests, _sites
 from jaxdrop.nnx import _control, _record
 from jaxdrop.nnx._record import Method
 from jaxdrop.nnx._shell import Shell
@@ -139,19 +139,23 @@ def stochastic(
     _check_model(model)
     method = _method(model, method)
     arrays, given = _calls.split_static(kwargs)
+    _calls.check_inputs(x)
     _calls.check_not_per_example(x, arrays)
     settings, sources = _modes_and_sources(model, method, x, unpack, kwargs)
     _, static = _calls.split_static(kwargs | settings)
     finder = _Finder(_control.in_training(model), x, arrays)
     call = _Call(_calls.ByCode(method), bool(unpack), static)
     call, found = finder.with_sources(call, sources)
-    training = found.record
+    training, program = found.record, found.program
     forced: _sites.Forced = frozenset()
     if settings:
         forced = frozenset((path, True) for path in training.sites if training.modes.get(path))
         call = dataclasses.replace(call, static=given, answer=_sites.Answer(forced))
         found = finder.trace(call)
         _sites.check_same_draws(training, found.record, settings)
+        same = _digests.of_program(*program) == _digests.of_program(*found.program)
+        # At evaluation statistics of the batch are at rest, as they should be.
+        _sites.check_same_program(same or bool(training.written), settings)
     if found.record.written:
         resting = frozenset(found.record.written)
         rested = dataclasses.replace(call, answer=call.answer._replace(resting=resting))
@@ -207,9 +211,11 @@ def _modes_and_sources(
         signature = inspect.signature(function)
         filled = signature.bind_partial(*positional, **named).arguments
     except (TypeError, ValueError):
-        return _calls.modes_to_change(kwargs), {}
+        return {} if _calls.says_training(kwargs) else _calls.modes_to_change(kwargs), {}
     free = [p for p in signature.parameters.values() if p.name not in filled]
     sources = {p.name: p.default is p.empty for p in free if p.name in _calls.SOURCES}
+    if _calls.says_training(kwargs):
+        return {}, sources
     return _calls.modes_to_change({p.name: p.default for p in free} | kwargs), sources
 
 
@@ -272,11 +278,12 @@ class _Call:
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """What a traced pass of a call does; the call with its controlled model, and the variables of that."""
+    """A traced pass of a call: what it does, its controlled model and variables, its program and outputs."""
 
     record: _sites.Record
     call: _Call
     state: PyTree
+    program: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,9 +298,8 @@ class _Finder:
         """Traces a pass."""
         graphdef, state = nnx.split(_control.controlled(self.model, call.answer, call.lacking))
         call, record = dataclasses.replace(call, graphdef=graphdef), _sites.Record()
-        key = jax.random.key(0)
-        jax.eval_shape(lambda *args: call(args[0], key, *args[1:], record=record), state, self.x, self.arrays)
-        return _Found(record, call, state)
+        run = jax.make_jaxpr(functools.partial(call, record=record), return_shape=True)
+        return _Found(record, call, state, run(state, jax.random.key(0), self.x, self.arrays))
 
     def with_sources(self, call: _Call, sources: dict[str, bool]) -> tuple[_Call, _Found]:
         """Finds the arguments that take keys, and the modules that lack a stream.

@@ -394,7 +394,7 @@ PATTERNS = {
     "vmap": Pattern(Mapped(), {"members": "dropout", "members/Dropout_0": "dropout"}),
     "one scope for two": Pattern(Shared(), {"": "dropout", "Dropout_0": "dropout"}),
     "boxed parameters": Pattern(Boxed(), {"Dropout_0": "dropout"}, train=TRAIN, evaluate=EVALUATE, easy=True),
-    "NNX inside": Pattern(Bridged(), {"nnx": "dropout"}),
+    "NNX inside": Pattern(Bridged(), {"nnx": "default, dropout"}, streams=("dropout", "default")),
     "configuration": Pattern(Configured(Config()), {"Dropout_0": "dropout"}),
     "frozen backbone": Pattern(Frozen(), {"head": "dropout"}, train=TRAIN, evaluate={}, easy=True),
     "streams asked for": Pattern(Asking(), {"": "params, token"}, streams=("params", "token")),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxdrop.linen as jl
 from jaxdrop import mc
@@ -43,7 +44,7 @@ def test_nothing_but_what_training_never_turns_on():
     net = nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=True)])
     variables = started(net)
     with pytest.raises(
-        ValueError, match=r"got none: .* layers_1: off in training mode too, unless named in `sites`"
+        ValueError, match=r"got none: .* Name layers_1 in `sites`, if it is off in training too"
     ):
         jl.stochastic(net, variables, X)
     assert (jl.stochastic(net, variables, X, sites="layers_1")(KEY, X) == 0).any()
@@ -101,7 +102,7 @@ def test_missing_statistics_are_refused():
 
     variables = started(Net(), train=False)
     with pytest.raises(
-        ValueError, match=r"must hold the collection 'batch_stats' of BatchNorm_0 .BatchNorm."
+        ValueError, match=r"must hold the collection 'batch_stats' with 'mean' of BatchNorm_0."
     ):
         jl.stochastic(Net(), {"params": variables["params"]}, X, train=True)
 
@@ -222,3 +223,182 @@ def test_a_part_that_does_not_obey_its_mode():
     assert len(jl.stochastic(net, {}, X).sites) == 2
     with pytest.raises(ValueError, match=r"`sites` must select modules that obey .*; layers_0 does not"):
         jl.stochastic(net, {}, X, sites="layers_1")
+
+
+class Unused(nn.Module):
+    """Asks for its key in both modes, and uses it in one."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        noise = jax.random.normal(self.make_rng("dropout"), x.shape)
+        return x + noise if train else x
+
+
+class Softmax(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.Dropout(0.5)(x, deterministic=not train)
+        return x if train else nn.softmax(x)
+
+
+@pytest.mark.parametrize("net", [Unused(), Softmax()])
+def test_a_model_that_computes_something_else_at_evaluation_is_refused(net):
+    jl.stochastic(net, {}, X, train=True)
+    with pytest.raises(ValueError, match=r"of training, train=True: .* the model computes something"):
+        jl.stochastic(net, {}, X)
+
+
+class After(nn.Module):
+    """A block that draws, and writes statistics, after its compact method has ended."""
+
+    statistics: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        if self.statistics:
+            self.variable("batch_stats", "mean", jnp.zeros, ())
+        return nn.Dropout(0.5, deterministic=False)(x)
+
+    @nn.nowrap
+    def noise(self, x):
+        if self.statistics and not self.is_initializing():
+            self.put_variable("batch_stats", "mean", x.mean())
+        return drop(self.make_rng("noise"), x, 0.5)
+
+
+class Outside(nn.Module):
+    statistics: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        block = After(self.statistics, name="block")
+        return block.noise(block(x))
+
+
+def test_draws_after_a_compact_method():
+    keys = {"dropout": KEY, "noise": KEY}
+    predict = jl.stochastic(Outside(), {}, X)
+    assert [site.path for site in predict.sites] == ["block/Dropout_0", "block"]
+    np.testing.assert_allclose(predict(KEY, X), Outside().apply({}, X, rngs=keys), rtol=1e-6)
+    with pytest.raises(ValueError, match="`sites` must include block, "):
+        jl.stochastic(Outside(), {}, X, sites="block/Dropout_0")
+    net = Outside(statistics=True)
+    with pytest.raises(ValueError, match="`model` must not use statistics of its batch, but block"):
+        jl.stochastic(net, net.init({"params": KEY} | keys, X), X)
+
+
+class Table(nn.Module):
+    def double(self, x):
+        return 2 * x
+
+
+def test_a_module_that_is_not_bound():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dropout(0.5, deterministic=False)(Table(parent=None).double(x))
+
+    assert [site.path for site in jl.stochastic(Net(), {}, X).sites] == ["Dropout_0"]
+
+
+def test_a_model_that_calls_itself_at_evaluation():
+    """As R-drop may; the mode of the inner call is the model's own."""
+
+    class Twice(nn.Module):
+        def setup(self):
+            self.dense, self.dropout = nn.Dense(8), nn.Dropout(0.5)
+
+        def encode(self, x, train: bool = False):
+            return self.dropout(self.dense(x), deterministic=not train)
+
+        def __call__(self, x, train: bool):
+            return self.encode(x, train=train) + self.encode(x)
+
+    net = Twice()
+    variables = started(net, train=True)
+    expected = net.apply(variables, X, train=True, rngs={"dropout": KEY})
+    np.testing.assert_allclose(jl.stochastic(net, variables, X, train=True)(KEY, X), expected, rtol=1e-5)
+
+
+def noisy(module, x):
+    return module(drop(module.make_rng("noise"), x, 0.5))
+
+
+@pytest.mark.parametrize("method", [noisy, After.noise, "noise"])
+def test_a_method_that_draws_by_itself(method):
+    net, keys = After(), {"dropout": KEY, "noise": KEY}
+    predict = jl.stochastic(net, {}, X, method=method)
+    assert predict.sites[0 if method is noisy else -1][:3] == ("", "After", "noise")
+    np.testing.assert_allclose(predict(KEY, X), net.apply({}, X, rngs=keys, method=method), rtol=1e-6)
+
+
+def test_a_method_that_is_none():
+    with pytest.raises(ValueError, match="`method` must be the name of a method of Frozen, got 'encode'"):
+        jl.stochastic(Frozen(), {}, X, method="encode")
+
+
+def test_a_missing_collection_is_not_begun():
+    """Flax would begin it, if it may change; a cache is begun in passing."""
+
+    class Book(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            book = self.variable("vq", "book", lambda: jnp.zeros(8))
+            cache = self.variable("cache", "last", jnp.zeros, (4, 8))
+            cache.value = x
+            return nn.Dropout(0.5, deterministic=False)(x + book.value[None])
+
+    variables = started(Book())
+    jl.stochastic(Book(), {"vq": variables["vq"]}, X)
+    with pytest.raises(ValueError, match="must hold the collection 'vq' with 'book' of the model itself"):
+        jl.stochastic(Book(), {}, X)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"train": None}, {"train": 0}], ids=["by default", "none", "zero"])
+def test_a_mode_that_is_not_a_boolean(arguments: dict):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, train: bool | None = None):
+            return drop(self.make_rng("dropout"), x, 0.5) if train else x
+
+    with pytest.raises(ValueError, match="must be called with the arguments of training, train=True"):
+        jl.stochastic(Net(), {}, X, **arguments)
+
+
+def test_a_call_that_says_training_is_training():
+    """Other settings may look like a mode."""
+
+    class Policy(nn.Module):
+        @nn.compact
+        def __call__(self, x, train: bool, deterministic: bool):
+            x = nn.Dropout(0.5)(x, deterministic=not train)
+            return x if deterministic else x + jax.random.normal(self.make_rng("action"), x.shape)
+
+    predict = jl.stochastic(Policy(), {}, X, train=True, deterministic=True)
+    assert [site.path for site in predict.sites] == ["Dropout_0"]
+
+
+def test_a_norm_whose_mode_cannot_be_set():
+    class Norm(nn.Module):
+        @property
+        def use_running_average(self):
+            return False
+
+        @nn.compact
+        def __call__(self, x):
+            mean = self.variable("norm_stats", "mean", jnp.zeros, ())
+            mean.value = x.mean()
+            return nn.Dropout(0.5, deterministic=False)(x - x.mean())
+
+    with pytest.raises(ValueError, match="`model` must not use statistics of its batch"):
+        jl.stochastic(Norm(), started(Norm()), X)
+
+
+def test_a_stream_of_an_nnx_module_inside():
+    """Of a stream that is not there, an NNX module inside would take a constant key."""
+    inner = nnx.bridge.to_linen(nnx.Dropout, 0.5, rng_collection="noise")
+    predict = jl.stochastic(inner, {}, X)
+    assert len(np.unique(np.asarray(mc.sample(predict, KEY, X, num_samples=8)), axis=0)) == 8
+    norm = nnx.bridge.to_linen(nnx.BatchNorm, 8)
+    with pytest.raises(ValueError, match="`model` must not use statistics of its batch"):
+        jl.stochastic(norm, started(norm), X)

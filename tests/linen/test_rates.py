@@ -336,8 +336,8 @@ def test_a_predictor_at_other_rates():
 
         @nn.compact
         def __call__(self, x):
-            x = nn.Dropout(self.rate, deterministic=True)(x)
-            attention = nn.SelfAttention(2, dropout_rate=self.rate, deterministic=True)
+            x = nn.Dropout(self.rate, deterministic=False)(x)
+            attention = nn.SelfAttention(2, dropout_rate=self.rate, deterministic=False)
             return attention(x[:, None].repeat(3, 1))
 
     variables = Two(0.0).init(KEY, X)

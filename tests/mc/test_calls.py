@@ -1,9 +1,12 @@
 """The call of a model: inputs, arguments, modes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.core import FrozenDict
 
 from jaxdrop.mc import _calls as calls
 
@@ -67,10 +70,10 @@ def test_an_array_of_the_batch_among_the_arguments(x, mask, allowed: bool):
 def test_modes_as_at_evaluation():
     values = {
         "train": False,
-        "deterministic": True,
+        "deterministic": 1,
         "is_training": True,
         "test": None,
-        "eval": 1,
+        "eval": 2,
         "other": False,
     }
     assert calls.modes_to_change(values) == {"train": True, "deterministic": False}
@@ -85,3 +88,52 @@ def test_functions_are_compared_by_code():
     assert hash(calls.ByCode(made(one))) == hash(calls.ByCode(made(one)))
     assert calls.ByCode(made(one)) != calls.ByCode(made(other))
     assert calls.ByCode("encode") == calls.ByCode("encode") != calls.ByCode(None)
+
+
+def test_modes_of_a_call_that_says_training():
+    assert calls.says_training({"train": True, "deterministic": True})
+    assert not calls.says_training({"train": False, "is_training": None, "other": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    deterministic: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    rate: float = 0.1
+
+
+@pytest.mark.parametrize(
+    ("config", "changed", "settings"),
+    [
+        (Outer(), Outer(Inner(False)), {"deterministic": False}),
+        ({"a": {"train": False}, "b": 1}, {"a": {"train": True}, "b": 1}, {"train": True}),
+        (FrozenDict({"train": 0}), FrozenDict({"train": True}), {"train": True}),
+        (Outer(Inner(False)), Outer(Inner(False)), {}),
+        ("eval", "eval", {}),
+    ],
+)
+def test_a_configuration_in_training(config, changed, settings: dict):
+    assert calls.config_in_training(config) == (changed, settings)
+
+
+@pytest.mark.parametrize(
+    ("x", "name"),
+    [
+        ({"x": X, "noise": jax.random.key(0)}, "noise"),
+        ({"x": X, "z_rng": jax.random.PRNGKey(0)}, "z_rng"),
+        ((X, jax.random.key(0)), "1"),
+    ],
+)
+def test_keys_among_the_inputs_are_refused(x, name: str):
+    with pytest.raises(ValueError, match=f"`x` must not hold keys, .* got one at '{name}'"):
+        calls.check_inputs(x)
+    calls.check_inputs({"ids": jnp.ones((2,), jnp.uint32), "key": jnp.ones((4, 3))})
+
+
+def test_raw_keys_among_the_arguments_are_refused():
+    with pytest.raises(ValueError, match="`z_rng` must not be given"):
+        calls.split_static({"z_rng": jax.random.PRNGKey(0)})

@@ -305,7 +305,7 @@ def test_a_model_partly_in_evaluation_mode_is_taken_as_it_is():
     net = nnx.Sequential(nnx.Dropout(0.5, deterministic=True, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
     assert [site.path for site in jn.stochastic(net, X).sites] == ["layers/1"]
     norm = nnx.Sequential(nnx.Dropout(0.5, deterministic=True, rngs=rngs), nnx.BatchNorm(8, rngs=rngs))
-    with pytest.raises(ValueError, match="layers/0: off in training mode too, unless named in `sites`"):
+    with pytest.raises(ValueError, match="Name layers/0 in `sites`, if it is off in training too"):
         jn.stochastic(norm, X)
     assert draws(jn.stochastic(nnx.view(net, deterministic=True), X)) == 16
 
@@ -315,7 +315,7 @@ def test_the_sites_tell_class_stream_and_rate():
     net = nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), patterns.DropPath(0.25, nnx.Rngs(noise=1, default=2)))
     assert jn.stochastic(net, X).sites == (
         ("layers/0", "Dropout", "dropout", "0.5"),
-        ("layers/1", "DropPath", "default", ""),
+        ("layers/1", "DropPath", "default", "0.25"),
     )
 
 
@@ -482,3 +482,44 @@ def test_what_is_no_module_is_refused():
     ):
         with pytest.raises(TypeError, match=f"`model` must be an? .*{message}|`model` must be {message}"):
             jn.stochastic(model, X)
+
+
+class Softmax(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x, train: bool = False):
+        x = self.dropout(x, deterministic=not train)
+        return x if train else nnx.softmax(x)
+
+
+class Unused(nnx.Module):
+    """Asks for its key in both modes, and uses it in one."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.rngs = rngs.fork()
+
+    def __call__(self, x, train: bool = False):
+        noise = self.rngs.dropout.normal(x.shape)
+        return x + noise if train else x
+
+
+def test_a_model_that_computes_something_else_at_evaluation_is_refused():
+    net = Softmax(nnx.Rngs(0))
+    jn.stochastic(net, X, train=True)
+    with pytest.raises(ValueError, match=r"of training, train=True: .* the model computes something"):
+        jn.stochastic(net, X)
+
+
+def test_a_key_that_is_used_in_one_mode():
+    """The mode of a module that draws is its own argument, which a predictor can set."""
+    net = Unused(nnx.Rngs(0))
+    samples = [jn.stochastic(net, X, **given)(KEY, X) for given in ({}, {"train": False}, {"train": True})]
+    assert (samples[0] != X).all()
+    np.testing.assert_array_equal(samples[0], samples[2])
+    np.testing.assert_array_equal(samples[1], samples[2])
+
+
+def test_keys_among_the_inputs_are_refused():
+    with pytest.raises(ValueError, match="`x` must not hold keys"):
+        jn.stochastic(Softmax(nnx.Rngs(0)), (X, KEY), unpack=True)
