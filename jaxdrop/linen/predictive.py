@@ -112,8 +112,10 @@ def stochastic(
     attention of Flax, their subclasses and the modules of `jaxdrop.linen` can be left out by
     `sites`. A module that draws by a function of a key can not.
 
-    Call it with the arguments of training. With those of evaluation it works for models that draw in
-    modules of the kinds above only. Blocks of one class under `nn.jit` share one trace: they are
+    Call it with the arguments of training. With those of evaluation it works if the model computes the
+    same with these modules turned on, and else is an error. A mode that is a word, or a field of a
+    submodule, is not known as one. What learns in a collection without "stats" in its name is not at
+    rest; its changes are thrown away. Blocks of one class under `nn.jit` share one trace: they are
     listed once, and are random together or not at all.
 
     Args:
@@ -135,8 +137,8 @@ def stochastic(
     Raises:
       TypeError: If `model` is not a Linen module.
       ValueError: If no module asks for a key; a pattern matches no site; a site that cannot be turned
-        off by itself is left out; the arguments are those of evaluation and the draws of training differ
-        from them; a module uses statistics of its batch; variables are missing; or an argument is a key
+        off by itself is left out; the arguments are those of evaluation and the model computes something
+        else with them; a module uses statistics of its batch; variables are missing; or an input is a key
         or has the axis of examples.
 
     References:

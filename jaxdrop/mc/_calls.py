@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -157,12 +157,15 @@ def config_in_training(config: Any) -> tuple[Any, dict[str, bool]]:
     """A configuration with its modes as in training, and those modes that were set as at evaluation.
 
     Args:
-      config: A dataclass or a mapping, which may hold others; anything else is left as it is.
+      config: A dataclass, or a mapping or what has its `items`; may hold others. All else is left as it is.
     """
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+    if isinstance(config, type):
+        return config, {}
+    of_fields = dataclasses.is_dataclass(config)
+    if of_fields:
         names = [field.name for field in dataclasses.fields(config) if field.init]
         values = {name: getattr(config, name) for name in names}
-    elif isinstance(config, Mapping):
+    elif callable(getattr(config, "items", None)):
         values = {name: value for name, value in config.items() if isinstance(name, str)}
     else:
         return config, {}
@@ -175,9 +178,9 @@ def config_in_training(config: Any) -> tuple[Any, dict[str, bool]]:
             settings |= inner
     if not changes:
         return config, {}
-    if isinstance(config, Mapping):
-        return type(config)({**config, **changes}), settings  # pyright: ignore[reportCallIssue]
-    return dataclasses.replace(config, **changes), settings
+    if of_fields:
+        return dataclasses.replace(cast(Any, config), **changes), settings
+    return type(config)({**dict(config.items()), **changes}), settings
 
 
 class ByCode:

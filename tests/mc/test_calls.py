@@ -106,6 +106,22 @@ class Outer:
     rate: float = 0.1
 
 
+class Items:
+    """A configuration that is no `Mapping`, as some libraries have."""
+
+    def __init__(self, values: dict):
+        self._values = values
+
+    def items(self):
+        return self._values.items()
+
+    def __eq__(self, other: object):
+        return isinstance(other, Items) and self._values == other._values
+
+    def __hash__(self):
+        return 0
+
+
 @pytest.mark.parametrize(
     ("config", "changed", "settings"),
     [
@@ -114,6 +130,7 @@ class Outer:
         (FrozenDict({"train": 0}), FrozenDict({"train": True}), {"train": True}),
         (Outer(Inner(False)), Outer(Inner(False)), {}),
         ("eval", "eval", {}),
+        (Items({"train": False}), Items({"train": True}), {"train": True}),
     ],
 )
 def test_a_configuration_in_training(config, changed, settings: dict):
