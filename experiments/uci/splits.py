@@ -92,10 +92,10 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
       The data set.
 
     Raises:
-      BadInputError: If a file is invalid.
+      BadInputError: If the name is a path, or a file is invalid.
       FileNotFoundError: If a file is missing; the message names the paths that were tried.
     """
-    folder = _folder(name, data_dir)
+    folder = _folder(cli.check_name("dataset", name), data_dir)
     count = _integer(folder / "n_splits.txt")
     halves = [[f"index_{half}_{i}" for i in range(count)] for half in ("train", "test")]
     _demand(folder, [*halves[0], *halves[1]])
