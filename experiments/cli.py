@@ -42,6 +42,11 @@ def run(main: Callable[..., Any]) -> None:
         sys.exit(2)
 
 
+def say(text: str) -> None:
+    """Prints text as it is, on one line."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     """Checks that a value is one of `choices`, and returns it."""
     if value not in choices:
