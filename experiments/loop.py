@@ -127,7 +127,8 @@ def _check_finite(state: TrainState) -> None:
 
 
 def _manager(folder: Path) -> ocp.CheckpointManager:
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # What goes wrong is said by `train`, in one line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     # Save synchronously: the state is donated to the next chunk, which overwrites it.
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
