@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from experiments import cli, report
+from experiments import cli
 from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState
 
@@ -153,7 +153,7 @@ def _save(
     try:
         manager.save(step, args=ocp.args.StandardSave(_saved(state, history)))
         found = _digests(own)
-        report.write_json(own / _DIGESTS, found | {_DIGESTS: _digest(found)})
+        (own / _DIGESTS).write_text(json.dumps(found | {_DIGESTS: _digest(found)}))
     except Exception as error:  # Orbax reports a full disk as an error of many types.
         raise OSError(
             f"`{folder}` must take the checkpoint of step {step}, got: {_first_line(error)}. Earlier "

@@ -128,7 +128,7 @@ def test_broken_labels(labels, message, load, tmp_path):
 
 
 def bomb(shape: tuple[int, ...], size: int = 0) -> bytes:
-    """A small file of many bytes, with a header of its own."""
+    """A small file of many bytes under any header."""
     header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
     return gzip.compress(header + bytes(size), 1)
 
