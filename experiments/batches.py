@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import cli
 from jaxdrop import training
 
 Tree = TypeVar("Tree")
@@ -26,7 +27,14 @@ def draw_rows(
     """Draws disjoint training and validation rows of `size` rows for each seed, `[seeds, ...]`.
 
     "probe" is the head of "train", by default as many rows as "valid".
+
+    Raises:
+      BadInputError: If there are fewer rows than `train` and `valid` together.
     """
+    if train + valid > size:
+        raise cli.BadInputError(
+            f"`dataset` must have at least {train + valid} development examples, got {size}."
+        )
     draws = np.stack([np.random.default_rng(seed + i).permutation(size) for i in range(seeds)])
     draws = draws.astype(np.int32)
     head = draws[:, :train]

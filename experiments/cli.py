@@ -1,5 +1,7 @@
 """Command line: shared options, checks of options, error messages and progress bars."""
 
+import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,8 @@ import rich.console
 import rich.progress
 import typer
 
-console = rich.console.Console()
+# Text is printed as it is: a path may look like markup, or like an emoji.
+console = rich.console.Console(markup=False, emoji=False)
 
 DataDir = Annotated[
     Path | None,
@@ -29,6 +32,9 @@ def run(main: Callable[..., Any]) -> None:
     """Runs a command; invalid input ends with a one-line message and exit code 2."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
+    # A name that the terminal cannot show must not end a run.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (BadInputError, OSError) as error:
@@ -36,10 +42,24 @@ def run(main: Callable[..., Any]) -> None:
         sys.exit(2)
 
 
+def say(text: str) -> None:
+    """Prints text as it is, on one line."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     """Checks that a value is one of `choices`, and returns it."""
     if value not in choices:
         raise BadInputError(f"`{name}` must be one of {', '.join(choices)}, got {value}.")
+    return value
+
+
+def check_name(name: str, value: str) -> str:
+    """Checks that a value can name a folder, and returns it; a path is not a name."""
+    if not re.fullmatch(r"\w[\w.-]*", value):
+        raise BadInputError(
+            f"`{name}` must be a name of letters, digits, `_`, `-` and `.`, not a path, got {value!r}."
+        )
     return value
 
 
@@ -65,7 +85,7 @@ def check_scale(scale: float) -> None:
 def progress(title: str, total: int, done: int = 0) -> tuple[rich.progress.Progress, rich.progress.TaskID]:
     """Progress bar with the remaining time."""
     bar = rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TextColumn("{task.description}", markup=False),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeElapsedColumn(),

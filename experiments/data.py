@@ -25,6 +25,11 @@ _SOURCES = {
     "text": "tinyshakespeare.txt is input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare",
 }
 _IDX_BYTES = 0x08
+# Several times the size of the largest set.
+_MOST_BYTES = 1 << 28
+# Deflate packs at most so many bytes into one.
+_DEFLATE = 1032
+_SIDE, _CLASSES = 28, 10
 _IDX_FILES = [
     f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 ]
@@ -154,25 +159,35 @@ def read_idx(path: Path) -> np.ndarray:
     """Reads a gzipped IDX file of unsigned bytes and checks its length.
 
     Raises:
-      BadInputError: If the file is not gzip, not IDX of bytes, or not of the length in its header.
+      BadInputError: If the file is not gzip, not IDX of bytes, larger than 256 MiB, or not of the length in
+        its header. No more is decompressed than the header announces.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            header = file.read(4)
+            rank = header[3] if len(header) == 4 else 0
+            sizes = file.read(4 * rank)
+            if header[:3] != bytes((0, 0, _IDX_BYTES)) or len(header) < 4 or len(sizes) < 4 * rank:
+                raise cli.BadInputError(
+                    f"`{path}` must be an IDX file of unsigned bytes, got the header {header!r}."
+                )
+            shape = struct.unpack(f">{rank}I", sizes)
+            count = math.prod(shape)
+            most = min(_MOST_BYTES, _DEFLATE * path.stat().st_size)
+            if count > most:
+                raise cli.BadInputError(
+                    f"`{path}` must hold at most {most} bytes, got {count} for shape {shape}."
+                )
+            # One byte more than expected tells a longer file, whatever its length.
+            content = file.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise cli.BadInputError(
             f"`{path}` must be a valid gzip file, got one that fails with: {error}."
         ) from None
-    if len(content) < 4 or content[:3] != bytes((0, 0, _IDX_BYTES)) or len(content) < 4 + 4 * content[3]:
-        raise cli.BadInputError(
-            f"`{path}` must be an IDX file of unsigned bytes, got the header {content[:4]!r}."
-        )
-    start = 4 + 4 * content[3]
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    if len(content) - start != math.prod(shape):
-        raise cli.BadInputError(
-            f"`{path}` must hold {math.prod(shape)} bytes for shape {shape}, got {len(content) - start}."
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    if len(content) != count:
+        got = "more" if len(content) > count else len(content)
+        raise cli.BadInputError(f"`{path}` must hold {count} bytes for shape {shape}, got {got}.")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def root(wanted: str, source: str, data_dir: Path | None) -> Path:
@@ -188,11 +203,22 @@ def root(wanted: str, source: str, data_dir: Path | None) -> Path:
 
 
 def _read_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
-    labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
+    paths = [folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+    images, labels = map(read_idx, paths)
+    if images.ndim != 3 or images.shape[1:] != (_SIDE, _SIDE) or not len(images):
+        raise cli.BadInputError(
+            f"`{paths[0]}` must hold images of {_SIDE} x {_SIDE}, got shape {images.shape}."
+        )
+    if labels.ndim != 1:
+        raise cli.BadInputError(f"`{paths[1]}` must hold one label per image, got shape {labels.shape}.")
     if len(images) != len(labels):
         raise cli.BadInputError(
             f"`{folder}` must have a label for each image, got {len(images)} and {len(labels)}."
+        )
+    if labels.max() >= _CLASSES:
+        row = int(np.argmax(labels >= _CLASSES))
+        raise cli.BadInputError(
+            f"`{paths[1]}` must hold labels in [0, {_CLASSES - 1}], got {labels[row]} in row {row}."
         )
     return images.reshape(len(images), -1).astype(np.float32) / 255, labels.astype(np.int32)
 

@@ -1,7 +1,8 @@
 """Training loop: chunks of steps in one compiled program, with evaluation, progress bar and checkpoints.
 
-A run may be killed at any moment. A checkpoint is written under another name and then renamed. It is removed
-only when there is a later one or the results are written. Writing the results again does not change them.
+A run may be killed at any moment. A checkpoint is written under another name and then renamed. The last two
+are kept until the results are written. Writing the results again does not change them. A checkpoint holds the
+digests of its files; a damaged one is dropped, and the run resumes from the one before or starts anew.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+_DIGESTS = "digests.json"
 
 
 def train(
@@ -40,8 +42,8 @@ def train(
 ) -> tuple[TrainState, np.ndarray]:
     """Trains a run or a sweep, `every` steps per call, and evaluates after each call.
 
-    Checkpoints are saved atomically. A later call with the same folder resumes from the last one and ends
-    with the same result.
+    Checkpoints are saved atomically. A later call with the same folder resumes from the last intact one and
+    ends with the same result.
 
     Args:
       pair: The init/step pair.
@@ -59,7 +61,8 @@ def train(
 
     Raises:
       BadInputError: If an optimizer under `optim.halt_on_nonfinite` has halted; the message names the
-        parameter, the step and the run. The last checkpoint is kept.
+        parameter, the step and the run. The last checkpoints are kept. Or if a checkpoint is of another run.
+      OSError: If a checkpoint cannot be written; the earlier ones are kept.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -69,9 +72,14 @@ def train(
 
     shape = jax.eval_shape(evaluate, state, batch)
     history = np.full((steps // every, *shape.shape), np.nan, np.float32)
+    _drop_damaged(checkpoints)
     with _manager(checkpoints) as manager:
-        state, history = _restore(manager, state, history)
-        first = int(np.max(state.step)) // every
+        step = manager.latest_step()
+        if step is not None:
+            if step > steps or step % every:
+                raise _foreign(checkpoints / str(step), f"one of {step} steps")
+            state, history = _restore(manager, step, checkpoints, state, history)
+        first = (step or 0) // every
         bar, task = cli.progress(title, steps, first * every)
         with bar:
             saved = time.monotonic()
@@ -80,7 +88,7 @@ def train(
                 _check_finite(state)
                 bar.advance(task, every)
                 if time.monotonic() - saved >= save_every:
-                    manager.save((chunk + 1) * every, args=ocp.args.StandardSave(_saved(state, history)))
+                    _save(manager, (chunk + 1) * every, checkpoints, state, history)
                     saved = time.monotonic()
     return state, history
 
@@ -119,10 +127,11 @@ def _check_finite(state: TrainState) -> None:
 
 
 def _manager(folder: Path) -> ocp.CheckpointManager:
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # What goes wrong is said by `train`, in one line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     # Save synchronously: the state is donated to the next chunk, which overwrites it.
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
+        max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
@@ -137,14 +146,89 @@ def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _save(
+    manager: ocp.CheckpointManager, step: int, folder: Path, state: TrainState, history: np.ndarray
+) -> None:
+    own = folder / str(step)
+    try:
+        manager.save(step, args=ocp.args.StandardSave(_saved(state, history)))
+        found = _digests(own)
+        (own / _DIGESTS).write_text(json.dumps(found | {_DIGESTS: _digest(found)}))
+    except Exception as error:  # Orbax reports a full disk as an error of many types.
+        raise OSError(
+            f"`{folder}` must take the checkpoint of step {step}, got: {_first_line(error)}. Earlier "
+            "checkpoints are kept; the same command resumes from them."
+        ) from error
+
+
 def _restore(
-    manager: ocp.CheckpointManager, state: TrainState, history: np.ndarray
+    manager: ocp.CheckpointManager, step: int, folder: Path, state: TrainState, history: np.ndarray
 ) -> tuple[TrainState, np.ndarray]:
-    step = manager.latest_step()
-    if step is None:
-        return state, history
-    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, _saved(state, history))
-    saved = dict(manager.restore(step, args=ocp.args.StandardRestore(like)))
-    cli.console.print(f"Resuming from step {step}.")
+    own = _saved(state, history)
+    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, own)
+    try:
+        saved = dict(manager.restore(step, args=ocp.args.StandardRestore(like)))
+    except Exception as error:  # The files are intact, so the state must be another one.
+        raise _foreign(folder / str(step), f"one that fails with: {_first_line(error)}") from error
+    # Orbax does not compare the shapes of NumPy arrays.
+    if jax.tree.map(np.shape, saved) != jax.tree.map(np.shape, own):
+        raise _foreign(folder / str(step), "arrays of other shapes")
+    cli.say(f"Resuming from step {step}.")
     history = np.array(saved.pop("history"))
     return state._replace(**saved), history
+
+
+def _drop_damaged(folder: Path) -> None:
+    """Removes damaged checkpoints that are later than the last intact one, and names them."""
+    paths = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+    for path in sorted(paths, key=lambda path: int(path.name), reverse=True):
+        damaged = _damaged(path)
+        if damaged is None:
+            return
+        cli.say(f"`{damaged}` is damaged or missing; the checkpoint of step {path.name} is dropped.")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if paths:
+        cli.say("No earlier checkpoint; starting from step 0.")
+
+
+def _damaged(path: Path) -> Path | None:
+    """First file of a checkpoint that is missing or not as it was written, if any."""
+    own = path / _DIGESTS
+    try:
+        written = dict(json.loads(own.read_text()))
+        of_itself = written.pop(_DIGESTS, None)
+    except (OSError, TypeError, ValueError):
+        return own
+    if of_itself != _digest(written):
+        return own
+    found = _digests(path)
+    wrong = [name for name in written | found if written.get(name) != found.get(name)]
+    return path.parent / wrong[0] if wrong else None
+
+
+def _digest(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """Digest of each file of a checkpoint, under its name in the folder of the checkpoints."""
+    found = {}
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and file.name != _DIGESTS:
+            with file.open("rb") as content:
+                name = file.relative_to(path.parent).as_posix()
+                found[name] = hashlib.file_digest(content, "blake2b").hexdigest()
+    return found
+
+
+def _foreign(path: Path, got: str) -> cli.BadInputError:
+    return cli.BadInputError(
+        f"`{path}` must be a checkpoint of this run, got {got}. Delete `{path.parent}` to start anew."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__

@@ -95,7 +95,7 @@ def publish(
     run = {"seconds": seconds, "environment": environment(), **(about or {})}
     write_json(folder / "run.json", run)
     write_json(folder / "metrics.json", metrics)
-    cli.console.print(f"{seconds:.0f} s. Written to {folder}/", highlight=False)
+    cli.say(f"{seconds:.0f} s. Written to {folder}/")
 
 
 def markdown(tables: Sequence[Table]) -> str:

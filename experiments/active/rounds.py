@@ -82,6 +82,7 @@ class Pool(NamedTuple):
 
 def make_pool(plan: Plan, examples: data.Dataset) -> Pool:
     """Draws the pool of each seed and its initial labels, as many of each class."""
+    cli.check_count("development images", len(examples.x), plan.pool)
     drawn = []
     for i in range(plan.seeds):
         rng = np.random.default_rng((plan.seed + i, 3))

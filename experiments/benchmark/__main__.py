@@ -227,7 +227,7 @@ def main(
         use(device)
     setting, missing = peers.load(quick)
     for name in missing:
-        cli.console.print(f"{name} is not installed and is left out.")
+        cli.say(f"{name} is not installed and is left out.")
     folder = out / ("benchmark-quick" if quick else "benchmark")
     for name in SUITES if suite is None else (suite,):
         results = []

@@ -13,7 +13,6 @@ Expected: 95.3 to 95.4 % and 97.1 %, standard errors of .05 and less. Times are 
 GPU, set JAX_PLATFORMS=cpu. Results: README.md in this folder.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +22,7 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
-from experiments import cli, data, loop, plots, report
+from experiments import cli, data, loop, parts, plots, report
 from experiments.classic import peers
 from experiments.classic.models import BY_STEPS, EPSILON, LEARNING_RATE, LINEN, OURS, Contender, Run, Task
 from experiments.means import Mean
@@ -45,19 +44,20 @@ def train(task: Task, seeds: range, contenders: dict[str, Contender], folder: Pa
     ready = {name: contender(task) for name, contender in contenders.items()}
     bar, progress = cli.progress(task.name, len(seeds) * len(names))
     with bar:
-        for seed in seeds:
-            path = folder / f"{task.name}-{seed}.json"
-            if not path.exists():
-                first = seed % len(names)
+        for k, seed in enumerate(seeds):
+            first = seed % len(names)
+
+            def compute(seed: int = seed, order: list[str] = names[first:] + names[:first]) -> dict:
                 found = {}
-                for name in names[first:] + names[:first]:
-                    found[name] = ready[name](seed)
+                for name in order:
+                    run = ready[name](seed)
+                    found[name] = [run.accuracy, *run.seconds]
                     bar.advance(progress)
-                report.write_json(path, found)
-            else:
-                bar.advance(progress, len(names))
-            for name, run in json.loads(path.read_text()).items():
-                runs[name].append(Run(*run))
+                return found
+
+            for name, (accuracy, *seconds) in parts.kept(folder, f"{task.name}-{seed}", compute).items():
+                runs[name].append(Run(float(accuracy), [float(value) for value in seconds]))
+            bar.update(progress, completed=(k + 1) * len(names))
     return runs
 
 
@@ -173,7 +173,7 @@ def main(
     dataset = data.load("digits" if quick else "mnist", data_dir)
     found, missing = peers.load()
     for name in missing:
-        cli.console.print(f"{name} is not installed and is left out.")
+        cli.say(f"{name} is not installed and is left out.")
     contenders = OURS | found
     settings: list[dict[str, Any]] = [QUICK] if quick else [{"hidden": hidden} for hidden in MODELS]
     tasks = [Task(dataset=dataset, epochs=epochs, **setting) for setting in settings]
@@ -193,13 +193,16 @@ def main(
     with loop.resumable(folder, config | versions, dataset[1:]) as done:
         started = time.monotonic()
         runs = [(task, train(task, range(seed, seed + seeds), contenders, done)) for task in tasks]
-        parts = [(scores(*run), times(*run)) for run in runs]
+        summaries = [(scores(*run), times(*run)) for run in runs]
         accuracies, seconds = (
-            [row for part in column for row in part] for column in zip(*parts, strict=True)
+            [row for part in column for row in part] for column in zip(*summaries, strict=True)
         )
         report.publish(
             folder,
-            [table(f"{task.name}, {dataset.name}", *part) for task, part in zip(tasks, parts, strict=True)],
+            [
+                table(f"{task.name}, {dataset.name}", *part)
+                for task, part in zip(tasks, summaries, strict=True)
+            ],
             {"comparison": plot(accuracies, seconds)},
             {"config": config | {"seed": seed, "seeds": seeds}, "rows": accuracies},
             started=started,

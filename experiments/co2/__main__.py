@@ -88,6 +88,8 @@ def main(
     name = "a wave" if quick else "CO2 of Mauna Loa"
     options: dict[str, Any] = QUICK if quick else {"hidden": (width,) * LAYERS, "steps": steps}
     plan = networks.Plan(name, seed, min(seeds, 2) if quick else seeds, **options)
+    if len(x) <= plan.held_out:
+        raise cli.BadInputError(f"`co2` must have more than {plan.held_out} points, got {len(x)}.")
     run(plan, x, y, out, quick)
 
 

@@ -97,6 +97,8 @@ def main(
     others = sets.load_others(examples.name, data_dir)
     options: dict[str, Any] = QUICK if quick else {"angles": sets.ANGLES}
     plan = networks.Plan(examples.name, seed, min(seeds, 2) if quick else seeds, **options)
+    for name, x in {sets.NAMES[examples.name]: examples.x_test, **others}.items():
+        cli.check_count(f"test images of {name}", len(x), plan.images)
     run(plan, examples, others, out, quick)
 
 

@@ -166,6 +166,7 @@ def main(
     Writes metrics.json, run.json, table.md and DATASET.png to OUT/uci/DATASET; with fewer
     epochs, to DATASET-EPOCHS. --quick uses scikit-learn's diabetes, a small grid and few epochs.
     """
+    cli.check_name("dataset", dataset)
     cli.check_count("seed", seed, 0)
     if epochs is not None:
         cli.check_count("epochs", epochs)

@@ -22,6 +22,13 @@ EPOCHS_UNIT = 100
 # Share of the training rows that the grid is trained on; the rest validates.
 SHARE = 0.8
 LEAST_ROWS = 5
+# About a hundred times what the published sets have: more would end in want of memory.
+MOST = {"n_splits": 1_000, "n_hidden": 10_000, "n_epochs": 10_000}
+MOST_VALUES = 100
+# Training is in float32, which must hold a squared target times a precision.
+LARGEST = 1e10
+# Least standard deviation of a target, relative to its largest value: float32 has 7 digits.
+LEAST_SPREAD = 1e-4
 REFERENCE = {"test_ll": "test_ll", "test_rmse": "test_MC_rmse", "tau": "test_tau"}
 _FILES = ("data", "index_features", "index_target", "n_splits", "n_hidden", "n_epochs")
 _GRIDS = ("dropout_rates", "tau_values")
@@ -92,22 +99,27 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
       The data set.
 
     Raises:
-      BadInputError: If a file is invalid.
+      BadInputError: If the name is a path, or a file is invalid.
       FileNotFoundError: If a file is missing; the message names the paths that were tried.
     """
-    folder = _folder(name, data_dir)
-    count = _integer(folder / "n_splits.txt")
+    folder = _folder(cli.check_name("dataset", name), data_dir)
+    count = _integer(folder, "n_splits")
     halves = [[f"index_{half}_{i}" for i in range(count)] for half in ("train", "test")]
     _demand(folder, [*halves[0], *halves[1]])
-    table = _read(folder / "data.txt", 2)
+    table = _table(folder / "data.txt")
     features = _indices(folder / "index_features.txt", table.shape[1])
     target = _indices(folder / "index_target.txt", table.shape[1])
     if len(target) != 1 or target[0] in features:
         raise _bad(folder / "index_target.txt", "name one column that is no feature", target.tolist())
     train, test = ([_indices(folder / f"{name}.txt", len(table)) for name in half] for half in halves)
     _check_splits(folder, train, test)
-    rates = _numbers(folder / "dropout_rates.txt", "values in [0, 1)", lambda v: (v >= 0) & (v < 1))
-    taus = _numbers(folder / "tau_values.txt", "values above 0", lambda v: v > 0)
+    _check_target(folder / "data.txt", table[:, target[0]], train)
+    rates = _grid(folder / "dropout_rates.txt", "values in [0, 1)", lambda v: (v >= 0) & (v < 1))
+    taus = _grid(
+        folder / "tau_values.txt",
+        f"values in [{1 / LARGEST:g}, {LARGEST:g}]",
+        lambda v: (v >= 1 / LARGEST) & (v <= LARGEST),
+    )
     return Problem(
         name,
         table[:, features],
@@ -116,8 +128,8 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
         test,
         tuple(rates.tolist()),
         tuple(taus.tolist()),
-        _integer(folder / "n_hidden.txt"),
-        _integer(folder / "n_epochs.txt") * EPOCHS_UNIT,
+        _integer(folder, "n_hidden"),
+        _integer(folder, "n_epochs") * EPOCHS_UNIT,
         _reference(folder / "reference", count),
     )
 
@@ -202,10 +214,26 @@ def _numbers(path: Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]
     return values
 
 
-def _integer(path: Path) -> int:
+def _table(path: Path) -> np.ndarray:
+    values = _read(path, 2)
+    for row, column in np.argwhere(np.abs(values) > LARGEST)[:1]:
+        got = f"{values[row, column]:g} in line {row + 1}"
+        raise _bad(path, f"hold numbers in [{-LARGEST:g}, {LARGEST:g}]", got)
+    return values
+
+
+def _grid(path: Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    values = _numbers(path, expected, fits)
+    if len(values) > MOST_VALUES:
+        raise _bad(path, f"hold at most {MOST_VALUES} values", len(values))
+    return values
+
+
+def _integer(folder: Path, name: str) -> int:
+    path = folder / f"{name}.txt"
     values = _read(path)
-    if values.size != 1 or values[0] != round(values[0]) or values[0] < 1:
-        raise _bad(path, "hold one integer of at least 1", ", ".join(f"{v:g}" for v in values[:4]))
+    if values.size != 1 or values[0] != round(values[0]) or not 1 <= values[0] <= MOST[name]:
+        raise _bad(path, f"hold one integer in [1, {MOST[name]}]", ", ".join(f"{v:g}" for v in values[:4]))
     return int(values[0])
 
 
@@ -228,6 +256,18 @@ def _check_splits(folder: Path, train: list[np.ndarray], test: list[np.ndarray])
     if min(sizes) < LEAST_ROWS or max(sizes) - min(sizes) > 1:
         expected = f"have training parts of at least {LEAST_ROWS} rows whose sizes differ by one at most"
         raise _bad(folder, expected, f"{min(sizes)} to {max(sizes)}")
+
+
+def _check_target(path: Path, y: np.ndarray, train: list[np.ndarray]) -> None:
+    largest = np.abs(y).max()
+    for i, rows in enumerate(train):
+        spread = min(y[rows].std(), y[rows[: int(SHARE * len(rows))]].std())
+        if spread < max(LEAST_SPREAD * largest, 1 / LARGEST):
+            expected = (
+                "have a target whose standard deviation in training is at least "
+                f"{LEAST_SPREAD:g} of its largest value and {1 / LARGEST:g}"
+            )
+            raise _bad(path, expected, f"{spread:.3g} of {largest:.3g} in split {i}")
 
 
 def _reference(folder: Path, count: int) -> dict[str, np.ndarray]:

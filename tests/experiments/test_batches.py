@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from experiments import batches
+from experiments import batches, cli
 
 
 def test_rows_of_a_seed_do_not_overlap_and_do_not_depend_on_how_many_seeds():
@@ -18,6 +19,12 @@ def test_rows_of_a_seed_do_not_overlap_and_do_not_depend_on_how_many_seeds():
     assert set(rows["probe"][1]) <= set(rows["train"][1])
     again = batches.draw_rows(4, 1, 50, train=30, valid=10)
     np.testing.assert_array_equal(rows["train"][1], again["train"][0])
+
+
+def test_more_rows_than_there_are_are_refused():
+    assert batches.draw_rows(0, 1, 40, train=30, valid=10)["valid"].shape == (1, 10)
+    with pytest.raises(cli.BadInputError, match="must have at least 41 development examples, got 40"):
+        batches.draw_rows(0, 1, 40, train=30, valid=11)
 
 
 def test_batches_are_uniform():

@@ -1,6 +1,7 @@
 """How bad input looks at the command line."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments import cli
+from experiments import cli, report
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +70,14 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"save_every": -1.0}, "`save_every` must be at least 0, got -1."),
         ({"save_every": float("nan")}, "`save_every` must be at least 0, got nan."),
     ],
-    "uci": [*SEEDED[1:], ({"epochs": 0}, "`epochs` must be at least 1, got 0.")],
+    "uci": [
+        *SEEDED[1:],
+        ({"epochs": 0}, "`epochs` must be at least 1, got 0."),
+        *(
+            ({"dataset": name}, f"not a path, got {name!r}.")
+            for name in ("../x", "/tmp/x", "..", ".", "", "a/b")
+        ),
+    ],
     "variants": [
         *SEEDED,
         ({"part": "sound"}, "`part` must be one of selu, images, text, all, got sound."),
@@ -97,6 +105,24 @@ def test_missing_data_leaves_nothing(name: str, options: dict, tmp_path):
     with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}")):
         command(name)(data_dir=tmp_path, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["run[/1]", "[b]x", ":x:"])
+def test_a_path_is_printed_as_it_is(name: str, capsys):
+    bar, _ = cli.progress(name, 2)
+    with bar:
+        report.Table(name, [name], [[name]], name).print()
+        cli.console.print(f"Written to {name}/")
+    shown = capsys.readouterr().out
+    assert shown.count(name) == 6
+
+
+def test_a_name_without_characters_ends_no_run(tmp_path):
+    code = "from experiments import cli; cli.run(lambda: cli.console.print('run-\\udcff'))"
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "run-\\udcff\n")
 
 
 def test_help_explains_every_option():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from experiments import cli
 from experiments.co2 import __main__ as job
 from experiments.co2 import networks
 
@@ -42,6 +43,14 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
         assert np.shape(ways["MC dropout"]["nll_held_out"]) == (2,)
         assert ways["weight scaling"]["deviation_far"] == [0, 0]
     assert len(metrics["claims"]) == 5
+
+
+def test_a_series_that_is_held_out_whole_is_refused(tmp_path):
+    (tmp_path / "co2").mkdir()
+    np.savetxt(tmp_path / "co2" / "mauna_loa.csv", [(i, i % 7) for i in range(72)], delimiter=",")
+    with pytest.raises(cli.BadInputError, match=r"`co2` must have more than 72 points, got 72\."):
+        job.main(data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_wave_is_standardized_and_always_the_same():

@@ -3,6 +3,7 @@
 import gzip
 import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -85,15 +86,71 @@ IMAGES = idx(np.zeros((7, 28, 28)))
         ),
         (gzip.compress(b"\0\0\x0d\x01\0\0\0\0"), "must be an IDX file of unsigned bytes"),
         (gzip.compress(b"\0\0"), "must be an IDX file of unsigned bytes"),
-        (idx(np.zeros((6, 28, 28))), "must have a label for each image, got 6 and 7."),
+        (
+            gzip.compress(gzip.decompress(IMAGES) + b"\0"),
+            "must hold 5488 bytes for shape (7, 28, 28), got more.",
+        ),
+        (gzip.compress(b"\0\0\x08\x03\0\0"), "must be an IDX file of unsigned bytes"),
+        (idx(np.zeros((8, 28, 28))), "must have a label for each image, got 8 and 7."),
+        (idx(np.zeros((7, 14, 14))), "must hold images of 28 x 28, got shape (7, 14, 14)."),
+        (idx(np.zeros((7, 0, 0))), "must hold images of 28 x 28, got shape (7, 0, 0)."),
+        (idx(np.zeros((0, 28, 28))), "must hold images of 28 x 28, got shape (0, 28, 28)."),
+        (idx(np.zeros((7, 784))), "must hold images of 28 x 28, got shape (7, 784)."),
     ],
-    ids=["truncated", "not gzip", "too short", "floats", "no header", "counts differ"],
+    ids=[
+        *("truncated", "not gzip", "too short", "floats", "no header", "too long", "half a header"),
+        *("too few labels", "small", "no pixels", "none", "rows"),
+    ],
 )
 def test_a_broken_file(content, message, tmp_path):
     write_set(tmp_path / "mnist")
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         data.load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(7, 200), "t10k-labels-idx1-ubyte.gz` must hold labels in [0, 9], got 200 in row 0."),
+        (np.array([0, 9, 9, 10, 1, 2, 3]), "must hold labels in [0, 9], got 10 in row 3."),
+        (np.zeros((7, 1)), "must hold one label per image, got shape (7, 1)."),
+        (np.zeros(6), "must have a label for each image, got 7 and 6."),
+    ],
+)
+@pytest.mark.parametrize("load", [lambda root: data.load("mnist", root), data.load_letters])
+def test_broken_labels(labels, message, load, tmp_path):
+    for name in ("mnist", "notmnist"):
+        write_set(tmp_path / name)
+        (tmp_path / name / "t10k-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(tmp_path)
+
+
+def bomb(shape: tuple[int, ...], size: int = 0) -> bytes:
+    """A small file of many bytes under any header."""
+    header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+    return gzip.compress(header + bytes(size), 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bomb((7, 28, 28), 1 << 25), "must hold 5488 bytes for shape (7, 28, 28), got more."),
+        (bomb((2**31, 28, 28), 1 << 25), "bytes, got 1683627180032 for shape (2147483648, 28, 28)."),
+        (bomb((2**31, 2**31, 2**31), 1 << 28), "must hold at most 268435456 bytes, got"),
+        (bomb((200_000, 28, 28)), "bytes, got 156800000 for shape (200000, 28, 28)."),
+    ],
+    ids=["bomb", "rows", "overflow", "announced only"],
+)
+def test_no_memory_is_taken_for_a_file_that_is_refused(content, message, tmp_path):
+    (path := tmp_path / "a.gz").write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.read_idx(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_descriptions():

@@ -1,5 +1,9 @@
 """The training loop: history, and resuming after an interruption with the same result."""
 
+import errno
+import os
+import shutil
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -34,15 +38,17 @@ def setup() -> tuple[Trainer, TrainState]:
     return pair, pair.init(keys, params, grid(rate=[0.0, 0.2, 0.5]))
 
 
-def run(folder, evaluate=evaluate, setup=setup, save_every=loop.SECONDS_BETWEEN_CHECKPOINTS):
+def run(
+    folder, evaluate=evaluate, setup=setup, save_every=loop.SECONDS_BETWEEN_CHECKPOINTS, steps=20, every=4
+):
     pair, state = setup()
     return loop.train(
         pair,
         state,
         BATCH,
         evaluate,
-        steps=20,
-        every=4,
+        steps=steps,
+        every=every,
         title="test",
         checkpoints=folder,
         save_every=save_every,
@@ -83,13 +89,17 @@ def stop_at(monkeypatch, chunk):
     monkeypatch.setattr(loop.cli, "progress", progress)
 
 
+def steps(folder):
+    return sorted((path.name for path in folder.iterdir()), key=int)
+
+
 def interrupted(folder, monkeypatch):
     """A folder as it is left by a run that ended in its third chunk."""
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
         with pytest.raises(Killed):
             run(folder, save_every=0.0)
-    assert [path.name for path in folder.iterdir()] == ["8"]
+    assert steps(folder) == ["4", "8"]
 
 
 def check_same(one, other):
@@ -112,11 +122,142 @@ def test_what_a_kill_leaves_half_written_or_half_removed_is_not_taken_for_a_chec
     folder = tmp_path / "cut"
     interrupted(folder, monkeypatch)
     # A later checkpoint that was being written, and an earlier one that was being removed.
+    shutil.rmtree(folder / "4")
     (folder / "12.orbax-checkpoint-tmp-1").mkdir()
     (folder / "12.orbax-checkpoint-tmp-1" / "default").mkdir()
     (folder / "4" / "default").mkdir(parents=True)
     check_same(run(folder, save_every=0.0), run(tmp_path / "whole"))
-    assert [path.name for path in folder.iterdir()] == ["20"]
+    assert steps(folder) == ["16", "20"]
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("whole") / "a")
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cut") / "a"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted(folder, patch)
+    return folder
+
+
+def resumed(folder, capsys):
+    """The result of a resumed run, and what it printed in one line."""
+    capsys.readouterr()
+    result = run(folder)
+    return result, " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, delete])
+def test_each_file_of_a_checkpoint_is_compared_with_its_digest(cut, damage, tmp_path):
+    count = len(files(cut / "8"))
+    assert count > 5
+    for i in range(count):
+        shutil.copytree(cut, folder := tmp_path / str(i))
+        assert loop._damaged(folder / "8") is None
+        path = files(folder / "8")[i]
+        damage(path)
+        assert loop._damaged(folder / "8") == path
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, delete])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_resumed(cut, whole, damage, tmp_path, capsys):
+    shutil.copytree(cut, folder := tmp_path / "a")
+    path = max(files(folder / "8" / "default"), key=lambda path: path.stat().st_size)
+    damage(path)
+    result, shown = resumed(folder, capsys)
+    check_same(result, whole)
+    assert f"`{path}` is damaged or missing; the checkpoint of step 8 is dropped." in shown
+    assert "Resuming from step 4." in shown
+
+
+def empty_folder(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def file_in_its_place(path):
+    shutil.rmtree(path)
+    path.write_text("8")
+
+
+@pytest.mark.parametrize("damage", [empty_folder, file_in_its_place])
+@pytest.mark.parametrize("both", [False, True])
+def test_without_an_intact_checkpoint_a_run_starts_anew(cut, whole, damage, both, tmp_path, capsys):
+    shutil.copytree(cut, folder := tmp_path / "a")
+    for step in ("4", "8")[not both :]:
+        damage(folder / step)
+    result, shown = resumed(folder, capsys)
+    check_same(result, whole)
+    assert "8/digests.json` is damaged or missing" in shown
+    assert ("starting from step 0." if both else "Resuming from step 4.") in shown
+
+
+def test_a_checkpoint_under_another_step_is_damaged(cut, whole, tmp_path, capsys):
+    shutil.copytree(cut, folder := tmp_path / "a")
+    (folder / "8").rename(folder / "16")
+    result, shown = resumed(folder, capsys)
+    check_same(result, whole)
+    assert "Resuming from step 4." in shown
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    run(tmp_path, save_every=0.0)
+    before = content(tmp_path)
+    for changed, message in (
+        ({"steps": 12}, r"20` must be a checkpoint of this run, got one of 20 steps\."),
+        ({"every": 10}, r"20` must be a checkpoint of this run, got arrays of other shapes\."),
+        ({"setup": diverging, "evaluate": lambda state, _: state.params["clock"]}, "got one that fails with"),
+    ):
+        with pytest.raises(cli.BadInputError, match=message) as error:
+            run(tmp_path, **changed)
+        assert "\n" not in str(error.value)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_a_full_disk_is_one_line_and_keeps_the_earlier_checkpoints(whole, kind, tmp_path, monkeypatch):
+    save = loop.ocp.CheckpointManager.save
+
+    def full(manager, step, **kwargs):
+        if step == 12:
+            text = os.strerror(errno.ENOSPC)
+            raise OSError(errno.ENOSPC, text) if kind is OSError else ValueError(f"{text}\nwriting")
+        return save(manager, step, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.ocp.CheckpointManager, "save", full)
+        with pytest.raises(
+            OSError, match=r"must take the checkpoint of step 12, got: .*No space left"
+        ) as error:
+            run(tmp_path, save_every=0.0)
+    assert "\n" not in str(error.value)
+    assert steps(tmp_path) == ["4", "8"]
+    check_same(run(tmp_path), whole)
 
 
 def test_a_run_that_was_through_is_not_trained_again(tmp_path, monkeypatch):
@@ -173,7 +314,7 @@ def test_a_gradient_that_is_not_finite_ends_the_training_and_no_checkpoint_is_ov
     for _ in range(2):
         with pytest.raises(cli.BadInputError, match=message):
             run(tmp_path, lambda state, batch: state.params["clock"], diverging, save_every=0.0)
-        assert [path.name for path in tmp_path.iterdir()] == ["8"]
+        assert steps(tmp_path) == ["4", "8"]
         before = before or content(tmp_path)
         assert content(tmp_path) == before
 

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from experiments import cli
 from experiments.ood import __main__ as job
 from experiments.ood import evaluate
+from tests.experiments import test_data
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -45,6 +47,15 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
     job.main(out=tmp_path / "b", quick=True)
     assert (tmp_path / "b" / "ood" / "digits-quick" / "metrics.json").read_bytes() == resumed
     check(json.loads(resumed))
+
+
+@pytest.mark.parametrize(("few", "name"), [("mnist", "MNIST"), ("notmnist", "notMNIST")])
+def test_a_set_of_too_few_images_is_refused(few, name, tmp_path):
+    for folder in ("mnist", "fashion-mnist", "notmnist"):
+        test_data.write_set(tmp_path / folder, 7 if folder == few else 2000)
+    with pytest.raises(cli.BadInputError, match=f"`test images of {name}` must be at least 2000, got 7"):
+        job.main(data_dir=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def check(metrics: dict) -> None:

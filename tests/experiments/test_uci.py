@@ -13,16 +13,21 @@ from experiments.uci import __main__ as job
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
-def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeypatch):
+def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "train", functools.partial(loop.train, save_every=0.0))
     monkeypatch.setattr(job, "test", stop)
     with pytest.raises(KeyboardInterrupt):
         job.main(out=tmp_path / "a", epochs=2, quick=True)
     folder = tmp_path / "a" / "uci" / "diabetes-quick-2"
     assert not (folder / "metrics.json").exists()
+    damaged = max(folder.glob("checkpoints-*/grid/2/**/_METADATA"))
+    damaged.write_bytes(b"")
     monkeypatch.undo()
     for name in ("a", "b"):
         job.main(out=tmp_path / name, epochs=2, quick=True)
+    assert (
+        f"`{damaged}` is damaged or missing; the checkpoint of step 2 is dropped." in capsys.readouterr().out
+    )
     written = {path.name for path in folder.iterdir()}
     assert written == {"metrics.json", "run.json", "table.md", "diabetes.png"}
     content = (folder / "metrics.json").read_bytes()

@@ -22,6 +22,11 @@ def examples() -> data.Dataset:
     return data.Dataset("digits", x, y, x[:20], y[:20])
 
 
+def test_a_pool_of_more_images_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="`development images` must be at least 151, got 150"):
+        rounds.make_pool(PLAN._replace(pool=151), examples())
+
+
 def test_each_seed_has_its_own_pool_and_some_labels_of_each_class():
     pool = rounds.make_pool(PLAN, examples())
     assert pool.x.shape == (2, 100, 16)

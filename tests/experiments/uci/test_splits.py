@@ -82,11 +82,17 @@ def test_a_reference_is_read(folder):
         ("index_train_1", f"{ROWS}\n", f"must hold integers in [0, {ROWS - 1}], got {ROWS}."),
         ("index_train_0", "-1\n", f"must hold integers in [0, {ROWS - 1}], got -1."),
         ("index_train_0", "0.5\n", f"must hold integers in [0, {ROWS - 1}], got 0.5."),
-        ("n_hidden", "0", "must hold one integer of at least 1, got 0."),
-        ("n_epochs", "1.5", "must hold one integer of at least 1, got 1.5."),
-        ("n_splits", "1 2", "must hold one integer of at least 1, got 1, 2."),
+        ("data", "1 2 1e308 3\n" * ROWS, "must hold numbers in [-1e+10, 1e+10], got 1e+308 in line 1."),
+        ("n_hidden", "0", "must hold one integer in [1, 10000], got 0."),
+        ("n_hidden", "1e12", "must hold one integer in [1, 10000], got 1e+12."),
+        ("n_epochs", "1.5", "must hold one integer in [1, 10000], got 1.5."),
+        ("n_epochs", "1e12", "must hold one integer in [1, 10000], got 1e+12."),
+        ("n_splits", "1 2", "must hold one integer in [1, 1000], got 1, 2."),
+        ("n_splits", "1e12", "must hold one integer in [1, 1000], got 1e+12."),
+        ("dropout_rates", "0.1 " * 101, "must hold at most 100 values, got 101."),
         ("dropout_rates", "0.1 1", "must hold values in [0, 1), got 1."),
-        ("tau_values", "0", "must hold values above 0, got 0."),
+        ("tau_values", "0", "must hold values in [1e-10, 1e+10], got 0."),
+        ("tau_values", "1e308", "must hold values in [1e-10, 1e+10], got 1e+308."),
     ],
 )
 def test_bad_files_are_named(folder, file, text, message):
@@ -94,6 +100,36 @@ def test_bad_files_are_named(folder, file, text, message):
     with pytest.raises(cli.BadInputError, match=re.escape(message)) as error:
         splits.load("small", folder.parent)
     assert str(folder / f"{file}.txt") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "got"),
+    [
+        (np.full(ROWS, 0.1), "of 0.1 in split 0."),
+        (1e9 + np.arange(ROWS), "of 1e+09 in split 0."),
+        (1e-12 * np.arange(ROWS), "of 3.9e-11 in split 0."),
+    ],
+    ids=["constant", "lost in float32", "too small"],
+)
+def test_a_target_that_float32_does_not_tell_apart_is_refused(folder, target, got):
+    table = np.loadtxt(folder / "data.txt")
+    table[:, 3] = target
+    np.savetxt(folder / "data.txt", table)
+    message = (
+        "must have a target whose standard deviation in training is at least 0.0001 of its largest value"
+    )
+    with pytest.raises(cli.BadInputError, match=re.escape(message)) as error:
+        splits.load("small", folder.parent)
+    assert str(error.value).endswith(got)
+
+
+def test_a_target_that_varies_on_the_tail_of_a_split_only_is_refused(folder):
+    rows = np.loadtxt(folder / "index_train_1.txt").astype(int)
+    table = np.loadtxt(folder / "data.txt")
+    table[rows[: int(0.8 * len(rows))], 3] = 2.5
+    np.savetxt(folder / "data.txt", table)
+    with pytest.raises(cli.BadInputError, match=r"got 0 of .* in split 1\."):
+        splits.load("small", folder.parent)
 
 
 def test_no_row_is_trained_on_and_tested(folder):
