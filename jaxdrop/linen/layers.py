@@ -25,6 +25,7 @@ class _Wrapper(Stochastic):
 
     layer: nn.Module = dataclasses.field(kw_only=False)
 
+    @nn.nowrap
     def _is_plain(self, deterministic: bool | None, rate: Rate) -> bool:
         """Whether to call the layer unchanged; so too when its variables are made."""
         return self._is_off(deterministic) or self.is_initializing() or _checks.is_scalar(rate, 0)

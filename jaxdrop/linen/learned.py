@@ -44,6 +44,7 @@ class Masksembles(learned.Masksembles, nn.Module, kw_only=True):
         masks: Any = self.variable("masks", "masks", self._drawn, inputs.shape[channel])
         return drops.masksembles(inputs, masks.value, channel_axis=self.channel_axis)
 
+    @nn.nowrap
     def _drawn(self, features: int) -> jax.Array:
         return drops.masksembles_masks(self.make_rng("params"), features, self.num_masks, self.scale)
 
