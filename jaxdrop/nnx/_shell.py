@@ -5,6 +5,7 @@ import inspect
 from typing import Any, dataclass_transform
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jaxdrop import _checks
@@ -68,6 +69,13 @@ class Base(Regularizer, nnx.Module):
                 setattr(self, field.name, tuple(getattr(self, field.name)))
         if isinstance(self, Rated):
             _checks.check_rate(self.rate)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # NNX must be told that a traced array is data, that a tuple holds arrays, and that an array
+        # takes the place of a number.
+        parts = value if isinstance(value, tuple | list) else (value,)
+        arrays = any(isinstance(part, jax.Array | np.ndarray) for part in parts)
+        super().__setattr__(name, nnx.data(value) if arrays else value)
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """Sets the mode for `nnx.view`.
