@@ -153,3 +153,9 @@ def test_stacked_blocks_with_a_rate_per_layer():
     blocks = nnx.split_rngs(splits=3)(nnx.vmap(Block))(rates, nnx.Rngs(0))
     call = nnx.scan(lambda block, x: block(x), in_axes=(0, nnx.Carry), out_axes=nnx.Carry)
     np.testing.assert_array_equal(nnx.jit(call)(blocks, jnp.ones((2, 3))), 4.0)
+
+
+def test_an_untyped_key_may_be_of_numpy():
+    key = jax.random.PRNGKey(3)
+    module = jaxdrop.nnx.Dropout(0.5)
+    np.testing.assert_array_equal(module(X, rngs=np.asarray(key)), module(X, rngs=key))
