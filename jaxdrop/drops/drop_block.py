@@ -111,7 +111,7 @@ def block_mask(
     """
     rate = _checks.check_rate(rate)
     rate, plan = _plan(_checks.check_shape(shape), rate, block_size, channel_axis, broadcast_dims)
-    return _block_mask(key, _start_draw(rate, plan), plan=plan)
+    return _block_mask(_checks.check_key(key), _start_draw(rate, plan), plan=plan)
 
 
 class _Plan(NamedTuple):
