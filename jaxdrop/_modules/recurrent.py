@@ -163,15 +163,18 @@ class RecurrentDropoutCell(Cell):
 
 def _check_carry(carry: PyTree) -> tuple[PyTree, tuple]:
     """A state and its masks; a plain state may have two parts too, but no masks."""
-    pair = carry if isinstance(carry, tuple | list) and len(carry) == 2 else (carry, None)
-    state, drawn = pair
-    known = isinstance(drawn, tuple | list) and len(drawn) == 2
-    if not known or not all(mask is None or getattr(mask, "dtype", None) == np.dtype(bool) for mask in drawn):
-        raise TypeError(
-            "`carry` must be (state, masks), where `initialize_carry` of this cell makes the masks for "
-            "any state, got a state without masks."
-        )
-    return state, drawn
+    pair = isinstance(carry, tuple | list) and len(carry) == 2
+    drawn = carry[1] if pair else None
+    if isinstance(drawn, tuple) and len(drawn) == 2 and all(map(_is_mask, drawn)):
+        return carry[0], drawn
+    raise TypeError(
+        "`carry` must be (state, masks), where `initialize_carry` of this cell makes the masks for "
+        "any state, got a state without masks."
+    )
+
+
+def _is_mask(mask: PyTree) -> bool:
+    return mask is None or getattr(mask, "dtype", None) == np.dtype(bool)
 
 
 def _check_drawn(drawn: tuple, rates: tuple[Numeric, ...]) -> None:
