@@ -163,7 +163,7 @@ def test_every_function_with_a_key_is_listed():
 
 @pytest.mark.parametrize("name", KEYED)
 def test_wrong_keys_are_refused_by_name(name):
-    """Before any work starts, in words of the function's own."""
+    """Before any work starts, whatever JAX would say."""
     for wrong in (3, "key", None, nnx.Rngs(0), jnp.zeros(2), np.uint64([1, 2])):
         with pytest.raises(
             TypeError, match=r"`key` must be a PRNG key, such as `jax\.random\.key\(0\)`, got "

@@ -71,7 +71,7 @@ class Base(Regularizer, nnx.Module):
         if isinstance(self, Rated):
             _checks.check_rate(self.rate)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: PyTree) -> None:
         # NNX must be told that a traced array is data, that a tuple holds arrays, and that an array
         # takes the place of a number.
         parts = value if isinstance(value, tuple | list) else (value,)

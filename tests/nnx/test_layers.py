@@ -208,7 +208,7 @@ class Told(nnx.Module):
 
 @pytest.mark.parametrize("wrapper", [DropLayer, DropConnect])
 def test_a_layer_is_told_the_mode_of_the_call(wrapper):
-    """If it takes one, and has none of its own."""
+    """If it takes one, and has no mode that is set."""
     for off in (True, False):
         y = wrapper(Told(), 0.0)(X, deterministic=off)
         np.testing.assert_array_equal(y, 0 if off else X)
