@@ -61,10 +61,10 @@ def drop_block(
 
     Examples:
       >>> drop_block(jax.random.key(4), jnp.ones((1, 4, 5, 1)), 0.4, block_size=3)[0, ..., 0]
-      Array([[1.8181818, 1.8181818, 1.8181818, 1.8181818, 1.8181818],
-             [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
-             [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
-             [0.       , 0.       , 0.       , 1.8181818, 1.8181818]],      dtype=float32)
+      Array([[1.820324, 1.820324, 1.820324, 1.820324, 1.820324],
+             [0.      , 0.      , 0.      , 1.820324, 1.820324],
+             [0.      , 0.      , 0.      , 1.820324, 1.820324],
+             [0.      , 0.      , 0.      , 1.820324, 1.820324]], dtype=float32)
     """
     x, rate = _checks.check_floating(x), _checks.check_rate(rate)
     rate, plan = _plan(x.shape, rate, block_size, channel_axis, broadcast_dims)
