@@ -15,7 +15,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop._types import ArrayLike, Bits, Numeric, PyTree, Rate
+from jaxdrop._types import ArrayLike, Bits, Key, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
 FLAX_WIDTH = 32
@@ -150,9 +150,29 @@ def check_rank(x: jax.Array, least: int, axes: str, name: str = "x") -> jax.Arra
     return x
 
 
+def check_array(value: PyTree, name: str, expected: str = "an array") -> jax.Array:
+    """An array, or what `jax.numpy` makes one of."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be {expected}, got {type(value).__name__}.") from None
+
+
+def check_key(key: Key) -> Key:
+    """One PRNG key, typed or the words of an untyped one."""
+    is_array = isinstance(key, jax.Array | np.ndarray)
+    typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not typed and not (is_array and key.dtype == np.uint32):
+        came = f"an array of {key.dtype}" if is_array else type(key).__name__
+        raise TypeError(f"`key` must be a PRNG key, such as `jax.random.key(0)`, got {came}.")
+    if key.ndim != (0 if typed else 1):
+        raise ValueError(f"`key` must be one PRNG key (`jax.vmap` takes a batch), got shape {key.shape}.")
+    return key
+
+
 def check_floating(x: PyTree, name: str = "x") -> jax.Array:
     """An array of a floating-point dtype."""
-    array = jnp.asarray(x)
+    array = check_array(x, name, "a floating-point array")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"`{name}` must be a floating-point array, got {array.dtype}.")
     return array

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
@@ -68,7 +67,9 @@ def keep_mask(
     sizes = _checks.check_shape(shape)
     shared = _checks.check_axes(broadcast_dims, len(sizes), "broadcast_dims")
     mask_shape = tuple(1 if axis in shared else size for axis, size in enumerate(sizes))
-    return _draw_once(key, _checks.prepare(_checks.check_rate(rate), mask_shape, bits), shape=mask_shape)
+    return _draw_once(
+        _checks.check_key(key), _checks.prepare(_checks.check_rate(rate), mask_shape, bits), shape=mask_shape
+    )
 
 
 def spatial_mask(
@@ -132,10 +133,10 @@ def apply_mask(x: ArrayLike, mask: ArrayLike, rate: Rate, *, bits: Bits = None) 
       ValueError: If a concrete rate is outside [0, 1] or the shapes do not fit.
 
     Examples:
-      >>> apply_mask(jnp.arange(1.0, 5.0), jnp.array([True, False, True, False]), 0.5)
+      >>> apply_mask(jax.numpy.arange(1.0, 5.0), jax.numpy.array([True, False, True, False]), 0.5)
       Array([2., 0., 6., 0.], dtype=float32)
     """
-    x, mask = _checks.check_floating(x), jnp.asarray(mask)
+    x, mask = _checks.check_floating(x), _checks.check_array(mask, "mask", "a boolean array")
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
     mask = _checks.check_broadcastable(mask, x.shape, "mask")

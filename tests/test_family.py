@@ -5,7 +5,11 @@ import inspect
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
 import jaxdrop
 import jaxdrop.linen
@@ -132,3 +136,78 @@ def test_both_apis_have_the_same_options(name: str):
     # NNX makes the masks at once, so it must be told the number of features.
     nnx -= {"features"} - linen
     assert linen == nnx, f"in one of the APIs only: {', '.join(sorted(linen ^ nnx))}"
+
+
+KEY = jax.random.key(0)
+X = jnp.ones((4, 4, 8))
+KERNEL, WHOLE = jnp.ones((8, 3)), jnp.ones((4, 8), int)
+# Functions with a key that are not members.
+KEYED = {
+    "keep_mask": lambda key: jaxdrop.keep_mask(key, (4, 8), 0.5),
+    "spatial_mask": lambda key: jaxdrop.spatial_mask(key, (4, 4, 8), 0.5),
+    "block_mask": lambda key: jaxdrop.block_mask(key, (4, 4, 8), 0.5, block_size=3),
+    "drop_key_mask": lambda key: jaxdrop.drop_key_mask(key, (4, 4, 8), 0.5),
+    "masksembles_masks": lambda key: jaxdrop.masksembles_masks(key, 8, 2, 2.0),
+    "concrete_dropout": lambda key: jaxdrop.concrete_dropout(key, X, 0.0),
+    "variational_dropout": lambda key: jaxdrop.variational_dropout(key, X, KERNEL, 0.0),
+    "sparse_variational_dropout": lambda key: jaxdrop.sparse_variational_dropout(
+        key, X, KERNEL, jnp.zeros((8, 3))
+    ),
+    "word_dropout": lambda key: jaxdrop.word_dropout(key, WHOLE, 0.5, replacement=0),
+} | {member.name: lambda key, member=member: member.pure(key, X, 0.5) for member in FAMILY}
+
+
+def test_every_function_with_a_key_is_listed():
+    assert set(drops.__all__) - KEYLESS <= set(KEYED)
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_wrong_keys_are_refused_by_name(name):
+    """Before any work starts, whatever JAX would say."""
+    for wrong in (3, "key", None, nnx.Rngs(0), jnp.zeros(2), np.uint64([1, 2])):
+        with pytest.raises(
+            TypeError, match=r"`key` must be a PRNG key, such as `jax\.random\.key\(0\)`, got "
+        ):
+            KEYED[name](wrong)
+    for wrong in (jax.random.split(KEY, 3), jnp.zeros((3, 2), jnp.uint32)):
+        with pytest.raises(ValueError, match=r"`key` must be one PRNG key .*, got shape \(3"):
+            KEYED[name](wrong)
+
+
+# Functions of data, where these are not the argument after the key alone.
+OF_DATA = {
+    "zoneout, new": lambda data: jaxdrop.zoneout(KEY, data, X, 0.5),
+    "zoneout, old": lambda data: jaxdrop.zoneout(KEY, X, data, 0.5),
+    "zoneout_mean": lambda data: jaxdrop.zoneout_mean(X, data, 0.5),
+    "standout": lambda data: jaxdrop.standout(KEY, data, X),
+    "standout, logits": lambda data: jaxdrop.standout(KEY, X, data),
+    "shakeout": lambda data: jaxdrop.shakeout(KEY, data, KERNEL, 0.5, constant=1.0),
+    "shakeout, kernel": lambda data: jaxdrop.shakeout(KEY, X, data, 0.5, constant=1.0),
+    "concrete_dropout": lambda data: jaxdrop.concrete_dropout(KEY, data, 0.0),
+    "concrete_dropout, logit": lambda data: jaxdrop.concrete_dropout(KEY, X, data),
+    "variational_dropout": lambda data: jaxdrop.variational_dropout(KEY, X, data, 0.0),
+    "sparse_kernel": lambda data: jaxdrop.sparse_kernel(KERNEL, data),
+    "word_dropout": lambda data: jaxdrop.word_dropout(KEY, data, 0.5, replacement=0),
+    "drop_edge": lambda data: jaxdrop.drop_edge(KEY, data, 0.5),
+    "drop_edge, senders": lambda data: jaxdrop.drop_edge(
+        KEY, jnp.ones(4), 0.5, senders=data, receivers=WHOLE[:, 0], undirected=True
+    ),
+    "drop_key, mask": lambda data: jaxdrop.drop_key(KEY, X, 0.5, mask=data),
+    "masksembles": lambda data: jaxdrop.masksembles(data, jnp.ones((2, 8), bool)),
+    "masksembles, masks": lambda data: jaxdrop.masksembles(X, data),
+    "apply_mask": lambda data: jaxdrop.apply_mask(X, data, 0.5),
+} | {
+    member.name: lambda data, member=member: member.pure(KEY, data, 0.5)
+    for member in FAMILY
+    if member.function is None
+}
+
+
+@pytest.mark.parametrize("name", OF_DATA)
+def test_wrong_data_are_refused_by_name(name):
+    for wrong in ("data", object(), [[1.0], [1.0, 2.0]]):
+        with pytest.raises(TypeError, match=r"`\w+` must be (a|an) [a-z -]*array, got (str|object|list)\."):
+            OF_DATA[name](wrong)
+    if name not in ("drop_key, mask", "drop_edge, senders"):
+        with pytest.raises(TypeError, match=r"`\w+` must be (a|an) [a-z -]*array, got NoneType\."):
+            OF_DATA[name](None)

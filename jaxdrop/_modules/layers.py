@@ -1,6 +1,7 @@
 """Wrappers of a layer: dropout of its weights, or of the whole layer."""
 
 import dataclasses
+import inspect
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ class Reweighted(Rated):
     """A wrapper that calls its layer with other weights."""
 
     _call_doc = """Calls the layer with regularized weights; if deterministic, with its own.
+
+    A layer whose call takes `deterministic`, and has no mode field that is set, is given it too.
 
     Args:
       *args: Arguments of the layer.
@@ -122,6 +125,8 @@ class DropLayer(Rated):
     _pure = staticmethod(drops.drop_layer)
     _call_doc = """Calls the layer or skips it; if deterministic, calls it.
 
+    A layer whose call takes `deterministic`, and has no mode field that is set, is given it too.
+
     Args:
       inputs: First argument of the layer, and the result if it is skipped.
       *args: Other arguments of the layer.
@@ -130,6 +135,14 @@ class DropLayer(Rated):
     Returns:
       Output of the layer, or `inputs`.
     """
+
+
+def with_mode(layer: object, deterministic: bool | None, kwargs: dict[str, PyTree]) -> dict[str, PyTree]:
+    """The keyword arguments of a layer, with the mode if its call takes one and its fields say none."""
+    takes = "deterministic" in inspect.signature(type(layer).__call__).parameters
+    if deterministic is None or not takes or getattr(layer, "deterministic", None) is not None:
+        return kwargs
+    return {**kwargs, "deterministic": deterministic}
 
 
 def checked_call(layer: Any, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdrop import _checks, drops, masks
 from jaxdrop._modules.base import Regularizer
@@ -111,6 +112,10 @@ class RecurrentDropoutCell(Cell):
 
     Returns:
       The new state with the same masks, and the output.
+
+    Raises:
+      TypeError: If the carry is a state without masks.
+      ValueError: If the masks are those of evaluation, None, and the call is not deterministic.
     """
     _initialize_carry_doc = """The initial state of the wrapped cell, and the masks.
 
@@ -130,10 +135,12 @@ class RecurrentDropoutCell(Cell):
 
     def _step(self: Any, carry: tuple[PyTree, tuple], inputs: ArrayLike, off: bool) -> tuple[PyTree, PyTree]:
         """One step of the cell, under the masks of the carry."""
-        state, drawn = carry
+        state, drawn = _check_carry(carry)
         if not off:
+            rates = rates_of_parts(self.rate, 2)
+            _check_drawn(drawn, rates)
             (*parts, hidden), structure = jax.tree.flatten(state)
-            inputs, hidden = map(self._mask, (inputs, hidden), drawn, rates_of_parts(self.rate, 2))
+            inputs, hidden = map(self._mask, (inputs, hidden), drawn, rates)
             state = jax.tree.unflatten(structure, (*parts, hidden))
         state, output = self.cell(state, inputs)
         return (state, drawn), output
@@ -152,6 +159,32 @@ class RecurrentDropoutCell(Cell):
 
     def _draw_mask(self, key: Key, shape: tuple[int, ...], rate: Rate) -> jax.Array | None:
         return None if _checks.is_scalar(rate, 0) else masks.keep_mask(key, shape, rate, bits=self.bits)
+
+
+def _check_carry(carry: PyTree) -> tuple[PyTree, tuple]:
+    """A state and its masks; a plain state may have two parts too, but no masks."""
+    pair = isinstance(carry, tuple | list) and len(carry) == 2
+    drawn = carry[1] if pair else None
+    if isinstance(drawn, tuple) and len(drawn) == 2 and all(map(_is_mask, drawn)):
+        return carry[0], drawn
+    raise TypeError(
+        "`carry` must be (state, masks), where `initialize_carry` of this cell makes the masks for "
+        "any state, got a state without masks."
+    )
+
+
+def _is_mask(mask: PyTree) -> bool:
+    return mask is None or getattr(mask, "dtype", None) == np.dtype(bool)
+
+
+def _check_drawn(drawn: tuple, rates: tuple[Numeric, ...]) -> None:
+    """Raises if a mask is missing that training needs."""
+    for mask, rate in zip(drawn, rates, strict=True):
+        if mask is None and not _checks.is_scalar(rate, 0):
+            raise ValueError(
+                "`carry` must hold masks unless deterministic, got None: `initialize_carry` draws them "
+                "in training mode only."
+            )
 
 
 def rates_of_parts(rate: Any, count: int) -> tuple[Numeric, ...]:

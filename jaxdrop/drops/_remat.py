@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks
-from jaxdrop._types import Key, Rate
+from jaxdrop._types import Key, PyTree, Rate
 
 
 def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
@@ -24,7 +24,10 @@ def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.A
         def call(key: Key, x: jax.Array, level: jax.Array, **options) -> jax.Array:
             return jax.checkpoint(partial(fun, **options))(_bits.consume(key), x, level)
 
-        return call
+        def checked(key: Key, *data_and_level: PyTree, **options: PyTree) -> jax.Array:
+            return call(_checks.check_key(key), *data_and_level, **options)
+
+        return checked
 
     return decorate
 

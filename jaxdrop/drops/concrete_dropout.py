@@ -77,7 +77,7 @@ def concrete_dropout(
     """
     x = _checks.check_rank(_checks.check_floating(x), 1, "[..., C]")
     wide = _checks.widened(x.dtype)
-    logit = _checks.check_floating(jnp.asarray(logit), "logit").astype(wide)
+    logit = _checks.check_floating(logit, "logit").astype(wide)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
     level = _checks.check_broadcastable(logit, shape, "logit"), _check_temperature(temperature).astype(wide)

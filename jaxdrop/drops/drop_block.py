@@ -32,9 +32,9 @@ def drop_block(
     Blocks lie wholly within the map and may overlap. They begin at the rate that makes the expected
     dropped fraction exactly `rate`, for every size of map and block; the usual formula is an
     approximation for small blocks in large maps. Each example is scaled by its number of elements
-    divided by the number kept. This keeps the sum over an example of ones exactly, unless all of it
-    is dropped, and no example depends on another. Rate 0 is the identity, rate 1 gives zeros. The
-    backward pass redraws the mask from the key; no mask is stored.
+    divided by the number kept, and by one over the probability that any is kept. This keeps the
+    mean, and no example depends on another. Rate 0 is the identity, rate 1 gives zeros. The backward
+    pass redraws the mask from the key; no mask is stored.
 
     Args:
       key: A PRNG key, used once.
@@ -53,23 +53,26 @@ def drop_block(
     Raises:
       TypeError: If `x` is not floating-point, or a side not an integer.
       ValueError: If a concrete rate is outside [0, 1], a side is even or out of range, or an axis
-        is out of range or of the map.
+        is out of range or of the map; or if a concrete rate may drop whole examples so often that the
+        mean is not kept to 1 %, with a side that is less than half of the map's.
 
     References:
       Ghiasi, Lin and Le, "DropBlock: a regularization method for convolutional networks", 2018.
 
     Examples:
       >>> drop_block(jax.random.key(4), jnp.ones((1, 4, 5, 1)), 0.4, block_size=3)[0, ..., 0]
-      Array([[1.8181818, 1.8181818, 1.8181818, 1.8181818, 1.8181818],
-             [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
-             [0.       , 0.       , 0.       , 1.8181818, 1.8181818],
-             [0.       , 0.       , 0.       , 1.8181818, 1.8181818]],      dtype=float32)
+      Array([[1.820324, 1.820324, 1.820324, 1.820324, 1.820324],
+             [0.      , 0.      , 0.      , 1.820324, 1.820324],
+             [0.      , 0.      , 0.      , 1.820324, 1.820324],
+             [0.      , 0.      , 0.      , 1.820324, 1.820324]], dtype=float32)
     """
     x, rate = _checks.check_floating(x), _checks.check_rate(rate)
     rate, plan = _plan(x.shape, rate, block_size, channel_axis, broadcast_dims)
     if _checks.is_trivial_rate(rate):
         return _remat.all_or_nothing(x, rate)
-    return _drop_block(key, x, _start_draw(rate, plan), plan=plan)
+    draw = _start_draw(rate, plan)
+    _check_mean(rate, draw, plan)
+    return _drop_block(key, x, draw, plan=plan)
 
 
 def block_mask(
@@ -108,7 +111,7 @@ def block_mask(
     """
     rate = _checks.check_rate(rate)
     rate, plan = _plan(_checks.check_shape(shape), rate, block_size, channel_axis, broadcast_dims)
-    return _block_mask(key, _start_draw(rate, plan), plan=plan)
+    return _block_mask(_checks.check_key(key), _start_draw(rate, plan), plan=plan)
 
 
 class _Plan(NamedTuple):
@@ -178,6 +181,38 @@ def _start_rate(rate: ArrayLike, plan: _Plan) -> ArrayLike:
     return xp.where((rate > 0) & (rate < 1), (bounds[0] + bounds[1]) / 2, rate)
 
 
+def _drops_all(draw: _checks.Draw, plan: _Plan) -> ArrayLike:
+    """The probability that an example is dropped wholly; an upper bound if `_is_bound`.
+
+    A corner of the map is covered only by the block that begins there. If no side is less than half
+    of the map's, the blocks of the corners cover all of it.
+    """
+    # The batch axis may be symbolic.
+    needed, drawn = 1, [*(np.shape(draw.keep_prob)[:1] or (1,)), *plan.shape[1:]]
+    for axis, side in plan.windows:
+        needed *= plan.shape[axis] if side == 1 else min(2, plan.shape[axis] - side + 1)
+        drawn[axis] = 1
+    xp: Any = jnp if isinstance(draw.keep_prob, jax.Array) else np
+    begin = xp.broadcast_to((1 - draw.keep_prob) ** needed, drawn)
+    return begin.prod(tuple(range(1, len(drawn))), keepdims=True)
+
+
+def _is_bound(plan: _Plan) -> bool:
+    return any(1 < side < plan.shape[axis] / 2 for axis, side in plan.windows)
+
+
+def _check_mean(rate: Numeric, draw: _checks.Draw, plan: _Plan) -> None:
+    """Raises if a mean is lost that cannot be known."""
+    if not (_is_bound(plan) and _checks.is_concrete(rate)):
+        return
+    lost = np.asarray(_drops_all(draw, plan))
+    if ((lost > 0.01) & (np.asarray(rate) < 1)).any():
+        raise ValueError(
+            "`block_size` must be at least half of the map's sides at a rate that may drop whole examples, "
+            f"got sides {tuple(side for _, side in plan.windows)} and a rate of {np.max(rate):g}."
+        )
+
+
 def _keep(seed: _bits.Seed, draw: _checks.Draw, plan: _Plan) -> jax.Array:
     starts = list(plan.shape)
     for axis, side in plan.windows:
@@ -201,7 +236,8 @@ def _spread(marks: jax.Array, axis: int, side: int) -> jax.Array:
 def _drop_block(seed: _bits.Seed, x: jax.Array, draw: _checks.Draw, *, plan: _Plan) -> jax.Array:
     keep = _keep(seed, draw, plan)
     mean = keep.mean(tuple(range(1, x.ndim)), keepdims=True, dtype=_checks.widened(x.dtype))
-    y = x.astype(mean.dtype) / jnp.where(mean > 0, mean, 1)
+    any_kept = 1 if _is_bound(plan) else 1 - _drops_all(draw, plan).astype(mean.dtype)
+    y = x.astype(mean.dtype) / jnp.where(mean > 0, mean * any_kept, 1)
     return _draw.nan_where_rate_invalid(jnp.where(keep, y, 0), draw.keep_prob).astype(x.dtype)
 
 

@@ -114,7 +114,7 @@ def _ends(
     for name, nodes in (("senders", senders), ("receivers", receivers)):
         if nodes is None:
             raise ValueError(f"`{name}` must be given, got None.")
-        nodes = jnp.asarray(nodes)
+        nodes = _checks.check_array(nodes, name, "an integer array")
         if not jnp.issubdtype(nodes.dtype, jnp.integer):
             raise TypeError(f"`{name}` must be an integer array, got {nodes.dtype}.")
         ends.append(_checks.check_same_shape(nodes, weights, name, "weights"))

@@ -107,7 +107,7 @@ def drop_key_mask(
     draw, allowed, drawn = _prepare(sizes, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return jnp.broadcast_to(allowed, sizes)
-    return jnp.broadcast_to(_drop_key_mask(key, (draw, allowed), shape=drawn), sizes)
+    return jnp.broadcast_to(_drop_key_mask(_checks.check_key(key), (draw, allowed), shape=drawn), sizes)
 
 
 def _prepare(
@@ -154,7 +154,7 @@ def _drop_key_mask(key: Key, level: _Level, *, shape: tuple[int, ...]) -> jax.Ar
 
 
 def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
-    mask = jnp.asarray(mask)
+    mask = _checks.check_array(mask, "mask", "a boolean array")
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
     return _checks.check_broadcastable(mask, shape, "mask")

@@ -55,7 +55,7 @@ def dropconnect(
     _checks.choose_width(bits, rate)
     if _checks.is_scalar(rate, 0):
         return params
-    keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
+    keys = iter(_bits.split(_checks.check_key(key), sum(jax.tree.leaves(mask))))
     return jax.tree.map(
         lambda leaf, use: dropout(next(keys), leaf, rate, bits=bits) if use else leaf, params, mask
     )

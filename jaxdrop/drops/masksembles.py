@@ -51,7 +51,7 @@ def masksembles_masks(key: Key, features: int, num_masks: int, scale: float) -> 
     features = _checks.check_count(features, "features")
     num_masks = _checks.check_count(num_masks, "num_masks")
     kept = _kept(features, num_masks, scale)
-    return _masks(key, features=features, num_masks=num_masks, kept=kept)
+    return _masks(_checks.check_key(key), features=features, num_masks=num_masks, kept=kept)
 
 
 def masksembles(x: ArrayLike, masks: ArrayLike, *, channel_axis: int = -1) -> jax.Array:
@@ -84,7 +84,7 @@ def masksembles(x: ArrayLike, masks: ArrayLike, *, channel_axis: int = -1) -> ja
              [0., 1.],
              [0., 1.]], dtype=float32)
     """
-    x, masks = _checks.check_floating(x), jnp.asarray(masks)
+    x, masks = _checks.check_floating(x), _checks.check_array(masks, "masks", "a boolean array")
     if masks.dtype != bool:
         raise TypeError(f"`masks` must be a boolean array, got {masks.dtype}.")
     axis = _checks.check_channel_axis(channel_axis, x.shape)

@@ -62,13 +62,15 @@ def mixout(
     draw = _checks.prepare(rate, (), bits)
     if _checks.is_scalar(rate, 0):
         return params
-    keys = iter(_bits.split(key, sum(jax.tree.leaves(mask))))
+    keys = iter(_bits.split(_checks.check_key(key), sum(jax.tree.leaves(mask))))
 
     def mix(leaf: ArrayLike, start: ArrayLike, use: bool) -> ArrayLike:
         if not use:
             return leaf
         leaf = _checks.check_floating(leaf, "params")
-        start = _checks.check_same_shape(jnp.asarray(start), leaf, "target", "params").astype(leaf.dtype)
+        start = _checks.check_same_shape(
+            _checks.check_array(start, "target"), leaf, "target", "params"
+        ).astype(leaf.dtype)
         return _mixout(next(keys), (leaf, start), (draw, _checks.scale_of(draw, leaf.dtype)))
 
     return jax.tree.map(mix, params, target, mask)

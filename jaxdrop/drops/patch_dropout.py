@@ -73,7 +73,7 @@ def patch_dropout(
         places = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (size, length))
         return (x, places) if return_indices else x
     count = kept_count(length - prefix_tokens, rate, "x")
-    places = _places(key, shape=(size, length), count=count, prefix_tokens=prefix_tokens)
+    places = _places(_checks.check_key(key), shape=(size, length), count=count, prefix_tokens=prefix_tokens)
     y = jnp.take_along_axis(x, places.reshape(places.shape + (1,) * (x.ndim - 2)), axis=1)
     return (y, places) if return_indices else y
 

@@ -52,7 +52,7 @@ def subset_depth(
     count = kept_count(size, rate, "x")
     if rate == 0:
         return x + _of_branch(branch, x)
-    rows = _rows(key, size=size, count=count)
+    rows = _rows(_checks.check_key(key), size=size, count=count)
     y = _of_branch(branch, x[rows])
     added = (y.astype(_checks.widened(x.dtype)) * (size / count)).astype(x.dtype)
     return x.at[rows].add(added, indices_are_sorted=True, unique_indices=True)

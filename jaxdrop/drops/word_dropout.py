@@ -51,7 +51,7 @@ def word_dropout(
       >>> word_dropout(jax.random.key(1), jnp.arange(6), 0.5, replacement=9, protected=(3,))
       Array([0, 1, 2, 3, 9, 5], dtype=int32)
     """
-    tokens = jnp.asarray(tokens)
+    tokens = _checks.check_array(tokens, "tokens", "an integer array")
     if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(f"`tokens` must be an integer array, got {tokens.dtype}.")
     limits = jnp.iinfo(tokens.dtype)

@@ -87,6 +87,6 @@ def _zoneout(seed: _bits.Seed, states: tuple[jax.Array, jax.Array], draw: _check
 
 def _checked(new: ArrayLike, old: ArrayLike, rate: Rate) -> tuple[jax.Array, jax.Array, Numeric]:
     new = _checks.check_floating(new, "new")
-    old = _checks.check_same_array(jnp.asarray(old), new, "old", "new")
+    old = _checks.check_same_array(_checks.check_array(old, "old"), new, "old", "new")
     rate = _checks.check_broadcastable(_checks.check_rate(rate), new.shape, "rate")
     return new, old, rate

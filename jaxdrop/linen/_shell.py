@@ -32,9 +32,12 @@ class Base(Regularizer, nn.Module):
         super().__init_subclass__(kw_only=kw_only, **kwargs)
         document(cls, own, FIELDS, ARGUMENTS)
 
+    # Flax shows, captures and intercepts each method of a module that it is not told to leave alone.
+    @nn.nowrap
     def _is_off(self: Any, deterministic: bool | None) -> bool:
         return bool(nn.merge_param("deterministic", self.deterministic, deterministic))
 
+    @nn.nowrap
     def _key(self: Any, rng: Key | None) -> jax.Array:
         return self.make_rng(self.rng_collection) if rng is None else rng
 

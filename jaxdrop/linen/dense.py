@@ -17,9 +17,11 @@ __all__ = ["ShakeoutDense", "SparseVariationalDense", "VariationalDense"]
 class _Dense(dense.Dense, Stochastic):
     """A dense layer."""
 
+    @nn.nowrap
     def _kernel(self, inputs: ArrayLike) -> jax.Array:
         return self.param("kernel", self.kernel_init, (jnp.shape(inputs)[-1], self.features), jnp.float32)
 
+    @nn.nowrap
     def _biased(self, y: jax.Array) -> jax.Array:
         if not self.use_bias:
             return y
@@ -29,6 +31,7 @@ class _Dense(dense.Dense, Stochastic):
 class _Penalized(_Dense):
     """A dense layer that also returns a penalty."""
 
+    @nn.nowrap
     def _log_noise(self, shape: tuple[int, ...]) -> Any:
         """The parameter of the noise, of a kernel of some shape."""
         raise NotImplementedError
@@ -44,11 +47,13 @@ class _Penalized(_Dense):
 
 
 class VariationalDense(dense.VariationalDense, _Penalized):
+    @nn.nowrap
     def _log_noise(self, shape: tuple[int, ...]) -> Any:
         return self.param("log_alpha", lambda _: dense.initial_log_alpha(self.rate, self.shared, shape))
 
 
 class SparseVariationalDense(dense.SparseVariationalDense, _Penalized):
+    @nn.nowrap
     def _log_noise(self, shape: tuple[int, ...]) -> Any:
         return self.param("log_variance", nn.initializers.constant(self.log_variance_init), shape)
 

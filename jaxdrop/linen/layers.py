@@ -25,6 +25,7 @@ class _Wrapper(Stochastic):
 
     layer: nn.Module = dataclasses.field(kw_only=False)
 
+    @nn.nowrap
     def _is_plain(self, deterministic: bool | None, rate: Rate) -> bool:
         """Whether to call the layer unchanged; so too when its variables are made."""
         return self._is_off(deterministic) or self.is_initializing() or _checks.is_scalar(rate, 0)
@@ -42,6 +43,7 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         **kwargs: Any,
     ) -> PyTree:
         (rate,) = self._rate(rate)
+        kwargs = layers.with_mode(self.layer, deterministic, kwargs)
         if self._is_plain(deterministic, rate):
             return self.layer(*args, **kwargs)
         key, trees = self._key(rng), []
@@ -89,6 +91,7 @@ class DropLayer(layers.DropLayer, _Wrapper):
         **kwargs: Any,
     ) -> jax.Array:
         (rate,) = self._rate(rate)
+        kwargs = layers.with_mode(self.layer, deterministic, kwargs)
         x = _checks.check_floating(inputs)
 
         def call(layer: nn.Module, x: jax.Array) -> jax.Array:

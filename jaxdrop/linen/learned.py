@@ -42,8 +42,12 @@ class Masksembles(learned.Masksembles, nn.Module, kw_only=True):
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         channel = _checks.check_channel_axis(self.channel_axis, inputs.shape)
         masks: Any = self.variable("masks", "masks", self._drawn, inputs.shape[channel])
+        if self.is_initializing() and len(inputs) % self.num_masks != 0:
+            # Its variables are made, often from one example, which is no batch for the masks.
+            return _checks.check_floating(inputs)
         return drops.masksembles(inputs, masks.value, channel_axis=self.channel_axis)
 
+    @nn.nowrap
     def _drawn(self, features: int) -> jax.Array:
         return drops.masksembles_masks(self.make_rng("params"), features, self.num_masks, self.scale)
 

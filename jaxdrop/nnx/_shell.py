@@ -5,15 +5,17 @@ import inspect
 from typing import Any, dataclass_transform
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxdrop import _checks
 from jaxdrop._modules.base import Rated, Regularizer, document
-from jaxdrop._types import ArrayLike, PyTree, Rate
+from jaxdrop._types import ArrayLike, Key, PyTree, Rate
 
 Rngs = nnx.Rngs | nnx.RngStream
 # What a call takes its key from; None stands for the module's own stream.
-Source = Rngs | jax.Array | None
+Source = Rngs | ArrayLike | None
 
 FIELDS = {
     "in_features": "Number of inputs.",
@@ -69,6 +71,13 @@ class Base(Regularizer, nnx.Module):
         if isinstance(self, Rated):
             _checks.check_rate(self.rate)
 
+    def __setattr__(self, name: str, value: PyTree) -> None:
+        # NNX must be told that a traced array is data, that a tuple holds arrays, and that an array
+        # takes the place of a number.
+        parts = value if isinstance(value, tuple | list) else (value,)
+        arrays = any(isinstance(part, jax.Array | np.ndarray) for part in parts)
+        super().__setattr__(name, nnx.data(value) if arrays else value)
+
     def set_view(self, deterministic: bool | None = None) -> None:
         """Sets the mode for `nnx.view`.
 
@@ -93,11 +102,11 @@ class Base(Regularizer, nnx.Module):
             f"`rngs` must be nnx.Rngs, an nnx.RngStream or, in a call, a key, got {type(rngs).__name__}."
         )
 
-    def _key(self: Any, rngs: Rngs | jax.Array | None) -> jax.Array:
+    def _key(self: Any, rngs: Source) -> Key:
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise ValueError("`rngs` must be given to the constructor or the call, got None.")
-        return source if isinstance(source, jax.Array) else self._stream(source)()
+        return jnp.asarray(source) if isinstance(source, jax.Array | np.ndarray) else self._stream(source)()
 
 
 class OneArray(Base):

@@ -27,11 +27,6 @@ class _Cell(Base, nnx.RNNCellBase):
         super().__post_init__(rngs)
         jax.tree.map(_checks.check_rate, self.rate)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # NNX must be told that a tuple holds arrays.
-        arrays = name == "rate" and any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
-        super().__setattr__(name, nnx.data(value) if arrays else value)
-
 
 class ZoneoutCell(recurrent.ZoneoutCell, _Cell):
     def __call__(

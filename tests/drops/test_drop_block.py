@@ -71,6 +71,40 @@ def test_the_scale_is_of_each_example_alone():
     np.testing.assert_allclose(jaxdrop.drop_block(KEY, more, 0.3, block_size=3)[:16], y, rtol=1e-6)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "side", "rate", "dims", "lost"),
+    [
+        ((4000, 7, 7, 5), 7, 0.1, (-1,), 0.1),
+        ((4000, 7, 7, 5), 7, 0.5, (), 0.5**5),
+        ((4000, 5, 1), 3, 0.9, (), None),
+        ((4000, 5, 4, 2), 3, 0.9, (-1,), None),
+        ((4000, 2, 2, 1), 1, 0.7, (), 0.7**4),
+        ((4000, 7, 7, 2), 7, np.array([0.9, 0.5], np.float32), (), 0.45),
+    ],
+)
+def test_the_mean_is_kept_where_whole_examples_are_dropped(shape, side, rate, dims, lost, traced):
+    options = {"block_size": side, "broadcast_dims": dims}
+
+    def drop(rate):
+        return jaxdrop.drop_block(KEY, jnp.ones(shape), rate, **options)
+
+    means = np.asarray((jax.jit(drop) if traced else drop)(rate), np.float64).mean(
+        tuple(range(1, len(shape)))
+    )
+    assert abs(means.mean() - 1) < 5 * means.std() / np.sqrt(len(means))
+    if lost is not None:
+        np.testing.assert_allclose(means.max(), 1 / (1 - lost), rtol=1e-4)
+
+
+def test_a_mean_that_is_not_known_is_refused():
+    message = "`block_size` must be at least half of the map's sides at a rate that may drop whole examples, "
+    with pytest.raises(ValueError, match=re.escape(message + "got sides (3, 3) and a rate of 0.9.")):
+        jaxdrop.drop_block(KEY, jnp.ones((2, 8, 8, 1)), 0.9, block_size=3)
+    jaxdrop.drop_block(KEY, jnp.ones((2, 8, 8, 1)), 0.5, block_size=3)
+    jaxdrop.drop_block(KEY, jnp.ones((2, 8, 8, 16)), 0.9, block_size=3)
+
+
 def test_half_precision_counts_beyond_its_range():
     """A sum of 2**17 in float16 would be infinite, and the result zero."""
     y = jaxdrop.drop_block(KEY, jnp.ones((1, 64, 64, 32), jnp.float16), 0.1, block_size=7)

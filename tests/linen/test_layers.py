@@ -264,3 +264,20 @@ def test_a_skipped_layer_is_not_computed():
     assert "cond" in trunk
     assert "dot_general" not in trunk
     assert "dot_general" in primitives(jaxpr.jaxpr)
+
+
+class Told(nn.Module):
+    """A layer that is told its mode in the call."""
+
+    def __call__(self, x, deterministic):
+        return 0 * x if deterministic else x
+
+
+@pytest.mark.parametrize("wrapper", [DropLayer, DropConnect])
+def test_a_layer_is_told_the_mode_of_the_call(wrapper):
+    """If it takes one, and has no mode that is set."""
+    for off in (True, False):
+        y = wrapper(Told(), 0.0).apply({}, X, deterministic=off)
+        np.testing.assert_array_equal(y, 0 if off else X)
+    own = wrapper(nn.Dropout(0.5, deterministic=True), 0.0)
+    np.testing.assert_array_equal(own.apply({}, X, deterministic=False), X)

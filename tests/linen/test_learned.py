@@ -66,3 +66,14 @@ def test_masksembles_draws_its_masks_once():
     np.testing.assert_array_equal(y, jaxdrop.masksembles(x, masks, channel_axis=1))
     np.testing.assert_array_equal(masks.sum(1), jaxdrop.masksembles_masks(KEY, 10, 4, 2.0).sum(1))
     assert not np.array_equal(module.init(jax.random.key(9), x)["masks"]["masks"], masks)
+
+
+def test_masksembles_is_made_from_one_example():
+    """The batch is a multiple of the number of masks in calls alone."""
+    module, x = Masksembles(4, 2.0), jnp.ones((1, 10))
+    made = module.init(KEY, x)
+    np.testing.assert_array_equal(
+        made["masks"]["masks"], module.init(KEY, jnp.ones((8, 10)))["masks"]["masks"]
+    )
+    with pytest.raises(ValueError, match="multiple"):
+        module.apply(made, x)

@@ -182,3 +182,28 @@ def test_a_cell_that_adds_its_hidden_state_is_refused(cell):
     message = "`cell` must read its hidden state in matrix products alone, as LSTM cells do, got "
     with pytest.raises(TypeError, match=re.escape(message + type(cell).__name__)):
         RecurrentDropoutCell(ZoneoutCell(cell, 0.1), 0.5, deterministic=False).initialize_carry(KEY, (6, 4))
+
+
+def decoder(off, x, carry, rate=0.5):
+    rnns = [nn.RNN(RecurrentDropoutCell(nn.LSTMCell(3), rate, deterministic=mode)) for mode in (True, off)]
+    return rnns[1].apply(rnns[0].init(KEY, x), x, initial_carry=carry, rngs={"dropout": KEY})
+
+
+@pytest.mark.parametrize("off", [False, True])
+@pytest.mark.parametrize("batch", [2, 3])
+def test_a_state_without_masks_is_refused(batch, off):
+    """Of an encoder, say; at batch 2 a part of it has the form of two masks."""
+    x, part = X[:batch], jnp.ones((batch, 3))
+    message = "`carry` must be (state, masks), where `initialize_carry` of this cell makes the masks for any "
+    for state in ((part, part), part, (part, (part, part)), (part,)):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            decoder(off, x, state)
+
+
+def test_masks_of_evaluation_are_refused_in_training():
+    """Without them the state would have no dropout at all."""
+    state = (jnp.ones((6, 3)),) * 2
+    with pytest.raises(ValueError, match="`carry` must hold masks unless deterministic, got None"):
+        decoder(False, X, (state, (None, None)))
+    assert decoder(True, X, (state, (None, None))).shape == (6, 5, 3)
+    assert decoder(False, X, (state, (None, jnp.ones((6, 3), bool))), (0.0, 0.5)).shape == (6, 5, 3)

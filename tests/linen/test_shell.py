@@ -208,3 +208,46 @@ def test_a_module_of_ones_own_is_its_fields_and_its_function():
         _pure = staticmethod(lambda key, x, rate, *, times: x * times if key is None else x * times * rate)
 
     np.testing.assert_array_equal(Doubled(0.5, times=3).apply({}, X, False, KEY), X * 1.5)
+
+
+@each_module
+def test_flax_wraps_no_private_method(name: str):
+    """Flax shows, captures and intercepts each method that it wraps."""
+    module = getattr(jaxdrop.linen, name)
+    ours = [base for base in module.__mro__ if base.__module__.startswith("jaxdrop.")]
+    wrapped = {
+        key for base in ours for key, value in vars(base).items() if hasattr(value, "method_handler_wrapped")
+    }
+    assert wrapped - {"__replace__"} == {"__call__"}
+
+
+@cases(ALL)
+def test_flax_sees_each_module_as_its_own_dropout(case: Case):
+    """One row of a table, one intermediate, one intercepted method and one scope."""
+    module = getattr(jaxdrop.linen, case.name)(*case.levels, **case.options, deterministic=False)
+    flax = nn.Dropout(0.3, deterministic=False)
+    assert seen_by_flax(module, *case.data, **case.called) == seen_by_flax(flax, X)
+
+
+def seen_by_flax(module: nn.Module, *data, **called) -> dict:
+    """What Flax shows, captures and intercepts of a module, and the scopes of its operations."""
+    intercepted = []
+
+    def note(call, args, kwargs, context):
+        intercepted.append(context.method_name)
+        return call(*args, **kwargs)
+
+    def run(key):
+        return module.apply({}, *data, **called, rngs={"dropout": key}, capture_intermediates=True)
+
+    with nn.intercept_methods(note):
+        _, variables = jax.eval_shape(run, KEY)
+    table = nn.tabulate(module, {"params": KEY, "dropout": KEY}, show_repeated=True)(*data, **called)
+    kind = type(module).__name__
+    names = re.findall(r'loc\("(jit[^"]*)"', jax.jit(run).lower(KEY).as_text(debug_info=True))
+    return {
+        "rows": len(re.findall(rf"│ {kind}", table)),
+        "captured": sorted(variables["intermediates"]),
+        "intercepted": intercepted,
+        "scopes": {part.replace(kind, "") for name in names for part in name.split("/") if kind in part},
+    }

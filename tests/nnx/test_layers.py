@@ -197,3 +197,20 @@ def test_what_it_sows_into_a_variable_of_its_own_is_lost_and_statistics_are_kept
     assert len(jax.tree.leaves(nnx.state(wrapped.layer, Loss))) == 1
     wrapped(X)
     assert len(jax.tree.leaves(nnx.state(wrapped.layer, Loss))) == 1
+
+
+class Told(nnx.Module):
+    """A layer that is told its mode in the call."""
+
+    def __call__(self, x, deterministic):
+        return 0 * x if deterministic else x
+
+
+@pytest.mark.parametrize("wrapper", [DropLayer, DropConnect])
+def test_a_layer_is_told_the_mode_of_the_call(wrapper):
+    """If it takes one, and has no mode that is set."""
+    for off in (True, False):
+        y = wrapper(Told(), 0.0)(X, deterministic=off)
+        np.testing.assert_array_equal(y, 0 if off else X)
+    own = wrapper(nnx.Dropout(0.5, deterministic=True), 0.0)
+    np.testing.assert_array_equal(own(X, deterministic=False), X)

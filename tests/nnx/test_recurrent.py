@@ -150,3 +150,28 @@ def test_rates_that_are_arrays_one_for_each_part():
     plain.rate = rates  # as a schedule sets it
     plain.rate = (0.3, 0.4)
     assert plain.rate == (0.3, 0.4)
+
+
+def decoder(off, x, carry, rate=0.5):
+    cell = RecurrentDropoutCell(lstm(), rate, deterministic=off, rngs=nnx.Rngs(0))
+    return nnx.RNN(cell)(x, initial_carry=carry)
+
+
+@pytest.mark.parametrize("off", [False, True])
+@pytest.mark.parametrize("batch", [2, 3])
+def test_a_state_without_masks_is_refused(batch, off):
+    """Of an encoder, say; at batch 2 a part of it has the form of two masks."""
+    x, part = X[:batch], jnp.ones((batch, 3))
+    message = "`carry` must be (state, masks), where `initialize_carry` of this cell makes the masks for any "
+    for state in ((part, part), part, (part, (part, part)), (part,)):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            decoder(off, x, state)
+
+
+def test_masks_of_evaluation_are_refused_in_training():
+    """Without them the state would have no dropout at all."""
+    state = (jnp.ones((6, 3)),) * 2
+    with pytest.raises(ValueError, match="`carry` must hold masks unless deterministic, got None"):
+        decoder(False, X, (state, (None, None)))
+    assert decoder(True, X, (state, (None, None))).shape == (6, 5, 3)
+    assert decoder(False, X, (state, (None, jnp.ones((6, 3), bool))), (0.0, 0.5)).shape == (6, 5, 3)

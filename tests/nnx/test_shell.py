@@ -1,5 +1,6 @@
 """What the NNX modules share, and how they live in models."""
 
+import functools
 import inspect
 import re
 
@@ -11,6 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxdrop.nnx
+from tests.shells import ALL, Case, cases, equal
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 8))
@@ -123,3 +125,37 @@ def test_tabulate():
 def test_a_key_is_no_source_for_what_a_module_owns():
     with pytest.raises(TypeError, match=r"`rngs` must be nnx.Rngs or an nnx.RngStream, got PRNGKeyArray\."):
         jaxdrop.nnx.VariationalDense(3, 3, rngs=jax.random.key(0))
+
+
+@cases([case for case in ALL if case.level and case.name != "PatchDropout"])
+def test_a_module_made_under_a_transformation_keeps_its_rate(case: Case):
+    """A traced rate is data, not a constant that dies with its trace; so is an array set later."""
+    make = functools.partial(getattr(jaxdrop.nnx, case.name), **case.options)
+    module = nnx.jit(lambda rate: make(rate, rngs=nnx.Rngs(0)))(jnp.float32(0.3))
+    later = make(0.1, rngs=nnx.Rngs(0))
+    setattr(later, case.level, jnp.float32(0.3))
+    stacked = nnx.vmap(make)(jnp.array([0.1, 0.3]))
+    for one in (module, later, nnx.merge(*nnx.split(later))):
+        assert getattr(one, case.level) == jnp.float32(0.3)
+        equal(one(*case.data, rngs=jax.random.key(5), **case.called), case.expected(jnp.float32(0.3)))
+    np.testing.assert_array_equal(getattr(stacked, case.level), jnp.array([0.1, 0.3]))
+
+
+def test_stacked_blocks_with_a_rate_per_layer():
+    class Block(nnx.Module):
+        def __init__(self, rate, rngs):
+            self.drop = jaxdrop.nnx.DropPath(rate, rngs=rngs)
+
+        def __call__(self, x):
+            return x + self.drop(x)
+
+    rates = jnp.array([0.0, 1.0, 0.0])
+    blocks = nnx.split_rngs(splits=3)(nnx.vmap(Block))(rates, nnx.Rngs(0))
+    call = nnx.scan(lambda block, x: block(x), in_axes=(0, nnx.Carry), out_axes=nnx.Carry)
+    np.testing.assert_array_equal(nnx.jit(call)(blocks, jnp.ones((2, 3))), 4.0)
+
+
+def test_an_untyped_key_may_be_of_numpy():
+    key = jax.random.PRNGKey(3)
+    module = jaxdrop.nnx.Dropout(0.5)
+    np.testing.assert_array_equal(module(X, rngs=np.asarray(key)), module(X, rngs=key))
