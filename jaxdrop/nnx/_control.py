@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -236,8 +237,8 @@ def _provide(bound: inspect.BoundArguments, module: nnx.Module, record: _sites.R
     given = bound.arguments.get("rngs")
     if "rngs" not in bound.signature.parameters or not isinstance(module, _DRAWING):
         return
-    if isinstance(given, jax.Array):
-        bound.arguments["rngs"] = _record.KeyOnce(given, tag="key")
+    if isinstance(given, jax.Array | np.ndarray):
+        bound.arguments["rngs"] = _record.KeyOnce(jnp.asarray(given), tag="key")
     elif given is None and getattr(module, "rngs", None) is None and record is not None:
         bound.arguments["rngs"] = _record.Lent(0, tag=getattr(module, "rng_collection", "dropout"))
 
