@@ -5,7 +5,7 @@ Penalties, decays, constraints and weight dropout share this rule, for Linen's a
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import jax
@@ -33,7 +33,8 @@ def weight_mask(params: PyTree, where: Where = None) -> PyTree:
         matches none is not selected. Patterns are those of a shell: `*` matches any characters, `?`
         one, `[ab]` one of a set. A share multiplies the leaf's strength; 0 or False excludes the
         leaf. Without a strength a share must be 0, 1 or a boolean.
-        A tree of booleans with the paths of `params`, for instance of plain dicts.
+        A tree of booleans with the paths of `params`, for instance of plain dicts. Its class may be
+        callable, as that of a module is.
 
     Returns:
       Tree of booleans of the structure of `params`.
@@ -119,7 +120,7 @@ def _name(path: tuple) -> str:
 
 def _shares(params: PyTree, where: Where) -> list[Share]:
     rule = is_weight if where is None else where
-    if callable(rule):
+    if _is_predicate(rule):
         named = zip(paths(params), jax.tree.leaves(params), strict=True)
         return [1.0 if rule(path, leaf) else None for path, leaf in named]
     if _is_pairs(rule):
@@ -132,6 +133,13 @@ def _shares(params: PyTree, where: Where) -> list[Share]:
     if any(np.ndim(use) for use in jax.tree.leaves(rule)):
         raise ValueError("`where` must hold one boolean for each leaf of the parameters, got arrays.")
     return [1.0 if use else None for use in jax.tree.leaves(rule)]
+
+
+def _is_predicate(rule: Where) -> TypeGuard[Callable[[str, PyTree], bool]]:
+    """Whether to call the rule: modules are callable, but a module of booleans is a tree."""
+    leaves = jax.tree.leaves(rule)
+    is_tree = leaves and all(isinstance(use, bool) or getattr(use, "dtype", None) == bool for use in leaves)
+    return callable(rule) and (not is_tree or isinstance(rule, jax.tree_util.Partial))
 
 
 def _is_pairs(rule: Where) -> TypeGuard[Sequence[tuple[str, Numeric]]]:

@@ -1,7 +1,9 @@
 """Which leaves are concerned: predicates, patterns and masks, on Linen's and NNX's trees alike."""
 
+import dataclasses
 import functools
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -87,6 +89,35 @@ def test_a_tree_of_booleans():
         "LayerNorm_0/bias",
     }
     assert _selection.weight_mask(PARAMS, tree) == tree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Callable:
+    """A tree that is callable, as modules of Equinox are."""
+
+    kernel: Any
+    table: Any
+
+    def __call__(self, *_):
+        raise AssertionError("a tree of booleans is not called")
+
+
+def test_a_tree_of_booleans_that_is_callable():
+    params = Callable(jnp.ones((2, 2)), jnp.ones((2, 2)))
+    for off in (False, np.False_, jnp.array(False)):
+        assert found(params, Callable(True, off)) == {"kernel": 1}
+    assert found(params, _selection.weight_mask(params)) == {"kernel": 1, "table": 1}
+    model = Model(nnx.Rngs(0))
+    assert found(model, _selection.weight_mask(model)) == {"linear/kernel": 1}
+    with pytest.raises(ValueError, match="`where` must have the structure of the parameters"):
+        found(PARAMS, Callable(True, False))
+
+
+@pytest.mark.parametrize("wrap", [functools.partial, jax.tree_util.Partial])
+def test_a_predicate_may_hold_booleans(wrap):
+    rule = wrap(lambda flag, path, leaf: flag and path.endswith("scale"), True)
+    assert found(PARAMS, rule) == {"LayerNorm_0/scale": 1}
 
 
 def test_a_mask_of_patterns_fits_optax():
