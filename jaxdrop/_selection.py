@@ -5,8 +5,9 @@ Penalties, decays, constraints and weight dropout share this rule, for Linen's a
 
 import difflib
 import fnmatch
+import sys
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 import jax
 import numpy as np
@@ -35,6 +36,7 @@ def weight_mask(params: PyTree, where: Where = None) -> PyTree:
         leaf. Without a strength a share must be 0, 1 or a boolean.
         A tree of booleans with the paths of `params`, for instance of plain dicts. Its class may be
         callable, as that of a module is.
+        Of an NNX model, or its state, only each `nnx.Param` is selected, except by a tree.
 
     Returns:
       Tree of booleans of the structure of `params`.
@@ -106,6 +108,17 @@ def _check_some(found: list[Share], params: PyTree, where: Where) -> None:
         raise ValueError(f"`where` must select at least one leaf{rule}, got none of {names}.")
 
 
+def once(params: PyTree, found: list[Share]) -> list[Share]:
+    """Shares for a sum over leaves: an NNX variable at several paths counts at the first selected."""
+    seen: set[tuple[int, int]] = set()
+    counted: list[Share] = []
+    for owner, share in zip(_owners(params), found, strict=True):
+        counted.append(None if owner.variable in seen else share)
+        if share is not None and owner.variable is not None:
+            seen.add(owner.variable)
+    return counted
+
+
 def paths(tree: PyTree) -> list[str]:
     """The paths of the leaves in Flax's notation, "Dense_0/kernel"."""
     return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
@@ -121,10 +134,12 @@ def _name(path: tuple) -> str:
 def _shares(params: PyTree, where: Where) -> list[Share]:
     rule = is_weight if where is None else where
     if _is_predicate(rule):
-        named = zip(paths(params), jax.tree.leaves(params), strict=True)
-        return [1.0 if rule(path, leaf) else None for path, leaf in named]
+        named = zip(paths(params), jax.tree.leaves(params), _may_be_selected(params), strict=True)
+        return [1.0 if may and rule(path, leaf) else None for path, leaf, may in named]
     if _is_pairs(rule):
-        return _by_pattern(paths(params), rule)
+        named = list(zip(paths(params), _may_be_selected(params), strict=True))
+        shares = _by_pattern([path for path, may in named if may], rule)
+        return [shares.get(path) if may else None for path, may in named]
     if paths(rule) != paths(params):
         raise ValueError(
             f"`where` must have the structure of the parameters, {jax.tree.structure(params)}, "
@@ -135,10 +150,53 @@ def _shares(params: PyTree, where: Where) -> list[Share]:
     return [1.0 if use else None for use in jax.tree.leaves(rule)]
 
 
+class _Owner(NamedTuple):
+    """What holds a leaf in NNX.
+
+    Attributes:
+      variable: Identity of the variable and index of the leaf in it; None for a leaf outside variables.
+      kind: "param", "other" for other variables and plain arrays of a module, or "none".
+    """
+
+    variable: tuple[int, int] | None
+    kind: Literal["param", "other", "none"]
+
+
+def _owners(tree: PyTree, *, inside: bool = False) -> list[_Owner]:
+    """The owner of each leaf, in the order of `jax.tree.leaves`."""
+    nnx = sys.modules.get("flax.nnx")  # not imported: without it there are no variables
+    if nnx is None:
+        return [_Owner(None, "none") for _ in jax.tree.leaves(tree)]
+    modules = (nnx.Pytree, nnx.State)
+    inside = inside or isinstance(tree, modules)
+
+    def is_part(node: object) -> bool:
+        return isinstance(node, nnx.Variable) or (node is not tree and isinstance(node, modules))
+
+    found = []
+    for node in jax.tree.leaves(tree, is_leaf=is_part):
+        if isinstance(node, nnx.Variable):
+            kind = "param" if isinstance(node, nnx.Param) else "other"
+            found += [_Owner((id(node), i), kind) for i in range(len(jax.tree.leaves(node)))]
+        elif is_part(node):
+            found += _owners(node, inside=inside)
+        else:
+            found.append(_Owner(None, "other" if inside else "none"))
+    return found
+
+
+def _may_be_selected(params: PyTree) -> list[bool]:
+    """Whether each leaf is a parameter: with an `nnx.Param` in the tree, other parts of models are not."""
+    kinds = [owner.kind for owner in _owners(params)]
+    return [kind != "other" or "param" not in kinds for kind in kinds]
+
+
 def _is_predicate(rule: Where) -> TypeGuard[Callable[[str, PyTree], bool]]:
     """Whether to call the rule: modules are callable, but a module of booleans is a tree."""
     leaves = jax.tree.leaves(rule)
-    is_tree = leaves and all(isinstance(use, bool) or getattr(use, "dtype", None) == bool for use in leaves)
+    is_tree = leaves and all(
+        isinstance(use, bool) or getattr(use, "dtype", None) == np.bool_ for use in leaves
+    )
     return callable(rule) and (not is_tree or isinstance(rule, jax.tree_util.Partial))
 
 
@@ -149,7 +207,7 @@ def _is_pairs(rule: Where) -> TypeGuard[Sequence[tuple[str, Numeric]]]:
     return all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str) for p in rule)
 
 
-def _by_pattern(names: list[str], pairs: Sequence[tuple[str, Numeric]]) -> list[Share]:
+def _by_pattern(names: list[str], pairs: Sequence[tuple[str, Numeric]]) -> dict[str, Share]:
     found: dict[str, Share] = {}
     for pattern, share in pairs:
         share = float(share) if isinstance(share, bool) else share
@@ -166,7 +224,7 @@ def _by_pattern(names: list[str], pairs: Sequence[tuple[str, Numeric]]) -> list[
                 f"leaves already taken by an earlier pattern: {', '.join(fitting[:_NAMED])}."
             )
         found |= dict.fromkeys(fresh, None if _checks.is_scalar(share, 0) else share)
-    return [found.get(name) for name in names]
+    return found
 
 
 def _near(pattern: str, names: list[str]) -> str:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, _predictions, _unit_norms
-from jaxdrop._selection import is_weight, strength_shares, weight_mask
+from jaxdrop._selection import is_weight, once, strength_shares, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
 
@@ -327,7 +327,7 @@ def _total(
 ) -> jax.Array:
     """The sum over the selected leaves, in float32 or wider, each times its share of the strength."""
     strength = check_strength(strength)
-    found = zip(strength_shares(params, where), jax.tree.leaves(params), *others, strict=True)
+    found = zip(once(params, strength_shares(params, where)), jax.tree.leaves(params), *others, strict=True)
     sizes = (
         share * size(_predictions.as_wide(leaf, "params"), *rest)
         for share, leaf, *rest in found

@@ -104,6 +104,30 @@ def test_the_parameters_of_nnx_and_the_model_itself():
     np.testing.assert_array_equal(grads["bias"][...], 0)
 
 
+class Tied(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.norm = nnx.Linear(3, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
+        self.second, self.drop = self.first, nnx.Dropout(0.5, rngs=rngs)
+        self.cache = nnx.Cache(jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "where", [None, [("*/kernel", 1.0)], [("second/kernel", 1.0)], lambda path, leaf: leaf.ndim == 2]
+)
+def test_a_shared_variable_counts_once(where):
+    model = Tied(nnx.Rngs(0))
+    kernel = np.asarray(model.first.kernel[...], np.float64)
+    np.testing.assert_allclose(penalties.l2(model, 2.0, where=where), 2 * (kernel**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(nnx.jit(penalties.l1)(model, 2.0), 2 * np.abs(kernel).sum(), rtol=1e-6)
+    grads = nnx.grad(lambda model: penalties.l2(model, 2.0, where=where))(model)
+    np.testing.assert_allclose(grads["first"]["kernel"][...], 4 * kernel, rtol=1e-6)
+    start = jax.tree.map(jnp.zeros_like, model)
+    np.testing.assert_allclose(penalties.l2_sp(model, start, 1.0), (kernel**2).sum(), rtol=1e-6)
+    everything = [("*", 1.0)]
+    expected = sum((np.asarray(leaf) ** 2).sum() for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    np.testing.assert_allclose(penalties.l2(model, 1.0, where=everything), expected, rtol=1e-6)
+
+
 def test_where():
     params = {"a": {"kernel": jnp.ones((2, 2))}, "b": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     assert penalties.l1(params, 1.0, where=lambda path, _: path.startswith("b/")) == 6

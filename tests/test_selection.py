@@ -120,6 +120,37 @@ def test_a_predicate_may_hold_booleans(wrap):
     assert found(PARAMS, rule) == {"LayerNorm_0/scale": 1}
 
 
+class Parts(nnx.Module):
+    """A model with all that is no parameter, and a layer at two paths."""
+
+    def __init__(self, rngs):
+        self.first = self.second = nnx.Linear(2, 3, rngs=rngs)
+        self.norm, self.drop = nnx.BatchNorm(3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+        self.sown = nnx.Intermediate((jnp.ones((4, 3)),))
+        self.cache, self.flags = nnx.Cache(jnp.ones((4, 3))), nnx.Variable(jnp.ones((2, 2), bool))
+        self.words, self.plain = nnx.Variable(jnp.ones((2, 2), jnp.uint32)), jnp.ones((2, 2))
+
+
+@pytest.mark.parametrize("where", [None, lambda path, leaf: jnp.ndim(leaf) == 2, [("*/kernel", 1.0)]])
+def test_of_a_model_of_nnx_only_parameters(where):
+    model = Parts(nnx.Rngs(0))
+    assert found(model, where) == {"first/kernel": 1, "second/kernel": 1}
+    assert found(nnx.state(model), where) == {"first/kernel": 1}
+    assert found({"model": model, "kernel": jnp.ones((2, 2))}, lambda path, leaf: leaf.ndim == 2) == {
+        "kernel": 1,
+        "model/first/kernel": 1,
+        "model/second/kernel": 1,
+    }
+    with pytest.raises(ValueError, match="`where` must have patterns that match a path, got 'norm/mean'"):
+        found(model, [("norm/mean", 1.0)])
+
+
+def test_variables_alone_are_a_tree_like_any():
+    model = Parts(nnx.Rngs(0))
+    assert found(nnx.state(model, nnx.Cache), None) == {"cache": 1}
+    assert found(model.cache, None) == {"": 1}
+
+
 def test_a_mask_of_patterns_fits_optax():
     mask = functools.partial(_selection.weight_mask, where=[("Dense_0/*", False), ("*/kernel", True)])
     decay = optax.add_decayed_weights(0.5, mask=mask)

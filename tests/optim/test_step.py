@@ -152,6 +152,24 @@ def test_the_parameters_of_nnx(name):
     np.testing.assert_allclose(model.kernel[...], expected["kernel"], rtol=1e-6)
 
 
+class Tied(nnx.Module):
+    def __init__(self, rngs):
+        self.first = self.second = nnx.Linear(3, 3, rngs=rngs)
+        self.drop, self.cache = nnx.Dropout(0.5, rngs=rngs), nnx.Cache(jnp.full((2, 3), -3.0))
+
+
+def test_of_a_model_of_nnx_only_parameters_decay():
+    model = Tied(nnx.Rngs(0))
+    for params in (model, nnx.state(model)):
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf)), params)
+        updates, _ = optim.coupled_l2(0.5).update(zeros, optim.coupled_l2(0.5).init(params), params)
+        changed = [np.asarray(leaf) for leaf in jax.tree.leaves(updates) if np.any(leaf)]
+        # At both paths of the module, so that they stay equal.
+        assert len(changed) == (2 if params is model else 1)
+        for leaf in changed:
+            np.testing.assert_allclose(leaf, model.first.kernel[...], rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_nan_is_not_hidden(name):
     params = {"kernel": jnp.array([[1.0, jnp.nan], [2.0, 1.0]])}
