@@ -39,17 +39,17 @@ def transformation(
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
 
-        def one(u: jax.Array, p: jax.Array, share: _selection.Share) -> jax.Array:
-            if share is None:
+        def one(u: jax.Array | None, p: jax.Array, share: _selection.Share) -> jax.Array | None:
+            if u is None or share is None:
                 return u
             p = _checks.check_floating(p, "params")
             wide = widened(p.dtype)
             new = change(p, u.astype(wide), share, *(jnp.asarray(v, wide) for v in now))
             return new.astype(jnp.promote_types(u.dtype, p.dtype))
 
-        structure = jax.tree.structure(params)
-        leaves = structure.flatten_up_to(updates), jax.tree.leaves(params), rule(params, where)
-        new = structure.unflatten([one(*parts) for parts in zip(*leaves, strict=True)])
+        shares = jax.tree.structure(params).unflatten(rule(params, where))
+        # As in optax, None in the updates marks a frozen parameter, or a frozen part.
+        new = jax.tree.map(one, updates, params, shares, is_leaf=lambda u: u is None)
         return new, StepState(jnp.asarray(optax.safe_increment(state.step)))
 
     return optax.GradientTransformation(init, update)

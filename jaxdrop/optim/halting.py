@@ -1,5 +1,6 @@
 """Halting at the first non-finite gradient, with the name of its parameter."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import optax
 
 from jaxdrop import _selection
 from jaxdrop._extra_args import accept_extra_args
-from jaxdrop._types import ArrayLike, PyTree
+from jaxdrop._types import PyTree
 
 __all__ = ["HaltState", "halt_on_nonfinite", "raise_if_halted"]
 
@@ -62,16 +63,19 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
         updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, HaltState]:
         halted = _any(state.bad)
-        found = jax.tree.map(lambda u: ~jnp.all(jnp.isfinite(u)), updates)
-        bad = jax.tree.map(lambda old, new: jnp.where(halted, old, new), state.bad, found)
+
+        def mark(u: jax.Array | None, old: PyTree) -> PyTree:
+            return old if u is None else jnp.where(halted, old, ~jnp.all(jnp.isfinite(u)))
+
+        bad = _map(mark, updates, state.bad)
 
         def advance() -> tuple[PyTree, optax.OptState]:
             return inner_update(updates, state.inner, params, **extra)
 
         def stay() -> tuple[PyTree, optax.OptState]:
             like, own = jax.eval_shape(advance)
-            zeros = jax.tree.map(lambda g, u: jnp.zeros_like(g, u.dtype), updates, like)
-            return zeros, jax.tree.map(_as_wide, state.inner, own)
+            zeros = _map(lambda u, g: None if u is None else jnp.zeros_like(g, u.dtype), like, updates)
+            return zeros, _map(_as_wide, own, state.inner)
 
         halts = _any(bad)
         steps, own = jax.lax.cond(halts, stay, advance)
@@ -80,10 +84,17 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _as_wide(old: ArrayLike, new: jax.ShapeDtypeStruct) -> jax.Array:
+def _as_wide(new: jax.ShapeDtypeStruct | None, old: PyTree) -> jax.Array | None:
     """A leaf of the state in the dtype of the next state: wide gradients widen the moments."""
+    if new is None:
+        return None
     old = jnp.asarray(old)
     return old if old.dtype == new.dtype else old.astype(new.dtype)
+
+
+def _map(function: Callable[..., PyTree], first: PyTree, second: PyTree) -> PyTree:
+    """`jax.tree.map` where a None in the first tree is a frozen part, as in optax."""
+    return jax.tree.map(function, first, second, is_leaf=lambda leaf: leaf is None)
 
 
 def raise_if_halted(tree: PyTree) -> None:

@@ -111,6 +111,27 @@ def test_line_searches_are_given_what_they_ask_for():
     np.testing.assert_allclose(state.params["w"], 3.0, rtol=1e-4)
 
 
+@pytest.mark.parametrize("frozen", [{"kernel": None, "bias": None}, None])
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_none_in_the_updates_is_a_frozen_parameter(frozen, partitioned):
+    """In the updates alone, and in parameters and updates, as partitions of Equinox and optax give it."""
+    params = {"a": jnp.ones(2), "b": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    params = params | {"b": frozen} if partitioned else params
+    inner = optax.chain(optax.add_decayed_weights(0.1), optax.adam(0.1) if partitioned else optax.sgd(0.1))
+    optimizer = optim.halt_on_nonfinite(inner)
+    update = jax.jit(optimizer.update)
+    grads = {"a": jnp.ones(2), "b": frozen}
+    expected, _ = inner.update(grads, inner.init(params), params)
+    updates, state = update(grads, optimizer.init(params), params)
+    chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+    optim.raise_if_halted(state)
+    updates, state = update({"a": jnp.full(2, jnp.nan), "b": frozen}, state, params)
+    assert updates["b"] == frozen
+    np.testing.assert_array_equal(updates["a"], 0)
+    with pytest.raises(FloatingPointError, match="in that of `a` at step 1"):
+        optim.raise_if_halted(state)
+
+
 def test_gradients_wider_than_the_parameters():
     """As a loss in float32 gives them for parameters in bfloat16."""
     params, grads = {"w": jnp.ones(3, jnp.bfloat16)}, {"w": jnp.ones(3)}

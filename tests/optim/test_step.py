@@ -152,6 +152,17 @@ def test_the_parameters_of_nnx(name):
     np.testing.assert_allclose(model.kernel[...], expected["kernel"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_none_in_the_updates_is_a_frozen_parameter(name):
+    transformation, zeros = ALL[name](), jax.tree.map(jnp.zeros_like, PARAMS)
+    state = transformation.init(PARAMS)
+    expected, _ = transformation.update(zeros, state, PARAMS)
+    for frozen in ({"kernel": None}, None):  # a leaf, and a part
+        updates, _ = jax.jit(transformation.update)(zeros | {"b": frozen}, state, PARAMS)
+        assert updates["b"] == frozen
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates["a"], expected["a"])
+
+
 class Tied(nnx.Module):
     def __init__(self, rngs):
         self.first = self.second = nnx.Linear(3, 3, rngs=rngs)
