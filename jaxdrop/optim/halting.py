@@ -1,7 +1,7 @@
 """Halting at the first non-finite gradient, with the name of its parameter."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -101,15 +101,29 @@ def raise_if_halted(tree: PyTree) -> None:
     """Raises if an optimizer under `halt_on_nonfinite` has halted; not for use under `jit`.
 
     Args:
-      tree: Tree that contains a `HaltState`, such as `TrainState.opt_state`, also of a sweep.
+      tree: Tree that contains a `HaltState`, such as `TrainState.opt_state`, also of a sweep. Dicts
+        with the names of its fields count as one: those of a checkpoint, or of `nnx.state(optimizer)`.
 
     Raises:
       FloatingPointError: If one has halted. The message names the parameters, the step (counted from
         0) and, in a sweep, the run.
+      ValueError: If the tree contains no state of `halt_on_nonfinite`.
     """
-    for state in jax.tree.leaves(tree, is_leaf=lambda part: isinstance(part, HaltState)):
-        if isinstance(state, HaltState) and jax.tree.leaves(state.bad):
+    parts = jax.tree.leaves(tree, is_leaf=_is_state)
+    found = [part if isinstance(part, HaltState) else HaltState(**part) for part in parts if _is_state(part)]
+    if not found:
+        raise ValueError(
+            "`tree` must contain a state of `halt_on_nonfinite`, or dicts with the names of its fields "
+            f"({', '.join(HaltState._fields)}), got a {type(tree).__name__} with neither."
+        )
+    for state in found:
+        if jax.tree.leaves(state.bad):
             _report(state)
+
+
+def _is_state(part: object) -> TypeGuard[HaltState | Mapping[str, PyTree]]:
+    named = isinstance(part, Mapping) and set(part) == set(HaltState._fields)
+    return named or isinstance(part, HaltState)
 
 
 def _report(state: HaltState) -> None:
@@ -118,12 +132,13 @@ def _report(state: HaltState) -> None:
         return
     run = tuple(int(i) for i in np.argwhere(bad)[0][:-1])
     names = [f"`{path}`" for path, one in zip(_selection.paths(state.bad), bad[run], strict=True) if one]
+    (step,) = jax.tree.leaves(state.step)
     others = int(bad.any(-1).sum()) - 1
     where = f" of run {', '.join(map(str, run))}" if run else ""
     more = f" (and in {others} other runs)" if others else ""
     raise FloatingPointError(
         f"the gradient must be finite, got NaN or infinity in that of {', '.join(names)} "
-        f"at step {np.asarray(state.step)[run]}{where}{more}."
+        f"at step {np.asarray(step)[run]}{where}{more}."
     )
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx, serialization
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdrop import optim, training
@@ -73,6 +74,50 @@ def test_a_run_of_a_sweep_halts_by_itself():
     assert state.opt_state.step.tolist() == [5, 2, 5]
     with pytest.raises(FloatingPointError, match=re.escape("`Dense_0/kernel` at step 2 of run 1.")):
         optim.raise_if_halted(state)
+
+
+def as_nnx(optimizer):
+    model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    kept = nnx.Optimizer(model, optimizer, wrt=nnx.Param)
+    grads = jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param))
+    kept.update(model, grads)
+    optim.raise_if_halted(nnx.state(kept))
+    grads["kernel"][...] = jnp.full((2, 2), jnp.nan)
+    kept.update(model, grads)
+    return kept
+
+
+def as_optax(optimizer):
+    params = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    optim.raise_if_halted(serialization.to_state_dict(state))
+    return optimizer.update(params | {"kernel": jnp.full((2, 2), jnp.nan)}, state, params)[1]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        as_nnx,
+        lambda optimizer: nnx.state(as_nnx(optimizer)),
+        lambda optimizer: nnx.to_pure_dict(nnx.state(as_nnx(optimizer))),
+        lambda optimizer: serialization.to_state_dict(as_optax(optimizer)),
+        lambda optimizer: {"opt_state": serialization.to_state_dict(as_optax(optimizer))},
+    ],
+)
+@pytest.mark.parametrize("chained", [False, True])
+def test_states_without_their_class(form, chained):
+    """As of an NNX optimizer, and of a checkpoint."""
+    optimizer = optim.halt_on_nonfinite(optax.adam(0.1))
+    state = form(optax.chain(optax.clip(1.0), optimizer) if chained else optimizer)
+    with pytest.raises(FloatingPointError, match="in that of `kernel` at step 1"):
+        optim.raise_if_halted(state)
+
+
+@pytest.mark.parametrize("tree", [(), None, {"bad": jnp.ones(())}, optax.adam(0.1).init(PARAMS)])
+def test_what_holds_no_state_is_refused(tree):
+    message = "`tree` must contain a state of `halt_on_nonfinite`, or dicts with the names of its fields "
+    with pytest.raises(ValueError, match=re.escape(message + "(inner, step, bad), got a ")):
+        optim.raise_if_halted(tree)
 
 
 def test_it_is_the_optimizer_where_all_is_finite():
