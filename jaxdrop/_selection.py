@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeGuard
 
 import jax
 import numpy as np
+import optax
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
@@ -36,6 +37,7 @@ def weight_mask(params: PyTree, where: Where = None) -> PyTree:
         leaf. Without a strength a share must be 0, 1 or a boolean.
         A tree of booleans with the paths of `params`, for instance of plain dicts. Its class may be
         callable, as that of a module is.
+        Patterns and trees may name leaves that optax's masks or a partition have taken out.
         Of an NNX model, or its state, only each `nnx.Param` is selected, except by a tree.
 
     Returns:
@@ -138,16 +140,36 @@ def _shares(params: PyTree, where: Where) -> list[Share]:
         return [1.0 if may and rule(path, leaf) else None for path, leaf, may in named]
     if _is_pairs(rule):
         named = list(zip(paths(params), _may_be_selected(params), strict=True))
-        shares = _by_pattern([path for path, may in named if may], rule)
+        shares = _by_pattern([path for path, may in named if may], rule, _absent(params))
         return [shares.get(path) if may else None for path, may in named]
-    if paths(rule) != paths(params):
+    absent = tuple(f"{path}/" for path in _absent(params))
+    uses = [
+        (p, use)
+        for p, use in zip(paths(rule), jax.tree.leaves(rule), strict=True)
+        if not f"{p}/".startswith(absent)
+    ]
+    if [path for path, _ in uses] != paths(params):
         raise ValueError(
             f"`where` must have the structure of the parameters, {jax.tree.structure(params)}, "
             f"got {jax.tree.structure(rule)}."
         )
-    if any(np.ndim(use) for use in jax.tree.leaves(rule)):
+    if any(np.ndim(use) for _, use in uses):
         raise ValueError("`where` must hold one boolean for each leaf of the parameters, got arrays.")
-    return [1.0 if use else None for use in jax.tree.leaves(rule)]
+    return [1.0 if use else None for _, use in uses]
+
+
+def _absent(params: PyTree) -> list[str]:
+    """Paths whose leaves optax's masks or a partition have taken out, or all leaves below."""
+    kinds = (optax.MaskedNode, type(None))
+    nodes = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda node: isinstance(node, kinds))
+    return [_name(path) for path, node in nodes if isinstance(node, kinds)]
+
+
+def _may_fit(pattern: str, absent: str) -> bool:
+    """Whether a pattern matches a path that is absent, or may match one below it."""
+    depth = absent.count("/") + 1
+    above = "/".join(pattern.split("/")[:depth])
+    return any(fnmatch.fnmatchcase(absent, part) for part in (pattern, above))
 
 
 class _Owner(NamedTuple):
@@ -207,17 +229,21 @@ def _is_pairs(rule: Where) -> TypeGuard[Sequence[tuple[str, Numeric]]]:
     return all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str) for p in rule)
 
 
-def _by_pattern(names: list[str], pairs: Sequence[tuple[str, Numeric]]) -> dict[str, Share]:
+def _by_pattern(
+    names: list[str], pairs: Sequence[tuple[str, Numeric]], absent: list[str]
+) -> dict[str, Share]:
     found: dict[str, Share] = {}
     for pattern, share in pairs:
         share = float(share) if isinstance(share, bool) else share
         share = _checks.check_nonnegative(_checks.check_scalar(share, "where"), f"where: {pattern}")
         fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        fresh = [name for name in fitting if name not in found]
+        if not fresh and any(_may_fit(pattern, path) for path in absent):
+            continue
         if not fitting:
             raise ValueError(
                 f"`where` must have patterns that match a path, got {pattern!r}; {_near(pattern, names)}."
             )
-        fresh = [name for name in fitting if name not in found]
         if not fresh:
             raise ValueError(
                 f"`where` must have patterns that add a leaf, got {pattern!r}, which matches only "

@@ -162,6 +162,46 @@ def test_a_mask_of_patterns_fits_optax():
     assert {path: total for path, total in sums.items() if total} == {"Dense_1/kernel": 2.0}
 
 
+MASKED = {
+    "leaves": PARAMS | {"Dense_1": {"kernel": optax.MaskedNode(), "bias": optax.MaskedNode()}},
+    "part": PARAMS | {"Dense_1": optax.MaskedNode()},
+    "partition": PARAMS | {"Dense_1": {"kernel": None, "bias": None}},
+}
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_leaves_that_a_mask_has_taken_out(kind):
+    params = MASKED[kind]
+    assert found(params, [("Dense_1/kernel", 0.5), ("*/kernel", 2.0)]) == {"Dense_0/kernel": 2}
+    assert found(params, [("Dense_0/*", 0.5), ("*/bias", 1), ("Dense_1/bias", 3)]) == {
+        "Dense_0/kernel": 0.5,
+        "Dense_0/bias": 0.5,
+        "LayerNorm_0/bias": 1,
+    }
+    assert found(params, jax.tree.map(lambda leaf: leaf.ndim == 2, PARAMS)) == {"Dense_0/kernel": 1}
+    for typo in ("Dense_2/kernel", "*/kernl") if kind != "part" else ("Dense_2/kernel",):
+        with pytest.raises(ValueError, match="`where` must have patterns that match a path"):
+            found(params, [(typo, 1.0)])
+    with pytest.raises(ValueError, match="`where` must have the structure of the parameters"):
+        found(params, {"Dense_0": PARAMS["Dense_0"], "Dense_1": PARAMS["Dense_1"]})
+    with pytest.raises(ValueError, match="`where` must select at least one leaf, got none of"):
+        found(params, [("Dense_1/kernel", 1.0)])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_patterns_under_the_masks_of_optax(nested):
+    pairs = [("Dense_0/kernel", 0.5), ("Dense_1/kernel", 0.25)]
+    decay = jaxdrop.optim.coupled_l2(1.0, where=pairs)
+    groups = {"Dense_0": decay, "Dense_1": decay, "LayerNorm_0": optax.identity()}
+    labels = {name: dict.fromkeys(part, name) if nested else name for name, part in PARAMS.items()}
+    optimizer = optax.multi_transform(groups, labels)
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_array_equal(updates["Dense_0"]["kernel"], 1.0)
+    np.testing.assert_array_equal(updates["Dense_1"]["kernel"], 0.5)
+    assert not updates["LayerNorm_0"]["scale"].any()
+
+
 @pytest.mark.parametrize(
     ("where", "message"),
     [

@@ -56,7 +56,9 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     inner_update = accept_extra_args(inner)
 
     def init(params: PyTree) -> HaltState:
-        fine = jax.tree.map(lambda _: jnp.zeros((), bool), params)
+        # The gradient of `optax.lookahead` is that of the fast parameters.
+        trained = params.fast if isinstance(params, optax.LookaheadParams) else params
+        fine = jax.tree.map(lambda _: jnp.zeros((), bool), trained)
         return HaltState(inner.init(params), jnp.zeros((), jnp.int32), fine)
 
     def update(
@@ -74,7 +76,8 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
 
         def stay() -> tuple[PyTree, optax.OptState]:
             like, own = jax.eval_shape(advance)
-            zeros = _map(lambda u, g: None if u is None else jnp.zeros_like(g, u.dtype), like, updates)
+            alike = jax.tree.structure(updates) == jax.tree.structure(like)
+            zeros = _map(_zeros, like, updates if alike else params)
             return zeros, _map(_as_wide, own, state.inner)
 
         halts = _any(bad)
@@ -82,6 +85,10 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
         return steps, HaltState(own, state.step + jnp.where(halts, 0, 1), bad)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _zeros(new: jax.ShapeDtypeStruct | None, like: PyTree) -> jax.Array | None:
+    return None if new is None else jnp.zeros_like(like, new.dtype)
 
 
 def _as_wide(new: jax.ShapeDtypeStruct | None, old: PyTree) -> jax.Array | None:

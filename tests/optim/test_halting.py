@@ -177,6 +177,25 @@ def test_none_in_the_updates_is_a_frozen_parameter(frozen, partitioned):
         optim.raise_if_halted(state)
 
 
+def test_lookahead_updates_other_parameters_than_those_of_the_gradient():
+    inner = optax.lookahead(optax.adam(0.1), sync_period=2, slow_step_size=0.5)
+    optimizer = optim.halt_on_nonfinite(inner)
+    params = expected = optax.LookaheadParams.init_synced({"w": jnp.ones(3)})
+    a, b = optimizer.init(params), inner.init(params)
+    for i in range(3):
+        grads = {"w": jnp.full(3, 1.0 + i)}
+        updates, a = jax.jit(optimizer.update)(grads, a, params)
+        params = optax.apply_updates(params, updates)
+        updates, b = inner.update(grads, b, expected)
+        expected = optax.apply_updates(expected, updates)
+    chex.assert_trees_all_close(params, expected, rtol=1e-6)
+    optim.raise_if_halted(a)
+    updates, a = optimizer.update({"w": jnp.full(3, jnp.nan)}, a, params)
+    chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, params))
+    with pytest.raises(FloatingPointError, match="in that of `w` at step 3"):
+        optim.raise_if_halted(a)
+
+
 def test_gradients_wider_than_the_parameters():
     """As a loss in float32 gives them for parameters in bfloat16."""
     params, grads = {"w": jnp.ones(3, jnp.bfloat16)}, {"w": jnp.ones(3)}
