@@ -104,6 +104,17 @@ def test_the_parameters_of_nnx_and_the_model_itself():
     np.testing.assert_array_equal(grads["bias"][...], 0)
 
 
+@pytest.mark.parametrize("size", [1e-23, 1e25])
+def test_penalties_of_units_whose_squares_are_no_float32(size):
+    params = {"kernel": jnp.array([[3.0, 1.0], [4.0, 0.0]]) * jnp.float32(size)}
+    expected = 2**0.5 * 6 * size
+    np.testing.assert_allclose(penalties.group_lasso(params, 1.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(penalties.orthogonal(params, 1.0), 0.6, rtol=1e-6)
+    grad = jax.grad(penalties.group_lasso)(params, 1.0)["kernel"]
+    np.testing.assert_allclose(grad, 2**0.5 * np.array([[0.6, 1.0], [0.8, 0.0]]), rtol=1e-6)
+    assert jnp.isnan(penalties.group_lasso({"kernel": params["kernel"].at[0, 0].set(jnp.nan)}, 1.0))
+
+
 class Tied(nnx.Module):
     def __init__(self, rngs):
         self.first, self.norm = nnx.Linear(3, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
