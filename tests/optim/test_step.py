@@ -109,6 +109,24 @@ def test_half_precision_is_float32_rounded(name, dtype):
         np.testing.assert_allclose(a.astype(np.float32), b, atol=2 * float(jnp.finfo(dtype).eps) * 2)
 
 
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "dtypes", [("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "float16")]
+)
+def test_strict_promotion_changes_nothing(name, dtypes):
+    of_params, of_updates = dtypes
+    params = jax.tree.map(lambda leaf: leaf.astype(of_params), PARAMS)
+    grads = jax.tree.map(lambda leaf: (leaf / 3).astype(of_updates), PARAMS)
+    share = True if name == "non_negative" else np.float32(0.3)
+    transformation = ALL[name](where=[("*/kernel", share)])
+    state = transformation.init(params)
+    expected, _ = transformation.update(grads, state, params)
+    with jax.numpy_dtype_promotion("strict"):
+        updates, _ = transformation.update(grads, transformation.init(params), params)
+    jax.tree.map(np.testing.assert_array_equal, updates, expected)
+    assert updates["a"]["kernel"].dtype == expected["a"]["kernel"].dtype
+
+
 def test_sums_of_half_precision_do_not_overflow():
     params = {"kernel": jnp.full((1000, 2), 200.0, jnp.float16)}  # a sum of squares of 4e7
     new = after(optim.max_norm(100.0), params)["kernel"]
