@@ -142,20 +142,30 @@ def _shares(params: PyTree, where: Where) -> list[Share]:
         named = list(zip(paths(params), _may_be_selected(params), strict=True))
         shares = _by_pattern([path for path, may in named if may], rule, _absent(params))
         return [shares.get(path) if may else None for path, may in named]
-    absent = tuple(f"{path}/" for path in _absent(params))
-    uses = [
-        (p, use)
-        for p, use in zip(paths(rule), jax.tree.leaves(rule), strict=True)
-        if not f"{p}/".startswith(absent)
-    ]
-    if [path for path, _ in uses] != paths(params):
-        raise ValueError(
-            f"`where` must have the structure of the parameters, {jax.tree.structure(params)}, "
-            f"got {jax.tree.structure(rule)}."
-        )
-    if any(np.ndim(use) for _, use in uses):
+    uses = leaves_like(rule, params, "where")
+    if any(np.ndim(use) for use in uses):
         raise ValueError("`where` must hold one boolean for each leaf of the parameters, got arrays.")
-    return [1.0 if use else None for _, use in uses]
+    return [1.0 if use else None for use in uses]
+
+
+def leaves_like(tree: PyTree, params: PyTree, name: str) -> list[ArrayLike]:
+    """The leaves of a tree with the paths of the parameters, in the order of the parameters.
+
+    The classes may differ: a checkpoint's dict has the paths of an NNX state.
+
+    Raises:
+      ValueError: If the paths differ.
+    """
+    absent = tuple(f"{path}/" for path in _absent(params))
+    named = zip(paths(tree), jax.tree.leaves(tree), strict=True)
+    found = {path: leaf for path, leaf in named if not f"{path}/".startswith(absent)}
+    wanted = paths(params)
+    if found.keys() != set(wanted):
+        raise ValueError(
+            f"`{name}` must have the structure of the parameters, {jax.tree.structure(params)}, "
+            f"got {jax.tree.structure(tree)}."
+        )
+    return [found[path] for path in wanted]
 
 
 def _absent(params: PyTree) -> list[str]:

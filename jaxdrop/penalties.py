@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, _predictions, _unit_norms
-from jaxdrop._selection import is_weight, once, strength_shares, weight_mask
+from jaxdrop._selection import is_weight, leaves_like, once, strength_shares, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
 
@@ -218,7 +218,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
 
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
-      start: Starting point, a tree of the same structure and shapes; no gradient.
+      start: Starting point, a tree of the same paths and shapes, such as a checkpoint's dict; no gradient.
       strength: Finite, non-negative scalar; may be traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
@@ -227,7 +227,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If the trees differ in structure or shape, a concrete strength is negative or not
+      ValueError: If the trees differ in paths or shapes, a concrete strength is negative or not
         finite, or `where` does not fit.
 
     References:
@@ -238,12 +238,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
       >>> l2_sp({"kernel": jnp.array([[1.0, -2.0]])}, {"kernel": jnp.ones((1, 2))}, 0.5)
       Array(4.5, dtype=float32)
     """
-    if jax.tree.structure(start) != jax.tree.structure(params):
-        raise ValueError(
-            f"`start` must have the structure of the parameters, {jax.tree.structure(params)}, "
-            f"got {jax.tree.structure(start)}."
-        )
-    starts = iter(jax.tree.leaves(start))
+    starts = leaves_like(start, params, "start")
 
     def size(w: jax.Array, at: ArrayLike) -> jax.Array:
         at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")

@@ -115,6 +115,21 @@ def test_penalties_of_units_whose_squares_are_no_float32(size):
     assert jnp.isnan(penalties.group_lasso({"kernel": params["kernel"].at[0, 0].set(jnp.nan)}, 1.0))
 
 
+class Many(nnx.Module):
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(2, 2, rngs=rngs) for _ in range(11)])
+
+
+def test_a_dict_of_a_checkpoint_is_a_starting_point():
+    """Its keys may be strings, which sort in another order than numbers."""
+    params = nnx.state(Many(nnx.Rngs(0)), nnx.Param)
+    start = jax.tree.map(lambda leaf: leaf + 1, nnx.to_pure_dict(params))
+    start = {"layers": {str(i): layer for i, layer in start["layers"].items()}}
+    np.testing.assert_allclose(penalties.l2_sp(params, start, 0.5), 0.5 * 11 * 4, rtol=1e-5)
+    with pytest.raises(ValueError, match="`start` must have the structure of the parameters"):
+        penalties.l2_sp(params, {"layers": {"0": start["layers"]["0"]}}, 0.5)
+
+
 class Tied(nnx.Module):
     def __init__(self, rngs):
         self.first, self.norm = nnx.Linear(3, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
