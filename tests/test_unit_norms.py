@@ -24,6 +24,14 @@ def test_an_axis_that_is_not_there():
         _unit_norms.axes_of_unit(jnp.ones(3), -2)
 
 
+@pytest.mark.parametrize("unit_axis", [0, -1, (1,)])
+def test_a_scalar_has_no_axis(unit_axis):
+    axis = unit_axis[0] if isinstance(unit_axis, tuple) else unit_axis
+    message = f"`unit_axis` must be an axis, and an array of rank 0 has none, got {axis}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _unit_norms.axes_of_unit(jnp.ones(()), unit_axis)
+
+
 def test_norm_against_numpy_with_a_gradient_of_zero_at_zero():
     w = jnp.array([[3.0, 0.0], [4.0, 0.0]])
     np.testing.assert_array_equal(_unit_norms.unit_norm(w, (0,)), [[5.0, 0.0]])
