@@ -12,6 +12,7 @@ its own strength, like Keras's `kernel_regularizer` and `bias_regularizer`:
 All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
@@ -271,7 +272,7 @@ def activity(activations: PyTree, strength: _Pair) -> jax.Array:
     """
     a, b = map(check_strength, check_pair(strength))
     sizes = ((a * _absolute(h) + b * _squares(h)) / max(len(h), 1) for h in _batches(activations))
-    return sum(sizes, jnp.zeros((), jnp.float32))
+    return _sum(sizes)
 
 
 def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax.Array:
@@ -314,7 +315,7 @@ def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax
         return jnp.sum(t * jnp.log(t / near) + (1 - t) * jnp.log((1 - t) / (1 - near)))
 
     strength = check_strength(strength)
-    return sum(map(divergence, _batches(activations)), jnp.zeros((), jnp.float32)) * strength
+    return _sum(map(divergence, filter(len, _batches(activations)))) * strength
 
 
 def _total(
@@ -328,7 +329,11 @@ def _total(
         for share, leaf, *rest in found
         if share is not None
     )
-    return sum(sizes, jnp.zeros((), jnp.float32)) * strength
+    return _sum(sizes) * strength
+
+
+def _sum(sizes: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, sizes) if (sizes := list(sizes)) else jnp.zeros((), jnp.float32)
 
 
 def _batches(activations: PyTree) -> list[jax.Array]:

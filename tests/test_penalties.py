@@ -130,6 +130,24 @@ def test_a_dict_of_a_checkpoint_is_a_starting_point():
         penalties.l2_sp(params, {"layers": {"0": start["layers"]["0"]}}, 0.5)
 
 
+def test_an_empty_batch_costs_nothing():
+    empty = jnp.ones((0, 3))
+    assert penalties.activity(empty, 1.0) == 0
+    assert jax.jit(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(empty) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_strict_promotion(dtype):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        w = jnp.array([[3.0, 0.0], [4.0, 0.0]], dtype)
+        total = penalties.l1_l2({"kernel": w, "other": w}, (0.5, 2.0))
+        assert total == 2 * (0.5 * 7 + 2 * 25)
+        assert total.dtype == ("float64" if dtype == "float64" else "float32")
+        np.testing.assert_allclose(penalties.group_lasso({"kernel": w}, 1.0), 2**0.5 * 5, rtol=1e-6)
+        assert penalties.activity(w, (1.0, 0.0)) == 3.5
+        assert jnp.isfinite(penalties.kl_sparsity(w / 8, 1.0, target=0.1))
+
+
 class Tied(nnx.Module):
     def __init__(self, rngs):
         self.first, self.norm = nnx.Linear(3, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
