@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks
-from jaxdrop._types import ArrayLike
+from jaxdrop._types import Numeric
 
 
 def unit_norm(w: jax.Array, axes: Sequence[int]) -> jax.Array:
@@ -22,7 +22,7 @@ def unit_norm(w: jax.Array, axes: Sequence[int]) -> jax.Array:
     return scale * jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1)), 0)
 
 
-def scaled_to(w: jax.Array, lengths: jax.Array, norm: ArrayLike) -> jax.Array:
+def scaled_to(w: jax.Array, lengths: jax.Array, norm: Numeric) -> jax.Array:
     """The weights of norms `lengths`, which are not 0, at another norm."""
     ratio, limits = norm / lengths, jnp.finfo(w.dtype)
     fits = (ratio >= limits.tiny) & (ratio <= limits.max)
