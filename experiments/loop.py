@@ -120,6 +120,9 @@ def forget(checkpoints: Path) -> None:
 
 
 def _check_finite(state: TrainState) -> None:
+    parts = jax.tree.leaves(state.opt_state, is_leaf=lambda part: isinstance(part, optim.HaltState))
+    if not any(isinstance(part, optim.HaltState) for part in parts):
+        return  # an optimizer that does not halt
     try:
         optim.raise_if_halted(state.opt_state)
     except FloatingPointError as error:

@@ -195,6 +195,8 @@ def check_axes(axes: Sequence[int], rank: int, name: str) -> tuple[int, ...]:
     except TypeError:
         raise TypeError(f"`{name}` must be a sequence of integers, got {axes!r}.") from None
     for axis in indices:
+        if not rank:
+            raise ValueError(f"`{name}` must be an axis, and an array of rank 0 has none, got {axis}.")
         if not -rank <= axis < rank:
             raise ValueError(
                 f"`{name}` must lie in [{-rank}, {rank - 1}] for an array of rank {rank}, got {axis}."

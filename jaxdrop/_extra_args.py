@@ -1,17 +1,18 @@
 """Extra arguments of optax optimizers."""
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import optax
 
 
 def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
     """The optimizer's `update`, which ignores extra arguments that it does not take."""
-    update = optax.with_extra_args_support(optimizer).update
+    # The signature says what it takes: the type does not, for instance of `optax.MultiSteps`.
+    update = optimizer.update
     asked = inspect.signature(update).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
-        return update
+        return cast(optax.TransformUpdateExtraArgsFn, update)
     names = {parameter.name for parameter in asked}
 
     def call(

@@ -5,11 +5,13 @@ Penalties, decays, constraints and weight dropout share this rule, for Linen's a
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
-from typing import TypeGuard
+import sys
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeGuard
 
 import jax
 import numpy as np
+import optax
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
@@ -33,7 +35,10 @@ def weight_mask(params: PyTree, where: Where = None) -> PyTree:
         matches none is not selected. Patterns are those of a shell: `*` matches any characters, `?`
         one, `[ab]` one of a set. A share multiplies the leaf's strength; 0 or False excludes the
         leaf. Without a strength a share must be 0, 1 or a boolean.
-        A tree of booleans with the paths of `params`, for instance of plain dicts.
+        A tree of booleans with the paths of `params`, for instance of plain dicts. Its class may be
+        callable, as that of a module is.
+        Patterns and trees may name leaves that optax's masks or a partition have taken out.
+        Of an NNX model, or its state, only each `nnx.Param` is selected, except by a tree.
 
     Returns:
       Tree of booleans of the structure of `params`.
@@ -105,6 +110,17 @@ def _check_some(found: list[Share], params: PyTree, where: Where) -> None:
         raise ValueError(f"`where` must select at least one leaf{rule}, got none of {names}.")
 
 
+def once(params: PyTree, found: list[Share]) -> list[Share]:
+    """Shares for a sum over leaves: an NNX variable at several paths counts at the first selected."""
+    seen: set[tuple[int, int]] = set()
+    counted: list[Share] = []
+    for owner, share in zip(_owners(params), found, strict=True):
+        counted.append(None if owner.variable in seen else share)
+        if share is not None and owner.variable is not None:
+            seen.add(owner.variable)
+    return counted
+
+
 def paths(tree: PyTree) -> list[str]:
     """The paths of the leaves in Flax's notation, "Dense_0/kernel"."""
     return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
@@ -119,19 +135,101 @@ def _name(path: tuple) -> str:
 
 def _shares(params: PyTree, where: Where) -> list[Share]:
     rule = is_weight if where is None else where
-    if callable(rule):
-        named = zip(paths(params), jax.tree.leaves(params), strict=True)
-        return [1.0 if rule(path, leaf) else None for path, leaf in named]
+    if _is_predicate(rule):
+        named = zip(paths(params), jax.tree.leaves(params), _may_be_selected(params), strict=True)
+        return [1.0 if may and rule(path, leaf) else None for path, leaf, may in named]
     if _is_pairs(rule):
-        return _by_pattern(paths(params), rule)
-    if paths(rule) != paths(params):
-        raise ValueError(
-            f"`where` must have the structure of the parameters, {jax.tree.structure(params)}, "
-            f"got {jax.tree.structure(rule)}."
-        )
-    if any(np.ndim(use) for use in jax.tree.leaves(rule)):
+        named = list(zip(paths(params), _may_be_selected(params), strict=True))
+        shares = _by_pattern([path for path, may in named if may], rule, _absent(params))
+        return [shares.get(path) if may else None for path, may in named]
+    uses = leaves_like(rule, params, "where")
+    if any(np.ndim(use) for use in uses):
         raise ValueError("`where` must hold one boolean for each leaf of the parameters, got arrays.")
-    return [1.0 if use else None for use in jax.tree.leaves(rule)]
+    return [1.0 if use else None for use in uses]
+
+
+def leaves_like(tree: PyTree, params: PyTree, name: str) -> list[ArrayLike]:
+    """The leaves of a tree with the paths of the parameters, in the order of the parameters.
+
+    The classes may differ: a checkpoint's dict has the paths of an NNX state.
+
+    Raises:
+      ValueError: If the paths differ.
+    """
+    absent = tuple(f"{path}/" for path in _absent(params))
+    named = zip(paths(tree), jax.tree.leaves(tree), strict=True)
+    found = {path: leaf for path, leaf in named if not f"{path}/".startswith(absent)}
+    wanted = paths(params)
+    if found.keys() != set(wanted):
+        raise ValueError(
+            f"`{name}` must have the structure of the parameters, {jax.tree.structure(params)}, "
+            f"got {jax.tree.structure(tree)}."
+        )
+    return [found[path] for path in wanted]
+
+
+def _absent(params: PyTree) -> list[str]:
+    """Paths whose leaves optax's masks or a partition have taken out, or all leaves below."""
+    kinds = (optax.MaskedNode, type(None))
+    nodes = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda node: isinstance(node, kinds))
+    return [_name(path) for path, node in nodes if isinstance(node, kinds)]
+
+
+def _may_fit(pattern: str, absent: str) -> bool:
+    """Whether a pattern matches a path that is absent, or may match one below it."""
+    depth = absent.count("/") + 1
+    above = "/".join(pattern.split("/")[:depth])
+    return any(fnmatch.fnmatchcase(absent, part) for part in (pattern, above))
+
+
+class _Owner(NamedTuple):
+    """What holds a leaf in NNX.
+
+    Attributes:
+      variable: Identity of the variable and index of the leaf in it; None for a leaf outside variables.
+      kind: "param", "other" for other variables and plain arrays of a module, or "none".
+    """
+
+    variable: tuple[int, int] | None
+    kind: Literal["param", "other", "none"]
+
+
+def _owners(tree: PyTree, *, inside: bool = False) -> list[_Owner]:
+    """The owner of each leaf, in the order of `jax.tree.leaves`."""
+    nnx = sys.modules.get("flax.nnx")  # not imported: without it there are no variables
+    if nnx is None:
+        return [_Owner(None, "none") for _ in jax.tree.leaves(tree)]
+    modules = (nnx.Pytree, nnx.State)
+    inside = inside or isinstance(tree, modules)
+
+    def is_part(node: object) -> bool:
+        return isinstance(node, nnx.Variable) or (node is not tree and isinstance(node, modules))
+
+    found = []
+    for node in jax.tree.leaves(tree, is_leaf=is_part):
+        if isinstance(node, nnx.Variable):
+            kind = "param" if isinstance(node, nnx.Param) else "other"
+            found += [_Owner((id(node), i), kind) for i in range(len(jax.tree.leaves(node)))]
+        elif is_part(node):
+            found += _owners(node, inside=inside)
+        else:
+            found.append(_Owner(None, "other" if inside else "none"))
+    return found
+
+
+def _may_be_selected(params: PyTree) -> list[bool]:
+    """Whether each leaf is a parameter: with an `nnx.Param` in the tree, other parts of models are not."""
+    kinds = [owner.kind for owner in _owners(params)]
+    return [kind != "other" or "param" not in kinds for kind in kinds]
+
+
+def _is_predicate(rule: Where) -> TypeGuard[Callable[[str, PyTree], bool]]:
+    """Whether to call the rule: modules are callable, but a module of booleans is a tree."""
+    leaves = jax.tree.leaves(rule)
+    is_tree = leaves and all(
+        isinstance(use, bool) or getattr(use, "dtype", None) == np.bool_ for use in leaves
+    )
+    return callable(rule) and (not is_tree or isinstance(rule, jax.tree_util.Partial))
 
 
 def _is_pairs(rule: Where) -> TypeGuard[Sequence[tuple[str, Numeric]]]:
@@ -141,24 +239,28 @@ def _is_pairs(rule: Where) -> TypeGuard[Sequence[tuple[str, Numeric]]]:
     return all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str) for p in rule)
 
 
-def _by_pattern(names: list[str], pairs: Sequence[tuple[str, Numeric]]) -> list[Share]:
+def _by_pattern(
+    names: list[str], pairs: Sequence[tuple[str, Numeric]], absent: list[str]
+) -> dict[str, Share]:
     found: dict[str, Share] = {}
     for pattern, share in pairs:
         share = float(share) if isinstance(share, bool) else share
         share = _checks.check_nonnegative(_checks.check_scalar(share, "where"), f"where: {pattern}")
         fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        fresh = [name for name in fitting if name not in found]
+        if not fresh and any(_may_fit(pattern, path) for path in absent):
+            continue
         if not fitting:
             raise ValueError(
                 f"`where` must have patterns that match a path, got {pattern!r}; {_near(pattern, names)}."
             )
-        fresh = [name for name in fitting if name not in found]
         if not fresh:
             raise ValueError(
                 f"`where` must have patterns that add a leaf, got {pattern!r}, which matches only "
                 f"leaves already taken by an earlier pattern: {', '.join(fitting[:_NAMED])}."
             )
         found |= dict.fromkeys(fresh, None if _checks.is_scalar(share, 0) else share)
-    return [found.get(name) for name in names]
+    return found
 
 
 def _near(pattern: str, names: list[str]) -> str:

@@ -32,7 +32,7 @@ def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
       strength: Strength, finite and at least 0: a scalar; may be traced. AWD-LSTM uses 2.
 
     Returns:
-      A scalar, summed in float32 or wider.
+      A scalar, summed in float32 or wider; 0 if `h` has no elements.
 
     Raises:
       TypeError: If `h` is not floating-point.
@@ -46,7 +46,7 @@ def activation_regularization(h: ArrayLike, strength: Numeric) -> jax.Array:
       >>> activation_regularization(jnp.array([[1.0, 3.0]]), 2.0)
       Array(10., dtype=float32)
     """
-    return jnp.asarray(check_strength(strength)) * jnp.mean(_predictions.as_wide(h, "h") ** 2)
+    return jnp.asarray(check_strength(strength)) * _mean(_predictions.as_wide(h, "h") ** 2)
 
 
 def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_axis: int = 1) -> jax.Array:
@@ -60,7 +60,7 @@ def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_
       time_axis: Axis of time.
 
     Returns:
-      A scalar, summed in float32 or wider.
+      A scalar, summed in float32 or wider; 0 if `h` has no elements.
 
     Raises:
       TypeError: If `h` is not floating-point.
@@ -79,7 +79,7 @@ def temporal_activation_regularization(h: ArrayLike, strength: Numeric, *, time_
     (axis,) = _checks.check_axes((time_axis,), h.ndim, "time_axis")
     if h.shape[axis] < 2:
         raise ValueError(f"`h` must have at least 2 steps along axis {axis}, got shape {h.shape}.")
-    return jnp.asarray(check_strength(strength)) * jnp.mean(jnp.diff(h, axis=axis) ** 2)
+    return jnp.asarray(check_strength(strength)) * _mean(jnp.diff(h, axis=axis) ** 2)
 
 
 def r_drop(logits: ArrayLike, other: ArrayLike) -> jax.Array:
@@ -157,7 +157,8 @@ def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.A
       deterministic: Floating-point output without dropout, of the same shape.
 
     Returns:
-      A scalar, the squared distance per example averaged over the batch, summed in float32 or wider.
+      A scalar, the squared distance per example averaged over the batch, summed in float32 or wider; 0
+      for an empty batch.
 
     Raises:
       TypeError: If `stochastic` or `deterministic` is not floating-point.
@@ -174,7 +175,12 @@ def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.A
     deterministic = _predictions.as_wide(deterministic, "deterministic")
     _checks.check_rank(stochastic, 1, "[B, ...]", "stochastic")
     _checks.check_same_shape(deterministic, stochastic, "deterministic", "stochastic")
-    return jnp.mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))
+    return _mean(jnp.sum((stochastic - deterministic) ** 2, axis=tuple(range(1, stochastic.ndim))))
+
+
+def _mean(x: jax.Array) -> jax.Array:
+    """The mean; 0 of no elements, as in an empty batch."""
+    return jnp.mean(x) if x.size else jnp.zeros((), x.dtype)
 
 
 def _mean_dtype(leaf: jax.Array) -> np.dtype | None:

@@ -12,13 +12,14 @@ its own strength, like Keras's `kernel_regularizer` and `bias_regularizer`:
 All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _checks, _predictions, _unit_norms
-from jaxdrop._selection import is_weight, strength_shares, weight_mask
+from jaxdrop._selection import is_weight, leaves_like, once, strength_shares, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
 
@@ -218,7 +219,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
 
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
-      start: Starting point, a tree of the same structure and shapes; no gradient.
+      start: Starting point, a tree of the same paths and shapes, such as a checkpoint's dict; no gradient.
       strength: Finite, non-negative scalar; may be traced.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
@@ -227,7 +228,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If the trees differ in structure or shape, a concrete strength is negative or not
+      ValueError: If the trees differ in paths or shapes, a concrete strength is negative or not
         finite, or `where` does not fit.
 
     References:
@@ -238,12 +239,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
       >>> l2_sp({"kernel": jnp.array([[1.0, -2.0]])}, {"kernel": jnp.ones((1, 2))}, 0.5)
       Array(4.5, dtype=float32)
     """
-    if jax.tree.structure(start) != jax.tree.structure(params):
-        raise ValueError(
-            f"`start` must have the structure of the parameters, {jax.tree.structure(params)}, "
-            f"got {jax.tree.structure(start)}."
-        )
-    starts = iter(jax.tree.leaves(start))
+    starts = leaves_like(start, params, "start")
 
     def size(w: jax.Array, at: ArrayLike) -> jax.Array:
         at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")
@@ -276,7 +272,7 @@ def activity(activations: PyTree, strength: _Pair) -> jax.Array:
     """
     a, b = map(check_strength, check_pair(strength))
     sizes = ((a * _absolute(h) + b * _squares(h)) / max(len(h), 1) for h in _batches(activations))
-    return sum(sizes, jnp.zeros((), jnp.float32))
+    return _sum(sizes)
 
 
 def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax.Array:
@@ -319,7 +315,7 @@ def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax
         return jnp.sum(t * jnp.log(t / near) + (1 - t) * jnp.log((1 - t) / (1 - near)))
 
     strength = check_strength(strength)
-    return sum(map(divergence, _batches(activations)), jnp.zeros((), jnp.float32)) * strength
+    return _sum(map(divergence, filter(len, _batches(activations)))) * strength
 
 
 def _total(
@@ -327,13 +323,17 @@ def _total(
 ) -> jax.Array:
     """The sum over the selected leaves, in float32 or wider, each times its share of the strength."""
     strength = check_strength(strength)
-    found = zip(strength_shares(params, where), jax.tree.leaves(params), *others, strict=True)
+    found = zip(once(params, strength_shares(params, where)), jax.tree.leaves(params), *others, strict=True)
     sizes = (
         share * size(_predictions.as_wide(leaf, "params"), *rest)
         for share, leaf, *rest in found
         if share is not None
     )
-    return sum(sizes, jnp.zeros((), jnp.float32)) * strength
+    return _sum(sizes) * strength
+
+
+def _sum(sizes: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, sizes) if (sizes := list(sizes)) else jnp.zeros((), jnp.float32)
 
 
 def _batches(activations: PyTree) -> list[jax.Array]:

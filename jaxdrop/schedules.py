@@ -166,7 +166,9 @@ def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
 
     def schedule(step: Numeric) -> jax.Array:
         passed = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
-        return (-jnp.expm1(-jnp.asarray(gamma, jnp.float32) * passed)) * jnp.asarray(rate, jnp.float32)
+        # A gamma beyond float32 is infinite, and infinity times step 0 would be NaN.
+        risen = jnp.where(passed > 0, jnp.asarray(gamma, jnp.float32) * passed, 0)
+        return (-jnp.expm1(-risen)) * jnp.asarray(rate, jnp.float32)
 
     return schedule
 

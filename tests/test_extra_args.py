@@ -14,6 +14,13 @@ def test_an_optimizer_is_given_only_the_arguments_that_it_takes():
     found, _ = accept_extra_args(named)(params, (), params, value=3.0, grad=params)
     assert float(found["kernel"][0, 0]) == 3.0
 
+    scaled = optax.GradientTransformationExtraArgs(
+        lambda params: (), lambda updates, state, params=None, *, value, **_: ({"kernel": value}, state)
+    )
+    for steps in (optax.MultiSteps(scaled, 1), optax.MultiSteps(scaled, 1).gradient_transformation()):
+        found, _ = accept_extra_args(steps)(params, steps.init(params), params, value=params["kernel"] * 4)
+        assert float(found["kernel"][0, 0]) == 4.0
+
     plain = optax.sgd(0.5)
     found, _ = accept_extra_args(plain)(params, plain.init(params), params, value=3.0)
     assert float(found["kernel"][0, 0]) == -0.5

@@ -211,3 +211,11 @@ def test_outputs_that_do_not_fit():
         losses.expectation_linear(jnp.ones((2, 3)), jnp.ones(3))
     with pytest.raises(ValueError, match=re.escape("`stochastic` must be of shape [B, ...], got ().")):
         losses.expectation_linear(jnp.ones(()), jnp.ones(()))
+
+
+def test_no_elements_cost_nothing():
+    empty = jnp.ones((0, 2, 3))
+    assert losses.activation_regularization(empty, 2.0) == 0
+    assert losses.temporal_activation_regularization(empty, 2.0) == 0
+    assert losses.expectation_linear(empty, empty) == 0
+    assert not jax.grad(lambda h: losses.activation_regularization(h, 2.0))(empty).size

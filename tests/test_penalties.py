@@ -104,6 +104,74 @@ def test_the_parameters_of_nnx_and_the_model_itself():
     np.testing.assert_array_equal(grads["bias"][...], 0)
 
 
+@pytest.mark.parametrize("size", [1e-23, 1e25])
+def test_penalties_of_units_whose_squares_are_no_float32(size):
+    params = {"kernel": jnp.array([[3.0, 1.0], [4.0, 0.0]]) * jnp.float32(size)}
+    expected = 2**0.5 * 6 * size
+    np.testing.assert_allclose(penalties.group_lasso(params, 1.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(penalties.orthogonal(params, 1.0), 0.6, rtol=1e-6)
+    grad = jax.grad(penalties.group_lasso)(params, 1.0)["kernel"]
+    np.testing.assert_allclose(grad, 2**0.5 * np.array([[0.6, 1.0], [0.8, 0.0]]), rtol=1e-6)
+    assert jnp.isnan(penalties.group_lasso({"kernel": params["kernel"].at[0, 0].set(jnp.nan)}, 1.0))
+
+
+class Many(nnx.Module):
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(2, 2, rngs=rngs) for _ in range(11)])
+
+
+def test_a_dict_of_a_checkpoint_is_a_starting_point():
+    """Its keys may be strings, which sort in another order than numbers."""
+    params = nnx.state(Many(nnx.Rngs(0)), nnx.Param)
+    start = jax.tree.map(lambda leaf: leaf + 1, nnx.to_pure_dict(params))
+    start = {"layers": {str(i): layer for i, layer in start["layers"].items()}}
+    np.testing.assert_allclose(penalties.l2_sp(params, start, 0.5), 0.5 * 11 * 4, rtol=1e-5)
+    with pytest.raises(ValueError, match="`start` must have the structure of the parameters"):
+        penalties.l2_sp(params, {"layers": {"0": start["layers"]["0"]}}, 0.5)
+
+
+def test_an_empty_batch_costs_nothing():
+    empty = jnp.ones((0, 3))
+    assert penalties.activity(empty, 1.0) == 0
+    assert jax.jit(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(empty) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_strict_promotion(dtype):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        w = jnp.array([[3.0, 0.0], [4.0, 0.0]], dtype)
+        total = penalties.l1_l2({"kernel": w, "other": w}, (0.5, 2.0))
+        assert total == 2 * (0.5 * 7 + 2 * 25)
+        assert total.dtype == ("float64" if dtype == "float64" else "float32")
+        np.testing.assert_allclose(penalties.group_lasso({"kernel": w}, 1.0), 2**0.5 * 5, rtol=1e-6)
+        assert penalties.activity(w, (1.0, 0.0)) == 3.5
+        assert jnp.isfinite(penalties.kl_sparsity(w / 8, 1.0, target=0.1))
+
+
+class Tied(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.norm = nnx.Linear(3, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
+        self.second, self.drop = self.first, nnx.Dropout(0.5, rngs=rngs)
+        self.cache = nnx.Cache(jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "where", [None, [("*/kernel", 1.0)], [("second/kernel", 1.0)], lambda path, leaf: leaf.ndim == 2]
+)
+def test_a_shared_variable_counts_once(where):
+    model = Tied(nnx.Rngs(0))
+    kernel = np.asarray(model.first.kernel[...], np.float64)
+    np.testing.assert_allclose(penalties.l2(model, 2.0, where=where), 2 * (kernel**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(nnx.jit(penalties.l1)(model, 2.0), 2 * np.abs(kernel).sum(), rtol=1e-6)
+    grads = nnx.grad(lambda model: penalties.l2(model, 2.0, where=where))(model)
+    np.testing.assert_allclose(grads["first"]["kernel"][...], 4 * kernel, rtol=1e-6)
+    start = jax.tree.map(jnp.zeros_like, model)
+    np.testing.assert_allclose(penalties.l2_sp(model, start, 1.0), (kernel**2).sum(), rtol=1e-6)
+    everything = [("*", 1.0)]
+    expected = sum((np.asarray(leaf) ** 2).sum() for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    np.testing.assert_allclose(penalties.l2(model, 1.0, where=everything), expected, rtol=1e-6)
+
+
 def test_where():
     params = {"a": {"kernel": jnp.ones((2, 2))}, "b": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     assert penalties.l1(params, 1.0, where=lambda path, _: path.startswith("b/")) == 6

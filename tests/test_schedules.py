@@ -1,6 +1,7 @@
 """Schedules: their values at the corners, their bounds, and their use in a jitted step."""
 
 import re
+import warnings
 
 import chex
 import jax
@@ -96,6 +97,14 @@ def test_a_curriculum_of_no_speed_and_steps_before_the_first():
     assert float(schedules.curriculum(0.5, 0.0)(1000)) == 0.0
     assert float(schedules.curriculum(0.5, 0.1)(-5)) == 0.0
     assert float(schedules.curriculum(0.5, 10.0)(1000)) == 0.5
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_curriculum_of_a_speed_beyond_float32(step):
+    schedule = jax.jit(lambda gamma: schedules.curriculum(0.5, gamma)(step))
+    assert schedule(jnp.inf) == 0.5 * step
+    with warnings.catch_warnings(action="ignore"):  # of NumPy's, on the cast
+        assert schedules.curriculum(0.5, 1e39)(step) == 0.5 * step
 
 
 def test_rates_may_be_traced():

@@ -1,7 +1,9 @@
 """Which leaves are concerned: predicates, patterns and masks, on Linen's and NNX's trees alike."""
 
+import dataclasses
 import functools
 import re
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -89,6 +91,66 @@ def test_a_tree_of_booleans():
     assert _selection.weight_mask(PARAMS, tree) == tree
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Callable:
+    """A tree that is callable, as modules of Equinox are."""
+
+    kernel: Any
+    table: Any
+
+    def __call__(self, *_):
+        raise AssertionError("a tree of booleans is not called")
+
+
+def test_a_tree_of_booleans_that_is_callable():
+    params = Callable(jnp.ones((2, 2)), jnp.ones((2, 2)))
+    for off in (False, np.False_, jnp.array(False)):
+        assert found(params, Callable(True, off)) == {"kernel": 1}
+    assert found(params, _selection.weight_mask(params)) == {"kernel": 1, "table": 1}
+    model = Model(nnx.Rngs(0))
+    assert found(model, _selection.weight_mask(model)) == {"linear/kernel": 1}
+    with pytest.raises(ValueError, match="`where` must have the structure of the parameters"):
+        found(PARAMS, Callable(True, False))
+
+
+@pytest.mark.parametrize("wrap", [functools.partial, jax.tree_util.Partial])
+def test_a_predicate_may_hold_booleans(wrap):
+    rule = wrap(lambda flag, path, leaf: flag and path.endswith("scale"), True)
+    assert found(PARAMS, rule) == {"LayerNorm_0/scale": 1}
+
+
+class Parts(nnx.Module):
+    """A model with all that is no parameter, and a layer at two paths."""
+
+    def __init__(self, rngs):
+        self.first = self.second = nnx.Linear(2, 3, rngs=rngs)
+        self.norm, self.drop = nnx.BatchNorm(3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+        self.sown = nnx.Intermediate((jnp.ones((4, 3)),))
+        self.cache, self.flags = nnx.Cache(jnp.ones((4, 3))), nnx.Variable(jnp.ones((2, 2), bool))
+        self.words, self.plain = nnx.Variable(jnp.ones((2, 2), jnp.uint32)), jnp.ones((2, 2))
+
+
+@pytest.mark.parametrize("where", [None, lambda path, leaf: jnp.ndim(leaf) == 2, [("*/kernel", 1.0)]])
+def test_of_a_model_of_nnx_only_parameters(where):
+    model = Parts(nnx.Rngs(0))
+    assert found(model, where) == {"first/kernel": 1, "second/kernel": 1}
+    assert found(nnx.state(model), where) == {"first/kernel": 1}
+    assert found({"model": model, "kernel": jnp.ones((2, 2))}, lambda path, leaf: leaf.ndim == 2) == {
+        "kernel": 1,
+        "model/first/kernel": 1,
+        "model/second/kernel": 1,
+    }
+    with pytest.raises(ValueError, match="`where` must have patterns that match a path, got 'norm/mean'"):
+        found(model, [("norm/mean", 1.0)])
+
+
+def test_variables_alone_are_a_tree_like_any():
+    model = Parts(nnx.Rngs(0))
+    assert found(nnx.state(model, nnx.Cache), None) == {"cache": 1}
+    assert found(model.cache, None) == {"": 1}
+
+
 def test_a_mask_of_patterns_fits_optax():
     mask = functools.partial(_selection.weight_mask, where=[("Dense_0/*", False), ("*/kernel", True)])
     decay = optax.add_decayed_weights(0.5, mask=mask)
@@ -98,6 +160,46 @@ def test_a_mask_of_patterns_fits_optax():
         for path, leaf in zip(_selection.paths(PARAMS), jax.tree.leaves(updates), strict=True)
     }
     assert {path: total for path, total in sums.items() if total} == {"Dense_1/kernel": 2.0}
+
+
+MASKED = {
+    "leaves": PARAMS | {"Dense_1": {"kernel": optax.MaskedNode(), "bias": optax.MaskedNode()}},
+    "part": PARAMS | {"Dense_1": optax.MaskedNode()},
+    "partition": PARAMS | {"Dense_1": {"kernel": None, "bias": None}},
+}
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_leaves_that_a_mask_has_taken_out(kind):
+    params = MASKED[kind]
+    assert found(params, [("Dense_1/kernel", 0.5), ("*/kernel", 2.0)]) == {"Dense_0/kernel": 2}
+    assert found(params, [("Dense_0/*", 0.5), ("*/bias", 1), ("Dense_1/bias", 3)]) == {
+        "Dense_0/kernel": 0.5,
+        "Dense_0/bias": 0.5,
+        "LayerNorm_0/bias": 1,
+    }
+    assert found(params, jax.tree.map(lambda leaf: leaf.ndim == 2, PARAMS)) == {"Dense_0/kernel": 1}
+    for typo in ("Dense_2/kernel", "*/kernl") if kind != "part" else ("Dense_2/kernel",):
+        with pytest.raises(ValueError, match="`where` must have patterns that match a path"):
+            found(params, [(typo, 1.0)])
+    with pytest.raises(ValueError, match="`where` must have the structure of the parameters"):
+        found(params, {"Dense_0": PARAMS["Dense_0"], "Dense_1": PARAMS["Dense_1"]})
+    with pytest.raises(ValueError, match="`where` must select at least one leaf, got none of"):
+        found(params, [("Dense_1/kernel", 1.0)])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_patterns_under_the_masks_of_optax(nested):
+    pairs = [("Dense_0/kernel", 0.5), ("Dense_1/kernel", 0.25)]
+    decay = jaxdrop.optim.coupled_l2(1.0, where=pairs)
+    groups = {"Dense_0": decay, "Dense_1": decay, "LayerNorm_0": optax.identity()}
+    labels = {name: dict.fromkeys(part, name) if nested else name for name, part in PARAMS.items()}
+    optimizer = optax.multi_transform(groups, labels)
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_array_equal(updates["Dense_0"]["kernel"], 1.0)
+    np.testing.assert_array_equal(updates["Dense_1"]["kernel"], 0.5)
+    assert not updates["LayerNorm_0"]["scale"].any()
 
 
 @pytest.mark.parametrize(

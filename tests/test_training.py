@@ -64,8 +64,14 @@ def test_training_lowers_the_loss():
         optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()),
         optax.contrib.sam(optax.sgd(0.1), optax.chain(optax.contrib.normalize(), optax.sgd(0.05))),
         optax.contrib.sophia(0.01),
+        optax.MultiSteps(optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()), 2),
+        jaxdrop.optim.halt_on_nonfinite(
+            optax.MultiSteps(
+                optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()), 2
+            ).gradient_transformation()
+        ),
     ],
-    ids=["lbfgs", "reduce_on_plateau", "sam", "sophia"],
+    ids=["lbfgs", "reduce_on_plateau", "sam", "sophia", "multi_steps", "halting_multi_steps"],
 )
 def test_optimizers_that_ask_for_more(optimizer):
     """They are given the value, the gradient and functions for both."""

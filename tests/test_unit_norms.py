@@ -24,8 +24,42 @@ def test_an_axis_that_is_not_there():
         _unit_norms.axes_of_unit(jnp.ones(3), -2)
 
 
+@pytest.mark.parametrize("unit_axis", [0, -1, (1,)])
+def test_a_scalar_has_no_axis(unit_axis):
+    axis = unit_axis[0] if isinstance(unit_axis, tuple) else unit_axis
+    message = f"`unit_axis` must be an axis, and an array of rank 0 has none, got {axis}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _unit_norms.axes_of_unit(jnp.ones(()), unit_axis)
+
+
 def test_norm_against_numpy_with_a_gradient_of_zero_at_zero():
     w = jnp.array([[3.0, 0.0], [4.0, 0.0]])
     np.testing.assert_array_equal(_unit_norms.unit_norm(w, (0,)), [[5.0, 0.0]])
     grad = jax.grad(lambda w: _unit_norms.unit_norm(w, (0,)).sum())(w)
     np.testing.assert_allclose(grad, [[0.6, 0.0], [0.8, 0.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-33, 1e-23, 1.0, 1e18, 1e30])
+def test_squares_neither_overflow_nor_underflow(size):
+    w = jax.random.normal(jax.random.key(0), (50, 4)) * jnp.float32(size)
+    wide = np.asarray(w, np.float64)
+    norms = np.sqrt((wide**2).sum(0, keepdims=True))
+    np.testing.assert_allclose(_unit_norms.unit_norm(w, (0,)), norms, rtol=1e-6)
+    grad = jax.grad(lambda w: _unit_norms.unit_norm(w, (0,)).sum())(w)
+    np.testing.assert_allclose(grad, wide / norms, rtol=1e-5)
+    plain = jnp.sqrt(jnp.sum(w**2, 0, keepdims=True))
+    if size == 1.0:  # bit for bit
+        np.testing.assert_array_equal(_unit_norms.unit_norm(w, (0,)), plain)
+
+
+@pytest.mark.parametrize("bad", [jnp.inf, -jnp.inf, jnp.nan])
+def test_the_norm_of_what_is_not_finite(bad):
+    w = jnp.array([[1.0, bad], [2.0, 3.0]])
+    np.testing.assert_array_equal(_unit_norms.unit_norm(w, (0,)), [[np.float32(5**0.5), abs(bad)]])
+
+
+@pytest.mark.parametrize(("size", "norm"), [(1e-37, 1e3), (1e30, 1e-10), (1.0, 0.0), (2.0, 1.0)])
+def test_scaling_to_a_norm(size, norm):
+    w = jnp.array([[3.0], [4.0]]) * jnp.float32(size)
+    scaled = _unit_norms.scaled_to(w, _unit_norms.unit_norm(w, (0,)), jnp.float32(norm))
+    np.testing.assert_allclose(scaled, np.array([[0.6], [0.8]]) * norm, rtol=1e-6)

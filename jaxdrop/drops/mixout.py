@@ -29,7 +29,7 @@ def mixout(
     Args:
       key: A PRNG key, used once.
       params: Tree of arrays, such as Flax's `params` or an NNX state.
-      target: Tree of the same structure and shapes.
+      target: Tree of the same paths and shapes, such as a checkpoint's dict.
       rate: Probability of replacing a weight, in [0, 1]: a scalar; may be traced; no gradient.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
       bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
@@ -40,7 +40,7 @@ def mixout(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If the trees differ in structure or shape, a concrete rate is outside [0, 1] or
+      ValueError: If the trees differ in paths or shapes, a concrete rate is outside [0, 1] or
         not a scalar, or `where` is a tree of another structure or selects no leaf.
 
     References:
@@ -54,11 +54,7 @@ def mixout(
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     mask = _selection.selected(params, where)
-    if jax.tree.structure(target) != jax.tree.structure(params):
-        raise ValueError(
-            f"`target` must have the structure of the parameters, {jax.tree.structure(params)}, "
-            f"got {jax.tree.structure(target)}."
-        )
+    target = jax.tree.structure(params).unflatten(_selection.leaves_like(target, params, "target"))
     draw = _checks.prepare(rate, (), bits)
     if _checks.is_scalar(rate, 0):
         return params

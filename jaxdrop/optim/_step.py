@@ -12,7 +12,7 @@ from jaxdrop._checks import widened
 from jaxdrop._types import Numeric, PyTree, Where
 
 Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: optax's take and give any number
-# `change(p, u, share, *values) -> u`: the new update of a parameter, in float32 or wider.
+# `change(p, u, share, *values) -> u`: the new update of a parameter; all but `p` in float32 or wider.
 Change = Callable[..., jax.Array]
 # `act(end, share, *values) -> end`: the new end of a step that would end at `end = p + u`.
 Act = Callable[..., jax.Array]
@@ -39,17 +39,19 @@ def transformation(
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
 
-        def one(u: jax.Array, p: jax.Array, share: _selection.Share) -> jax.Array:
-            if share is None:
+        def one(u: jax.Array | None, p: jax.Array, share: _selection.Share) -> jax.Array | None:
+            if u is None or share is None:
                 return u
             p = _checks.check_floating(p, "params")
             wide = widened(p.dtype)
+            share = share if isinstance(share, int | float) else jnp.asarray(share, wide)
             new = change(p, u.astype(wide), share, *(jnp.asarray(v, wide) for v in now))
-            return new.astype(jnp.promote_types(u.dtype, p.dtype))
+            with jax.numpy_dtype_promotion("standard"):  # on purpose, also where promotion is strict
+                return new.astype(jnp.promote_types(u.dtype, p.dtype))
 
-        structure = jax.tree.structure(params)
-        leaves = structure.flatten_up_to(updates), jax.tree.leaves(params), rule(params, where)
-        new = structure.unflatten([one(*parts) for parts in zip(*leaves, strict=True)])
+        shares = jax.tree.structure(params).unflatten(rule(params, where))
+        # As in optax, None in the updates marks a frozen parameter, or a frozen part.
+        new = jax.tree.map(one, updates, params, shares, is_leaf=lambda u: u is None)
         return new, StepState(jnp.asarray(optax.safe_increment(state.step)))
 
     return optax.GradientTransformation(init, update)

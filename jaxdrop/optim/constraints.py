@@ -51,7 +51,7 @@ def max_norm(
     def scale(end: jax.Array, share: Numeric, limit: jax.Array, slack: float) -> jax.Array:
         lengths, most = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis)), limit * share
         over = lengths > most * (1 + slack)
-        return jnp.where(over, end * (most / jnp.where(over, lengths, 1)), end)
+        return jnp.where(over, _unit_norms.scaled_to(end, jnp.where(over, lengths, 1), most), end)
 
     return transformation(to_end(scale, slack=True), where, check_value(limit, "limit", finite=False))
 
@@ -81,7 +81,7 @@ def unit_norm(*, unit_axis: int | Sequence[int] = -1, where: Where = None) -> op
     def scale(end: jax.Array, share: Numeric, slack: float) -> jax.Array:
         lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis))
         off = (lengths > 0) & (jnp.abs(lengths - share) > share * slack)
-        return jnp.where(off, end * (share / jnp.where(off, lengths, 1)), end)
+        return jnp.where(off, _unit_norms.scaled_to(end, jnp.where(off, lengths, 1), share), end)
 
     return transformation(to_end(scale, slack=True), where)
 

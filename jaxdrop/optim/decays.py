@@ -36,7 +36,7 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
     """
 
     def decay(p: jax.Array, u: jax.Array, share: Numeric, strength: jax.Array) -> jax.Array:
-        return u + 2 * strength * share * p
+        return u + 2 * strength * share * p.astype(u.dtype)
 
     return transformation(decay, where, check_value(strength, "strength"))
 
@@ -67,6 +67,6 @@ def decoupled_l2(
     """
 
     def decay(p: jax.Array, u: jax.Array, share: Numeric, strength: jax.Array, rate: jax.Array) -> jax.Array:
-        return u - 2 * rate * strength * share * p
+        return u - 2 * rate * strength * share * p.astype(u.dtype)
 
     return transformation(decay, where, *check_step(strength, learning_rate))

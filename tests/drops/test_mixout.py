@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxdrop
 
@@ -31,6 +32,19 @@ def test_the_mean_is_the_weight():
     y = jax.vmap(lambda key: jaxdrop.mixout(key, W[:4, :8], T[:4, :8], 0.5))(keys)
     error = np.abs(W - T)[:4, :8] / np.sqrt(4000)
     assert (np.abs(np.asarray(y).mean(0) - W[:4, :8]) < 5 * error).all()
+
+
+def test_a_dict_of_a_checkpoint_is_a_target():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.layers = nnx.List([nnx.Param(W + i) for i in range(11)])
+
+    state = nnx.state(Model())
+    target = {"layers": {str(i): T + i for i in range(11)}}  # strings sort in another order than numbers
+    mixed = jaxdrop.mixout(KEY, state, target, 1.0)
+    assert jax.tree.structure(mixed) == jax.tree.structure(state)
+    for i in range(11):
+        np.testing.assert_array_equal(mixed["layers"][i][...], T + i)
 
 
 def test_trees_and_rate_zero_and_one():

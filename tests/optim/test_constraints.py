@@ -106,3 +106,12 @@ def test_gradients_narrower_than_the_parameters(dtype):
     assert (end(optim.proximal_l1(10.0, 1.0)) == 0).all()
     norms = jnp.sqrt(jnp.sum(end(optim.max_norm(0.1)) ** 2, axis=(0, 1, 2)))
     np.testing.assert_allclose(norms, 0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-23, 1e19, 1e30])
+def test_norms_whose_squares_are_no_float32(size):
+    params = jnp.array([[3.0, 0.0], [4.0, 0.0]]) * jnp.float32(size)
+    one = np.array([[0.6, 0.0], [0.8, 0.0]])
+    # The update takes the weights away, so the end is rounded as they are.
+    np.testing.assert_allclose(step(optim.unit_norm(), params), one, rtol=1e-6, atol=5e-7 * size)
+    np.testing.assert_allclose(step(optim.max_norm(size), params), one * size, rtol=1e-6)

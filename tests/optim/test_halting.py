@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx, serialization
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdrop import optim, training
@@ -75,6 +76,50 @@ def test_a_run_of_a_sweep_halts_by_itself():
         optim.raise_if_halted(state)
 
 
+def as_nnx(optimizer):
+    model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    kept = nnx.Optimizer(model, optimizer, wrt=nnx.Param)
+    grads = jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param))
+    kept.update(model, grads)
+    optim.raise_if_halted(nnx.state(kept))
+    grads["kernel"][...] = jnp.full((2, 2), jnp.nan)
+    kept.update(model, grads)
+    return kept
+
+
+def as_optax(optimizer):
+    params = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    optim.raise_if_halted(serialization.to_state_dict(state))
+    return optimizer.update(params | {"kernel": jnp.full((2, 2), jnp.nan)}, state, params)[1]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        as_nnx,
+        lambda optimizer: nnx.state(as_nnx(optimizer)),
+        lambda optimizer: nnx.to_pure_dict(nnx.state(as_nnx(optimizer))),
+        lambda optimizer: serialization.to_state_dict(as_optax(optimizer)),
+        lambda optimizer: {"opt_state": serialization.to_state_dict(as_optax(optimizer))},
+    ],
+)
+@pytest.mark.parametrize("chained", [False, True])
+def test_states_without_their_class(form, chained):
+    """As of an NNX optimizer, and of a checkpoint."""
+    optimizer = optim.halt_on_nonfinite(optax.adam(0.1))
+    state = form(optax.chain(optax.clip(1.0), optimizer) if chained else optimizer)
+    with pytest.raises(FloatingPointError, match="in that of `kernel` at step 1"):
+        optim.raise_if_halted(state)
+
+
+@pytest.mark.parametrize("tree", [(), None, {"bad": jnp.ones(())}, optax.adam(0.1).init(PARAMS)])
+def test_what_holds_no_state_is_refused(tree):
+    message = "`tree` must contain a state of `halt_on_nonfinite`, or dicts with the names of its fields "
+    with pytest.raises(ValueError, match=re.escape(message + "(inner, step, bad), got a ")):
+        optim.raise_if_halted(tree)
+
+
 def test_it_is_the_optimizer_where_all_is_finite():
     inner = optax.adam(0.1)
     wrapped = optim.halt_on_nonfinite(inner)
@@ -109,6 +154,46 @@ def test_line_searches_are_given_what_they_ask_for():
     for _ in range(5):
         state, _ = step(state, None)
     np.testing.assert_allclose(state.params["w"], 3.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [{"kernel": None, "bias": None}, None])
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_none_in_the_updates_is_a_frozen_parameter(frozen, partitioned):
+    """In the updates alone, and in parameters and updates, as partitions of Equinox and optax give it."""
+    params = {"a": jnp.ones(2), "b": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}
+    params = params | {"b": frozen} if partitioned else params
+    inner = optax.chain(optax.add_decayed_weights(0.1), optax.adam(0.1) if partitioned else optax.sgd(0.1))
+    optimizer = optim.halt_on_nonfinite(inner)
+    update = jax.jit(optimizer.update)
+    grads = {"a": jnp.ones(2), "b": frozen}
+    expected, _ = inner.update(grads, inner.init(params), params)
+    updates, state = update(grads, optimizer.init(params), params)
+    chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+    optim.raise_if_halted(state)
+    updates, state = update({"a": jnp.full(2, jnp.nan), "b": frozen}, state, params)
+    assert updates["b"] == frozen
+    np.testing.assert_array_equal(updates["a"], 0)
+    with pytest.raises(FloatingPointError, match="in that of `a` at step 1"):
+        optim.raise_if_halted(state)
+
+
+def test_lookahead_updates_other_parameters_than_those_of_the_gradient():
+    inner = optax.lookahead(optax.adam(0.1), sync_period=2, slow_step_size=0.5)
+    optimizer = optim.halt_on_nonfinite(inner)
+    params = expected = optax.LookaheadParams.init_synced({"w": jnp.ones(3)})
+    a, b = optimizer.init(params), inner.init(params)
+    for i in range(3):
+        grads = {"w": jnp.full(3, 1.0 + i)}
+        updates, a = jax.jit(optimizer.update)(grads, a, params)
+        params = optax.apply_updates(params, updates)
+        updates, b = inner.update(grads, b, expected)
+        expected = optax.apply_updates(expected, updates)
+    chex.assert_trees_all_close(params, expected, rtol=1e-6)
+    optim.raise_if_halted(a)
+    updates, a = optimizer.update({"w": jnp.full(3, jnp.nan)}, a, params)
+    chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, params))
+    with pytest.raises(FloatingPointError, match="in that of `w` at step 3"):
+        optim.raise_if_halted(a)
 
 
 def test_gradients_wider_than_the_parameters():

@@ -109,6 +109,24 @@ def test_half_precision_is_float32_rounded(name, dtype):
         np.testing.assert_allclose(a.astype(np.float32), b, atol=2 * float(jnp.finfo(dtype).eps) * 2)
 
 
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "dtypes", [("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "float16")]
+)
+def test_strict_promotion_changes_nothing(name, dtypes):
+    of_params, of_updates = dtypes
+    params = jax.tree.map(lambda leaf: leaf.astype(of_params), PARAMS)
+    grads = jax.tree.map(lambda leaf: (leaf / 3).astype(of_updates), PARAMS)
+    share = True if name == "non_negative" else np.float32(0.3)
+    transformation = ALL[name](where=[("*/kernel", share)])
+    state = transformation.init(params)
+    expected, _ = transformation.update(grads, state, params)
+    with jax.numpy_dtype_promotion("strict"):
+        updates, _ = transformation.update(grads, transformation.init(params), params)
+    jax.tree.map(np.testing.assert_array_equal, updates, expected)
+    assert updates["a"]["kernel"].dtype == expected["a"]["kernel"].dtype
+
+
 def test_sums_of_half_precision_do_not_overflow():
     params = {"kernel": jnp.full((1000, 2), 200.0, jnp.float16)}  # a sum of squares of 4e7
     new = after(optim.max_norm(100.0), params)["kernel"]
@@ -150,6 +168,35 @@ def test_the_parameters_of_nnx(name):
     optimizer.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param)))
     expected = after(ALL[name](), before)
     np.testing.assert_allclose(model.kernel[...], expected["kernel"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_none_in_the_updates_is_a_frozen_parameter(name):
+    transformation, zeros = ALL[name](), jax.tree.map(jnp.zeros_like, PARAMS)
+    state = transformation.init(PARAMS)
+    expected, _ = transformation.update(zeros, state, PARAMS)
+    for frozen in ({"kernel": None}, None):  # a leaf, and a part
+        updates, _ = jax.jit(transformation.update)(zeros | {"b": frozen}, state, PARAMS)
+        assert updates["b"] == frozen
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates["a"], expected["a"])
+
+
+class Tied(nnx.Module):
+    def __init__(self, rngs):
+        self.first = self.second = nnx.Linear(3, 3, rngs=rngs)
+        self.drop, self.cache = nnx.Dropout(0.5, rngs=rngs), nnx.Cache(jnp.full((2, 3), -3.0))
+
+
+def test_of_a_model_of_nnx_only_parameters_decay():
+    model = Tied(nnx.Rngs(0))
+    for params in (model, nnx.state(model)):
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf)), params)
+        updates, _ = optim.coupled_l2(0.5).update(zeros, optim.coupled_l2(0.5).init(params), params)
+        changed = [np.asarray(leaf) for leaf in jax.tree.leaves(updates) if np.any(leaf)]
+        # At both paths of the module, so that they stay equal.
+        assert len(changed) == (2 if params is model else 1)
+        for leaf in changed:
+            np.testing.assert_allclose(leaf, model.first.kernel[...], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ALL)
