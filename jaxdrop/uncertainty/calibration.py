@@ -185,7 +185,7 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
     probs = _predictions.check_probabilities(probs, "[..., K]")
     labels = _predictions.check_labels(labels, probs).reshape(1, -1)
     classes = probs.shape[-1]
-    hits = (labels == jnp.arange(classes)[:, None]).astype(probs.dtype)
+    hits = (labels == jnp.arange(classes, dtype=labels.dtype)[:, None]).astype(probs.dtype)
     return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
 
 
@@ -275,7 +275,9 @@ def _vector_scaling(
     def step(state: _Steps) -> _Steps:
         params, inner, taken, _ = state
         value, grad = value_and_grad(params, state=inner)
-        updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
+        # Optax promotes dtypes of its own, and keeps those of its state.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
         # The cast, as optax's type does not tell that the structure is kept.
         params = cast(VectorScaling, optax.apply_updates(params, updates))
         return _Steps(params, inner, taken + 1, optax.tree.norm(grad))
