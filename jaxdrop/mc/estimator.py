@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
-from jaxdrop._types import ArrayLike, Key, PyTree
+from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _devices, _program, _trees
+from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
@@ -18,22 +19,6 @@ from jaxdrop.mc.stopping import Until
 __all__ = ["Estimate", "State", "accumulate", "estimate", "finish", "merge"]
 
 _NEVER = np.int32(2**31 - 1)
-
-
-class Estimate(NamedTuple):
-    """Monte-Carlo estimates and their standard errors.
-
-    The arrays of a data set whose results are in a folder read its files when they are indexed.
-
-    Attributes:
-      value: The estimates: a dictionary for each reducer, in the tree of the reducers.
-      standard_error: Their Monte-Carlo standard errors, of the same structure.
-      num_samples: The number of samples used, an int32 scalar; of a data set `[N]`, per example.
-    """
-
-    value: PyTree
-    standard_error: PyTree
-    num_samples: ArrayLike
 
 
 class State(NamedTuple):
@@ -318,7 +303,7 @@ def _run(static: Static, execution: Execution, inputs: _Inputs) -> State:
     if rule is None:
         return add_up_to(last, state)
     return jax.lax.while_loop(
-        lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced).error),
+        lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced).error, now.count),
         lambda now: add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now),
         state,
     )

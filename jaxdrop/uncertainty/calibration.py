@@ -275,7 +275,7 @@ def _vector_scaling(
     def step(state: _Steps) -> _Steps:
         params, inner, taken, _ = state
         value, grad = value_and_grad(params, state=inner)
-        # Optax promotes dtypes of its own, and keeps those of its state.
+        # Optax promotes dtypes, but keeps those of its state.
         with jax.numpy_dtype_promotion("standard"):
             updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
         # The cast, as optax's type does not tell that the structure is kept.
