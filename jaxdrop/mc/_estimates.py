@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _carries, _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.mc.reducers._grouped import GROUPS
 
@@ -152,5 +152,6 @@ def _beta_quantile(a: jax.Array, b: jax.Array, p: jax.Array) -> jax.Array:
         below = betainc(a, b, jax.nn.sigmoid(middle)) < p
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-    low, high = jax.lax.fori_loop(0, 40, halve, (jnp.full_like(a, -40), jnp.full_like(a, 40)))
+    ends = _carries.varying(lambda ends: halve(0, ends), (jnp.full_like(a, -40), jnp.full_like(a, 40)))
+    low, high = jax.lax.fori_loop(0, 40, halve, ends)
     return jax.nn.sigmoid((low + high) / 2)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxdrop import _checks
+from jaxdrop import _carries, _checks
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _devices, _program, _trees
 from jaxdrop.mc._estimates import Estimate
@@ -298,14 +298,19 @@ def _run(static: Static, execution: Execution, inputs: _Inputs) -> State:
 
     def add_up_to(stop: jax.Array, state: State) -> State:
         chunks = state.next_sample // execution.chunk, -(-stop // execution.chunk)
+        state = _carries.varying(lambda state: add(chunks[0], state, stop), state)
         return jax.lax.fori_loop(*chunks, lambda chunk, state: add(chunk, state, stop), state)
 
     if rule is None:
         return add_up_to(last, state)
+
+    def more(now: State) -> State:
+        return add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now)
+
     return jax.lax.while_loop(
         lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced).error, now.count),
-        lambda now: add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now),
-        state,
+        more,
+        _carries.varying(more, state),
     )
 
 

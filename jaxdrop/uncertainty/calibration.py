@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _carries, _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -237,6 +237,7 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
         return jnp.where(hotter, middle, low), jnp.where(hotter, high, middle)
 
     ends = tuple(jnp.asarray(np.log(end), logits.dtype) for end in (_COLDEST, _HOTTEST))
+    ends = _carries.varying(lambda ends: halve(0, ends), ends)
     low, high = jax.lax.fori_loop(0, 60, halve, ends)
     temperature = jnp.exp((low + high) / 2)
     return jnp.where(jnp.isfinite(slope(temperature)), temperature, jnp.nan)
