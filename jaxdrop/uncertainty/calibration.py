@@ -124,7 +124,8 @@ def fit_vector_scaling(
 ) -> VectorScaling:
     """Vector scaling: fits a scale and a bias per class that minimize the mean NLL of the labels.
 
-    The problem is convex and is solved by L-BFGS, started at the identity.
+    The problem is convex and is solved by L-BFGS, started at the identity. Within `jax.shard_map` its line
+    search needs `check_vma=False`.
 
     Args:
       logits: `[N, K]`, finite; further leading axes are examples, too.
