@@ -16,7 +16,7 @@ from jaxdrop._types import ArrayLike
 
 def as_wide(x: ArrayLike, name: str) -> jax.Array:
     """A floating-point array, in float32 or wider."""
-    return _widened(_checks.check_floating(x, name))
+    return widened(_checks.check_floating(x, name))
 
 
 def check_values(x: Any, name: str) -> jax.Array:
@@ -26,7 +26,7 @@ def check_values(x: Any, name: str) -> jax.Array:
     check_not_empty(np.shape(real), name)
     if _is_visible(real) and np.isnan(np.asarray(real, np.float64)).any():
         raise ValueError(f"`{name}` must not hold a NaN, got one.")
-    return _widened(real)
+    return widened(real)
 
 
 def check_vector(x: Any, name: str) -> jax.Array:
@@ -81,7 +81,7 @@ def check_probabilities(probs: ArrayLike, axes: str, name: str = "probs") -> jax
         )
         expected = f"sum to 1 along the last axis to within {tolerance:g}"
         _checks.check_all(values.sum(-1), name, expected, lambda sums: np.abs(sums - 1) <= tolerance)
-    return _widened(array)
+    return widened(array)
 
 
 def check_classes(shape: Sequence[int], name: str, otherwise: str) -> None:
@@ -142,7 +142,8 @@ def _is_visible(value: object) -> bool:
     return _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True)
 
 
-def _widened(x: Any) -> jax.Array:
+def widened(x: ArrayLike) -> jax.Array:
+    """A real array, in float32 or wider."""
     array = jnp.asarray(x)
     narrow = not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize < 4
     return array.astype(jnp.float32) if narrow else array

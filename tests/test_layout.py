@@ -15,6 +15,7 @@ FLOORS = {
     "_types": 0,
     "_checks": 1,
     "_bits": 1,
+    "_carries": 1,
     "_predictions": 2,
     "_draw": 2,
     "_selection": 2,

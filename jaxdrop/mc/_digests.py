@@ -116,7 +116,7 @@ def _of_count(num_samples: int | Until, like: Estimate) -> int | str:
     """The number of samples, or the rule in words with the digest of what it watches."""
     if not isinstance(num_samples, Until):
         return int(num_samples)
-    rule = _of_text(of_function(num_samples.is_sure, like.standard_error))
+    rule = _of_text(of_function(num_samples.is_sure, like.standard_error, like.num_samples))
     return f"at most {num_samples.max_samples}, every {num_samples.every}, until {rule}"
 
 

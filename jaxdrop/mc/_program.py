@@ -273,10 +273,16 @@ def make_sampler(static: Static, arrays: Arrays, key: Key, x: PyTree, execution:
 
     def draw(index: jax.Array) -> PyTree:
         index = _devices.shard(index, execution.layout, SAMPLES)
-        samples = jax.vmap(lambda t: predict(jax.random.fold_in(key, t)))(index)
+        # `vmap` moves the axes of keys, which `jax.debug_key_reuse` counts as a use of them.
+        over = jax.lax.map if jax.config.jax_debug_key_reuse else _vmap
+        samples = over(lambda t: predict(jax.random.fold_in(key, t)), index)
         return _devices.shard(samples, execution.layout, SAMPLES, BATCH)
 
     return Sampler(draw, parts.outputs)
+
+
+def _vmap(fun: Callable[[jax.Array], PyTree], index: jax.Array) -> PyTree:
+    return jax.vmap(fun)(index)
 
 
 def _is_array(leaf: object) -> bool:

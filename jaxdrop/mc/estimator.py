@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxdrop import _checks
-from jaxdrop._types import ArrayLike, Key, PyTree
+from jaxdrop import _carries, _checks
+from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _devices, _program, _trees
+from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
@@ -18,22 +19,6 @@ from jaxdrop.mc.stopping import Until
 __all__ = ["Estimate", "State", "accumulate", "estimate", "finish", "merge"]
 
 _NEVER = np.int32(2**31 - 1)
-
-
-class Estimate(NamedTuple):
-    """Monte-Carlo estimates and their standard errors.
-
-    The arrays of a data set whose results are in a folder read its files when they are indexed.
-
-    Attributes:
-      value: The estimates: a dictionary for each reducer, in the tree of the reducers.
-      standard_error: Their Monte-Carlo standard errors, of the same structure.
-      num_samples: The number of samples used, an int32 scalar; of a data set `[N]`, per example.
-    """
-
-    value: PyTree
-    standard_error: PyTree
-    num_samples: ArrayLike
 
 
 class State(NamedTuple):
@@ -313,14 +298,19 @@ def _run(static: Static, execution: Execution, inputs: _Inputs) -> State:
 
     def add_up_to(stop: jax.Array, state: State) -> State:
         chunks = state.next_sample // execution.chunk, -(-stop // execution.chunk)
+        state = _carries.varying(lambda state: add(chunks[0], state, stop), state)
         return jax.lax.fori_loop(*chunks, lambda chunk, state: add(chunk, state, stop), state)
 
     if rule is None:
         return add_up_to(last, state)
+
+    def more(now: State) -> State:
+        return add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now)
+
     return jax.lax.while_loop(
-        lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced).error),
-        lambda now: add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now),
-        state,
+        lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced).error, now.count),
+        more,
+        _carries.varying(more, state),
     )
 
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Bits, Rate
+from jaxdrop.mc import _devices
 
 __all__ = ["LastLayer", "last_layer"]
 
@@ -47,7 +49,8 @@ def last_layer(
         rates near 0 or 1.
 
     Returns:
-      A `LastLayer` of the mean and covariance, in float32 at least.
+      A `LastLayer` of the mean and covariance, in float32 at least. On an explicit mesh they are sharded
+      as the examples of `h`, and whole otherwise.
 
     Raises:
       TypeError: If `h`, `kernel` or `bias` is not floating-point.
@@ -73,6 +76,11 @@ def last_layer(
             raise ValueError(f"`bias` must have shape [K], {kernel.shape[1:]}, got {bias.shape}.")
     rate = _checks.check_below_one(_checks.check_rate(rate))
     keep_prob = jnp.asarray(_checks.prepare(rate, h.shape, bits).keep_prob)
+    batch = PartitionSpec(*jax.typeof(h).sharding.spec[:1])
+    return _devices.on_automatic_axes(_moments, h, kernel, bias, keep_prob, out=batch)
+
+
+def _moments(h: jax.Array, kernel: jax.Array, bias: jax.Array | None, keep_prob: jax.Array) -> LastLayer:
     spread = h**2 * ((1 - keep_prob) / keep_prob)
     mean = jnp.matmul(h, kernel, precision="highest")
     covariance = jnp.einsum("bi,ik,il->bkl", spread, kernel, kernel, precision="highest")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _carries, _checks, _predictions
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.uncertainty import _unchecked, decomposition
 
@@ -185,6 +185,7 @@ def _batch_bald(key: Key, probs: jax.Array, num: int, configurations: int) -> Se
         state, index = _chosen(probs, state)
         return _enumerated(state, probs[:, index]), Selection(index, state.score)
 
+    state = _carries.varying(lambda state: enumerate_labels(state, None)[0], state)
     state, firsts = jax.lax.scan(enumerate_labels, state, length=exact)
     if exact == num:
         return firsts
@@ -200,8 +201,13 @@ def _batch_bald(key: Key, probs: jax.Array, num: int, configurations: int) -> Se
         posterior = _observed(share, state.posterior, probs[:, index])
         return state._replace(posterior=posterior), Selection(index, state.score)
 
-    posterior, _ = jax.lax.scan(catch_up, posterior, (shares[:exact], firsts.indices))
+    firsts_drawn = shares[:exact], firsts.indices
+    posterior = _carries.varying(
+        lambda now: catch_up(now, jax.tree.map(lambda leaf: leaf[0], firsts_drawn))[0], posterior
+    )
+    posterior, _ = jax.lax.scan(catch_up, posterior, firsts_drawn)
     state = state._replace(weight=weight, posterior=posterior)
+    state = _carries.varying(lambda state: draw_labels(state, shares[0])[0], state)
     _, rest = jax.lax.scan(draw_labels, state, shares[exact:])
     return Selection(*(jnp.concatenate(parts) for parts in zip(firsts, rest, strict=True)))
 

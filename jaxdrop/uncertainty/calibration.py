@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _carries, _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -124,7 +124,8 @@ def fit_vector_scaling(
 ) -> VectorScaling:
     """Vector scaling: fits a scale and a bias per class that minimize the mean NLL of the labels.
 
-    The problem is convex and is solved by L-BFGS, started at the identity.
+    The problem is convex and is solved by L-BFGS, started at the identity. Within `jax.shard_map` its line
+    search needs `check_vma=False`.
 
     Args:
       logits: `[N, K]`, finite; further leading axes are examples, too.
@@ -185,7 +186,7 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
     probs = _predictions.check_probabilities(probs, "[..., K]")
     labels = _predictions.check_labels(labels, probs).reshape(1, -1)
     classes = probs.shape[-1]
-    hits = (labels == jnp.arange(classes)[:, None]).astype(probs.dtype)
+    hits = (labels == jnp.arange(classes, dtype=labels.dtype)[:, None]).astype(probs.dtype)
     return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
 
 
@@ -237,6 +238,7 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
         return jnp.where(hotter, middle, low), jnp.where(hotter, high, middle)
 
     ends = tuple(jnp.asarray(np.log(end), logits.dtype) for end in (_COLDEST, _HOTTEST))
+    ends = _carries.varying(lambda ends: halve(0, ends), ends)
     low, high = jax.lax.fori_loop(0, 60, halve, ends)
     temperature = jnp.exp((low + high) / 2)
     return jnp.where(jnp.isfinite(slope(temperature)), temperature, jnp.nan)
@@ -275,7 +277,9 @@ def _vector_scaling(
     def step(state: _Steps) -> _Steps:
         params, inner, taken, _ = state
         value, grad = value_and_grad(params, state=inner)
-        updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
+        # Optax promotes dtypes, but keeps those of its state.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
         # The cast, as optax's type does not tell that the structure is kept.
         params = cast(VectorScaling, optax.apply_updates(params, updates))
         return _Steps(params, inner, taken + 1, optax.tree.norm(grad))

@@ -100,7 +100,7 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
       Array([1., 0.], dtype=float32)
     """
     probs, labels = _check(probs, labels)
-    return (jnp.argmax(probs, axis=-1) == labels).astype(probs.dtype)
+    return _is_hit(probs, labels).astype(probs.dtype)
 
 
 class Reliability(NamedTuple):
@@ -150,8 +150,8 @@ def reliability(
     """
     probs, labels = _check(probs, labels)
     _check_bins(bins, mode)
-    hits = jnp.argmax(probs, axis=-1) == labels
-    return _binned(jnp.max(probs, axis=-1).reshape(-1), hits.reshape(-1), bins, mode)
+    hits = _is_hit(probs, labels).reshape(-1)
+    return _binned(jnp.max(probs, axis=-1).reshape(-1), hits, bins, mode)
 
 
 def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "equal_width") -> jax.Array:
@@ -221,7 +221,7 @@ def classwise_ece(
     probs, labels = _check(probs, labels)
     _check_bins(bins, mode)
     classes = probs.shape[-1]
-    hits = labels.reshape(1, -1) == jnp.arange(classes)[:, None]
+    hits = labels.reshape(1, -1) == jnp.arange(classes, dtype=labels.dtype)[:, None]
     binned = jax.vmap(functools.partial(_binned, bins=bins, mode=mode))
     return jnp.mean(jax.vmap(_gap)(binned(probs.reshape(-1, classes).T, hits)))
 
@@ -229,6 +229,10 @@ def classwise_ece(
 def _check(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     probs = _predictions.check_probabilities(probs, "[..., K]")
     return probs, _predictions.check_labels(labels, probs)
+
+
+def _is_hit(probs: jax.Array, labels: jax.Array) -> jax.Array:
+    return jnp.argmax(probs, axis=-1).astype(labels.dtype) == labels
 
 
 def _check_bins(bins: int, mode: _Mode) -> None:
@@ -245,7 +249,7 @@ def _binned(confidence: jax.Array, hits: jax.Array, bins: int, mode: _Mode) -> R
     # A float32 sum of a million values is wrong in the third digit, so blocks of 256 are summed first.
     group = jnp.arange(len(index)) // 256
     sums = jnp.zeros((-(-len(index) // 256), bins), confidence.dtype).at[group, index].add(confidence)
-    return Reliability(sums.sum(0) * share, right * share, count)
+    return Reliability(sums.sum(0) * share, right.astype(share.dtype) * share, count)
 
 
 def _equal_width(confidence: jax.Array, bins: int) -> jax.Array:
@@ -257,8 +261,10 @@ def _equal_mass(confidence: jax.Array, bins: int) -> jax.Array:
     """Bins by rank; equal confidences have the rank of the first of them."""
     rank = jnp.searchsorted(jnp.sort(confidence), confidence, side="left")
     firsts = -(-np.arange(1, bins) * len(confidence) // bins)
-    return jnp.searchsorted(jnp.asarray(firsts), rank, side="right")
+    return jnp.searchsorted(jnp.asarray(firsts, rank.dtype), rank, side="right")
 
 
 def _gap(of: Reliability) -> jax.Array:
-    return jnp.sum(jnp.abs(of.confidence - of.accuracy) * of.count) / jnp.sum(of.count)
+    count = of.count.astype(of.confidence.dtype)
+    total = jnp.sum(of.count).astype(count.dtype)
+    return jnp.sum(jnp.abs(of.confidence - of.accuracy) * count) / total

@@ -287,5 +287,7 @@ def _adaptive_scores(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key
     ranked = jnp.take_along_axis(probs, order, axis=-1)
     share = 0 if key is None else jax.random.uniform(key, (*probs.shape[:-1], 1), probs.dtype)
     rank = jax.lax.broadcasted_iota(jnp.int32, probs.shape, probs.ndim - 1) + 1
-    scores = jnp.cumsum(ranked, axis=-1) - share * ranked + penalty * jnp.maximum(rank - free, 0)
+    penalty, free = (jnp.asarray(value).astype(probs.dtype) for value in (penalty, free))
+    beyond = jnp.maximum(rank.astype(probs.dtype) - free, 0)
+    scores = jnp.cumsum(ranked, axis=-1) - share * ranked + penalty * beyond
     return jnp.take_along_axis(scores, jnp.argsort(order, axis=-1), axis=-1)

@@ -153,6 +153,7 @@ def test_rules_differ_by_all_their_fields():
         mc.Until(0.2, 100),
         mc.Until(0.1, 200),
         mc.Until(0.1, 100, every=32),
+        mc.Until(0.1, 100, min_samples=8),
         mc.Until(0.1, 100, of=lambda error: error["mean"]),
         mc.Until(0.1, 100, of=lambda error: error["mean"] / 2),
         mc.Until(jnp.float32(0.2), 100),
@@ -160,4 +161,4 @@ def test_rules_differ_by_all_their_fields():
     counts = [facts(num_samples=rule)["num_samples"] for rule in rules]
     assert len(set(counts)) == len(counts)
     again = mc.Until(0.1, 100, of=lambda error: error["mean"])
-    assert facts(num_samples=again)["num_samples"] == counts[4]
+    assert facts(num_samples=again)["num_samples"] == counts[5]

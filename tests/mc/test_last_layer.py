@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdrop
 from jaxdrop import mc
@@ -69,3 +70,24 @@ def test_bad_input(wrong: dict, message: str):
 def test_a_bias_that_does_not_fit(shape):
     with pytest.raises(ValueError, match=r"`bias` must have shape \[K\], \(3,\), got \("):
         mc.last_layer(jnp.ones((5, 4)), jnp.ones((4, 3)), jnp.ones(shape), rate=0.5)
+
+
+@pytest.mark.parametrize("spec", [PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch", "model")])
+@pytest.mark.parametrize("jitted", [False, True])
+def test_explicit_meshes(spec: PartitionSpec, jitted: bool):
+    """Contractions over a sharded axis, and a rate and a bias on the mesh."""
+    mesh = jax.make_mesh((2, 2), ("batch", "model"), axis_types=(AxisType.Explicit,) * 2)
+    h, rate = jnp.concatenate([H, H[:1]]), jnp.linspace(0.0, 0.9, 10)
+    expected = mc.last_layer(h, KERNEL, BIAS, rate=rate)
+
+    def put(array: jax.Array, *axes: str | None) -> jax.Array:
+        return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*axes)))
+
+    def call(h: jax.Array, kernel: jax.Array, bias: jax.Array, rate: jax.Array) -> mc.LastLayer:
+        return mc.last_layer(h, kernel, bias, rate=rate)
+
+    args = put(h, *spec), put(KERNEL, "model"), put(BIAS, "model"), put(rate, "model")
+    found = (jax.jit(call) if jitted else call)(*args)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected)
+    for leaf in found:
+        assert tuple(jax.typeof(leaf).sharding.spec)[:1] == (spec[:1] or (None,))

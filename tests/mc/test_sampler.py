@@ -181,3 +181,20 @@ def test_one_random_output_of_a_tree_is_enough():
     np.testing.assert_array_equal(samples["x"], jnp.stack([X, X]))
     with pytest.raises(ValueError, match="depend on its key"):
         mc.sample(lambda key, x: {"x": x, "y": 2 * x}, KEY, X, num_samples=2)
+
+
+def test_a_scan_over_keys_or_a_branch_is_no_reuse():
+    """The checker of keys takes the transpose of keys under `vmap` for a use."""
+
+    def layers(key, x):
+        def layer(x, key):
+            return jax.lax.cond(x.sum() > 0, jaxdrop.dropout, lambda key, x, rate: x, key, x, 0.5), None
+
+        return jax.lax.scan(layer, x, jax.random.split(key, 3))[0]
+
+    options = {"num_samples": 4, "chunk_size": 2}
+    expected = mc.sample(layers, KEY, X, **options)
+    with jax.debug_key_reuse(True):
+        np.testing.assert_allclose(mc.sample(layers, KEY, X, **options), expected, rtol=1e-6)
+    with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
+        mc.sample(lambda key, x: jaxdrop.dropout(key, layers(key, x), 0.5), KEY, X, num_samples=4)

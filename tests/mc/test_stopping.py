@@ -1,6 +1,7 @@
 """Stopping rules."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -62,8 +63,29 @@ def test_another_strictness_is_the_same_program():
         (mc.Until(-1.0, 100), "`standard_error` must be above 0, got -1."),
         (mc.Until(0.1, 0), "`max_samples` must be at least 1, got 0."),
         (mc.Until(0.1, 10, every=0), "`every` must be at least 1, got 0."),
+        (mc.Until(0.1, 10, min_samples=0), "`min_samples` must be at least 1, got 0."),
     ],
 )
 def test_bad_rules(rule: mc.Until, message: str):
     with pytest.raises(ValueError, match=message):
         run(rule)
+
+
+def test_few_samples_are_not_sure():
+    """Their standard error is no more known than the value."""
+    found = run(mc.Until(10.0, 100, every=2))
+    assert 32 <= int(found.num_samples) < 40
+    assert int(run(mc.Until(10.0, 100, every=2, min_samples=6)).num_samples) == 6
+    assert int(run(mc.Until(10.0, 20, every=2)).num_samples) == 20
+
+
+def test_samples_that_agree_are_not_certain():
+    """No sample shows a class of a share below 1 / T."""
+
+    def predict(key, x):
+        return jnp.where(jax.random.uniform(key, x.shape) < 1e-9, -50.0, 50.0) * jnp.array([[1.0, -1.0]])
+
+    options = {"reducers": mc.Categorical(), "num_samples": mc.Until(0.01, 1000, every=4)}
+    found = mc.estimate(predict, KEY, jnp.ones((3, 2)), **options)
+    np.testing.assert_array_equal(found.standard_error["mean"], 0)
+    assert 100 <= int(found.num_samples) < 200

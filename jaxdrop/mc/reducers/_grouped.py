@@ -105,7 +105,8 @@ class Grouped(abc.ABC):
             # A chunk starts at a multiple of its length, so a reshape deals the samples to the groups.
             samples = jax.tree.map(lambda y: y.reshape(-1, groups, *y.shape[1:]), samples)
             return jax.vmap(self.summary, (1, 1, None))(samples, weights.reshape(-1, groups), targets)
-        group_weights = weights[None] * (index[None] % groups == jnp.arange(groups)[:, None])
+        group = jnp.arange(groups, dtype=index.dtype)[:, None]
+        group_weights = jnp.where(index[None] % groups == group, weights[None], 0)
         return jax.vmap(self.summary, (None, 0, None))(samples, group_weights, targets)
 
     def merge(self, a: Summary, b: Summary) -> Summary:
@@ -163,14 +164,15 @@ def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Ar
     used = sizes > 0
     count, n = used.sum(), sizes.sum()
     shape = (-1, *[1] * whole.ndim)
-    ratio = (n / jnp.maximum(sizes, 1)).reshape(shape)
+    dtype = jnp.float64 if whole.dtype == jnp.float64 else sizes.dtype
+    ratio = (n / jnp.maximum(sizes, 1)).reshape(shape).astype(dtype)
     used = used.reshape(shape)
     # Busing's pseudo-values minus their center, computed from the change that a group makes to the
     # estimate, so that nothing cancels.
     moved = jnp.where(used, without - whole[None], 0)
     terms = jnp.where(used, ((1 - 1 / ratio) * moved).sum(0, keepdims=True) - (ratio - 1) * moved, 0) ** 2
     terms = jnp.where(used, terms / (ratio - 1), 0)
-    error = jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count), jnp.nan)
+    error = jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count.astype(terms.dtype)), jnp.nan)
     # If every part agrees on an infinite estimate, such as a log density of minus infinity, the error is 0.
     agreed = jnp.isinf(whole) & jnp.all(~used | (without == whole[None]), 0)
     return jnp.where(agreed & (count > 1), 0, error)

@@ -35,7 +35,7 @@ class _LogMean(Grouped):
 
     def values(self, state: Summary) -> Estimates:
         """See `Grouped`."""
-        return {"log_density": state["log_sum"] - jnp.log(state["n"])}
+        return {"log_density": state["log_sum"] - jnp.log(state["n"]).astype(state["log_sum"].dtype)}
 
 
 @partial(register_dataclass, data_fields=[], meta_fields=["from_logits", "groups", "ignore"])
@@ -177,8 +177,10 @@ class GaussianLogDensity(_LogMean):
             mean = samples.astype(jnp.float32)
             precision = jnp.asarray(self.precision, jnp.float32)
             precision = _checks.check_broadcastable(precision, mean.shape, "precision")
-        error = jnp.asarray(targets)[None] - mean
-        logs = 0.5 * (jnp.log(precision / (2 * jnp.pi)) - precision * error**2)
+        targets = _predictions.widened(targets)
+        error = targets[None] - mean.astype(targets.dtype)
+        log_scale, precision = (p.astype(error.dtype) for p in (jnp.log(precision / (2 * jnp.pi)), precision))
+        logs = 0.5 * (log_scale - precision * error**2)
         # A variance of 0, or one that underflows to it: all the density lies at the mean.
         logs = jnp.where(precision == jnp.inf, jnp.where(error == 0, jnp.inf, -jnp.inf), logs)
         return logs.reshape(*logs.shape[:2], -1).sum(-1)

@@ -58,7 +58,7 @@ class Quantiles:
 
     def merge(self, a: Summary, b: Summary) -> Summary:
         """Appends the samples of the second state, up to the capacity."""
-        place = jnp.arange(self.capacity)
+        place = jnp.arange(self.capacity, dtype=jnp.int32)
         mine, theirs = place < a["n"], jnp.clip(place - a["n"], 0)
 
         def both(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -70,7 +70,7 @@ class Quantiles:
     def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
         """Computes the quantiles, and their standard errors from intervals between order statistics."""
         levels = jnp.asarray(self.levels, jnp.float32)
-        spread = _WIDTH * jnp.sqrt(levels * (1 - levels) / state["n"])
+        spread = _WIDTH * jnp.sqrt(levels * (1 - levels) / state["n"].astype(levels.dtype))
         ordered = jax.tree.map(partial(_sorted, state["n"]), state["kept"])
 
         def at(levels: jax.Array) -> PyTree:
@@ -90,15 +90,16 @@ class Quantiles:
 
 def _sorted(n: jax.Array, kept: jax.Array) -> jax.Array:
     """Sorted along the first axis, with unused places at the end."""
-    unused = jnp.arange(kept.shape[0]).reshape(-1, *[1] * (kept.ndim - 1)) >= n
+    unused = jnp.arange(kept.shape[0], dtype=n.dtype).reshape(-1, *[1] * (kept.ndim - 1)) >= n
     return jnp.sort(jnp.where(unused, jnp.inf, kept.astype(jnp.float32)), axis=0)
 
 
 def _quantiles(ordered: jax.Array, levels: jax.Array, n: jax.Array) -> jax.Array:
-    place = jnp.clip(levels, 0, 1) * (n - 1)
-    low = jnp.floor(place).astype(jnp.int32)
+    place = jnp.clip(levels, 0, 1) * (n - 1).astype(levels.dtype)
+    whole = jnp.floor(place)
+    low = whole.astype(jnp.int32)
     high = jnp.minimum(low + 1, n - 1)
-    share = (place - low).reshape(-1, *[1] * (ordered.ndim - 1))
+    share = (place - whole).reshape(-1, *[1] * (ordered.ndim - 1))
     below, above = ordered[low], ordered[high]
     # The difference of equal infinities would be NaN.
     found = jnp.where(below == above, below, below + share * (above - below))
