@@ -1,6 +1,7 @@
 """Every public function of `mc` and `uncertainty` in the modes of JAX that refuse or find something."""
 
 import contextlib
+import gc
 import inspect
 from collections.abc import Iterator
 
@@ -12,6 +13,16 @@ from jaxdrop import mc, uncertainty
 from tests.calls import CALLS
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_objects_to_search() -> Iterator[None]:
+    """The check for leaks collects garbage after each trace, which takes long after thousands of tests."""
+    jax.clear_caches()
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @contextlib.contextmanager
