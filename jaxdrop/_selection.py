@@ -252,7 +252,7 @@ def _by_pattern(
             continue
         if not fitting:
             raise ValueError(
-                f"`where` must have patterns that match a path, got {pattern!r}; {_near(pattern, names)}."
+                f"`where` must have patterns that match a path, got {pattern!r}; {near(pattern, names)}."
             )
         if not fresh:
             raise ValueError(
@@ -263,6 +263,7 @@ def _by_pattern(
     return found
 
 
-def _near(pattern: str, names: list[str]) -> str:
+def near(pattern: str, names: Sequence[str]) -> str:
+    """The names nearest to a pattern, as words."""
     close = difflib.get_close_matches(pattern, names, n=_NAMED, cutoff=0.0)
     return f"the nearest are {', '.join(close)}" if close else "there are no leaves"

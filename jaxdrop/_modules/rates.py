@@ -1,13 +1,11 @@
 """Rates of a model by pattern of path, as both Flax APIs set them."""
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
 
 import jax
-import numpy as np
 
-from jaxdrop import _checks, drops
+from jaxdrop import _checks, _selection, drops
 from jaxdrop._modules.base import Rated
 from jaxdrop._modules.dense import ShakeoutDense
 from jaxdrop._modules.recurrent import Cell
@@ -77,10 +75,9 @@ class Patterns:
                     f"`rates` pattern {pattern!r} matches only sites already taken by a longer pattern: "
                     f"{', '.join(taken[:_NAMED])}."
                 )
-            near = difflib.get_close_matches(pattern, self._chosen, n=_NAMED, cutoff=0.0)
             raise ValueError(
                 f"`rates` must have patterns that match the path of a site, got {pattern!r}; "
-                f"the nearest are {', '.join(near)}."
+                f"{_selection.near(pattern, list(self._chosen))}."
             )
 
 
@@ -96,8 +93,6 @@ def attention_dropout(broadcast: bool) -> Callable[..., jax.Array]:
 
 def site(path: str, module: object, rate: PyTree) -> _sites.Site:
     """A site for a list, with its rate or rates as text."""
-    parts = rate if isinstance(rate, tuple | list) else (rate,)
-    known = all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts)
-    text = ", ".join(f"{float(part):g}" for part in parts) if known else "array"
+    text = _sites.text_of(rate if isinstance(rate, tuple | list) else (rate,))
     stream = _sites.own(module, "rng_collection") or "dropout"
     return _sites.Site(path, type(module).__name__, stream, text)

@@ -86,7 +86,7 @@ class _RecordedScope(Scope):
         except InvalidRngError:
             self.record.missing.add(name)
             raise
-        if _is_fork():
+        if is_fork():
             return key
         path = "/".join(self.path)
         own = [call for call in self.calls if "/".join(call.module.path) == path]
@@ -117,8 +117,8 @@ class _RecordedScope(Scope):
         return scope
 
 
-def _is_fork() -> bool:
-    """Whether `nn.jit` asks: it does for each stream, whether the module draws or not."""
+def is_fork() -> bool:
+    """Whether `nn.jit` calls the caller's caller for a key: it does for each stream, needed or not."""
     fork, frame = _FORK.__code__, sys._getframe(2)
     for _ in range(3):
         if frame is None or frame.f_code is fork:
@@ -149,13 +149,13 @@ def _intercept(
             # Flax wants a setting in one place.
             given = bound.arguments.pop(setting, None)
             if _sites.has(module, setting):
-                stack.enter_context(_with_field(module, setting, value))
+                stack.enter_context(with_fields(module, {setting: value}))
             elif given is not None or setting in bound.signature.parameters:
                 bound.arguments[setting] = value
         if isinstance(module, nn.RNN) and name == "__call__":
             # No interceptor sees the call that makes a cell's initial carry.
             for setting, value in _changes(answer, module.cell, name, {}).items():
-                stack.enter_context(_with_field(module.cell, setting, value))
+                stack.enter_context(with_fields(module.cell, {setting: value}))
             calls.append(_InProgress(module.cell, {}))
             stack.callback(calls.pop)
         calls.append(_InProgress(module, dict(bound.arguments)))
@@ -225,21 +225,19 @@ def _set_training(
                 changes[name] = changed
                 settings |= inner
     if answer.in_training:
-        for name, value in changes.items():
-            stack.enter_context(_with_field(module, name, value))
+        stack.enter_context(with_fields(module, changes))
     if answer.record is not None:
         answer.record.settings |= settings
 
 
 @contextlib.contextmanager
-def _with_field(module: nn.Module, name: str, value: Any) -> Iterator[None]:
-    """Overrides a field, if there is one, during a call. Flax's modules are frozen, hence `object`."""
-    if not _sites.has(module, name):
-        yield
-        return
-    before = _sites.own(module, name)
-    object.__setattr__(module, name, value)
+def with_fields(module: nn.Module, fields: dict[str, Any]) -> Iterator[None]:
+    """Overrides those fields that a module has, during a call. Flax's modules are frozen, hence `object`."""
+    before = {name: _sites.own(module, name) for name in fields if _sites.has(module, name)}
     try:
+        for name in before:
+            object.__setattr__(module, name, fields[name])
         yield
     finally:
-        object.__setattr__(module, name, before)
+        for name, value in before.items():
+            object.__setattr__(module, name, value)

@@ -16,6 +16,7 @@ from jaxdrop import _checks, drops
 from jaxdrop._modules import rates as _rates
 from jaxdrop._types import Bits, PyTree, Rate
 from jaxdrop.linen import attention
+from jaxdrop.linen._control import is_fork, with_fields
 from jaxdrop.linen._shell import Base
 from jaxdrop.mc import _sites
 
@@ -104,7 +105,7 @@ def with_rates(
                 if method is _DROPOUT:
                     return _dropout(call, args, kwargs, module, rate, bits)
                 fields = {field: rate} if method is not _ATTENTION else _attention_fields(site, rate, bits)
-                stack.enter_context(_with_fields(site, fields))
+                stack.enter_context(with_fields(site, fields))
             return call(*args, **kwargs)
 
     @functools.wraps(fun)
@@ -203,7 +204,7 @@ def _dropout(call: Callable, args: tuple, kwargs: dict, module: Any, rate: Rate,
     given.apply_defaults()
     inputs, key = given.arguments["inputs"], given.arguments["rng"]
     # At rate 1 Flax asks for no key, and returns zeros unless it is deterministic.
-    with _with_fields(module, {"rate": 1.0}):
+    with with_fields(module, {"rate": 1.0}):
         y = call(*args, **kwargs)
     if y is inputs:
         return y
@@ -234,26 +235,11 @@ def _attention_fields(module: Any, rate: Rate, bits: Bits) -> dict:
 
 
 @contextlib.contextmanager
-def _with_fields(module: nn.Module, fields: dict) -> Iterator[None]:
-    """Overrides fields during a call. Flax's modules are frozen, hence `object`."""
-    before = {name: getattr(module, name) for name in fields}
-    try:
-        for name, value in fields.items():
-            object.__setattr__(module, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            object.__setattr__(module, name, value)
-
-
-@contextlib.contextmanager
 def _refusing_keys(module: nn.Module, patterns: _rates.Patterns) -> Iterator[None]:
     """Refuses a key for dropout to other code than a site's, as that code has a rate that is not known."""
 
     def make_rng(name: str = "params") -> jax.Array:
-        # Flax itself splits all keys for a method under `nn.jit`.
-        by_flax = sys._getframe(1).f_globals is vars(nn.transforms)
-        if name == "dropout" and not by_flax and patterns.rate(_path(module)) is not None:
+        if name == "dropout" and not is_fork() and patterns.rate(_path(module)) is not None:
             raise ValueError(
                 f"`rates` must be None for {_path(module)!r}, or have no pattern that matches it: "
                 f"{type(module).__name__} drops by its own code, so its rate cannot be set."

@@ -1,6 +1,5 @@
 """Stochastic sites of a model: the modules that draw, as a predictor lists and selects them."""
 
-import difflib
 import fnmatch
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _selection
 
 # "all", "last" (the one that draws last), or shell-style patterns of paths.
 Sites = str | Sequence[str]
@@ -139,13 +138,16 @@ def _levels(module: object, given: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _rate_of(module: object, given: Mapping[str, Any]) -> str:
     """The rate of a module called with the given arguments, as text; "" for unknown."""
-    parts = _levels(module, given)
-    if not all(_checks.is_concrete(part) and np.ndim(part) == 0 for part in parts):
-        return "array"
     try:
-        return ", ".join(f"{float(part):g}" for part in parts)
+        return text_of(_levels(module, given))
     except (TypeError, ValueError):
         return ""
+
+
+def text_of(rates: Sequence[Any]) -> str:
+    """Some rates as text; "array" if one is traced or no scalar."""
+    known = all(_checks.is_concrete(rate) and np.ndim(rate) == 0 for rate in rates)
+    return ", ".join(f"{float(rate):g}" for rate in rates) if known else "array"
 
 
 def choose(found: Record, sites: Sites, forced: Forced = frozenset()) -> Forced:
@@ -193,10 +195,9 @@ def _selected(paths: Sequence[str], sites: Sites) -> list[str]:
         raise ValueError("`sites` must be 'all', 'last' or patterns of paths, got none.")
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
-            near = difflib.get_close_matches(pattern, paths, n=5, cutoff=0.0)
             raise ValueError(
                 f"`sites` must be 'all', 'last' or patterns that match the path of a site, got {pattern!r}; "
-                f"the nearest are {', '.join(near)}."
+                f"{_selection.near(pattern, paths)}."
             )
     return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
