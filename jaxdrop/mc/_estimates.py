@@ -37,8 +37,8 @@ class Estimate(NamedTuple):
         """Confidence intervals of all estimates, each by itself, for Monte-Carlo error only.
 
         - "mean" and "variation_ratio" of class probabilities are shares and have Clopper-Pearson
-          intervals. They hold for any distribution of the samples, also where all samples agree, and are
-          wide where the samples are alike.
+          intervals, which are those of votes. They are not empty where all samples agree, and wide where
+          the probabilities of the samples are alike, as those spread less than votes.
         - "variance" has a Student interval of its logarithm.
         - All others have Student intervals, exact for the mean of normal outputs.
 
@@ -133,7 +133,7 @@ def _student(freedom: jax.Array, tail: jax.Array) -> jax.Array:
 
 
 def _clopper_pearson(share: jax.Array, count: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The interval of a share of `count`; of a mean of numbers in [0, 1] it is conservative."""
+    """The interval of a share of `count` votes; numbers in [0, 1] of that mean spread less than votes."""
     hits = jnp.clip(share * count, 0, count)
     misses = count - hits
     lower = _beta_quantile(hits, misses + 1, tail)
