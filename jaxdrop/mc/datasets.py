@@ -169,6 +169,11 @@ def estimate_dataset(
         examples = _batches.padded(examples, source.size)
         return _Work(batch.rows, examples if stored else _devices.put(examples, layout), digest, stored)
 
+    def compute(number: int, rows: int, examples: Examples) -> list[np.ndarray]:
+        batch_key = key if shared else jax.random.fold_in(key, number)
+        found = run(batch_key, examples.x, targets=examples.targets)
+        return [_rows(leaf, source.size)[:rows] for leaf in jax.tree.leaves(found)]
+
     sizes, results, done = [], [], 0
     total = source.rows_of(index, parts)
     with closing(_batches.ahead(itertools.starmap(prepare, enumerate(source.batches)))) as works:
@@ -177,12 +182,7 @@ def estimate_dataset(
             if work.examples is None:
                 continue
             if not _is_true_everywhere(mesh, work.stored):
-                found = run(
-                    key if shared else jax.random.fold_in(key, number),
-                    work.examples.x,
-                    targets=work.examples.targets,
-                )
-                leaves = [_rows(leaf, source.size)[: work.rows] for leaf in jax.tree.leaves(found)]
+                leaves = compute(number, work.rows, work.examples)
                 if store:
                     store.write(number, work.digest, leaves)
                 else:
