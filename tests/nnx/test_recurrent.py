@@ -10,6 +10,7 @@ from flax import nnx
 
 import jaxdrop
 from jaxdrop.nnx import RecurrentDropoutCell, ZoneoutCell
+from tests.recurrent import check_masks_of_evaluation, check_states_without_masks
 from tests.shells import draws, loop_bodies
 
 KEY = jax.random.key(3)
@@ -161,17 +162,9 @@ def decoder(off, x, carry, rate=0.5):
 @pytest.mark.parametrize("batch", [2, 3])
 def test_a_state_without_masks_is_refused(batch, off):
     """Of an encoder, say; at batch 2 a part of it has the form of two masks."""
-    x, part = X[:batch], jnp.ones((batch, 3))
-    message = "`carry` must be (state, masks), where `initialize_carry` of this cell makes the masks for any "
-    for state in ((part, part), part, (part, (part, part)), (part,)):
-        with pytest.raises(TypeError, match=re.escape(message)):
-            decoder(off, x, state)
+    check_states_without_masks(decoder, X[:batch], off)
 
 
 def test_masks_of_evaluation_are_refused_in_training():
     """Without them the state would have no dropout at all."""
-    state = (jnp.ones((6, 3)),) * 2
-    with pytest.raises(ValueError, match="`carry` must hold masks unless deterministic, got None"):
-        decoder(False, X, (state, (None, None)))
-    assert decoder(True, X, (state, (None, None))).shape == (6, 5, 3)
-    assert decoder(False, X, (state, (None, jnp.ones((6, 3), bool))), (0.0, 0.5)).shape == (6, 5, 3)
+    check_masks_of_evaluation(decoder, X)
