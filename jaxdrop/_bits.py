@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from jaxdrop._quantiles import normal_quantile
 from jaxdrop._types import ArrayLike, Key, Numeric
 
 # Threefry's own constants.
@@ -137,7 +138,7 @@ def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> 
 
     The compiler must see that neighbors share a block, so the last axis is indexed by blocks and
     lanes if it is a multiple of a block's elements. The indices are reshaped, not the draws: XLA
-    does not fuse values that are used twice, such as the argument of `erf_inv`, across a reshape and
+    does not fuse values that are used twice, such as those of `normal_quantile`, across a reshape and
     would store the draws in an array. Values that depend on one index alone are hidden from XLA.
     """
     lanes = _LANES[width]
@@ -295,11 +296,8 @@ def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
 
 
 def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
-    """Standard normal float32 draws, two to a block, symmetric about zero and within 5.42.
+    """Standard normal float32 draws, two to a block, symmetric about zero and within 5.41.
 
-    Inverse normal CDF at odd multiples of 2**-24 in (-1, 1), whose mean is exactly zero.
+    Normal quantiles of the odd multiples of 2**-25 in (0, 1), whose mean is exactly zero.
     """
-    bits = _element_draws(seed.words, _squeezed(shape), 24)
-    centered = bits.astype(jnp.int32) * 2 - (2**24 - 1)
-    uniform = centered.astype(jnp.float32) * np.float32(2.0**-24)
-    return (np.float32(math.sqrt(2)) * lax.erf_inv(uniform)).reshape(shape)
+    return normal_quantile(_element_draws(seed.words, _squeezed(shape), 24)).reshape(shape)

@@ -110,7 +110,7 @@ def test_a_gpu_gets_the_form_in_which_neighbors_share_a_block(platform, shared):
 @pytest.mark.parametrize("shape", [(32,), (3, 32), (2, 3, 32)])
 @pytest.mark.parametrize("width", [8, 16, 24])
 def test_on_a_gpu_no_draw_is_reshaped(shape, width):
-    """What uses a draw twice, such as `erf_inv`, would keep all draws in an array on a GPU."""
+    """What uses a draw twice, such as `normal_quantile`, would keep all draws in an array on a GPU."""
     draw = jax.make_jaxpr(lambda words: _bits._bits_by_block_gpu.__wrapped__(words, shape, width))(WORDS)
     equations = draw.jaxpr.eqns
     indices = {equation.outvars[0] for equation in equations if equation.primitive.name == "iota"}
@@ -255,7 +255,7 @@ def test_normal_is_standard_normal():
     assert abs(draws.mean()) < 5 / np.sqrt(n)
     assert abs(draws.var() - 1) < 5 * np.sqrt(2 / n)
     assert abs((draws[:, :-1] * draws[:, 1:]).mean()) < 5 / np.sqrt(n)
-    assert np.abs(draws).max() < 5.42
+    assert np.abs(draws).max() < 5.41
 
 
 def test_a_seed_is_the_words_of_its_key():

@@ -15,7 +15,8 @@ def gaussian_dropout(key: Key, x: ArrayLike, rate: Rate) -> jax.Array:
 
     Mean x and variance x**2 * p / (1 - p) are those of `dropout`, but no element is exactly zero.
     Rate 0 is the identity; rate 1, where the variance is infinite, gives zeros. The backward pass
-    redraws the noise from the key; no noise is stored.
+    redraws the noise from the key; no noise is stored. A draw is a float32 normal quantile of 24
+    random bits, within 5.41 standard deviations.
 
     Args:
       key: A PRNG key, used once.

@@ -15,7 +15,8 @@ def gaussian_noise(key: Key, x: ArrayLike, stddev: Numeric) -> jax.Array:
 
     On the inputs of a regression with squared error, it acts as Tikhonov regularization. A
     deviation of 0 is the identity. The backward pass redraws the noise from the key; no noise is
-    stored.
+    stored. A draw is a float32 normal quantile of 24 random bits: it is within 5.41 * stddev, and its
+    error is about the gap to the next quantile or less, 1.5e-7 * stddev near the mean.
 
     Args:
       key: A PRNG key, used once.
