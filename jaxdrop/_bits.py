@@ -136,23 +136,25 @@ def _bits_by_element(words: jax.Array, shape: tuple[int, ...], width: int) -> ja
 def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """`_bits_by_element` for GPUs, where a thread handles four neighbors and computes their block once.
 
-    The compiler must see that neighbors share a block, so the last axis is indexed by blocks and
-    lanes if it is a multiple of a block's elements. The indices are reshaped, not the draws: XLA
-    does not fuse values that are used twice, such as those of `normal_quantile`, across a reshape and
-    would store the draws in an array. Values that depend on one index alone are hidden from XLA.
+    The compiler must see that neighbors share a block, so the last axis is indexed by parts of a
+    block, as large as divide the axis, and lanes of a part. The parts of an odd axis are single
+    elements, and each computes its block. Four neighbors may then lie in three blocks, and the
+    compiler sees that only in flat arrays, which a fusion with others of the shape undoes.
+
+    The indices are reshaped, not the draws: XLA does not fuse values that are used twice, such as
+    those of `normal_quantile`, across a reshape and would store the draws in an array. Values that
+    depend on one index alone are hidden from XLA.
     """
     lanes = _LANES[width]
-    whole = shape[-1] % lanes == 0
-    counted = (*shape[:-1], shape[-1] // lanes, lanes) if whole else shape
-    coordinates = [coordinate.reshape(shape) for coordinate in _coordinates(counted)]
+    size = max(size for size in (1, 2, 4, 8) if lanes % size == 0 and shape[-1] % size == 0)
+    parts = lanes // size
+    coordinates = [
+        coordinate.reshape(shape) for coordinate in _coordinates((*shape[:-1], shape[-1] // size, size))
+    ]
     first, second = _key_pair(words)
     together = reduce(operator.xor, coordinates) + first
-    *leading, last = (_hide_dependence_from_xla(coordinate, together) for coordinate in coordinates)
-    if whole:
-        *leading, place = leading
-        lane = last
-    else:
-        place, lane = last // _U32(lanes), last % _U32(lanes)
+    *leading, part, lane = (_hide_dependence_from_xla(coordinate, together) for coordinate in coordinates)
+    place, lane = part // _U32(parts), part % _U32(parts) * _U32(size) + lane
     block = threefry(
         (_hide_dependence_from_xla(first, place), second), (_row_major(leading, shape[:-1]), place)
     )

@@ -4,7 +4,9 @@ import functools
 import importlib.util
 import math
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -104,16 +106,27 @@ def _sharding() -> NamedSharding:
     return NamedSharding(Mesh(np.array(described.devices), "x"), PartitionSpec())
 
 
-def compiled(fun: Callable, *args) -> Program:
-    """The program of `fun` for arguments of these shapes and dtypes."""
-
+def _lowered(fun: Callable, *args) -> jax.stages.Lowered:
     def on_gpu(leaf):
         leaf = jax.eval_shape(lambda: leaf) if isinstance(leaf, int | float) else leaf
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_sharding())
 
-    found = jax.jit(fun).lower(*jax.tree.map(on_gpu, args)).compile()
+    return jax.jit(fun).lower(*jax.tree.map(on_gpu, args))
+
+
+def compiled(fun: Callable, *args) -> Program:
+    """The program of `fun` for arguments of these shapes and dtypes."""
+    found = _lowered(fun, *args).compile()
     memory = found.memory_analysis()
     return _read(found.as_text(), memory.temp_size_in_bytes if memory else 0)
+
+
+def assembly(fun: Callable, *args) -> str:
+    """The kernels of `fun` in PTX, the assembly language before registers are assigned."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"xla_dump_to": folder, "xla_dump_emitter_re": ".*"}
+        _lowered(fun, *args).compile(compiler_options=options)
+        return "".join(path.read_text() for path in sorted(Path(folder).rglob("*.ptx")))
 
 
 def _read(text: str, temporary_bytes: int) -> Program:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import jaxdrop
 from jaxdrop import _bits
+from tests import gpu
 
 KEY = jax.random.key(11)
 
@@ -67,7 +69,7 @@ WORDS = jnp.array([123, 456], jnp.uint32)
 
 
 @pytest.mark.parametrize("width", [8, 16, 24])
-@pytest.mark.parametrize("shape", [(5,), (4, 8), (2, 3, 37), (24,), (2, 3, 16)])
+@pytest.mark.parametrize("shape", [(5,), (4, 8), (2, 3, 37), (3, 38), (2, 3, 20)])
 def test_all_forms_agree(shape, width):
     """The implementations, which different backends use, are one function."""
     options = {"shape": shape, "width": width}
@@ -89,7 +91,7 @@ def test_all_forms_agree(shape, width):
 def test_a_gpu_gets_the_form_in_which_neighbors_share_a_block(platform, shared):
     """What is lowered for it counts the last axis by blocks of four; no GPU is needed to see it.
 
-    Where the axis is no multiple of four, it is still another program than elsewhere.
+    An even axis is counted by halves of a block.
     """
 
     def lowered(draw, *args) -> str:
@@ -102,9 +104,45 @@ def test_a_gpu_gets_the_form_in_which_neighbors_share_a_block(platform, shared):
     by_blocks = "tensor<3x8x4xui32>"
     assert (by_blocks in lowered(lambda words: below(words, jnp.uint32(77), 32), WORDS)) is shared
     assert (by_blocks in lowered(lambda words: below(words, rates, 32), WORDS)) is shared
-    odd = lowered(lambda words: below(words, jnp.uint32(77), 33), WORDS)
-    assert ("_bits_by_block_gpu" in odd) is shared
-    assert "x4xui32>" not in odd
+    even = lowered(lambda words: below(words, jnp.uint32(77), 34), WORDS)
+    assert ("tensor<3x17x2xui32>" in even) is shared
+    assert "x4xui32>" not in even
+    assert (
+        "_bits_by_block_gpu" in lowered(lambda words: below(words, jnp.uint32(77), 33), WORDS) or not shared
+    )
+
+
+def hashes(assembly: str) -> float:
+    """How many hashes a thread computes: each rotates twice by 17."""
+    return len(re.findall(r"shf\.\w+\.wrap\.b32.*, 17;", assembly)) / 2
+
+
+@gpu.needs_plugin
+@pytest.mark.parametrize(
+    ("draw", "places", "most"),
+    [
+        (jaxdrop.dropout, 256, 1),
+        (jaxdrop.dropout, 254, 3),
+        (jaxdrop.dropout, 253, 4),
+        (jaxdrop.gaussian_dropout, 256, 2),
+    ],
+)
+def test_a_gpu_hashes_once_for_neighbors_in_one_kernel(draw, places, most):
+    """A thread computes four neighbors of an array of this size."""
+    x = jax.ShapeDtypeStruct((16, 8, 64, places), jnp.float32)
+
+    def forward(words: jax.Array, x: jax.Array) -> jax.Array:
+        return draw(jax.random.wrap_key_data(words), x, 0.1)
+
+    def backward(words: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.vjp(lambda x: forward(words, x), x)[1](x)[0]
+
+    words = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    once = gpu.assembly(forward, words, x)
+    assert once.count(".entry") == 1
+    assert hashes(once) == hashes(gpu.assembly(backward, words, x)) == most
+    words = jax.ShapeDtypeStruct((16, 2), jnp.uint32)
+    assert hashes(gpu.assembly(jax.vmap(forward), words, x)) == most
 
 
 @pytest.mark.parametrize("shape", [(32,), (3, 32), (2, 3, 32)])
@@ -124,8 +162,8 @@ def test_the_shared_form_under_shardings(spec):
     """The same values on eight devices as on one, and no device asks another."""
     mesh = jax.make_mesh((4, 2), ("a", "b"))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
-    # Devices whose share of the last axis is less than a block are among these.
-    for shape, width in (((8, 64), 16), ((8, 16), 8), ((8, 16), 24)):
+    # Among these are shares of the last axis that are less than a block, or odd.
+    for shape, width in (((8, 64), 16), ((8, 16), 8), ((8, 16), 24), ((8, 24), 16), ((8, 40), 24)):
         draw = jax.jit(
             lambda words, shape=shape, width=width: _bits._bits_by_block_gpu(words, shape, width),
             out_shardings=sharding,
