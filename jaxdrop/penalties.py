@@ -13,15 +13,15 @@ All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions, _unit_norms
-from jaxdrop._selection import is_weight, leaves_like, once, strength_shares, weight_mask
+from jaxdrop import _checks, _predictions, _selection, _unit_norms
+from jaxdrop._selection import is_weight, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
-from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
+from jaxdrop._types import ArrayLike, Numeric, PyTree, UnitAxis, Where
 
 __all__ = [
     "activity",
@@ -128,18 +128,20 @@ def l1_l2(params: PyTree, strength: _Pair, *, where: Where = None) -> jax.Array:
 
 
 def group_lasso(
-    params: PyTree, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: PyTree, strength: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
 ) -> jax.Array:
     """Group lasso penalty, `strength * sum_g(sqrt(size_g) * ||w_g||)`: favors zero groups of weights.
 
-    By default a group is a column of a Flax kernel `[..., inputs, units]`: all weights into a unit.
+    By default a group is a column of a Flax kernel `[..., inputs, units]`: all weights into a unit; of
+    an embedding table it is a row.
     `optim.proximal_group_lasso` makes groups exactly zero.
 
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
       strength: Finite, non-negative scalar; may be traced.
       unit_axis: Axis, or axes, whose indices are the groups: -1 for the weights into a unit, -2 for
-        those out of an input, `(-2, -1)` for the units of all heads of Flax's attention.
+        those out of an input or the rows of a table, `(-2, -1)` for the units of all heads of Flax's
+        attention. None: -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -147,8 +149,8 @@ def group_lasso(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a leaf has no such axis, or
-        `where` does not fit.
+      ValueError: If a concrete strength is negative or not finite, a leaf has no such axis,
+        its name does not tell its units (`weight`) and none is given, or `where` does not fit.
 
     References:
       Yuan and Lin, "Model selection and estimation in regression with grouped variables", 2006;
@@ -160,15 +162,15 @@ def group_lasso(
       Array(4., dtype=float32)
     """
 
-    def size(w: jax.Array) -> jax.Array:
-        norms = _unit_norms.unit_norm(w, _unit_norms.axes_of_unit(w, unit_axis))
+    def size(w: jax.Array, path: str) -> jax.Array:
+        norms = _unit_norms.unit_norm(w, _unit_norms.axes_of_unit(w, unit_axis, path))
         return jnp.sum(norms) * (w.size / max(norms.size, 1)) ** 0.5
 
-    return _total(size, params, strength, where)
+    return _total(size, params, strength, where, _selection.paths(params))
 
 
 def orthogonal(
-    params: PyTree, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: PyTree, strength: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
 ) -> jax.Array:
     """Orthogonality penalty: the mean absolute cosine between the weights of two units.
 
@@ -180,7 +182,8 @@ def orthogonal(
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
       strength: Finite, non-negative scalar; may be traced.
-      unit_axis: Axis, or axes, whose indices are the units; the other axes are their weights.
+      unit_axis: Axis, or axes, whose indices are the units; the other axes are their weights. None:
+        -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -188,8 +191,8 @@ def orthogonal(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a selected leaf is of rank below
-        2 or has no such axis, or `where` does not fit.
+      ValueError: If a concrete strength is negative or not finite, a leaf is of rank below 2, has no
+        such axis or a name that does not tell its units (`weight`), or `where` does not fit.
 
     References:
       Brock et al., "Neural photo editing with introspective adversarial networks", 2017.
@@ -199,16 +202,12 @@ def orthogonal(
       Array(0.6, dtype=float32)
     """
 
-    def size(w: jax.Array) -> jax.Array:
-        axes = _unit_norms.axes_of_unit(_checks.check_rank(w, 2, "[..., inputs, units]", "params"), unit_axis)
-        lengths = _unit_norms.unit_norm(w, axes)
-        units = w / jnp.where(lengths > 0, lengths, 1)
-        rows = jnp.moveaxis(units, axes, range(-len(axes), 0)).reshape(lengths.size, -1)
-        cosines = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
-        pairs = lengths.size * (lengths.size - 1)
-        return _absolute(cosines * (1 - jnp.eye(lengths.size, dtype=w.dtype))) / max(pairs, 1)
+    def size(w: jax.Array, path: str) -> jax.Array:
+        w = _checks.check_rank(w, 2, "[..., inputs, units]", "params")
+        cosines = _unit_norms.cosines(w, _unit_norms.axes_of_unit(w, unit_axis, path))
+        return _absolute(cosines) / max(len(cosines) * (len(cosines) - 1), 1)
 
-    return _total(size, params, strength, where)
+    return _total(size, params, strength, where, _selection.paths(params))
 
 
 def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -239,7 +238,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
       >>> l2_sp({"kernel": jnp.array([[1.0, -2.0]])}, {"kernel": jnp.ones((1, 2))}, 0.5)
       Array(4.5, dtype=float32)
     """
-    starts = leaves_like(start, params, "start")
+    starts = _selection.leaves_like(start, params, "start")
 
     def size(w: jax.Array, at: ArrayLike) -> jax.Array:
         at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")
@@ -319,14 +318,15 @@ def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax
 
 
 def _total(
-    size: _Size, params: PyTree, strength: Numeric, where: Where, *others: Iterable[ArrayLike]
+    size: _Size, params: PyTree, strength: Numeric, where: Where, *others: Iterable[ArrayLike | str]
 ) -> jax.Array:
     """The sum over the selected leaves, in float32 or wider, each times its share of the strength."""
     strength = check_strength(strength)
-    found = zip(once(params, strength_shares(params, where)), jax.tree.leaves(params), *others, strict=True)
+    shares = _selection.once(params, _selection.strength_shares(params, where))
+    found = zip(shares, _selection.paths(params), jax.tree.leaves(params), *others, strict=True)
     sizes = (
-        share * size(_predictions.as_wide(leaf, "params"), *rest)
-        for share, leaf, *rest in found
+        share * size(_predictions.widened(_selection.check_floating(leaf, path)), *rest)
+        for share, path, leaf, *rest in found
         if share is not None
     )
     return _sum(sizes) * strength

@@ -16,6 +16,7 @@ FLOORS = {
     "_checks": 1,
     "_bits": 1,
     "_carries": 1,
+    "_names": 1,
     "_predictions": 2,
     "_draw": 2,
     "_selection": 2,

@@ -81,8 +81,9 @@ def test_l2_is_the_coupled_decay_of_twice_its_strength():
 
 
 def test_complex_leaves_are_refused():
-    with pytest.raises(TypeError, match=re.escape("`params` must be a floating-point array, got complex64.")):
-        penalties.l2({"kernel": jnp.ones((2, 2), jnp.complex64)}, 1.0)
+    message = "`params` must be a floating-point array, got complex64 at a/kernel: exclude it with `where`."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        penalties.l2({"a": {"kernel": jnp.ones((2, 2), jnp.complex64)}}, 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -229,6 +230,15 @@ def test_orthogonal_against_numpy(unit_axis, axes):
     cosines = np.abs(rows @ rows.T)[np.triu_indices(len(rows), 1)]
     found = penalties.orthogonal({"kernel": KERNEL}, 0.3, unit_axis=unit_axis)
     np.testing.assert_allclose(found, 0.3 * cosines.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [penalties.group_lasso, penalties.orthogonal])
+def test_the_units_of_a_table_are_its_rows(penalty):
+    w = KERNEL[0]
+    assert penalty({"embedding": w}, 1.0) == penalty({"embedding": w}, 1.0, unit_axis=-2)
+    assert penalty({"embedding": w}, 1.0) != penalty({"kernel": w}, 1.0)
+    with pytest.raises(ValueError, match="`unit_axis` must be given for 0/weight, "):
+        penalty([{"weight": w}], 1.0)
 
 
 def test_orthogonal_is_zero_where_all_are():

@@ -3,7 +3,7 @@
 import jax
 
 from jaxdrop import _bits, _checks, _selection
-from jaxdrop._types import Bits, Key, PyTree, Rate, Where
+from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate, Where
 from jaxdrop.drops.dropout import dropout
 
 __all__ = ["dropconnect"]
@@ -56,6 +56,11 @@ def dropconnect(
     if _checks.is_scalar(rate, 0):
         return params
     keys = iter(_bits.split(_checks.check_key(key), sum(jax.tree.leaves(mask))))
-    return jax.tree.map(
-        lambda leaf, use: dropout(next(keys), leaf, rate, bits=bits) if use else leaf, params, mask
-    )
+
+    def drop(leaf: ArrayLike, path: str, use: bool) -> ArrayLike:
+        if not use:
+            return leaf
+        return dropout(next(keys), _selection.check_floating(leaf, path), rate, bits=bits)
+
+    named = jax.tree.structure(params).unflatten(_selection.paths(params))
+    return jax.tree.map(drop, params, named, mask)

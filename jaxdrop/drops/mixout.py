@@ -60,16 +60,17 @@ def mixout(
         return params
     keys = iter(_bits.split(_checks.check_key(key), sum(jax.tree.leaves(mask))))
 
-    def mix(leaf: ArrayLike, start: ArrayLike, use: bool) -> ArrayLike:
+    def mix(leaf: ArrayLike, path: str, start: ArrayLike, use: bool) -> ArrayLike:
         if not use:
             return leaf
-        leaf = _checks.check_floating(leaf, "params")
+        leaf = _selection.check_floating(leaf, path)
         start = _checks.check_same_shape(
             _checks.check_array(start, "target"), leaf, "target", "params"
         ).astype(leaf.dtype)
         return _mixout(next(keys), (leaf, start), (draw, _checks.scale_of(draw, leaf.dtype)))
 
-    return jax.tree.map(mix, params, target, mask)
+    named = jax.tree.structure(params).unflatten(_selection.paths(params))
+    return jax.tree.map(mix, params, named, target, mask)
 
 
 @_remat.redraw_in_backward()
