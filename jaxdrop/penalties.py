@@ -12,13 +12,13 @@ its own strength, like Keras's `kernel_regularizer` and `bias_regularizer`:
 All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
-import functools
 from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions, _selection, _unit_norms
+from jaxdrop import _checks, _predictions, _selection, _sums, _unit_norms
+from jaxdrop._activity import Pair, activity, kl_sparsity
 from jaxdrop._selection import is_weight, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
 from jaxdrop._types import ArrayLike, Numeric, PyTree, UnitAxis, Where
@@ -43,9 +43,6 @@ def __dir__() -> list[str]:
 
 
 _Size = Callable[..., jax.Array]
-_Pair = Numeric | tuple[Numeric, Numeric]
-# Means of activations are clipped this far from 0 and 1, where the divergence is infinite.
-_NEAREST = 1e-6
 
 
 def l1(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -72,7 +69,7 @@ def l1(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
       >>> l1({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
       Array(0.3, dtype=float32)
     """
-    return _total(_absolute, params, strength, where)
+    return _total(_sums.absolute, params, strength, where)
 
 
 def l2(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -97,10 +94,10 @@ def l2(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
       >>> l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
       Array(0.5, dtype=float32)
     """
-    return _total(_squares, params, strength, where)
+    return _total(_sums.squares, params, strength, where)
 
 
-def l1_l2(params: PyTree, strength: _Pair, *, where: Where = None) -> jax.Array:
+def l1_l2(params: PyTree, strength: Pair, *, where: Where = None) -> jax.Array:
     """Elastic net penalty: `l1(params, a) + l2(params, b)` for `strength = (a, b)`.
 
     Args:
@@ -205,7 +202,7 @@ def orthogonal(
     def size(w: jax.Array, path: str) -> jax.Array:
         w = _checks.check_rank(w, 2, "[..., inputs, units]", "params")
         cosines = _unit_norms.cosines(w, _unit_norms.axes_of_unit(w, unit_axis, path))
-        return _absolute(cosines) / max(len(cosines) * (len(cosines) - 1), 1)
+        return _sums.absolute(cosines) / max(len(cosines) * (len(cosines) - 1), 1)
 
     return _total(size, params, strength, where, _selection.paths(params))
 
@@ -242,79 +239,9 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
 
     def size(w: jax.Array, at: ArrayLike) -> jax.Array:
         at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")
-        return _squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
+        return _sums.squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
 
     return _total(size, params, strength, where, starts)
-
-
-def activity(activations: PyTree, strength: _Pair) -> jax.Array:
-    """Activity penalty: the batch mean of `a * sum(|h|) + b * sum(h**2)` for `strength = (a, b)`.
-
-    Keras's `activity_regularizer`: summed over each example, averaged over the batch. AWD-LSTM's
-    mean over all elements is `losses.activation_regularization`.
-
-    Args:
-      activations: Array `[B, ...]` or a tree of them, such as Linen's `intermediates`.
-      strength: Finite, non-negative pair (l1, l2), or one scalar for both; may be traced.
-
-    Returns:
-      A scalar. The gradient at 0 is 0.
-
-    Raises:
-      TypeError: If an array is not floating-point.
-      ValueError: If `strength` is neither a scalar nor a pair, a concrete strength is negative or
-        not finite, or an array has no axis.
-
-    Examples:
-      >>> activity(jnp.array([[1.0, -2.0], [3.0, 0.0]]), (0.1, 0.0))
-      Array(0.3, dtype=float32)
-    """
-    a, b = map(check_strength, check_pair(strength))
-    sizes = ((a * _absolute(h) + b * _squares(h)) / max(len(h), 1) for h in _batches(activations))
-    return _sum(sizes)
-
-
-def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax.Array:
-    """Sparsity penalty: keeps each unit's mean activation near a target, `strength * sum(KL(t || m))`.
-
-    With t = `target` and m a unit's mean over the batch, the divergence is that of two Bernoulli
-    distributions: `t * log(t / m) + (1 - t) * log((1 - t) / (1 - m))`. It needs activations in
-    [0, 1], such as sigmoids, or `tanh` of a ReLU.
-
-    Args:
-      activations: Array `[B, ...]` with values in [0, 1], or a tree of them; all axes except the
-        first are units.
-      strength: Finite, non-negative scalar; may be traced.
-      target: Target of the mean activation, in (0, 1).
-
-    Returns:
-      A scalar, NaN if a mean of traced activations is outside [0, 1]. Means are clipped to
-      [1e-6, 1 - 1e-6]; clipped means have no gradient.
-
-    Raises:
-      TypeError: If an array is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, the target is outside (0, 1),
-        a mean of concrete activations is outside [0, 1], or an array has no axis.
-
-    References:
-      Lee, Ekanadham and Ng, "Sparse deep belief net model for visual area V2", 2008; a baseline of
-      Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
-
-    Examples:
-      >>> kl_sparsity(jnp.array([[0.0, 0.2], [1.0, 0.0]]), 1.0, target=0.1).round(4)
-      Array(0.3681, dtype=float32)
-    """
-    t = _checks.check_number(target, "target")
-    if not 0 < t < 1:
-        raise ValueError(f"`target` must lie in (0, 1), got {t:g}.")
-
-    def divergence(h: jax.Array) -> jax.Array:
-        mean = _checks.check_rate(jnp.mean(h, 0), "activations")
-        near = jnp.where((mean >= 0) & (mean <= 1), jnp.clip(mean, _NEAREST, 1 - _NEAREST), jnp.nan)
-        return jnp.sum(t * jnp.log(t / near) + (1 - t) * jnp.log((1 - t) / (1 - near)))
-
-    strength = check_strength(strength)
-    return _sum(map(divergence, filter(len, _batches(activations)))) * strength
 
 
 def _total(
@@ -329,22 +256,4 @@ def _total(
         for share, path, leaf, *rest in found
         if share is not None
     )
-    return _sum(sizes) * strength
-
-
-def _sum(sizes: Iterable[jax.Array]) -> jax.Array:
-    return functools.reduce(jnp.add, sizes) if (sizes := list(sizes)) else jnp.zeros((), jnp.float32)
-
-
-def _batches(activations: PyTree) -> list[jax.Array]:
-    found = (_predictions.as_wide(h, "activations") for h in jax.tree.leaves(activations))
-    return [_checks.check_rank(h, 1, "[B, ...]", "activations") for h in found]
-
-
-def _absolute(w: jax.Array) -> jax.Array:
-    """`sum(|w|)` with gradient 0 at 0; that of `jnp.abs` is 1 there and would move zeros."""
-    return jnp.sum(w * jax.lax.stop_gradient(jnp.sign(w)))
-
-
-def _squares(w: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(w))
+    return _sums.total(sizes) * strength
