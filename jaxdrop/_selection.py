@@ -143,6 +143,17 @@ def once(params: PyTree, found: list[Share]) -> list[Share]:
     return counted
 
 
+def places(params: PyTree, mask: PyTree) -> list[int | None]:
+    """Numbers of the distinct selected leaves, in order; None if not selected.
+
+    An NNX variable at several paths is one leaf, selected if one of the paths is.
+    """
+    owned = [owner.variable or (i,) for i, owner in enumerate(_owners(params))]
+    chosen = (owner for owner, use in zip(owned, jax.tree.leaves(mask), strict=True) if use)
+    numbers = {owner: i for i, owner in enumerate(dict.fromkeys(chosen))}
+    return [numbers.get(owner) for owner in owned]
+
+
 def paths(tree: PyTree) -> list[str]:
     """The paths of the leaves in Flax's notation, "Dense_0/kernel"."""
     return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
