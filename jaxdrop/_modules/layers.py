@@ -137,9 +137,14 @@ class DropLayer(Rated):
     """
 
 
-def with_mode(wrapper: Any, deterministic: bool | None, kwargs: dict[str, PyTree]) -> dict[str, PyTree]:
-    """The arguments of a wrapped layer, with the mode if its call takes one and its own is not set."""
-    layer, mode = wrapper.layer, wrapper.deterministic if deterministic is None else deterministic
+def with_mode(
+    layer: object, deterministic: bool | None, own: bool | None, kwargs: dict[str, PyTree]
+) -> dict[str, PyTree]:
+    """The arguments of a wrapped layer, with the mode if its call takes one and its own is not set.
+
+    The mode is that of the wrapper's call or else its `own`.
+    """
+    mode = own if deterministic is None else deterministic
     takes = "deterministic" in inspect.signature(type(layer).__call__).parameters
     if mode is None or not takes or getattr(layer, "deterministic", None) is not None:
         return kwargs

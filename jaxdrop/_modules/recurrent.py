@@ -94,12 +94,13 @@ class RecurrentDropoutCell(Cell):
 
     Inputs and hidden state (the last part of the state) go through `jaxdrop.dropout` where they meet a
     matrix product, and nowhere else: a state that is also added to the new one would be erased by a
-    mask that is the same at every step, or grow without bound. An LSTM cell, and a cell that is not of
-    Flax, reads them in products alone: it is given the masked arrays. Of a gated recurrent unit (GRU,
-    MGU), a cell with a residual connection or a `ZoneoutCell`, each layer of Flax (`Dense`, `Linear`,
-    `Conv`) that is called with the hidden state itself is given the masked one. In the GRU of Flax,
-    as in Keras's `reset_after=True`, the mask acts before the product and the reset gate after it:
-    `r * ((m * h) @ W + b)`.
+    mask that is the same at every step, or grow without bound.
+
+    An LSTM cell reads them in products alone, and so must a cell that is not of Flax: it is given the
+    masked arrays. A gated recurrent unit (GRU, MGU), a cell with a residual connection and a
+    `ZoneoutCell` also add the state: each layer (`Dense`, `Linear`, `Conv`) that is called with the
+    hidden state itself is given the masked one. In Flax's GRU, as in Keras's with `reset_after=True`,
+    the mask acts before the product and the reset gate after it: `r * ((m * h) @ W + b)`.
 
     Attributes:
       cell: The cell to wrap.
@@ -168,7 +169,7 @@ class RecurrentDropoutCell(Cell):
             read.check(self.cell)
         return (state, drawn), output
 
-    def _masked(self: Any, x: jax.Array, mask: jax.Array | None, rate: Rate) -> list[jax.Array]:
+    def _masked(self, x: jax.Array, mask: jax.Array | None, rate: Rate) -> list[jax.Array]:
         """The array under each of its masks; none where nothing is dropped."""
         if mask is None:
             return []
@@ -179,12 +180,12 @@ class RecurrentDropoutCell(Cell):
                     f"`carry` must hold masks of shape {self._shape_of_masks(x.shape)}, got {mask.shape}: "
                     "`initialize_carry` of this cell draws them."
                 )
-            each = jnp.unstack(mask, axis=x.ndim - self.cell.num_feature_axes)
+            each = jnp.unstack(mask, axis=x.ndim - self.num_feature_axes)
         return [masks.apply_mask(x, one, rate, bits=self.bits) for one in each]
 
-    def _shape_of_masks(self: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _shape_of_masks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the masks of an array; several lie along an axis before the features."""
-        first = len(shape) - self.cell.num_feature_axes
+        first = len(shape) - self.num_feature_axes
         return (*shape[:first], self.num_masks, *shape[first:]) if self.num_masks > 1 else shape
 
     def _draw_masks(self: Any, state: PyTree, input_shape: tuple[int, ...], source: Any) -> tuple:
@@ -197,7 +198,7 @@ class RecurrentDropoutCell(Cell):
         keys = jax.random.split(self._key(source))
         return tuple(map(self._draw_mask, keys, shapes, rates))
 
-    def _draw_mask(self: Any, key: Key, shape: tuple[int, ...], rate: Rate) -> jax.Array | None:
+    def _draw_mask(self, key: Key, shape: tuple[int, ...], rate: Rate) -> jax.Array | None:
         if _checks.is_scalar(rate, 0):
             return None
         return masks.keep_mask(key, self._shape_of_masks(shape), rate, bits=self.bits)
@@ -229,7 +230,7 @@ class Reads:
         self.count += 1
         return layer(self.masked[min(self.count, gates) - 1])
 
-    def check(self, cell: Any) -> None:
+    def check(self, cell: object) -> None:
         """Raises unless every gate has read the array."""
         gates = len(self.masked)
         if not self.count:

@@ -60,7 +60,7 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
     ) -> tuple[PyTree, PyTree]:
         return self._step(carry, inputs, self._is_off(deterministic), (nnx.GRUCell,))
 
-    def _reading(self, reads: Sequence[recurrent.Reads]) -> Any:
+    def _reading(self, reads: Sequence[recurrent.Reads]) -> Callable[..., tuple[PyTree, PyTree]]:
         """The cell, with masks where its layers read certain arrays."""
         return _reading(self.cell, reads)
 
@@ -71,7 +71,7 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
         return state, self._draw_masks(state, input_shape, None)
 
 
-def _reading(cell: Any, reads: Sequence[recurrent.Reads]) -> Any:
+def _reading(cell: PyTree, reads: Sequence[recurrent.Reads]) -> PyTree:
     """A copy of a cell with its variables, whose layers mask certain arrays."""
     reading = copy.copy(cell)
     for name, part in vars(cell).items():
@@ -82,7 +82,9 @@ def _reading(cell: Any, reads: Sequence[recurrent.Reads]) -> Any:
     return reading
 
 
-def _reader(layer: Any, reads: Sequence[recurrent.Reads]) -> Callable[[jax.Array], jax.Array]:
+def _reader(
+    layer: nnx.Linear | nnx.LinearGeneral | nnx.Conv, reads: Sequence[recurrent.Reads]
+) -> Callable[[jax.Array], jax.Array]:
     def call(x: jax.Array) -> jax.Array:
         read = next((read for read in reads if x is read.array), None)
         return layer(x) if read is None else read.output(layer, layer.out_features)
