@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeGuard
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _names
 from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
 
 Share = Numeric | None
-_NOT_WEIGHTS = frozenset({"bias", "scale", "log_alpha", "log_variance"})
 # How many paths an error message names.
 _NAMED = 5
 
@@ -29,7 +29,8 @@ def weight_mask(params: PyTree, where: Where = None) -> PyTree:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
       where: Leaves to act on, in one of four forms. With optax, pass a form as
         `mask=functools.partial(weight_mask, where=form)`.
-        None: the weights (see `is_weight`).
+        None: the weights (see `is_weight`), without a `weight` of the shape of the `bias` beside it,
+        which is the scale of a normalization layer.
         A predicate on a leaf's path ("Dense_0/kernel") and the leaf.
         A list of (pattern, share) pairs: the first pattern that matches a path applies; a leaf that
         matches none is not selected. Patterns are those of a shell: `*` matches any characters, `?`
@@ -59,16 +60,26 @@ def weight_mask(params: PyTree, where: Where = None) -> PyTree:
 
 
 def is_weight(path: str, leaf: ArrayLike) -> bool:
-    """Selects the weights: rank 2 or more, and not named "bias", "scale", "log_alpha" or "log_variance".
+    """Selects the weights: leaves that multiply activations, of rank 2 or more.
 
-    This excludes biases, the scales of normalization layers, and the noise parameters of variational
-    layers.
+    The names of Flax, Haiku, Equinox, Keras and transformers tell what is not a weight, even where
+    the leaves of many layers are stacked:
+
+    - biases: `bias`, `b`, `offset`, `beta`, `bias_k`, `..._bias`
+    - scales: `scale`, `gamma`, `..._scale`, `negative_slope`, `weight` in a module named `norm`, `ln_1`
+      or `bn1`
+    - tokens and position embeddings, which are data that is added or appended: `cls`, `cls_token`,
+      `..._token`, `class_embedding`, `pos_embedding`, `position_embeddings/embedding`, `wpe/embedding`
+    - noise parameters of variational layers: `log_alpha`, `log_variance`
+
+    Embedding tables are weights. Leaves of other names count as weights: a predicate or patterns tell
+    them apart.
 
     Examples:
       >>> is_weight("Dense_0/kernel", np.zeros((3, 2))), is_weight("Dense_0/bias", np.zeros(2))
       (True, False)
     """
-    return np.ndim(leaf) >= 2 and path.rpartition("/")[2] not in _NOT_WEIGHTS
+    return np.ndim(leaf) >= 2 and _names.is_weight(path)
 
 
 def strength_shares(params: PyTree, where: Where) -> list[Share]:
@@ -102,12 +113,23 @@ def selected(params: PyTree, where: Where) -> PyTree:
 def _check_some(found: list[Share], params: PyTree, where: Where) -> None:
     if all(share is None for share in found):
         rule = (
-            " (by default those of rank 2 or more that are not a bias, scale or variance)"
+            " (by default those of rank 2 or more that are not a bias, scale, token or position embedding)"
             if where is None
             else ""
         )
         names = ", ".join(paths(params)) or "no leaves"
         raise ValueError(f"`where` must select at least one leaf{rule}, got none of {names}.")
+
+
+def check_floating(leaf: PyTree, path: str) -> jax.Array:
+    """A selected leaf, which must be an array of a floating-point dtype."""
+    array = _checks.check_array(leaf, "params", "a tree of floating-point arrays")
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        place = f" at {path}" if path else ""
+        raise TypeError(
+            f"`params` must be a floating-point array, got {array.dtype}{place}: exclude it with `where`."
+        )
+    return array
 
 
 def once(params: PyTree, found: list[Share]) -> list[Share]:
@@ -119,6 +141,17 @@ def once(params: PyTree, found: list[Share]) -> list[Share]:
         if share is not None and owner.variable is not None:
             seen.add(owner.variable)
     return counted
+
+
+def places(params: PyTree, mask: PyTree) -> list[int | None]:
+    """Numbers of the distinct selected leaves, in order; None if not selected.
+
+    An NNX variable at several paths is one leaf, selected if one of the paths is.
+    """
+    owned = [owner.variable or (i,) for i, owner in enumerate(_owners(params))]
+    chosen = (owner for owner, use in zip(owned, jax.tree.leaves(mask), strict=True) if use)
+    numbers = {owner: i for i, owner in enumerate(dict.fromkeys(chosen))}
+    return [numbers.get(owner) for owner in owned]
 
 
 def paths(tree: PyTree) -> list[str]:
@@ -134,7 +167,7 @@ def _name(path: tuple) -> str:
 
 
 def _shares(params: PyTree, where: Where) -> list[Share]:
-    rule = is_weight if where is None else where
+    rule = _default(params) if where is None else where
     if _is_predicate(rule):
         named = zip(paths(params), jax.tree.leaves(params), _may_be_selected(params), strict=True)
         return [1.0 if may and rule(path, leaf) else None for path, leaf, may in named]
@@ -146,6 +179,18 @@ def _shares(params: PyTree, where: Where) -> list[Share]:
     if any(np.ndim(use) for use in uses):
         raise ValueError("`where` must hold one boolean for each leaf of the parameters, got arrays.")
     return [1.0 if use else None for use in uses]
+
+
+def _default(params: PyTree) -> Callable[[str, ArrayLike], bool]:
+    """The rule for weights. A norm's scale may be named as a kernel, but has the shape of its bias."""
+    shapes = {path: np.shape(leaf) for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True)}
+
+    def rule(path: str, leaf: ArrayLike) -> bool:
+        beside = path.removesuffix("weight") + "bias"
+        is_scale = path.endswith("weight") and shapes.get(beside) == np.shape(leaf)
+        return is_weight(path, leaf) and not is_scale
+
+    return rule
 
 
 def leaves_like(tree: PyTree, params: PyTree, name: str) -> list[ArrayLike]:

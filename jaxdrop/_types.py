@@ -20,6 +20,8 @@ Numeric = ArrayLike | np.number | np.bool_ | float | int
 Rate = Numeric
 # Random bits per element; None chooses 16 or 24 by the rate.
 Bits = Literal[8, 16, 24, 32] | None
+# The axis or axes whose indices are the units of a kernel; None: as the name of each leaf tells.
+UnitAxis = int | Sequence[int] | None
 # A tree of arrays: nested dicts, lists, tuples, dataclasses, NNX states.
 PyTree = Any
 # Leaves of a tree: a predicate on path and leaf, (pattern, share) pairs, or a tree of booleans.

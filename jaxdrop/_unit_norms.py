@@ -1,12 +1,13 @@
-"""Per-unit norms of a kernel."""
+"""Per-unit norms of a kernel, and cosines between units."""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdrop import _checks
-from jaxdrop._types import Numeric
+from jaxdrop import _checks, _names
+from jaxdrop._types import Numeric, UnitAxis
 
 
 def unit_norm(w: jax.Array, axes: Sequence[int]) -> jax.Array:
@@ -29,6 +30,18 @@ def scaled_to(w: jax.Array, lengths: jax.Array, norm: Numeric) -> jax.Array:
     return jnp.where(fits, w * jnp.where(fits, ratio, 1), (w / lengths) * norm)
 
 
+def cosines(w: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """The matrix of cosines between units, with zeros on its diagonal; `axes` are those of the weights."""
+    sharding = jax.typeof(w).sharding
+    if any(sharding.spec):  # explicit sharding: all pairs of units must meet on a device
+        w = jax.sharding.reshard(w, NamedSharding(sharding.mesh, PartitionSpec()))
+    lengths = unit_norm(w, axes)
+    units = jnp.moveaxis(w / jnp.where(lengths > 0, lengths, 1), axes, range(-len(axes), 0))
+    rows = units.reshape(lengths.size, -1)
+    found = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
+    return found * (1 - jnp.eye(lengths.size, dtype=w.dtype))
+
+
 def _power_of_two(largest: jax.Array) -> jax.Array:
     """The power of two at or below a finite number above 0, and else 1."""
     limits = jnp.finfo(largest.dtype)
@@ -37,8 +50,7 @@ def _power_of_two(largest: jax.Array) -> jax.Array:
     return jnp.where((largest > 0) & (largest < jnp.inf), jnp.ldexp(jnp.ones_like(largest), exponent), 1)
 
 
-def axes_of_unit(w: jax.Array, unit_axis: int | Sequence[int]) -> tuple[int, ...]:
+def axes_of_unit(w: jax.Array, unit_axis: UnitAxis, path: str = "") -> tuple[int, ...]:
     """The axes of the weights of one unit: all except those that index the units."""
-    units = (unit_axis,) if isinstance(unit_axis, int) else unit_axis
-    numbered = _checks.check_axes(units, w.ndim, "unit_axis")
+    numbered = _checks.check_axes(_names.units(path, unit_axis), w.ndim, "unit_axis")
     return tuple(axis for axis in range(w.ndim) if axis not in numbered)

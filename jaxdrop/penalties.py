@@ -12,16 +12,16 @@ its own strength, like Keras's `kernel_regularizer` and `bias_regularizer`:
 All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions, _unit_norms
-from jaxdrop._selection import is_weight, leaves_like, once, strength_shares, weight_mask
+from jaxdrop import _checks, _predictions, _selection, _sums, _unit_norms
+from jaxdrop._activity import Pair, activity, kl_sparsity
+from jaxdrop._selection import is_weight, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
-from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
+from jaxdrop._types import ArrayLike, Numeric, PyTree, UnitAxis, Where
 
 __all__ = [
     "activity",
@@ -43,9 +43,6 @@ def __dir__() -> list[str]:
 
 
 _Size = Callable[..., jax.Array]
-_Pair = Numeric | tuple[Numeric, Numeric]
-# Means of activations are clipped this far from 0 and 1, where the divergence is infinite.
-_NEAREST = 1e-6
 
 
 def l1(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -72,7 +69,7 @@ def l1(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
       >>> l1({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
       Array(0.3, dtype=float32)
     """
-    return _total(_absolute, params, strength, where)
+    return _total(_sums.absolute, params, strength, where)
 
 
 def l2(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -97,10 +94,10 @@ def l2(params: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
       >>> l2({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([9.0])}, 0.1)
       Array(0.5, dtype=float32)
     """
-    return _total(_squares, params, strength, where)
+    return _total(_sums.squares, params, strength, where)
 
 
-def l1_l2(params: PyTree, strength: _Pair, *, where: Where = None) -> jax.Array:
+def l1_l2(params: PyTree, strength: Pair, *, where: Where = None) -> jax.Array:
     """Elastic net penalty: `l1(params, a) + l2(params, b)` for `strength = (a, b)`.
 
     Args:
@@ -128,18 +125,20 @@ def l1_l2(params: PyTree, strength: _Pair, *, where: Where = None) -> jax.Array:
 
 
 def group_lasso(
-    params: PyTree, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: PyTree, strength: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
 ) -> jax.Array:
     """Group lasso penalty, `strength * sum_g(sqrt(size_g) * ||w_g||)`: favors zero groups of weights.
 
-    By default a group is a column of a Flax kernel `[..., inputs, units]`: all weights into a unit.
+    By default a group is a column of a Flax kernel `[..., inputs, units]`: all weights into a unit; of
+    an embedding table it is a row.
     `optim.proximal_group_lasso` makes groups exactly zero.
 
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
       strength: Finite, non-negative scalar; may be traced.
       unit_axis: Axis, or axes, whose indices are the groups: -1 for the weights into a unit, -2 for
-        those out of an input, `(-2, -1)` for the units of all heads of Flax's attention.
+        those out of an input or the rows of a table, `(-2, -1)` for the units of all heads of Flax's
+        attention. None: -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -147,8 +146,8 @@ def group_lasso(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a leaf has no such axis, or
-        `where` does not fit.
+      ValueError: If a concrete strength is negative or not finite, a leaf has no such axis,
+        its name does not tell its units (`weight`) and none is given, or `where` does not fit.
 
     References:
       Yuan and Lin, "Model selection and estimation in regression with grouped variables", 2006;
@@ -160,15 +159,15 @@ def group_lasso(
       Array(4., dtype=float32)
     """
 
-    def size(w: jax.Array) -> jax.Array:
-        norms = _unit_norms.unit_norm(w, _unit_norms.axes_of_unit(w, unit_axis))
+    def size(w: jax.Array, path: str) -> jax.Array:
+        norms = _unit_norms.unit_norm(w, _unit_norms.axes_of_unit(w, unit_axis, path))
         return jnp.sum(norms) * (w.size / max(norms.size, 1)) ** 0.5
 
-    return _total(size, params, strength, where)
+    return _total(size, params, strength, where, _selection.paths(params))
 
 
 def orthogonal(
-    params: PyTree, strength: Numeric, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    params: PyTree, strength: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
 ) -> jax.Array:
     """Orthogonality penalty: the mean absolute cosine between the weights of two units.
 
@@ -180,7 +179,8 @@ def orthogonal(
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
       strength: Finite, non-negative scalar; may be traced.
-      unit_axis: Axis, or axes, whose indices are the units; the other axes are their weights.
+      unit_axis: Axis, or axes, whose indices are the units; the other axes are their weights. None:
+        -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -188,8 +188,8 @@ def orthogonal(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a selected leaf is of rank below
-        2 or has no such axis, or `where` does not fit.
+      ValueError: If a concrete strength is negative or not finite, a leaf is of rank below 2, has no
+        such axis or a name that does not tell its units (`weight`), or `where` does not fit.
 
     References:
       Brock et al., "Neural photo editing with introspective adversarial networks", 2017.
@@ -199,16 +199,12 @@ def orthogonal(
       Array(0.6, dtype=float32)
     """
 
-    def size(w: jax.Array) -> jax.Array:
-        axes = _unit_norms.axes_of_unit(_checks.check_rank(w, 2, "[..., inputs, units]", "params"), unit_axis)
-        lengths = _unit_norms.unit_norm(w, axes)
-        units = w / jnp.where(lengths > 0, lengths, 1)
-        rows = jnp.moveaxis(units, axes, range(-len(axes), 0)).reshape(lengths.size, -1)
-        cosines = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
-        pairs = lengths.size * (lengths.size - 1)
-        return _absolute(cosines * (1 - jnp.eye(lengths.size, dtype=w.dtype))) / max(pairs, 1)
+    def size(w: jax.Array, path: str) -> jax.Array:
+        w = _checks.check_rank(w, 2, "[..., inputs, units]", "params")
+        cosines = _unit_norms.cosines(w, _unit_norms.axes_of_unit(w, unit_axis, path))
+        return _sums.absolute(cosines) / max(len(cosines) * (len(cosines) - 1), 1)
 
-    return _total(size, params, strength, where)
+    return _total(size, params, strength, where, _selection.paths(params))
 
 
 def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -239,112 +235,25 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
       >>> l2_sp({"kernel": jnp.array([[1.0, -2.0]])}, {"kernel": jnp.ones((1, 2))}, 0.5)
       Array(4.5, dtype=float32)
     """
-    starts = leaves_like(start, params, "start")
+    starts = _selection.leaves_like(start, params, "start")
 
     def size(w: jax.Array, at: ArrayLike) -> jax.Array:
         at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")
-        return _squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
+        return _sums.squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
 
     return _total(size, params, strength, where, starts)
 
 
-def activity(activations: PyTree, strength: _Pair) -> jax.Array:
-    """Activity penalty: the batch mean of `a * sum(|h|) + b * sum(h**2)` for `strength = (a, b)`.
-
-    Keras's `activity_regularizer`: summed over each example, averaged over the batch. AWD-LSTM's
-    mean over all elements is `losses.activation_regularization`.
-
-    Args:
-      activations: Array `[B, ...]` or a tree of them, such as Linen's `intermediates`.
-      strength: Finite, non-negative pair (l1, l2), or one scalar for both; may be traced.
-
-    Returns:
-      A scalar. The gradient at 0 is 0.
-
-    Raises:
-      TypeError: If an array is not floating-point.
-      ValueError: If `strength` is neither a scalar nor a pair, a concrete strength is negative or
-        not finite, or an array has no axis.
-
-    Examples:
-      >>> activity(jnp.array([[1.0, -2.0], [3.0, 0.0]]), (0.1, 0.0))
-      Array(0.3, dtype=float32)
-    """
-    a, b = map(check_strength, check_pair(strength))
-    sizes = ((a * _absolute(h) + b * _squares(h)) / max(len(h), 1) for h in _batches(activations))
-    return _sum(sizes)
-
-
-def kl_sparsity(activations: PyTree, strength: Numeric, *, target: float) -> jax.Array:
-    """Sparsity penalty: keeps each unit's mean activation near a target, `strength * sum(KL(t || m))`.
-
-    With t = `target` and m a unit's mean over the batch, the divergence is that of two Bernoulli
-    distributions: `t * log(t / m) + (1 - t) * log((1 - t) / (1 - m))`. It needs activations in
-    [0, 1], such as sigmoids, or `tanh` of a ReLU.
-
-    Args:
-      activations: Array `[B, ...]` with values in [0, 1], or a tree of them; all axes except the
-        first are units.
-      strength: Finite, non-negative scalar; may be traced.
-      target: Target of the mean activation, in (0, 1).
-
-    Returns:
-      A scalar, NaN if a mean of traced activations is outside [0, 1]. Means are clipped to
-      [1e-6, 1 - 1e-6]; clipped means have no gradient.
-
-    Raises:
-      TypeError: If an array is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, the target is outside (0, 1),
-        a mean of concrete activations is outside [0, 1], or an array has no axis.
-
-    References:
-      Lee, Ekanadham and Ng, "Sparse deep belief net model for visual area V2", 2008; a baseline of
-      Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
-
-    Examples:
-      >>> kl_sparsity(jnp.array([[0.0, 0.2], [1.0, 0.0]]), 1.0, target=0.1).round(4)
-      Array(0.3681, dtype=float32)
-    """
-    t = _checks.check_number(target, "target")
-    if not 0 < t < 1:
-        raise ValueError(f"`target` must lie in (0, 1), got {t:g}.")
-
-    def divergence(h: jax.Array) -> jax.Array:
-        mean = _checks.check_rate(jnp.mean(h, 0), "activations")
-        near = jnp.where((mean >= 0) & (mean <= 1), jnp.clip(mean, _NEAREST, 1 - _NEAREST), jnp.nan)
-        return jnp.sum(t * jnp.log(t / near) + (1 - t) * jnp.log((1 - t) / (1 - near)))
-
-    strength = check_strength(strength)
-    return _sum(map(divergence, filter(len, _batches(activations)))) * strength
-
-
 def _total(
-    size: _Size, params: PyTree, strength: Numeric, where: Where, *others: Iterable[ArrayLike]
+    size: _Size, params: PyTree, strength: Numeric, where: Where, *others: Iterable[ArrayLike | str]
 ) -> jax.Array:
     """The sum over the selected leaves, in float32 or wider, each times its share of the strength."""
     strength = check_strength(strength)
-    found = zip(once(params, strength_shares(params, where)), jax.tree.leaves(params), *others, strict=True)
+    shares = _selection.once(params, _selection.strength_shares(params, where))
+    found = zip(shares, _selection.paths(params), jax.tree.leaves(params), *others, strict=True)
     sizes = (
-        share * size(_predictions.as_wide(leaf, "params"), *rest)
-        for share, leaf, *rest in found
+        share * size(_predictions.widened(_selection.check_floating(leaf, path)), *rest)
+        for share, path, leaf, *rest in found
         if share is not None
     )
-    return _sum(sizes) * strength
-
-
-def _sum(sizes: Iterable[jax.Array]) -> jax.Array:
-    return functools.reduce(jnp.add, sizes) if (sizes := list(sizes)) else jnp.zeros((), jnp.float32)
-
-
-def _batches(activations: PyTree) -> list[jax.Array]:
-    found = (_predictions.as_wide(h, "activations") for h in jax.tree.leaves(activations))
-    return [_checks.check_rank(h, 1, "[B, ...]", "activations") for h in found]
-
-
-def _absolute(w: jax.Array) -> jax.Array:
-    """`sum(|w|)` with gradient 0 at 0; that of `jnp.abs` is 1 there and would move zeros."""
-    return jnp.sum(w * jax.lax.stop_gradient(jnp.sign(w)))
-
-
-def _squares(w: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(w))
+    return _sums.total(sizes) * strength

@@ -81,8 +81,9 @@ def test_l2_is_the_coupled_decay_of_twice_its_strength():
 
 
 def test_complex_leaves_are_refused():
-    with pytest.raises(TypeError, match=re.escape("`params` must be a floating-point array, got complex64.")):
-        penalties.l2({"kernel": jnp.ones((2, 2), jnp.complex64)}, 1.0)
+    message = "`params` must be a floating-point array, got complex64 at a/kernel: exclude it with `where`."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        penalties.l2({"a": {"kernel": jnp.ones((2, 2), jnp.complex64)}}, 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -128,12 +129,6 @@ def test_a_dict_of_a_checkpoint_is_a_starting_point():
     np.testing.assert_allclose(penalties.l2_sp(params, start, 0.5), 0.5 * 11 * 4, rtol=1e-5)
     with pytest.raises(ValueError, match="`start` must have the structure of the parameters"):
         penalties.l2_sp(params, {"layers": {"0": start["layers"]["0"]}}, 0.5)
-
-
-def test_an_empty_batch_costs_nothing():
-    empty = jnp.ones((0, 3))
-    assert penalties.activity(empty, 1.0) == 0
-    assert jax.jit(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(empty) == 0
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -231,6 +226,15 @@ def test_orthogonal_against_numpy(unit_axis, axes):
     np.testing.assert_allclose(found, 0.3 * cosines.mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("penalty", [penalties.group_lasso, penalties.orthogonal])
+def test_the_units_of_a_table_are_its_rows(penalty):
+    w = KERNEL[0]
+    assert penalty({"embedding": w}, 1.0) == penalty({"embedding": w}, 1.0, unit_axis=-2)
+    assert penalty({"embedding": w}, 1.0) != penalty({"kernel": w}, 1.0)
+    with pytest.raises(ValueError, match="`unit_axis` must be given for 0/weight, "):
+        penalty([{"weight": w}], 1.0)
+
+
 def test_orthogonal_is_zero_where_all_are():
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))
     assert penalties.orthogonal({"kernel": jnp.asarray(5 * q, jnp.float32)}, 1.0) < 1e-6
@@ -245,30 +249,6 @@ def test_finite_for_one_unit_and_at_zero(penalty, kernel):
     assert np.isfinite(value)
     assert np.isfinite(grad).all()
     np.testing.assert_array_equal(np.asarray(grad)[np.asarray(kernel) == 0], 0)
-
-
-def test_activity_is_keras_s():
-    h = {"a": jax.random.normal(KEY, (8, 3, 2)), "b": [jax.random.normal(KEY, (8, 5))]}
-    parts = [np.asarray(part, np.float64) for part in jax.tree.leaves(h)]
-    expected = sum(0.2 * np.abs(part).sum() + 0.5 * (part**2).sum() for part in parts) / 8
-    np.testing.assert_allclose(penalties.activity(h, (0.2, 0.5)), expected, rtol=1e-6)
-    np.testing.assert_array_equal(jax.grad(penalties.activity)(jnp.zeros((2, 3)), 1.0), 0)
-
-
-def test_kl_sparsity_against_numpy():
-    h = jax.nn.sigmoid(jax.random.normal(KEY, (8, 3, 2)))
-    mean, t = np.asarray(h, np.float64).mean(0), 0.05
-    expected = 0.3 * (t * np.log(t / mean) + (1 - t) * np.log((1 - t) / (1 - mean))).sum()
-    np.testing.assert_allclose(penalties.kl_sparsity(h, 0.3, target=t), expected, rtol=1e-5)
-    np.testing.assert_allclose(penalties.kl_sparsity(jnp.full((4, 2), t), 1.0, target=t), 0, atol=1e-6)
-
-
-def test_kl_sparsity_pulls_means_to_the_target_and_is_finite_at_the_ends():
-    h = jnp.array([[0.0, 0.01, 0.5, 1.0]] * 4)
-    value, grad = jax.value_and_grad(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(h)
-    assert np.isfinite(value)
-    np.testing.assert_array_equal(np.sign(grad[0]), [0, -1, 1, 0])
-    assert np.isnan(jax.jit(lambda h: penalties.kl_sparsity(h, 1.0, target=0.1))(2 * h))
 
 
 def test_l2_sp_has_no_gradient_for_the_start():

@@ -238,7 +238,7 @@ def test_bad_rules(where, message):
 def test_the_default_that_concerns_nothing_is_an_error():
     message = (
         "`where` must select at least one leaf (by default those of rank 2 or more that are not a bias, "
-        "scale or variance), got none of a."
+        "scale, token or position embedding), got none of a."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         _selection.strength_shares({"a": jnp.ones(3)}, None)
@@ -258,3 +258,16 @@ def test_what_a_variational_layer_has_learnt_of_its_noise_is_no_weight():
     assert _selection.weight_mask(params) == {"kernel": True, "bias": False, "log_variance": False}
     state = nnx.state(jaxdrop.nnx.VariationalDense(3, 4, shared="weight", rngs=nnx.Rngs(0)), nnx.Param)
     np.testing.assert_allclose(jaxdrop.penalties.l2(state, 1.0), (state["kernel"][...] ** 2).sum(), rtol=1e-6)
+
+
+def test_the_scale_of_a_norm_may_be_named_as_a_kernel():
+    """Stacked layers of Equinox: the scale of a norm has two axes, as its bias has."""
+    stacked = {
+        "0": {"weight": jnp.ones((6, 4, 3)), "bias": jnp.ones((6, 4))},
+        "1": {"weight": jnp.ones((6, 4)), "bias": jnp.ones((6, 4))},
+    }
+    assert found(stacked, None) == {"0/weight": 1}
+    assert found({"0.weight": jnp.ones((6, 4)), "0.bias": jnp.ones((6, 4))} | stacked, None) == {
+        "0/weight": 1
+    }
+    assert found({"kernel": jnp.ones((1, 4)), "bias": jnp.ones((1, 4))}, None) == {"kernel": 1}

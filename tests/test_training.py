@@ -3,6 +3,7 @@
 import re
 
 import chex
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,6 +141,32 @@ def test_a_resumed_run_is_the_uninterrupted_one():
     again = half._replace(step=saved[0], params=saved[1], opt_state=saved[2])
     resumed, _ = run(trainer(*recipe(HYPER)), again, 4)
     chex.assert_trees_all_equal(resumed.params, whole.params)
+
+
+def through_msgpack(state, like, _):
+    return flax.serialization.from_bytes(like, flax.serialization.to_bytes(state))
+
+
+def through_npz(state, like, folder):
+    np.savez(folder / "state.npz", *jax.tree.leaves(state))
+    return jax.tree.structure(like).unflatten(np.load(folder / "state.npz").values())
+
+
+@pytest.mark.parametrize("saved", [through_msgpack, through_npz])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_state_in_a_file_holds_the_words_of_its_key(saved, impl, tmp_path):
+    """Formats for arrays know no typed keys; the run goes on as if it had not been saved."""
+    pair = trainer(*recipe(HYPER))
+    key = jax.random.key(3, impl=impl)
+    state, _ = run(pair, pair.init(key, init_params(KEY)), 3)
+    fresh = pair.init(key, init_params(KEY))
+    plain, like = (s._replace(key=jax.random.key_data(s.key)) for s in (state, fresh))
+    loaded = saved(plain, like, tmp_path)
+    words = jnp.asarray(loaded.key)
+    loaded = loaded._replace(key=jax.random.wrap_key_data(words, impl=jax.random.key_impl(fresh.key)))
+    expected, found = run(pair, state, 2), run(pair, loaded, 2)
+    chex.assert_trees_all_equal(found[0]._replace(key=()), expected[0]._replace(key=()))
+    assert found[0].key == expected[0].key
 
 
 def test_scan_is_the_loop():

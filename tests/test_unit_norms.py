@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxdrop import _unit_norms
+from jaxdrop import _unit_norms, penalties
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,28 @@ def test_scaling_to_a_norm(size, norm):
     w = jnp.array([[3.0], [4.0]]) * jnp.float32(size)
     scaled = _unit_norms.scaled_to(w, _unit_norms.unit_norm(w, (0,)), jnp.float32(norm))
     np.testing.assert_allclose(scaled, np.array([[0.6], [0.8]]) * norm, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(None, "a"), (None, None, "b"), ("b", "a"), (None, "a", "b")])
+def test_cosines_between_units_on_several_devices(axes):
+    """Of any explicit sharding, those of one device."""
+    w = jax.random.normal(jax.random.key(0), (2, 8, 6))
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+    sharded = jax.device_put(w, NamedSharding(mesh, PartitionSpec(*axes)))
+
+    def penalty(w):
+        return sum(penalties.orthogonal({"kernel": w}, 1.0, unit_axis=axis) for axis in (-1, -2, (0, 2)))
+
+    found, slopes = jax.jit(jax.value_and_grad(penalty))(sharded)
+    np.testing.assert_allclose(penalty(sharded), found, rtol=1e-6)
+    np.testing.assert_allclose(found, penalty(w), rtol=1e-6)
+    np.testing.assert_allclose(slopes, jax.grad(penalty)(w), rtol=1e-4, atol=1e-7)
+    assert slopes.sharding.is_equivalent_to(sharded.sharding, 3)
+
+
+def test_a_unit_of_zeros_is_orthogonal_to_all():
+    np.testing.assert_allclose(
+        _unit_norms.cosines(jnp.array([[3.0, 1.0, 0.0], [4.0, 0.0, 0.0]]), (0,)),
+        [[0, 0.6, 0], [0.6, 0, 0], [0, 0, 0]],
+        rtol=1e-6,
+    )

@@ -152,8 +152,9 @@ def part(problem: Problem, grid: bool) -> Part:
         middle = int(SHARE * len(train))
         head, tail = (train[:middle], train[middle:]) if grid else (train, test)
         x, y = problem.x[head], problem.y[head]
-        # A constant column is only centered, as in the original.
-        spread = np.where(x.std(0) == 0, 1, x.std(0))
+        # A constant column is only centered, as in the original; its spread is 0, or that of rounding.
+        rounding = len(x) * np.finfo(np.float64).eps * np.abs(x).max(0)
+        spread = np.where(x.std(0) <= rounding, 1, x.std(0))
         scale, shift = y.std(), y.mean()
         standard = (x - x.mean(0)) / spread, (y - shift) / scale, len(head)
         held = (problem.x[tail] - x.mean(0)) / spread, problem.y[tail], len(tail)

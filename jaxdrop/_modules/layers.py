@@ -16,7 +16,7 @@ class Reweighted(Rated):
 
     _call_doc = """Calls the layer with regularized weights; if deterministic, with its own.
 
-    A layer whose call takes `deterministic`, and has no mode field that is set, is given it too.
+    A layer whose call takes `deterministic`, and has no mode field that is set, is given the mode too.
 
     Args:
       *args: Arguments of the layer.
@@ -125,7 +125,7 @@ class DropLayer(Rated):
     _pure = staticmethod(drops.drop_layer)
     _call_doc = """Calls the layer or skips it; if deterministic, calls it.
 
-    A layer whose call takes `deterministic`, and has no mode field that is set, is given it too.
+    A layer whose call takes `deterministic`, and has no mode field that is set, is given the mode too.
 
     Args:
       inputs: First argument of the layer, and the result if it is skipped.
@@ -137,12 +137,18 @@ class DropLayer(Rated):
     """
 
 
-def with_mode(layer: object, deterministic: bool | None, kwargs: dict[str, PyTree]) -> dict[str, PyTree]:
-    """The keyword arguments of a layer, with the mode if its call takes one and its fields say none."""
+def with_mode(
+    layer: object, deterministic: bool | None, own: bool | None, kwargs: dict[str, PyTree]
+) -> dict[str, PyTree]:
+    """The arguments of a wrapped layer, with the mode if its call takes one and its own is not set.
+
+    The mode is that of the wrapper's call or else its `own`.
+    """
+    mode = own if deterministic is None else deterministic
     takes = "deterministic" in inspect.signature(type(layer).__call__).parameters
-    if deterministic is None or not takes or getattr(layer, "deterministic", None) is not None:
+    if mode is None or not takes or getattr(layer, "deterministic", None) is not None:
         return kwargs
-    return {**kwargs, "deterministic": deterministic}
+    return {**kwargs, "deterministic": mode}
 
 
 def checked_call(layer: Any, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:

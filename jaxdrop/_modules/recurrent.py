@@ -1,6 +1,7 @@
 """Recurrent cells that wrap a cell."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -89,20 +90,31 @@ class RecurrentDropoutCell(Cell):
 
     `initialize_carry` draws both masks, outside the loop over time. They travel in the carry, which
     is `(state, masks)`. To continue a state under new masks, take those of a new
-    `initialize_carry`. The cell reads its inputs and its hidden state (the last part of the state)
-    after `jaxdrop.dropout`. So it must read the hidden state only in matrix products, as LSTM cells
-    do. A gated recurrent unit also adds it to the new state, where a mask that is the same at every
-    step would erase it or make it grow without bound.
+    `initialize_carry`.
+
+    Inputs and hidden state (the last part of the state) go through `jaxdrop.dropout` where they meet a
+    matrix product, and nowhere else: a state that is also added to the new one would be erased by a
+    mask that is the same at every step, or grow without bound.
+
+    An LSTM cell reads them in products alone, and so must a cell that is not of Flax: it is given the
+    masked arrays. A gated recurrent unit (GRU, MGU), a cell with a residual connection and a
+    `ZoneoutCell` also add the state: each layer (`Dense`, `Linear`, `Conv`) that is called with the
+    hidden state itself is given the masked one. In Flax's GRU, as in Keras's with `reset_after=True`,
+    the mask acts before the product and the reset gate after it: `r * ((m * h) @ W + b)`.
 
     Attributes:
       cell: The cell to wrap.
       rate: Probability of dropping, in [0, 1]: a scalar, or a pair for the inputs and the hidden
         state. May be traced.
+      num_masks: Masks of the inputs, and of the hidden state: 1 for all gates, or one for each gate,
+        as in Keras's `GRU` (3) and `LSTM` (4), for cells whose gates read them in layers of Flax.
 
     References:
       Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
       networks", 2016.
     """
+
+    num_masks: int = 1
 
     _call_doc = """One step of the cell, under the masks of the carry.
 
@@ -114,8 +126,10 @@ class RecurrentDropoutCell(Cell):
       The new state with the same masks, and the output.
 
     Raises:
-      TypeError: If the carry is a state without masks.
-      ValueError: If the masks are those of evaluation, None, and the call is not deterministic.
+      TypeError: If the carry is a state without masks, or the hidden state of a cell that also adds it
+        to its new state reaches no layer of Flax, as behind `nn.remat`.
+      ValueError: If the masks are those of evaluation, None, and the call is not deterministic, or
+        `num_masks` is not the number of gates.
     """
     _initialize_carry_doc = """The initial state of the wrapped cell, and the masks.
 
@@ -126,30 +140,57 @@ class RecurrentDropoutCell(Cell):
       carry_init: An initializer, for the cell.
 
     Returns:
-      The state, and the masks of the inputs and of the hidden state: booleans of their shapes,
-      or None where nothing is dropped.
-
-    Raises:
-      TypeError: If the cell adds its hidden state to its new state.
+      The state, and the masks of the inputs and of the hidden state: booleans of their shapes, or
+      None where nothing is dropped. Several masks lie along an axis before the features.
     """
 
-    def _step(self: Any, carry: tuple[PyTree, tuple], inputs: ArrayLike, off: bool) -> tuple[PyTree, PyTree]:
-        """One step of the cell, under the masks of the carry."""
+    def _step(
+        self: Any, carry: tuple[PyTree, tuple], inputs: ArrayLike, off: bool, gated: tuple[type, ...]
+    ) -> tuple[PyTree, PyTree]:
+        """One step of the cell, under the masks of the carry; `gated` cells add their hidden state."""
         state, drawn = _check_carry(carry)
-        if not off:
-            rates = rates_of_parts(self.rate, 2)
-            _check_drawn(drawn, rates)
-            (*parts, hidden), structure = jax.tree.flatten(state)
-            inputs, hidden = map(self._mask, (inputs, hidden), drawn, rates)
-            state = jax.tree.unflatten(structure, (*parts, hidden))
-        state, output = self.cell(state, inputs)
+        if off:
+            state, output = self.cell(state, inputs)
+            return (state, drawn), output
+        rates = rates_of_parts(self.rate, 2)
+        _check_drawn(drawn, rates)
+        (*parts, hidden), structure = jax.tree.flatten(state)
+        inputs, hidden = jnp.asarray(inputs), jnp.asarray(hidden)
+        by_layer = self.num_masks > 1, self.num_masks > 1 or _adds_its_state(self.cell, gated)
+        reads, given = [], []
+        for x, mask, rate, is_by_layer in zip((inputs, hidden), drawn, rates, by_layer, strict=True):
+            masked = self._masked(x, mask, rate)
+            if is_by_layer and masked:
+                reads.append(Reads(x, masked, hidden.shape[-1]))
+            given.append(x if is_by_layer or not masked else masked[0])
+        state = jax.tree.unflatten(structure, (*parts, given[1]))
+        state, output = (self._reading(reads) if reads else self.cell)(state, given[0])
+        for read in reads:
+            read.check(self.cell)
         return (state, drawn), output
 
-    def _mask(self, x: ArrayLike, mask: jax.Array | None, rate: Rate) -> jax.Array:
-        return jnp.asarray(x) if mask is None else masks.apply_mask(x, mask, rate, bits=self.bits)
+    def _masked(self, x: jax.Array, mask: jax.Array | None, rate: Rate) -> list[jax.Array]:
+        """The array under each of its masks; none where nothing is dropped."""
+        if mask is None:
+            return []
+        each = [mask]
+        if self.num_masks > 1:
+            if mask.shape != self._shape_of_masks(x.shape):
+                raise ValueError(
+                    f"`carry` must hold masks of shape {self._shape_of_masks(x.shape)}, got {mask.shape}: "
+                    "`initialize_carry` of this cell draws them."
+                )
+            each = jnp.unstack(mask, axis=x.ndim - self.num_feature_axes)
+        return [masks.apply_mask(x, one, rate, bits=self.bits) for one in each]
+
+    def _shape_of_masks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the masks of an array; several lie along an axis before the features."""
+        first = len(shape) - self.num_feature_axes
+        return (*shape[:first], self.num_masks, *shape[first:]) if self.num_masks > 1 else shape
 
     def _draw_masks(self: Any, state: PyTree, input_shape: tuple[int, ...], source: Any) -> tuple:
         """The masks of the inputs and of the hidden state, or None where nothing is dropped."""
+        _checks.check_count(self.num_masks, "num_masks")
         rates = rates_of_parts(self.rate, 2)
         if self._is_off(None) or all(_checks.is_scalar(rate, 0) for rate in rates):
             return None, None
@@ -158,7 +199,49 @@ class RecurrentDropoutCell(Cell):
         return tuple(map(self._draw_mask, keys, shapes, rates))
 
     def _draw_mask(self, key: Key, shape: tuple[int, ...], rate: Rate) -> jax.Array | None:
-        return None if _checks.is_scalar(rate, 0) else masks.keep_mask(key, shape, rate, bits=self.bits)
+        if _checks.is_scalar(rate, 0):
+            return None
+        return masks.keep_mask(key, self._shape_of_masks(shape), rate, bits=self.bits)
+
+
+@dataclasses.dataclass
+class Reads:
+    """An array that a cell's layers read under masks.
+
+    Attributes:
+      array: The array.
+      masked: The array under each mask: one for all gates, or one for each.
+      features: The number of features of a gate.
+      count: The gates that have read it.
+    """
+
+    array: jax.Array
+    masked: list[jax.Array]
+    features: int
+    count: int = 0
+
+    def output(self, layer: Callable[[jax.Array], jax.Array], features: int | Sequence[int]) -> jax.Array:
+        """The output of a layer with some output features that is called with the array."""
+        gates = len(self.masked)
+        if gates > 1 and features == gates * self.features:  # one layer for all gates
+            self.count += gates
+            each = jnp.split(layer(jnp.stack(self.masked)), gates, axis=-1)
+            return jnp.concatenate([part[i] for i, part in enumerate(each)], axis=-1)
+        self.count += 1
+        return layer(self.masked[min(self.count, gates) - 1])
+
+    def check(self, cell: object) -> None:
+        """Raises unless every gate has read the array."""
+        gates = len(self.masked)
+        if not self.count:
+            raise TypeError(
+                "`cell` must hand its inputs or hidden state to layers of Flax, such as Dense, that are not "
+                f"behind remat or jit, got {type(cell).__name__}."
+            )
+        if gates not in (1, self.count):
+            raise ValueError(
+                f"`num_masks` must be 1, or one for each gate of {type(cell).__name__}, got {gates}."
+            )
 
 
 def _check_carry(carry: PyTree) -> tuple[PyTree, tuple]:
@@ -202,12 +285,10 @@ def is_defined_with(known: type, cell: Any) -> bool:
     return type(cell).__call__.__module__ == known.__module__
 
 
-def check_products(cell: Any, gated: tuple[type, ...]) -> None:
-    """Raises if the innermost cell adds its hidden state to its new state."""
+def _adds_its_state(cell: Any, gated: tuple[type, ...]) -> bool:
+    """Whether a cell also reads its hidden state elsewhere than in products."""
     while hasattr(cell, "cell"):
+        if isinstance(cell, ZoneoutCell):
+            return True
         cell = cell.cell
-    if isinstance(cell, gated) or getattr(cell, "residual", False):
-        raise TypeError(
-            "`cell` must read its hidden state in matrix products alone, as LSTM cells do, "
-            f"got {type(cell).__name__}."
-        )
+    return isinstance(cell, gated) or getattr(cell, "residual", False)

@@ -3,7 +3,7 @@
 import jax
 
 from jaxdrop import _bits, _checks, _selection
-from jaxdrop._types import Bits, Key, PyTree, Rate, Where
+from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate, Where
 from jaxdrop.drops.dropout import dropout
 
 __all__ = ["dropconnect"]
@@ -19,10 +19,10 @@ def dropconnect(
 ) -> PyTree:
     """Zeroes weights of a tree of parameters with probability `rate` and scales the rest.
 
-    Each selected leaf gets `dropout` with its own key. One draw per call: all examples of a batch
-    and all steps of a sequence share it. On the recurrent kernels of an LSTM it is the weight
-    dropout of AWD-LSTM. Rate 0 is the identity. The backward pass redraws the masks; a dropped
-    weight has no gradient.
+    Each selected leaf gets `dropout` with its own key; an NNX variable at several paths is one leaf.
+    One draw per call: all examples of a batch and all steps of a sequence share it. On the recurrent
+    kernels of an LSTM it is the weight dropout of AWD-LSTM. Rate 0 is the identity. The backward pass
+    redraws the masks; a dropped weight has no gradient.
 
     Args:
       key: A PRNG key, used once.
@@ -55,7 +55,13 @@ def dropconnect(
     _checks.choose_width(bits, rate)
     if _checks.is_scalar(rate, 0):
         return params
-    keys = iter(_bits.split(_checks.check_key(key), sum(jax.tree.leaves(mask))))
-    return jax.tree.map(
-        lambda leaf, use: dropout(next(keys), leaf, rate, bits=bits) if use else leaf, params, mask
-    )
+    places = _selection.places(params, mask)
+    keys = _bits.split(_checks.check_key(key), len({*places} - {None}))
+
+    def drop(leaf: ArrayLike, path: str, place: int | None) -> ArrayLike:
+        if place is None:
+            return leaf
+        return dropout(keys[place], _selection.check_floating(leaf, path), rate, bits=bits)
+
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten(map(drop, leaves, _selection.paths(params), places))

@@ -24,7 +24,7 @@ def mixout(
     With t the target and p = `rate`, a weight w becomes t with probability p, and else
     `(w - p * t) / (1 - p)`: the mean is w. In fine-tuning, t is the pretrained model; t = 0 is
     DropConnect. The gradient with respect to w is `1 / (1 - p)` where w is kept, and else 0. Rate 0
-    gives `params`, rate 1 the target.
+    gives `params`, rate 1 the target. An NNX variable at several paths has one mask.
 
     Args:
       key: A PRNG key, used once.
@@ -54,22 +54,24 @@ def mixout(
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
     mask = _selection.selected(params, where)
-    target = jax.tree.structure(params).unflatten(_selection.leaves_like(target, params, "target"))
+    starts = _selection.leaves_like(target, params, "target")
     draw = _checks.prepare(rate, (), bits)
     if _checks.is_scalar(rate, 0):
         return params
-    keys = iter(_bits.split(_checks.check_key(key), sum(jax.tree.leaves(mask))))
+    places = _selection.places(params, mask)
+    keys = _bits.split(_checks.check_key(key), len({*places} - {None}))
 
-    def mix(leaf: ArrayLike, start: ArrayLike, use: bool) -> ArrayLike:
-        if not use:
+    def mix(leaf: ArrayLike, path: str, start: ArrayLike, place: int | None) -> ArrayLike:
+        if place is None:
             return leaf
-        leaf = _checks.check_floating(leaf, "params")
+        leaf = _selection.check_floating(leaf, path)
         start = _checks.check_same_shape(
             _checks.check_array(start, "target"), leaf, "target", "params"
         ).astype(leaf.dtype)
-        return _mixout(next(keys), (leaf, start), (draw, _checks.scale_of(draw, leaf.dtype)))
+        return _mixout(keys[place], (leaf, start), (draw, _checks.scale_of(draw, leaf.dtype)))
 
-    return jax.tree.map(mix, params, target, mask)
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten(map(mix, leaves, _selection.paths(params), starts, places))
 
 
 @_remat.redraw_in_backward()

@@ -1,9 +1,11 @@
 """Targeted dropout: drops weights of small magnitude at random. Gomez et al., 2019."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks, _draw, _unit_norms
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
 
@@ -61,16 +63,17 @@ def targeted_dropout(
 
 def _candidates(kernel: jax.Array, fraction: float, unit: bool) -> jax.Array:
     """The mask of candidates: of the shape of the kernel, or of one decision per unit."""
-    flat = jnp.abs(kernel.astype(_checks.widened(kernel.dtype))).reshape(-1, kernel.shape[-1])
-    size = jnp.linalg.norm(flat, axis=0)[:, None] if unit else flat
-    count = int(size.shape[0] * fraction + 1e-6)
-    is_all = count == size.shape[0]
-    small = jnp.ones_like(size, bool) if is_all else size < _order_statistic(size, count)
-    return small.reshape((1,) * (kernel.ndim - 1) + (-1,) if unit else kernel.shape)
+    size = jnp.abs(kernel.astype(_checks.widened(kernel.dtype)))
+    axes = tuple(range(kernel.ndim - 1))  # not flattened, as any of them may be sharded
+    if unit:
+        size, axes = _unit_norms.unit_norm(size, axes), (kernel.ndim - 1,)
+    total = math.prod(size.shape[axis] for axis in axes)
+    count = int(total * fraction + 1e-6)
+    return jnp.ones_like(size, bool) if count == total else size < _order_statistic(size, count, axes)
 
 
-def _order_statistic(size: jax.Array, count: int) -> jax.Array:
-    """`jnp.sort(size, axis=0)[count : count + 1]` of non-negative sizes, in one pass per bit.
+def _order_statistic(size: jax.Array, count: int, axes: tuple[int, ...]) -> jax.Array:
+    """The non-negative size with `count` others below it, over some axes, in one pass per bit.
 
     Non-negative floats are ordered like their bits. The result is built from the highest bit down:
     it is the largest value with at most `count` sizes below it. A sort takes ten times as long.
@@ -81,10 +84,10 @@ def _order_statistic(size: jax.Array, count: int) -> jax.Array:
 
     def settle(step: jax.Array, found: jax.Array) -> jax.Array:
         higher = found | jnp.asarray(1, word) << jnp.asarray(width - 2 - step, word)
-        return jnp.where((ranks < higher).sum(0, keepdims=True) <= count, higher, found)
+        return jnp.where((ranks < higher).sum(axes, keepdims=True) <= count, higher, found)
 
     # Zeros with the sharding of the result.
-    zeros = (ranks ^ ranks).sum(0, keepdims=True).astype(word)
+    zeros = (ranks ^ ranks).sum(axes, keepdims=True).astype(word)
     found = jax.lax.fori_loop(0, width - 1, settle, zeros)
     return jax.lax.bitcast_convert_type(found, size.dtype)
 

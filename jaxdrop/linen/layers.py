@@ -43,7 +43,7 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         **kwargs: Any,
     ) -> PyTree:
         (rate,) = self._rate(rate)
-        kwargs = layers.with_mode(self.layer, deterministic, kwargs)
+        kwargs = layers.with_mode(self.layer, deterministic, self.deterministic, kwargs)
         if self._is_plain(deterministic, rate):
             return self.layer(*args, **kwargs)
         key, trees = self._key(rng), []
@@ -91,7 +91,7 @@ class DropLayer(layers.DropLayer, _Wrapper):
         **kwargs: Any,
     ) -> jax.Array:
         (rate,) = self._rate(rate)
-        kwargs = layers.with_mode(self.layer, deterministic, kwargs)
+        kwargs = layers.with_mode(self.layer, deterministic, self.deterministic, kwargs)
         x = _checks.check_floating(inputs)
 
         def call(layer: nn.Module, x: jax.Array) -> jax.Array:

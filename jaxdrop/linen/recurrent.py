@@ -6,6 +6,7 @@ method as its wrapper.
 # ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,9 @@ from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.linen._shell import Stochastic
 
 __all__ = ["RecurrentDropoutCell", "ZoneoutCell"]
+
+# Layers that are matrix products.
+_PRODUCTS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvLocal)
 
 
 class _Cell(Stochastic, nn.RNNCellBase):
@@ -48,11 +52,29 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
     def __call__(
         self, carry: tuple[PyTree, tuple], inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[PyTree, PyTree]:
-        return self._step(carry, inputs, self._is_off(deterministic))
+        return self._step(carry, inputs, self._is_off(deterministic), (nn.GRUCell, nn.MGUCell))
+
+    @nn.nowrap
+    def _reading(self, reads: Sequence[recurrent.Reads]) -> Callable[..., tuple[PyTree, PyTree]]:
+        """The cell, with masks where its layers read certain arrays."""
+
+        def intercept(
+            call: Callable[..., PyTree], args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+        ) -> PyTree:
+            layer = context.module
+            read = next((read for read in reads if args and args[0] is read.array), None)
+            if read is None or not isinstance(layer, _PRODUCTS) or context.method_name != "__call__":
+                return call(*args, **kwargs)
+            return read.output(lambda x: call(x, *args[1:], **kwargs), layer.features)
+
+        def step(state: PyTree, inputs: ArrayLike) -> tuple[PyTree, PyTree]:
+            with nn.intercept_methods(intercept):
+                return self.cell(state, inputs)
+
+        return step
 
     @nn.nowrap
     def initialize_carry(self, rng: Key, input_shape: tuple[int, ...]) -> tuple[PyTree, tuple]:
-        recurrent.check_products(self.cell, (nn.GRUCell, nn.MGUCell))
         key = None
         if self.scope is None:
             rng, key = jax.random.split(rng)

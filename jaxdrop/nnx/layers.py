@@ -43,7 +43,7 @@ class _Reweighted(layers.Reweighted, _Wrapper):
         **kwargs: Any,
     ) -> PyTree:
         (rate,) = self._rate(rate)
-        kwargs = layers.with_mode(self.layer, deterministic, kwargs)
+        kwargs = layers.with_mode(self.layer, deterministic, self.deterministic, kwargs)
         if self._is_plain(deterministic, rate):
             return self.layer(*args, **kwargs)
         graph, params, others = nnx.split(self.layer, nnx.Param, ...)
@@ -83,7 +83,7 @@ class DropLayer(layers.DropLayer, _Wrapper):
         **kwargs: Any,
     ) -> jax.Array:
         (rate,) = self._rate(rate)
-        kwargs = layers.with_mode(self.layer, deterministic, kwargs)
+        kwargs = layers.with_mode(self.layer, deterministic, self.deterministic, kwargs)
         x = _checks.check_floating(inputs)
         if self._is_plain(deterministic, rate):
             return layers.checked_call(self.layer, x, *args, **kwargs)

@@ -4,7 +4,9 @@ The cell's parameters lie one level down, in "cell".
 """
 # ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
+import copy
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +18,9 @@ from jaxdrop._types import ArrayLike, PyTree
 from jaxdrop.nnx._shell import Base, Rngs
 
 __all__ = ["RecurrentDropoutCell", "ZoneoutCell"]
+
+# Layers that are matrix products.
+_PRODUCTS = (nnx.Linear, nnx.LinearGeneral, nnx.Conv)
 
 
 class _Cell(Base, nnx.RNNCellBase):
@@ -53,11 +58,35 @@ class RecurrentDropoutCell(recurrent.RecurrentDropoutCell, _Cell):
     def __call__(
         self, carry: tuple[PyTree, tuple], inputs: ArrayLike, deterministic: bool | None = None
     ) -> tuple[PyTree, PyTree]:
-        return self._step(carry, inputs, self._is_off(deterministic))
+        return self._step(carry, inputs, self._is_off(deterministic), (nnx.GRUCell,))
+
+    def _reading(self, reads: Sequence[recurrent.Reads]) -> Callable[..., tuple[PyTree, PyTree]]:
+        """The cell, with masks where its layers read certain arrays."""
+        return _reading(self.cell, reads)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Rngs | None = None, carry_init: PyTree = None
     ) -> tuple[PyTree, tuple]:
-        recurrent.check_products(self.cell, (nnx.GRUCell,))
         state = self.cell.initialize_carry(input_shape, rngs, carry_init)
         return state, self._draw_masks(state, input_shape, None)
+
+
+def _reading(cell: PyTree, reads: Sequence[recurrent.Reads]) -> PyTree:
+    """A copy of a cell with its variables, whose layers mask certain arrays."""
+    reading = copy.copy(cell)
+    for name, part in vars(cell).items():
+        if isinstance(part, _PRODUCTS):
+            vars(reading)[name] = _reader(part, reads)  # past NNX's hook: the copy is called once
+        elif name == "cell":
+            vars(reading)[name] = _reading(part, reads)
+    return reading
+
+
+def _reader(
+    layer: nnx.Linear | nnx.LinearGeneral | nnx.Conv, reads: Sequence[recurrent.Reads]
+) -> Callable[[jax.Array], jax.Array]:
+    def call(x: jax.Array) -> jax.Array:
+        read = next((read for read in reads if x is read.array), None)
+        return layer(x) if read is None else read.output(layer, layer.out_features)
+
+    return call

@@ -13,14 +13,23 @@ converges to a minimum of the loss plus `penalties.l1(params, c)`. After Adam th
 same for all weights, however their gradients were scaled.
 
 Half-precision parameters are computed in float32. An update has the wider dtype of gradient and
-parameter. If both are half precision the update is rounded, so limits hold to the rounding of one
-step; a step from far outside a limit shows it. Sharded parameters keep their sharding.
+parameter. An update is rounded, so limits hold to the rounding of one step; a step from far outside a
+limit shows it. Each constraint is also a function of parameters, `projection_max_norm` and others
+(named as in `optax.projections`), to apply after the step: exact and idempotent. Sharded parameters
+keep their sharding.
 
 `optax.inject_hyperparams` treats every number as a hyper-parameter, even an axis; name it as static:
 `optax.inject_hyperparams(optim.max_norm, static_args="unit_axis")(3.0)`.
 """
 
-from jaxdrop.optim.constraints import max_norm, non_negative, unit_norm
+from jaxdrop.optim.constraints import (
+    max_norm,
+    non_negative,
+    projection_max_norm,
+    projection_non_negative,
+    projection_unit_norm,
+    unit_norm,
+)
 from jaxdrop.optim.decays import coupled_l2, decoupled_l2
 from jaxdrop.optim.halting import HaltState, halt_on_nonfinite, raise_if_halted
 from jaxdrop.optim.proximal import proximal_elastic_net, proximal_group_lasso, proximal_l1
@@ -32,6 +41,9 @@ __all__ = [
     "halt_on_nonfinite",
     "max_norm",
     "non_negative",
+    "projection_max_norm",
+    "projection_non_negative",
+    "projection_unit_norm",
     "proximal_elastic_net",
     "proximal_group_lasso",
     "proximal_l1",

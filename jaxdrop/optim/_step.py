@@ -12,10 +12,24 @@ from jaxdrop._checks import widened
 from jaxdrop._types import Numeric, PyTree, Where
 
 Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: optax's take and give any number
-# `change(p, u, share, *values) -> u`: the new update of a parameter; all but `p` in float32 or wider.
+# `change(p, u, leaf, *values) -> u`: the new update of a parameter; all but `p` in float32 or wider.
 Change = Callable[..., jax.Array]
-# `act(end, share, *values) -> end`: the new end of a step that would end at `end = p + u`.
+# `act(end, leaf, *values) -> end`: the new end of a step that would end at `end = p + u`.
 Act = Callable[..., jax.Array]
+
+
+class Leaf(NamedTuple):
+    """A selected leaf.
+
+    Attributes:
+      path: Its path.
+      share: Its share of the strength.
+      slack: Relative tolerance for norms of values that are rounded to the leaf's dtype.
+    """
+
+    path: str
+    share: Numeric
+    slack: float
 
 
 class StepState(NamedTuple):
@@ -39,35 +53,57 @@ def transformation(
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
 
-        def one(u: jax.Array | None, p: jax.Array, share: _selection.Share) -> jax.Array | None:
+        def one(u: jax.Array | None, p: jax.Array, path: str, share: _selection.Share) -> jax.Array | None:
             if u is None or share is None:
                 return u
-            p = _checks.check_floating(p, "params")
+            p = _selection.check_floating(p, path)
             wide = widened(p.dtype)
-            share = share if isinstance(share, int | float) else jnp.asarray(share, wide)
-            new = change(p, u.astype(wide), share, *(jnp.asarray(v, wide) for v in now))
+            # An update is rounded, and so is its sum with the parameter.
+            leaf = Leaf(path, _as_wide(share, wide), 8 * float(jnp.finfo(p.dtype).eps))
+            new = change(p, u.astype(wide), leaf, *(jnp.asarray(v, wide) for v in now))
             with jax.numpy_dtype_promotion("standard"):  # on purpose, also where promotion is strict
                 return new.astype(jnp.promote_types(u.dtype, p.dtype))
 
-        shares = jax.tree.structure(params).unflatten(rule(params, where))
+        told = (_selection.paths(params), rule(params, where))
+        trees = map(jax.tree.structure(params).unflatten, told)
         # As in optax, None in the updates marks a frozen parameter, or a frozen part.
-        new = jax.tree.map(one, updates, params, shares, is_leaf=lambda u: u is None)
+        new = jax.tree.map(one, updates, params, *trees, is_leaf=lambda u: u is None)
         return new, StepState(jnp.asarray(optax.safe_increment(state.step)))
 
     return optax.GradientTransformation(init, update)
 
 
-def to_end(act: Act, *, slack: bool = False) -> Change:
+def to_end(act: Act) -> Change:
     """A change of where the parameter ends; an update that needs no change stays bit for bit."""
 
-    def change(p: jax.Array, u: jax.Array, share: Numeric, *values: jax.Array) -> jax.Array:
+    def change(p: jax.Array, u: jax.Array, leaf: Leaf, *values: jax.Array) -> jax.Array:
         end = p.astype(u.dtype) + u
-        # Tolerance for float32 norms of values that are rounded to the parameter's dtype.
-        few = (8 * float(jnp.finfo(p.dtype).eps),) if slack else ()
-        new = act(end, share, *values, *few)
+        new = act(end, leaf, *values)
         return jnp.where(new == end, u, new.astype(p.dtype).astype(u.dtype) - p.astype(u.dtype))
 
     return change
+
+
+def acted_on(
+    act: Act, params: PyTree, where: Where, *values: Numeric, rule: Callable = _selection.strength_shares
+) -> PyTree:
+    """The parameters after an act on each selected leaf; a leaf that needs no change stays bit for bit."""
+
+    def one(p: jax.Array, path: str, share: _selection.Share) -> jax.Array:
+        if share is None:
+            return p
+        p = _selection.check_floating(p, path)
+        wide = widened(p.dtype)
+        slack = max(float(jnp.finfo(p.dtype).eps), 8 * float(jnp.finfo(wide).eps))
+        leaf = Leaf(path, _as_wide(share, wide), slack)
+        return act(p.astype(wide), leaf, *(jnp.asarray(v, wide) for v in values)).astype(p.dtype)
+
+    leaves, structure = jax.tree.flatten(params)
+    return structure.unflatten(map(one, leaves, _selection.paths(params), rule(params, where)))
+
+
+def _as_wide(share: Numeric, wide: jnp.dtype) -> Numeric:
+    return share if isinstance(share, int | float) else jnp.asarray(share, wide)
 
 
 def check_value(value: Value, name: str, *, finite: bool = True) -> Value:

@@ -3,8 +3,8 @@
 import jax
 import optax
 
-from jaxdrop._types import Numeric, Where
-from jaxdrop.optim._step import Value, check_step, check_value, transformation
+from jaxdrop._types import Where
+from jaxdrop.optim._step import Leaf, Value, check_step, check_value, transformation
 
 __all__ = ["coupled_l2", "decoupled_l2"]
 
@@ -35,8 +35,8 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
       Array([[-0.1,  0.2]], dtype=float32)
     """
 
-    def decay(p: jax.Array, u: jax.Array, share: Numeric, strength: jax.Array) -> jax.Array:
-        return u + 2 * strength * share * p.astype(u.dtype)
+    def decay(p: jax.Array, u: jax.Array, leaf: Leaf, strength: jax.Array) -> jax.Array:
+        return u + 2 * strength * leaf.share * p.astype(u.dtype)
 
     return transformation(decay, where, check_value(strength, "strength"))
 
@@ -66,7 +66,7 @@ def decoupled_l2(
       Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
 
-    def decay(p: jax.Array, u: jax.Array, share: Numeric, strength: jax.Array, rate: jax.Array) -> jax.Array:
-        return u - 2 * rate * strength * share * p.astype(u.dtype)
+    def decay(p: jax.Array, u: jax.Array, leaf: Leaf, strength: jax.Array, rate: jax.Array) -> jax.Array:
+        return u - 2 * rate * strength * leaf.share * p.astype(u.dtype)
 
     return transformation(decay, where, *check_step(strength, learning_rate))

@@ -1,15 +1,13 @@
 """Proximal steps of the L1, elastic net and group lasso penalties."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxdrop import _unit_norms
 from jaxdrop._strengths import check_pair
-from jaxdrop._types import Numeric, Where
-from jaxdrop.optim._step import Value, check_step, check_value, to_end, transformation
+from jaxdrop._types import UnitAxis, Where
+from jaxdrop.optim._step import Leaf, Value, check_step, check_value, to_end, transformation
 
 __all__ = ["proximal_elastic_net", "proximal_group_lasso", "proximal_l1"]
 
@@ -45,8 +43,8 @@ def proximal_l1(
       Array([[0.9, 0. ]], dtype=float32)
     """
 
-    def shrink(end: jax.Array, share: Numeric, strength: jax.Array, rate: jax.Array) -> jax.Array:
-        return _nearer_to_zero(end, rate * strength * share)
+    def shrink(end: jax.Array, leaf: Leaf, strength: jax.Array, rate: jax.Array) -> jax.Array:
+        return _nearer_to_zero(end, rate * strength * leaf.share)
 
     return transformation(to_end(shrink), where, *check_step(strength, learning_rate))
 
@@ -76,8 +74,8 @@ def proximal_elastic_net(
       Boyd, "Proximal algorithms", 2014.
     """
 
-    def shrink(end: jax.Array, share: Numeric, l1: jax.Array, l2: jax.Array, rate: jax.Array) -> jax.Array:
-        return _nearer_to_zero(end, rate * l1 * share) / (1 + 2 * rate * l2 * share)
+    def shrink(end: jax.Array, leaf: Leaf, l1: jax.Array, l2: jax.Array, rate: jax.Array) -> jax.Array:
+        return _nearer_to_zero(end, rate * l1 * leaf.share) / (1 + 2 * rate * l2 * leaf.share)
 
     l1, l2 = check_pair(strength)
     values = check_value(l1, "strength"), *check_step(l2, learning_rate)
@@ -85,7 +83,7 @@ def proximal_elastic_net(
 
 
 def proximal_group_lasso(
-    strength: Value, learning_rate: Value, *, unit_axis: int | Sequence[int] = -1, where: Where = None
+    strength: Value, learning_rate: Value, *, unit_axis: UnitAxis = None, where: Where = None
 ) -> optax.GradientTransformation:
     """The proximal step of `penalties.group_lasso`: removes whole units exactly; last in a chain.
 
@@ -96,7 +94,7 @@ def proximal_group_lasso(
       strength: Finite, non-negative scalar, or a schedule; may be traced.
       learning_rate: Learning rate of the optimizer: a non-negative scalar, or a schedule; may be traced.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
-        out of an input.
+        out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
@@ -104,15 +102,16 @@ def proximal_group_lasso(
 
     Raises:
       ValueError: If a concrete strength or learning rate is negative or not finite; from `init` if
-        `where` does not fit the parameters or a leaf has no such axis.
+        `where` does not fit the parameters, a leaf has no such axis, or its name does not tell its
+        units (`weight`) and none is given.
 
     References:
       Yuan and Lin, "Model selection and estimation in regression with grouped variables", 2006.
     """
 
-    def shorten(end: jax.Array, share: Numeric, strength: jax.Array, rate: jax.Array) -> jax.Array:
-        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis))
-        off = rate * strength * share * (end.size / max(lengths.size, 1)) ** 0.5
+    def shorten(end: jax.Array, leaf: Leaf, strength: jax.Array, rate: jax.Array) -> jax.Array:
+        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis, leaf.path))
+        off = rate * strength * leaf.share * (end.size / max(lengths.size, 1)) ** 0.5
         kept = jnp.where(lengths > off, lengths - off, 0) / jnp.where(lengths > 0, lengths, 1)
         return jnp.where(jnp.isnan(lengths), lengths, end * kept)
 

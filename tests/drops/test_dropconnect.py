@@ -66,3 +66,18 @@ def test_one_rate_for_all():
 def test_a_width_that_is_none_is_refused_at_rate_zero():
     with pytest.raises(ValueError, match=re.escape("`bits` must be one of 8, 16, 24, 32 or None, got 7.")):
         jaxdrop.dropconnect(KEY, PARAMS, 0.0, bits=7)
+
+
+def test_leaves_that_are_whole_numbers_are_left_alone():
+    """Python's and NumPy's, compiled or not, and as arguments of a compiled function."""
+    tree = {"kernel": jnp.ones((2, 3)), "count": 3, "rows": np.arange(3)}
+    expected = jaxdrop.dropconnect(KEY, tree, 0.5)
+    assert (expected["count"], expected["rows"] is tree["rows"]) == (3, True)
+    for y in (
+        jax.jit(jaxdrop.dropconnect)(KEY, tree, 0.5),
+        jax.jit(lambda key: jaxdrop.dropconnect(key, tree, 0.5))(KEY),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, y, expected)
+    message = "`params` must be a floating-point array, got int32 at ids/table: exclude it with `where`."
+    with pytest.raises(TypeError, match=re.escape(message)):
+        jaxdrop.dropconnect(KEY, {"ids": {"table": jnp.ones((2, 3), int)}, **tree}, 0.5)

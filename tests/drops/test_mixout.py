@@ -68,3 +68,25 @@ def test_a_traced_rate_of_zero_leaves_an_infinite_target_out():
     params, target = jnp.ones((2, 3)), jnp.full((2, 3), jnp.inf)
     y = jax.jit(lambda rate: jaxdrop.mixout(jax.random.key(0), params, target, rate))(0.0)
     np.testing.assert_array_equal(y, params)
+
+
+class Tied(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.other = nnx.Linear(16, 16, rngs=rngs), nnx.Linear(16, 16, rngs=rngs)
+        self.second = self.first
+
+
+@pytest.mark.parametrize("where", [None, lambda path, leaf: path == "second/kernel"])
+def test_a_shared_variable_is_drawn_once(where):
+    model = Tied(nnx.Rngs(0))
+    target = jax.tree.map(jnp.zeros_like, model)
+    for y in (
+        jaxdrop.mixout(KEY, model, target, 0.5, where=where),
+        jaxdrop.dropconnect(KEY, model, 0.5, where=where),
+    ):
+        first = np.asarray(y.first.kernel[...])
+        assert 0 < (first == 0).mean() < 1
+        np.testing.assert_array_equal(y.second.kernel[...], first)
+        other = np.asarray(y.other.kernel[...])
+        assert (other == model.other.kernel[...]).all() == (where is not None)
+        assert not np.array_equal(other == 0, first == 0)

@@ -76,6 +76,27 @@ def test_it_is_the_same_in_every_setting(unit: bool):
     np.testing.assert_array_equal(mapped, jnp.concatenate(halves, axis=1))
 
 
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("axes", [(None, "a"), ("b", "a"), (None, "a", "b")])
+def test_kernels_that_lie_on_several_devices_by_their_inputs(axes, unit):
+    def prune(w):
+        return jaxdrop.targeted_dropout(KEY, w, 0.5, fraction=0.25, unit=unit)
+
+    w = W[:, :16].reshape(2, -1, 16)
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+    sharded = jax.device_put(w, NamedSharding(mesh, P(*axes)))
+    np.testing.assert_array_equal(jax.jit(prune)(sharded), prune(w))
+    slopes = jax.jit(jax.grad(lambda w: (prune(w) ** 2).sum()))(sharded)
+    np.testing.assert_array_equal(slopes, 2 * prune(w))
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_units_whose_squares_are_no_float32(size):
+    w = jnp.array([[3.0, 1.0, 2.0], [4.0, 1.0, 2.0]]) * jnp.float32(size)
+    pruned = jaxdrop.targeted_dropout(KEY, w, 1.0, fraction=0.4, unit=True)
+    np.testing.assert_array_equal(pruned, w.at[:, 1].set(0))
+
+
 @pytest.mark.parametrize(
     ("error", "kernel", "fraction", "message"),
     [

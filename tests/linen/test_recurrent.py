@@ -10,7 +10,7 @@ import pytest
 
 import jaxdrop
 from jaxdrop.linen import RecurrentDropoutCell, ZoneoutCell
-from tests.recurrent import check_masks_of_evaluation, check_states_without_masks
+from tests.recurrent import check_masks_of_evaluation, check_states_without_masks, gate, reference
 from tests.shells import draws, loop_bodies
 
 KEY = jax.random.key(3)
@@ -178,11 +178,109 @@ def test_zoneout_of_a_cell_with_recurrent_dropout_leaves_its_masks_alone():
     jax.tree.map(np.testing.assert_array_equal, masks, carry[1])
 
 
-@pytest.mark.parametrize("cell", [nn.GRUCell(3), nn.MGUCell(3), nn.SimpleCell(3, residual=True)])
-def test_a_cell_that_adds_its_hidden_state_is_refused(cell):
-    message = "`cell` must read its hidden state in matrix products alone, as LSTM cells do, got "
-    with pytest.raises(TypeError, match=re.escape(message + type(cell).__name__)):
-        RecurrentDropoutCell(ZoneoutCell(cell, 0.1), 0.5, deterministic=False).initialize_carry(KEY, (6, 4))
+GATES = {
+    "LSTMCell": "ifgo",
+    "OptimizedLSTMCell": "ifgo",
+    "GRUCell": "rzn",
+    "MGUCell": "fn",
+    "SimpleCell": [""],
+}
+CELLS = [
+    (nn.LSTMCell(3), 1),
+    (nn.LSTMCell(3), 4),
+    (nn.OptimizedLSTMCell(3), 1),
+    (nn.GRUCell(3), 1),
+    (nn.GRUCell(3), 3),
+    (nn.MGUCell(3), 1),
+    (nn.MGUCell(3), 2),
+    (nn.SimpleCell(3, residual=True), 1),
+]
+
+
+def gates_of(params, name):
+    def part(layer, key):
+        return layer.get(key, 0.0)
+
+    layers = [(params[f"i{g}"], params[f"h{g}"]) for g in GATES[name]]
+    return [gate(i["kernel"], part(i, "bias"), h["kernel"], part(h, "bias")) for i, h in layers]
+
+
+@pytest.mark.parametrize(
+    ("cell", "num_masks"), CELLS, ids=[f"{type(cell).__name__}-{count}" for cell, count in CELLS]
+)
+def test_states_are_masked_in_products_alone(cell, num_masks):
+    """Against NumPy, which adds the state of a gated unit unmasked; with a mask for each gate, too."""
+    wrapped = RecurrentDropoutCell(cell, 0.5, deterministic=False, num_masks=num_masks)
+    rnn = nn.RNN(wrapped, return_carry=True)
+    variables = rnn.init({"params": KEY, "dropout": KEY}, X)
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
+    (state, masks), y = jax.jit(rnn.apply)(variables, X, rngs={"dropout": KEY})
+    assert [mask.ndim for mask in masks] == [2 + (num_masks > 1)] * 2
+    name = type(cell).__name__
+    gates = gates_of(variables["params"]["cell"]["cell"], name)
+    np.testing.assert_allclose(y, reference(name, gates, X, masks, 0.5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.tree.leaves(state)[-1], y[:, -1], rtol=1e-5)
+
+
+def test_equal_masks_of_gates_are_one_mask():
+    """Of a convolutional cell, whose gates are one layer."""
+    cell, x = nn.ConvLSTMCell(2, (3,)), jax.random.normal(KEY, (2, 3, 5, 4))
+    one, four = (RecurrentDropoutCell(cell, 0.5, deterministic=False, num_masks=n) for n in (1, 4))
+    variables = one.init({"params": KEY, "dropout": KEY}, one.initialize_carry(KEY, x[:, 0].shape), x[:, 0])
+    state, masks = one.initialize_carry(KEY, x[:, 0].shape)
+    state = jax.tree.map(lambda part: part + 0.5, state)
+    many = tuple(jnp.repeat(mask[:, None], 4, axis=1) for mask in masks)
+    assert [m.shape for m in four.initialize_carry(KEY, x[:, 0].shape)[1]] == [m.shape for m in many]
+    expected = one.apply(variables, (state, masks), x[:, 0])[1]
+    np.testing.assert_allclose(four.apply(variables, (state, many), x[:, 0])[1], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=re.escape("must hold masks of shape (2, 4, 5, 4), got (2, 5")):
+        four.apply(variables, (state, masks), x[:, 0])
+
+
+def test_a_dropped_state_has_no_gradient_in_products():
+    rnn = nn.RNN(RecurrentDropoutCell(nn.GRUCell(8), (0.0, 0.5), deterministic=False), return_carry=True)
+    variables = rnn.init({"params": KEY, "dropout": KEY}, X[:1])
+    (_, (_, mask)), _ = rnn.apply(variables, X[:1], rngs={"dropout": KEY})
+    slopes = jax.jit(jax.grad(lambda v: rnn.apply(v, X[:1], rngs={"dropout": KEY})[1].sum()))(variables)
+    for g in "rzn":
+        rows = np.any(np.asarray(slopes["params"]["cell"]["cell"][f"h{g}"]["kernel"]) != 0, axis=1)
+        np.testing.assert_array_equal(rows, mask[0])
+
+
+def test_the_old_state_of_zoneout_is_not_masked():
+    """At rate 1 it is the new state."""
+    both = RecurrentDropoutCell(ZoneoutCell(nn.LSTMCell(3), 1.0), 0.5, deterministic=False)
+    both = both.clone(cell=both.cell.clone(deterministic=False))
+    state, masks = both.initialize_carry(KEY, (6, 4))
+    carry = jax.tree.map(lambda part: part + 0.5, state), masks
+    rngs = {"params": KEY, "dropout": KEY}
+    (new, _), _ = both.apply(both.init(rngs, carry, X[:, 0]), carry, X[:, 0], rngs=rngs)
+    jax.tree.map(np.testing.assert_array_equal, new, carry[0])
+
+
+@pytest.mark.parametrize(
+    ("cell", "num_masks", "error", "message"),
+    [
+        (
+            nn.remat(nn.GRUCell)(3),
+            1,
+            TypeError,
+            "`cell` must hand its inputs or hidden state to layers",
+        ),
+        (
+            nn.OptimizedLSTMCell(3),
+            4,
+            TypeError,
+            "`cell` must hand its inputs or hidden state to layers",
+        ),
+        (nn.GRUCell(3), 4, ValueError, "`num_masks` must be 1, or one for each gate of GRUCell, got 4."),
+        (nn.GRUCell(3), 0, ValueError, "`num_masks` must be at least 1, got 0."),
+    ],
+)
+def test_cells_that_cannot_be_masked_by_layer(cell, num_masks, error, message):
+    wrapped = RecurrentDropoutCell(cell, 0.5, deterministic=False, num_masks=num_masks)
+    with pytest.raises(error, match=re.escape(message)):
+        wrapped.init({"params": KEY, "dropout": KEY}, wrapped.initialize_carry(KEY, (6, 4)), X[:, 0])
 
 
 def decoder(off, x, carry, rate=0.5):

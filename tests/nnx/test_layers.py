@@ -207,10 +207,12 @@ class Told(nnx.Module):
 
 
 @pytest.mark.parametrize("wrapper", [DropLayer, DropConnect])
-def test_a_layer_is_told_the_mode_of_the_call(wrapper):
-    """If it takes one, and has no mode that is set."""
+def test_a_layer_is_told_the_mode(wrapper):
+    """Of the call or the constructor, if it takes one, and has no mode that is set."""
     for off in (True, False):
         y = wrapper(Told(), 0.0)(X, deterministic=off)
+        np.testing.assert_array_equal(y, 0 if off else X)
+        y = wrapper(Told(), 0.0, deterministic=off)(X)
         np.testing.assert_array_equal(y, 0 if off else X)
     own = wrapper(nnx.Dropout(0.5, deterministic=True), 0.0)
     np.testing.assert_array_equal(own(X, deterministic=False), X)

@@ -10,7 +10,7 @@ from flax import nnx
 
 import jaxdrop
 from jaxdrop.nnx import RecurrentDropoutCell, ZoneoutCell
-from tests.recurrent import check_masks_of_evaluation, check_states_without_masks
+from tests.recurrent import check_masks_of_evaluation, check_states_without_masks, gate, reference
 from tests.shells import draws, loop_bodies
 
 KEY = jax.random.key(3)
@@ -132,13 +132,60 @@ def test_zoneout_of_a_cell_with_recurrent_dropout_leaves_its_masks_alone():
     jax.tree.map(np.testing.assert_array_equal, masks, carry[1])
 
 
+CELLS = [("LSTMCell", 1), ("LSTMCell", 4), ("OptimizedLSTMCell", 4), ("GRUCell", 1), ("GRUCell", 3)]
+CELLS += [("SimpleCell", 1)]
+
+
+def gates_of(cell):
+    """The gates of a cell, whose layers are those of all gates or one for each."""
+    if isinstance(cell, nnx.LSTMCell):
+        layers = [(cell.ii, cell.hi), (cell.if_, cell.hf), (cell.ig, cell.hg), (cell.io, cell.ho)]
+    else:
+        layers = [(cell.dense_i, cell.dense_h)]
+
+    def parts(layer, which):
+        array = getattr(layer, which)
+        count = layer.out_features // 3
+        return [0.0] * count if array is None else jnp.split(array[...], count, axis=-1)
+
+    kinds = [(parts(i, "kernel"), parts(i, "bias"), parts(h, "kernel"), parts(h, "bias")) for i, h in layers]
+    return [gate(*four) for kind in kinds for four in zip(*kind, strict=True)]
+
+
+@pytest.mark.parametrize(("name", "num_masks"), CELLS)
+def test_states_are_masked_in_products_alone(name, num_masks):
+    """Against NumPy, which adds the state of a gated unit unmasked; with a mask for each gate, too."""
+    options = {"residual": True} if name == "SimpleCell" else {}
+    cell = getattr(nnx, name)(4, 3, rngs=nnx.Rngs(0), **options)
+    nnx.update(cell, jax.tree.map(lambda leaf: leaf + 0.1, nnx.state(cell, nnx.Param)))
+    before = jax.tree.structure(nnx.state(cell))
+    rnn = nnx.RNN(RecurrentDropoutCell(cell, 0.5, num_masks=num_masks, rngs=nnx.Rngs(0)), return_carry=True)
+    (_, masks), y = nnx.jit(lambda rnn, x: rnn(x))(rnn, X)
+    np.testing.assert_allclose(y, reference(name, gates_of(cell), X, masks, 0.5), rtol=1e-4, atol=1e-5)
+    slopes = nnx.grad(lambda rnn: rnn(X)[1].sum())(rnn)
+    assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(slopes))
+    assert jax.tree.structure(nnx.state(cell)) == before
+
+
+def test_the_old_state_of_zoneout_is_not_masked():
+    """At rate 1 it is the new state."""
+    zoneout = ZoneoutCell(lstm(), 1.0, rngs=nnx.Rngs(0))
+    both = RecurrentDropoutCell(zoneout, 0.5, rngs=nnx.Rngs(1))
+    state, masks = both.initialize_carry((6, 4), nnx.Rngs(2))
+    carry = jax.tree.map(lambda part: part + 0.5, state), masks
+    (new, _), _ = both(carry, X[:, 0])
+    jax.tree.map(np.testing.assert_array_equal, new, carry[0])
+
+
 @pytest.mark.parametrize(
-    "cell", [nnx.GRUCell(4, 3, rngs=nnx.Rngs(0)), nnx.SimpleCell(4, 3, residual=True, rngs=nnx.Rngs(0))]
+    ("num_masks", "least"), [(4, "1, or one for each gate of GRUCell"), (0, "at least 1")]
 )
-def test_a_cell_that_adds_its_hidden_state_is_refused(cell):
-    message = "`cell` must read its hidden state in matrix products alone, as LSTM cells do, got "
-    with pytest.raises(TypeError, match=re.escape(message + type(cell).__name__)):
-        RecurrentDropoutCell(ZoneoutCell(cell, 0.1), 0.5).initialize_carry((6, 4))
+def test_a_number_of_masks_that_does_not_fit(num_masks, least):
+    cell = RecurrentDropoutCell(
+        nnx.GRUCell(4, 3, rngs=nnx.Rngs(0)), 0.5, num_masks=num_masks, rngs=nnx.Rngs(0)
+    )
+    with pytest.raises(ValueError, match=re.escape(f"`num_masks` must be {least}, got {num_masks}.")):
+        cell(cell.initialize_carry((6, 4), nnx.Rngs(0)), X[:, 0])
 
 
 def test_rates_that_are_arrays_one_for_each_part():

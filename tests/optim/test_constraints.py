@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import optim
 
@@ -115,3 +117,99 @@ def test_norms_whose_squares_are_no_float32(size):
     # The update takes the weights away, so the end is rounded as they are.
     np.testing.assert_allclose(step(optim.unit_norm(), params), one, rtol=1e-6, atol=5e-7 * size)
     np.testing.assert_allclose(step(optim.max_norm(size), params), one * size, rtol=1e-6)
+
+
+PROJECTIONS = {
+    "max_norm": lambda params, **kw: optim.projection_max_norm(params, 1.5, **kw),
+    "unit_norm": optim.projection_unit_norm,
+    "non_negative": optim.projection_non_negative,
+}
+
+
+def projected(name: str, w: np.ndarray) -> np.ndarray:
+    """In float64; the units are columns."""
+    norms = np.sqrt((w**2).sum(0, keepdims=True))
+    scaled = {"max_norm": np.minimum(1, 1.5 / norms), "unit_norm": 1 / norms, "non_negative": w > 0}
+    return w * scaled[name]
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
+def test_a_projection_is_exact_and_idempotent(name, size):
+    """As an update it is off by a percent and more at 1e6."""
+    w = size * jax.random.normal(jax.random.key(0), (40, 6))
+    once = PROJECTIONS[name](w)
+    np.testing.assert_allclose(once, projected(name, np.asarray(w, np.float64)), rtol=1e-6)
+    np.testing.assert_array_equal(PROJECTIONS[name](once), once)
+    np.testing.assert_array_equal(jax.jit(PROJECTIONS[name])(once), once)
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_projection_of_half_precision_is_rounded_once(name, dtype):
+    w = (100 * jax.random.normal(jax.random.key(0), (40, 6))).astype(dtype)
+    once = PROJECTIONS[name](w)
+    assert once.dtype == dtype
+    wide = PROJECTIONS[name](w.astype(jnp.float32)).astype(dtype)
+    np.testing.assert_array_equal(once.astype(np.float32), wide.astype(np.float32))
+    np.testing.assert_array_equal(PROJECTIONS[name](once).astype(np.float32), once.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_a_projection_of_a_tree(name):
+    w, b = jnp.array([[3.0, -0.1], [4.0, 0.1]]), jnp.full(2, -9.0)
+    params = {"kernel": w, "bias": b, "count": jnp.array(3)}
+    new = PROJECTIONS[name](params)
+    assert new["bias"] is b
+    assert new["count"] is params["count"]
+    np.testing.assert_allclose(new["kernel"], projected(name, np.asarray(w, np.float64)), rtol=1e-6)
+    np.testing.assert_array_equal(PROJECTIONS[name](params, where=[("bias", 0), ("*kernel", 1)])["bias"], b)
+    model = nnx.Linear(40, 6, rngs=nnx.Rngs(0))
+    state = nnx.state(model, nnx.Param)
+    nnx.update(model, PROJECTIONS[name](state))
+    expected = projected(name, np.asarray(state["kernel"][...], np.float64))
+    np.testing.assert_allclose(model.kernel[...], expected, rtol=1e-6)
+    with pytest.raises(TypeError, match="got int32 at count: exclude it with `where`"):
+        PROJECTIONS[name](params, where=lambda *_: True)
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_projection_of_a_sharded_kernel(name, kind):
+    w = jax.random.normal(jax.random.key(0), (8, 12))
+    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
+    for axes in (("x",), ("y", "x")):
+        sharding = NamedSharding(mesh, PartitionSpec(*axes))
+        new = jax.jit(PROJECTIONS[name])(jax.device_put(w, sharding))
+        assert new.sharding.is_equivalent_to(sharding, 2)
+        np.testing.assert_allclose(new, PROJECTIONS[name](w), rtol=1e-5, atol=1e-7)
+
+
+def test_shares_and_limits_of_projections():
+    found = optim.projection_max_norm({"a": 9 * W}, 2.0, where=[("a", 0.5)])["a"]
+    np.testing.assert_allclose(found, optim.projection_max_norm(9 * W, 1.0), rtol=1e-6)
+    np.testing.assert_array_equal(optim.projection_max_norm(W, jnp.inf), W)
+    np.testing.assert_array_equal(jax.jit(optim.projection_max_norm)(W, 0.0), 0)
+    with pytest.raises(ValueError, match=re.escape("`limit` must be at least 0, got -3.")):
+        optim.projection_max_norm(W, -3.0)
+    with pytest.raises(ValueError, match=re.escape("`where` must have shares of 0 or 1")):
+        optim.projection_non_negative(W, where=[("*", 2.0)])
+    slopes = jax.grad(lambda w: optim.projection_max_norm(w, 1.0)[0].sum())(jnp.zeros((2, 3)))
+    np.testing.assert_array_equal(slopes, [[1, 1, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("path", "unit_axis"), [("embed/embedding", -2), ("wte/embeddings", -2), ("embed/weight", -2), ("w", -1)]
+)
+def test_the_units_of_a_table_are_its_rows(path, unit_axis):
+    w, zeros = 5 * W[0, 0], {path: jnp.zeros((6, 5))}
+
+    def updates(p, **kw):
+        transformation = optim.unit_norm(**kw)
+        return transformation.update(zeros, transformation.init(p), p)[0]
+
+    for call in (optim.projection_unit_norm, updates):
+        np.testing.assert_array_equal(call({path: w})[path], call({path: w}, unit_axis=unit_axis)[path])
+    with pytest.raises(ValueError, match="`unit_axis` must be given for layers/0/weight, "):
+        optim.max_norm(1.0).init({"layers": [{"weight": w}]})
+    optim.max_norm(1.0, unit_axis=0).init({"layers": [{"weight": w}]})

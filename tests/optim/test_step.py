@@ -27,6 +27,8 @@ ALL = {
     "unit_norm": lambda **kw: optim.unit_norm(**kw),
     "non_negative": lambda **kw: optim.non_negative(**kw),
 }
+# Each constraint as a function of parameters; tests/optim/test_constraints.py holds them.
+PROJECTIONS = [f"projection_{name}" for name in ("max_norm", "unit_norm", "non_negative")]
 SCHEDULED = [name for name in ALL if name not in ("unit_norm", "non_negative")]
 
 
@@ -45,6 +47,7 @@ def test_every_transformation_is_here():
         *ALL,
         "halt_on_nonfinite",
         "raise_if_halted",
+        *PROJECTIONS,
     }
 
 
@@ -235,8 +238,10 @@ def test_what_does_not_fit_the_parameters_is_said_at_once(name):
         ALL[name](where=[("c/*", True)]).init(PARAMS)
     with pytest.raises(ValueError, match=re.escape("`where` must have the structure of the parameters")):
         ALL[name](where={"a": True}).init(PARAMS)
-    with pytest.raises(TypeError, match=re.escape("`params` must be a floating-point array, got int32.")):
-        ALL[name]().init({"kernel": jnp.ones((2, 2), jnp.int32)})
+    with pytest.raises(
+        TypeError, match=re.escape("`params` must be a floating-point array, got int32 at a: ")
+    ):
+        ALL[name]().init({"a": jnp.ones((2, 2), jnp.int32)})
     with pytest.raises(ValueError, match=re.escape("`params` must be given to `update`, got None.")):
         ALL[name]().update(PARAMS, ALL[name]().init(PARAMS))
 

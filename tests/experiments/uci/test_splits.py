@@ -169,6 +169,18 @@ def test_the_head_trains_and_the_tail_validates(folder):
     np.testing.assert_array_equal(part.x[:, :, 1], 0)
 
 
+def test_a_column_whose_spread_is_rounding_is_constant():
+    """The mean of 10,000 equal values may differ from them; divided by that spread they would be 1."""
+    x = np.stack([np.arange(10_000.0), np.full(10_000, 0.998)], 1)
+    assert x[:-9].std(0)[1] > 0
+    rows = np.arange(10_000)
+    problem = splits.Problem("naval", x, x[:, 0], [rows[:-9]], [rows[-9:]], (0.1,), (1.0,), 8, 1, {})
+    part = splits.part(problem, grid=False)
+    np.testing.assert_allclose(part.x[0, :, 1], 0, atol=1e-9)
+    np.testing.assert_allclose(part.x_held[0, :, 1], 0, atol=1e-9)
+    np.testing.assert_allclose(part.x[0, :, 0].std(), 1, rtol=1e-5)
+
+
 def test_the_chosen_train_on_all_and_are_tested(folder):
     problem = splits.load("small", folder.parent)
     part = splits.part(problem, grid=False)
