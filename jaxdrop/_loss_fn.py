@@ -35,10 +35,10 @@ def checked(loss_fn: Callable[..., PyTree], model_state: PyTree, batch: PyTree) 
 
     def evaluate(params: PyTree, key: Key) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
         arguments = (params, key, batch) if model_state is None else (params, model_state, key, batch)
-        _check_takes(loss_fn, arguments, f"`{takes}`, {why}")
+        check_takes(loss_fn, arguments, f"`{takes}`, {why}")
         found = loss_fn(*arguments)
-        if not _is_pair(found) or (model_state is not None and not _is_pair(found[1])):
-            raise TypeError(f"`loss_fn` must return `{returns}`, {why}, got {_told(found)}.")
+        if not is_pair(found) or (model_state is not None and not is_pair(found[1])):
+            raise TypeError(f"`loss_fn` must return `{returns}`, {why}, got {told(found)}.")
         loss, aux = found
         _check_scalar(loss)
         aux, new = (aux, None) if model_state is None else aux
@@ -56,8 +56,8 @@ def check_like(new: PyTree, old: PyTree, name: str) -> None:
     lost, added = [path for path in had if path not in has], [path for path in has if path not in had]
     if lost or added:
         parts = [("without", lost), ("with the new", added)]
-        told = " and ".join(f"{word} {_listed(paths)}" for word, paths in parts if paths)
-        raise ValueError(f"`{name}` must keep its leaves when `loss_fn` returns it, got one {told}.")
+        words = " and ".join(f"{word} {listed(paths)}" for word, paths in parts if paths)
+        raise ValueError(f"`{name}` must keep its leaves when `loss_fn` returns it, got one {words}.")
     for path, leaf in has.items():
         kinds = [(jnp.shape(one), jnp.result_type(one)) for one in (had[path], leaf)]
         if kinds[0] != kinds[1]:
@@ -73,7 +73,7 @@ def check_like(new: PyTree, old: PyTree, name: str) -> None:
         )
 
 
-def _check_takes(loss_fn: Callable[..., PyTree], arguments: tuple, expected: str) -> None:
+def check_takes(loss_fn: Callable[..., PyTree], arguments: tuple, expected: str) -> None:
     try:
         inspect.signature(loss_fn).bind(*arguments)
     except TypeError as error:
@@ -84,7 +84,7 @@ def _check_takes(loss_fn: Callable[..., PyTree], arguments: tuple, expected: str
 
 def _check_scalar(loss: PyTree) -> None:
     if not isinstance(loss, jax.Array | np.ndarray | np.generic | float):
-        raise TypeError(f"`loss_fn` must return a scalar loss, got {_told(loss)}.")
+        raise TypeError(f"`loss_fn` must return a scalar loss, got {told(loss)}.")
     if jnp.shape(loss) != ():
         raise ValueError(f"`loss_fn` must return a scalar loss, got shape {jnp.shape(loss)}.")
     if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
@@ -97,16 +97,16 @@ def _check_arrays(aux: PyTree) -> None:
             raise TypeError(f"`aux` must hold arrays, got {type(leaf).__name__} at `{path}`.")
 
 
-def _is_pair(value: PyTree) -> bool:
+def is_pair(value: PyTree) -> bool:
     return isinstance(value, tuple) and len(value) == 2
 
 
-def _told(value: PyTree) -> str:
+def told(value: PyTree) -> str:
     if isinstance(value, tuple):
-        return f"a tuple of {', '.join(map(_told, value))}" if value else "an empty tuple"
+        return f"a tuple of {', '.join(map(told, value))}" if value else "an empty tuple"
     return "an array" if isinstance(value, jax.Array) else type(value).__name__
 
 
-def _listed(paths: list[str]) -> str:
+def listed(paths: list[str]) -> str:
     more = [f"{len(paths) - _NAMED} more"] if len(paths) > _NAMED else []
     return ", ".join([*(f"`{path}`" for path in paths[:_NAMED]), *more])
