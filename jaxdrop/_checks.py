@@ -160,34 +160,14 @@ def check_array(value: PyTree, name: str, expected: str = "an array") -> jax.Arr
 
 def check_key(key: Key) -> Key:
     """One PRNG key, typed or the words of an untyped one."""
-    axes = 0 if _is_typed_key(key, "key") else 1
-    if key.ndim != axes:
-        raise ValueError(f"`key` must be one PRNG key (`jax.vmap` takes a batch), got shape {key.shape}.")
-    return key
-
-
-def check_keys(keys: Key) -> Key:
-    """PRNG keys with a leading axis, typed or the words of untyped ones."""
-    axes = 1 if _is_typed_key(keys, "keys") else 2
-    if keys.ndim != axes:
-        raise ValueError(
-            "`keys` must be PRNG keys with one leading axis, such as `jax.random.split(key, 4)`, "
-            f"got shape {keys.shape}."
-        )
-    return keys
-
-
-def _is_typed_key(key: Key, name: str) -> bool:
-    """Whether PRNG keys are typed; raises if it is neither those nor words of untyped ones."""
     is_array = isinstance(key, jax.Array | np.ndarray)
     typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not typed and not (is_array and key.dtype == np.uint32):
-        expected = "a PRNG key, such as `jax.random.key(0)`"
-        if name == "keys":
-            expected = "PRNG keys, such as `jax.random.split(key, 4)`"
         came = f"an array of {key.dtype}" if is_array else type(key).__name__
-        raise TypeError(f"`{name}` must be {expected}, got {came}.")
-    return typed
+        raise TypeError(f"`key` must be a PRNG key, such as `jax.random.key(0)`, got {came}.")
+    if key.ndim != (0 if typed else 1):
+        raise ValueError(f"`key` must be one PRNG key (`jax.vmap` takes a batch), got shape {key.shape}.")
+    return key
 
 
 def check_floating(x: PyTree, name: str = "x") -> jax.Array:
