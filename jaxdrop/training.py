@@ -17,10 +17,22 @@ import numpy as np
 import optax
 
 from jaxdrop import _checks, _loss_fn
+from jaxdrop._choices import Choice, choose
 from jaxdrop._extra_args import accept_extra_args
 from jaxdrop._types import ArrayLike, Key, PyTree
 
-__all__ = ["LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer", "grid", "sweep", "trainer"]
+__all__ = [
+    "Choice",
+    "LossFn",
+    "Recipe",
+    "StatefulLossFn",
+    "TrainState",
+    "Trainer",
+    "choose",
+    "grid",
+    "sweep",
+    "trainer",
+]
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,7 @@ FLOORS = {
     "_unit_norms": 2,
     "_extra_args": 1,
     "_strengths": 2,
+    "_choices": 2,
     "_loss_fn": 3,
     "masks": 3,
     "schedules": 2,
