@@ -21,6 +21,8 @@ __all__ = ["Filter", "ModelLossFn", "Trainable", "trainable"]
 ModelLossFn = Callable[[PyTree, Key, PyTree], tuple[jax.Array, PyTree]]
 # A type of variables, or another filter of NNX.
 Filter = Any
+# Modules that overwrite the parameters of their layer with what they compute from them.
+_REPARAMETRIZING = (nnx.SpectralNorm, nnx.WeightNorm)
 _RETURNS = "`loss_fn` must return `(loss, aux)`"
 
 
@@ -71,7 +73,9 @@ class Trainable:
         Args:
           loss_fn: `loss_fn(model, key, batch) -> (loss, aux)`. It may write the model's state, such as
             batch statistics, but no parameters, and leaves the model's structure as it was. The
-            streams of the model begin anew in each step, from other keys than `key`.
+            streams of the model begin anew in each step, from other keys than `key`. Weights that
+            `nnx.SpectralNorm` and `nnx.WeightNorm` normalize in place count as not written: the
+            optimizer updates them as they were before, as in Linen.
 
         Returns:
           `loss_fn(params, model_state, key, batch) -> (loss, (aux, model_state))`. It raises a
@@ -94,7 +98,7 @@ class Trainable:
                     "`loss_fn` must leave the modules of the model, their modes and their other settings as "
                     "they were, got a model that differs; change it before `trainable`."
                 )
-            _check_not_written(written, params)
+            _check_not_written(model, written, params)
             loss, aux = found
             return loss, (aux, new)
 
@@ -189,9 +193,11 @@ def _streams_of(model: nnx.Module) -> list[nnx.RngStream]:
     return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
 
 
-def _check_not_written(written: PyTree, params: PyTree) -> None:
-    pairs = zip(jax.tree.leaves(written), jax.tree.leaves(params), strict=True)
-    paths = [path for path, (new, old) in zip(_selection.paths(params), pairs, strict=True) if new is not old]
+def _check_not_written(model: nnx.Module, written: PyTree, params: PyTree) -> None:
+    owners = [parts for parts, node in nnx.iter_graph(model) if isinstance(node, _REPARAMETRIZING)]
+    below = tuple("/".join(map(str, (*parts, "layer_instance", ""))) for parts in owners)
+    leaves = zip(_selection.paths(params), jax.tree.leaves(written), jax.tree.leaves(params), strict=True)
+    paths = [path for path, new, old in leaves if new is not old and not path.startswith(below)]
     if paths:
         raise ValueError(
             f"`loss_fn` must not write parameters, which the optimizer updates, got new values of "

@@ -73,6 +73,38 @@ def test_both_apis_train_to_the_same_loss():
     chex.assert_trees_all_close(own, other.model_state["batch_stats"]["norm"], rtol=1e-4, atol=1e-6)
 
 
+def test_a_spectral_norm_is_trained_as_in_linen():
+    """NNX's overwrites the weight with the normalized one; the weight itself is trained."""
+
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.SpectralNorm(nn.Dense(3), name="norm")(x, update_stats=True)
+
+    def linen_loss(params, model_state, key, x):
+        y, new = Normed().apply({"params": params, **model_state}, x, mutable=["batch_stats"])
+        return jnp.mean((y - 1) ** 2), ({}, new)
+
+    variables = Normed().init(KEY, X)
+    model = nnx.SpectralNorm(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
+    model.layer_instance.kernel[...] = variables["params"]["Dense_0"]["kernel"]
+    statistics = variables["batch_stats"]["norm"]
+    model.batch_stats["kernel", "u"][...] = statistics["Dense_0/kernel/u"]
+    parts = trainable(model)
+    pair, linen = (trainer(loss, optax.sgd(0.1)) for loss in (parts.loss_fn(mean_square), linen_loss))
+    state = pair.init(KEY, parts.params, parts.model_state)
+    other = linen.init(KEY, variables["params"], {"batch_stats": variables["batch_stats"]})
+    for _ in range(3):
+        state, _ = pair.step(state, X)
+        other, _ = linen.step(other, X)
+    trained = parts.merge(state)
+    np.testing.assert_allclose(
+        trained.layer_instance.kernel[...], other.params["Dense_0"]["kernel"], rtol=1e-4, atol=1e-6
+    )
+    sigma = other.model_state["batch_stats"]["norm"]["Dense_0/kernel/sigma"]
+    np.testing.assert_allclose(trained.batch_stats["kernel", "sigma"][...], sigma, rtol=1e-5)
+
+
 def test_streams_begin_anew_from_the_key_of_each_step():
     """A step is that of the merged model: the same masks, others in the next step, the model as it was."""
     model = Net(nnx.Rngs(0))
@@ -85,7 +117,12 @@ def test_streams_begin_anew_from_the_key_of_each_step():
         own, _ = jax.random.split(jax.random.fold_in(KEY, step))
         kept = jax.random.key_data(merged.dropout.rngs.key[...])
         np.testing.assert_array_equal(kept, jax.random.key_data(own))
-        state, (loss, _) = pair.step(state, X)
+        with (
+            jax.debug_key_reuse(True),
+            jax.checking_leaks(),
+            jax.numpy_dtype_promotion("strict"),
+        ):
+            state, (loss, _) = pair.step(state, X)
         np.testing.assert_allclose(loss, mean_square(merged, None, X)[0], rtol=1e-5)
         losses.append(float(loss))
     assert losses[0] != losses[1]
