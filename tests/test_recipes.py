@@ -33,8 +33,9 @@ def stepped(optimizer, loss_fn=loss_fn, *, steps=1, x=X, params=PARAMS, model_st
     return state, out
 
 
-def gradient(params=PARAMS, step=0, x=X):
-    return jax.grad(lambda p: loss_fn(p, jax.random.fold_in(KEY, step), x)[0])(params)
+@jax.jit
+def gradient(step):
+    return jax.grad(lambda p: loss_fn(p, jax.random.fold_in(KEY, step), X)[0])(PARAMS)
 
 
 def size(tree):
@@ -91,17 +92,19 @@ def test_accumulation_over_microbatches_with_the_masks_of_the_whole_batch():
     assert memory[1] < memory[0] / 2
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_multi_steps_draw_masks_for_each_step():
     """Each microbatch is a step with its own key."""
     optimizer = optax.MultiSteps(optax.sgd(0.1), 2)
     half, _ = stepped(optimizer)
     chex.assert_trees_all_equal(half.params, PARAMS)
     whole, _ = stepped(optimizer, steps=2)
-    grads = jax.tree.map(lambda a, b: (a + b) / 2, gradient(step=0), gradient(step=1))
+    grads = jax.tree.map(lambda a, b: (a + b) / 2, gradient(0), gradient(1))
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, PARAMS, grads)
     chex.assert_trees_all_close(whole.params, expected, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_bfloat16_with_float32_parameters():
     dtypes = []
 
@@ -147,6 +150,7 @@ def test_clipping():
     np.testing.assert_allclose(optax.tree.norm(moved), 1e-2, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_averages_of_parameters():
     """Exponential and equal weights, as model states; of the parameters before each step."""
 
@@ -168,6 +172,7 @@ def test_averages_of_parameters():
     chex.assert_trees_all_close(state.model_state["ema"], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_a_rate_by_a_schedule():
     """The number of the step is a model state."""
     schedule = schedules.linear(0.0, 1.0, steps=2)
@@ -201,6 +206,7 @@ def test_a_skipped_step_may_keep_its_model_state():
     assert state.model_state == {"mean": 0, "count": 1}
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_sharpness_aware_minimization_in_a_chain():
     """It takes one of the arguments that a chain hands to all members."""
     sam = optax.contrib.sam(

@@ -155,6 +155,7 @@ def test_scan_is_the_loop():
     chex.assert_trees_all_close(scanned.params, looped.params, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_a_sweep_is_its_runs():
     hyper = grid(rate=[0.0, 0.4], l1=[0.0, 1e-2], decay=[0.0, 0.1])
     keys = jax.random.split(KEY, 8)
@@ -244,11 +245,13 @@ def net_loss(params, model_state, key, batch):
     return jnp.mean((y - batch["y"]) ** 2), ({}, model_state)
 
 
+@jax.jit
 def init_net(key):
     variables = dict(Net().init(key, BATCH["x"], key))
     return variables.pop("params"), variables
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_a_model_state_moves_as_in_a_loop_of_flax():
     params, model_state = init_net(KEY)
     assert set(model_state) == {"batch_stats", "codebook"}
@@ -267,6 +270,7 @@ def test_a_model_state_moves_as_in_a_loop_of_flax():
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_each_run_of_a_sweep_has_its_model_state():
     keys = jax.random.split(KEY, 2)
     params, model_state = jax.vmap(init_net)(keys)
@@ -281,6 +285,7 @@ def test_each_run_of_a_sweep_has_its_model_state():
         chex.assert_trees_all_close(own, state.model_state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_a_model_state_is_resumed_and_scanned():
     pair = trainer(net_loss, optax.adam(1e-2))
     start = pair.init(KEY, *init_net(KEY))
@@ -292,6 +297,7 @@ def test_a_model_state_is_resumed_and_scanned():
     chex.assert_trees_all_close(scanned.model_state, whole.model_state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_an_optimizer_that_evaluates_again_starts_from_the_same_model_state():
     """And the state moves once per step."""
 

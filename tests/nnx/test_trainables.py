@@ -16,6 +16,7 @@ import jaxdrop.nnx
 from jaxdrop.nnx import trainable
 from jaxdrop.training import sweep, trainer
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (8, 4))
 
