@@ -2,9 +2,10 @@
 
 import inspect
 import re
-from typing import Any
 
 import optax
+
+from jaxdrop._types import PyTree
 
 
 def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
@@ -16,7 +17,7 @@ def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.Transfor
     names = {parameter.name for parameter in asked}
 
     def call(
-        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: Any
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: PyTree
     ) -> tuple[optax.Updates, optax.OptState]:
         given = {name: value for name, value in extra.items() if takes_all or name in names}
         while True:

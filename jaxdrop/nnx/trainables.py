@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ __all__ = ["Filter", "ModelLossFn", "Trainable", "trainable"]
 # `loss_fn(model, key, batch) -> (loss, aux)`; the user's own types of models and batches.
 ModelLossFn = Callable[[PyTree, Key, PyTree], tuple[jax.Array, PyTree]]
 # A type of variables, or another filter of NNX.
-Filter = Any
+Filter = nnx.filterlib.Filter
 # Modules that overwrite the parameters of their layer with what they compute from them.
 _REPARAMETRIZING = (nnx.SpectralNorm, nnx.WeightNorm)
 _RETURNS = "`loss_fn` must return `(loss, aux)`"
