@@ -141,12 +141,13 @@ def _manager(folder: Path) -> ocp.CheckpointManager:
 
 def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
     """Parts of the state that change; the caller makes keys and hyperparameters again."""
-    return {
+    saved = {
         "step": state.step,
         "params": state.params,
         "opt_state": state.opt_state,
         "history": history,
     }
+    return saved if state.model_state is None else saved | {"model_state": state.model_state}
 
 
 def _save(

@@ -2,20 +2,37 @@
 
 The key of a step is `fold_in(key, step)`, so the state holds no changing generator: a run resumed
 from a saved state continues exactly as it would have.
+
+The state of a model, such as batch statistics, is `TrainState.model_state`: give it to `init`, and the
+loss takes it and returns the new one. `jaxdrop.nnx.trainable` makes the loss,
+the parameters and the state from an NNX model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdrop import _checks, _loss_fn
+from jaxdrop._choices import Choice, choose
 from jaxdrop._extra_args import accept_extra_args
 from jaxdrop._types import ArrayLike, Key, PyTree
 
-__all__ = ["LossFn", "Recipe", "TrainState", "Trainer", "grid", "sweep", "trainer"]
+__all__ = [
+    "Choice",
+    "LossFn",
+    "Recipe",
+    "StatefulLossFn",
+    "TrainState",
+    "Trainer",
+    "choose",
+    "grid",
+    "sweep",
+    "trainer",
+]
 
 
 def __dir__() -> list[str]:
@@ -23,10 +40,13 @@ def __dir__() -> list[str]:
     return __all__
 
 
-LossFn = Callable[
-    [PyTree, Key, PyTree], tuple[jax.Array, PyTree]
-]  # the user's own types of parameters and batches
-Recipe = Callable[[PyTree], tuple[LossFn, optax.GradientTransformation]]
+# The user's own types of parameters, model states and batches:
+# `loss_fn(params, key, batch) -> (loss, aux)`.
+LossFn = Callable[[PyTree, Key, PyTree], tuple[jax.Array, PyTree]]
+# `loss_fn(params, model_state, key, batch) -> (loss, (aux, model_state))`.
+StatefulLossFn = Callable[[PyTree, PyTree, Key, PyTree], tuple[jax.Array, tuple[PyTree, PyTree]]]
+Recipe = Callable[[PyTree], tuple[LossFn | StatefulLossFn, optax.GradientTransformation]]
+_Tree = TypeVar("_Tree")
 
 
 class TrainState(NamedTuple):
@@ -38,6 +58,8 @@ class TrainState(NamedTuple):
       params: Parameters.
       opt_state: Optimizer state.
       hyper: Hyper-parameters of the run; `()` outside a sweep.
+      model_state: What the model updates besides its parameters, such as batch statistics; None for
+        a loss without it.
     """
 
     step: jax.Array
@@ -45,13 +67,15 @@ class TrainState(NamedTuple):
     params: PyTree
     opt_state: optax.OptState
     hyper: PyTree = ()
+    model_state: PyTree = None
 
 
 class Trainer(NamedTuple):
     """A pair of jitted functions, like optax's transformations.
 
     Attributes:
-      init: `init(key, params) -> state`; in a sweep, `init(keys, params, hyper) -> state`.
+      init: `init(key, params, model_state=None) -> state`; in a sweep,
+        `init(keys, params, hyper, model_state=None) -> state`.
       step: `step(state, batch) -> (state, (loss, aux))`, the form that `jax.lax.scan` takes.
     """
 
@@ -59,17 +83,31 @@ class Trainer(NamedTuple):
     step: Callable[[TrainState, PyTree], tuple[TrainState, tuple[jax.Array, PyTree]]]
 
 
-def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer:
+def trainer(
+    loss_fn: LossFn | StatefulLossFn, optimizer: optax.GradientTransformation, *, donate: bool = False
+) -> Trainer:
     """Makes the init/step pair of one run.
 
     Args:
-      loss_fn: `loss_fn(params, key, batch) -> (loss, aux)`: a scalar and any tree of arrays. The
+      loss_fn: `loss_fn(params, key, batch) -> (loss, aux)`: a scalar and any tree of arrays. If `init`
+        is given a model state, `loss_fn(params, model_state, key, batch) -> (loss, (aux,
+        model_state))`, where the new state has the structure, shapes and dtypes of the old one. The
         key is new at every step; split it for several draws.
       optimizer: An optax transformation; weight decay belongs here. Optimizers that evaluate the
-        loss again, such as line searches and `optax.contrib.sam`, do so with the same noise.
+        loss again, such as line searches and `optax.contrib.sam`, do so with the same noise and the
+        same model state. If one skips a step, the model state still changes.
+      donate: Whether a step reuses the memory of the state that it is given, which is deleted. `init`
+        then copies the parameters.
 
     Returns:
-      Jitted `init(key, params)` and `step(state, batch)`. A step returns the loss before its update.
+      Jitted `init(key, params, model_state=None)` and `step(state, batch)`. A step returns the loss
+      before its update.
+
+    Raises:
+      TypeError: From `init`, if the key is not a PRNG key; from `step`, if the loss does not take
+        the arguments or return the values above.
+      ValueError: From `init`, if there are several keys; from `step`, if the loss is not a scalar, or
+        the new model state is not like the old one.
 
     Examples:
       >>> import jaxdrop
@@ -82,27 +120,47 @@ def trainer(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Trainer
       >>> state, (loss, aux) = step(state, {"x": jnp.ones((8, 3)), "y": jnp.ones((8, 1))})
       >>> int(state.step), float(loss)
       (1, 1.0)
+
+      With a state, the running mean of the inputs:
+
+      >>> def loss_fn(params, mean, key, x):
+      ...     mean = optax.incremental_update(x.mean(0), mean, 0.1)
+      ...     return jnp.mean((jaxdrop.dropout(key, x - mean, 0.1) @ params) ** 2), ({}, mean)
+      >>> init, step = trainer(loss_fn, optax.sgd(0.1))
+      >>> state = init(jax.random.key(0), jnp.ones(3), jnp.zeros(3))
+      >>> state, _ = step(state, jnp.ones((8, 3)))
+      >>> state.model_state
+      Array([0.1, 0.1, 0.1], dtype=float32)
     """
     init, step = _init_and_step(lambda _: (loss_fn, optimizer))
-    return Trainer(jax.jit(init), jax.jit(step))
+    start = jax.jit(_copied(init) if donate else init)
+
+    def init_one(key: Key, params: PyTree, model_state: PyTree = None) -> TrainState:
+        return start(_checks.check_key(key), params, (), model_state)
+
+    return Trainer(init_one, jax.jit(step, donate_argnums=0 if donate else ()))
 
 
-def sweep(recipe: Recipe) -> Trainer:
+def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
     """Makes the init/step pair of a grid of runs, trained by one compiled program.
 
     Args:
       recipe: `recipe(hyper) -> (loss_fn, optimizer)`, the arguments of `trainer`. It is called
         under `jit`: the leaves of `hyper` are the run's scalars, such as a dropout rate, a decay or
         a penalty strength, and may be used wherever a traced scalar may.
+      donate: Whether a step reuses the memory of the states that it is given, which are deleted.
+        `init` then copies the parameters.
 
     Returns:
-      Jitted `init(keys, params, hyper)` and `step(states, batch)`. Keys, parameters and the leaves
-      of `hyper` have a leading axis of runs, and so have the states and the results of a step; all
-      runs share the batch. With Threefry keys, run i equals `trainer(*recipe(hyper[i]))` on key i
-      and parameters i; draws from other keys depend on `vmap`.
+      Jitted `init(keys, params, hyper, model_state=None)` and `step(states, batch)`. Keys, parameters,
+      model states and the leaves of `hyper` have a leading axis of runs, and so have the states and
+      the results of a step; all runs share the batch. With Threefry keys, run i equals
+      `trainer(*recipe(hyper[i]))` on key i, parameters i and model state i; draws from other keys
+      depend on `vmap`.
 
     Raises:
-      ValueError: From `init`, if the leading axes differ.
+      TypeError: As from `trainer`, by `init` and `step`.
+      ValueError: From `init`, if the leading axes differ; from `step`, as from `trainer`.
 
     Examples:
       >>> import jaxdrop
@@ -121,18 +179,18 @@ def sweep(recipe: Recipe) -> Trainer:
       (6,)
     """
     init, step = _init_and_step(recipe)
+    start = jax.jit(jax.vmap(_copied(init) if donate else init))
 
-    def init_all(keys: Key, params: PyTree, hyper: PyTree) -> TrainState:
-        sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves((keys, params, hyper))}
+    def init_all(keys: Key, params: PyTree, hyper: PyTree, model_state: PyTree = None) -> TrainState:
+        parts = (_check_keys(keys), params, hyper, model_state)
+        sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(parts)}
         if len(sizes) != 1 or () in sizes:
             found = sorted(str(size[0]) if size else "none" for size in sizes)
-            raise ValueError(
-                "`keys`, `params` and `hyper` must share one leading axis of runs, "
-                f"got axes of {', '.join(found)}."
-            )
-        return jax.vmap(init)(keys, params, hyper)
+            names = "`keys`, `params` and `hyper`" if model_state is None else "all arguments"
+            raise ValueError(f"{names} must share one leading axis of runs, got axes of {', '.join(found)}.")
+        return start(*parts)
 
-    return Trainer(jax.jit(init_all), jax.jit(jax.vmap(step, in_axes=(0, None))))
+    return Trainer(init_all, jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0 if donate else ()))
 
 
 def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
@@ -160,21 +218,23 @@ def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
 
 
 def _init_and_step(recipe: Recipe) -> Trainer:
-    def init(key: Key, params: PyTree, hyper: PyTree = ()) -> TrainState:
+    def init(key: Key, params: PyTree, hyper: PyTree, model_state: PyTree) -> TrainState:
         _, optimizer = recipe(hyper)
-        return TrainState(jnp.zeros((), jnp.int32), key, params, optimizer.init(params), hyper)
+        zero = jnp.zeros((), jnp.int32)
+        return TrainState(zero, key, params, optimizer.init(params), hyper, model_state)
 
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, tuple[jax.Array, PyTree]]:
         loss_fn, optimizer = recipe(state.hyper)
         key = jax.random.fold_in(state.key, state.step)
-        value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, aux), grads = value_and_grad(state.params, key, batch)
+        evaluate = _loss_fn.checked(loss_fn, state.model_state, batch)
+        value_and_grad = jax.value_and_grad(evaluate, has_aux=True)
+        (loss, (aux, model_state)), grads = value_and_grad(state.params, key)
 
         def value_fn(
             params: PyTree, obj_fn: Callable | None = None, grad_fn: Callable | None = None
         ) -> jax.Array:
             # The clone gives the same noise on purpose. A line search passes `obj_fn` and `grad_fn` on.
-            return loss_fn(params, jax.random.clone(key), batch)[0]
+            return evaluate(params, jax.random.clone(key))[0]
 
         def grad_fn(params: PyTree, _: object) -> PyTree:
             return jax.grad(value_fn)(params)
@@ -184,6 +244,26 @@ def _init_and_step(recipe: Recipe) -> Trainer:
         update = accept_extra_args(optimizer)
         updates, opt_state = update(grads, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, state.key, params, opt_state, state.hyper), (loss, aux)
+        new = TrainState(state.step + 1, state.key, params, opt_state, state.hyper, model_state)
+        return new, (loss, aux)
 
     return Trainer(init, step)
+
+
+def _check_keys(keys: Key) -> Key:
+    """The keys of the runs of a sweep."""
+    is_array = isinstance(keys, jax.Array | np.ndarray)
+    typed = is_array and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    expected = "`keys` must be PRNG keys with one leading axis, such as `jax.random.split(key, 4)`"
+    if not typed and not (is_array and keys.dtype == np.uint32):
+        raise TypeError(
+            f"{expected}, got {f'an array of {keys.dtype}' if is_array else type(keys).__name__}."
+        )
+    if keys.ndim != (1 if typed else 2):
+        raise ValueError(f"{expected}, got shape {keys.shape}.")
+    return keys
+
+
+def _copied(init: Callable[..., _Tree]) -> Callable[..., _Tree]:
+    """An `init` whose result shares no memory with its arguments: a step will delete it."""
+    return lambda *parts: jax.tree.map(jnp.copy, init(*parts))

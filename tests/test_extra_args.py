@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import optax
+import pytest
 
 from jaxdrop._extra_args import accept_extra_args
 
@@ -24,3 +25,21 @@ def test_an_optimizer_is_given_only_the_arguments_that_it_takes():
     plain = optax.sgd(0.5)
     found, _ = accept_extra_args(plain)(params, plain.init(params), params, value=3.0)
     assert float(found["kernel"][0, 0]) == -0.5
+
+
+def test_a_member_of_a_chain_that_takes_some_arguments():
+    """The others are left out; a mistake of another kind is raised as it is."""
+    params = jnp.ones(2)
+
+    def update(updates, state, params=None, *, grad):
+        return updates * grad, state
+
+    chain = optax.chain(
+        optax.identity(), optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    )
+    found, _ = accept_extra_args(chain)(params, chain.init(params), params, value=3.0, grad=params * 2)
+    assert found.tolist() == [2.0, 2.0]
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'grad'"):
+        accept_extra_args(chain)(params, chain.init(params), params, value=3.0)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        accept_extra_args(chain)(params, chain.init(params), params, grad=None)

@@ -3,6 +3,7 @@
 import re
 
 import chex
+import flax.linen as nn
 import flax.serialization
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from flax import nnx
 
 import jaxdrop
-from jaxdrop.training import grid, sweep, trainer
+import jaxdrop.linen
+from jaxdrop.training import TrainState, grid, sweep, trainer
 
 KEY = jax.random.key(0)
 BATCH = {
@@ -179,6 +182,7 @@ def test_scan_is_the_loop():
     chex.assert_trees_all_close(scanned.params, looped.params, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("compiled_in_haste")
 def test_a_sweep_is_its_runs():
     hyper = grid(rate=[0.0, 0.4], l1=[0.0, 1e-2], decay=[0.0, 0.1])
     keys = jax.random.split(KEY, 8)
@@ -186,7 +190,7 @@ def test_a_sweep_is_its_runs():
     pair = sweep(recipe)
     states, (losses, _) = run(pair, pair.init(keys, params, hyper), 5)
     assert losses.shape == (8,)
-    for i in range(8):
+    for i in (0, 3, 6):  # each value of each axis; a cell is a compilation
         one = trainer(*recipe({name: float(values[i]) for name, values in hyper.items()}))
         state = one.init(keys[i], jax.tree.map(lambda leaf, i=i: leaf[i], params))
         state, (loss, _) = run(one, state, 5)
@@ -246,3 +250,129 @@ def test_grid():
         ValueError, match=re.escape("`rate` must be a non-empty list of scalars, got shape (0,).")
     ):
         grid(rate=[])
+
+
+class Net(nn.Module):
+    """Batch statistics, a spectral norm, and a codebook of exponential moving averages."""
+
+    @nn.compact
+    def __call__(self, x, key):
+        x = nn.BatchNorm(use_running_average=False, momentum=0.9)(x)
+        x = nn.SpectralNorm(nn.Dense(5))(x, update_stats=True)
+        x = jaxdrop.linen.Dropout(0.5, deterministic=False)(nn.relu(x), rng=key)
+        codes = self.variable("codebook", "mean", jnp.zeros, (5,))
+        codes.value = optax.incremental_update(x.mean(0), codes.value, 0.1)
+        return nn.Dense(1)(x - jax.lax.stop_gradient(codes.value)[None])
+
+
+def net_loss(params, model_state, key, batch):
+    y, model_state = Net().apply(
+        {"params": params, **model_state}, batch["x"], key, mutable=list(model_state)
+    )
+    return jnp.mean((y - batch["y"]) ** 2), ({}, model_state)
+
+
+@jax.jit
+def init_net(key):
+    variables = dict(Net().init(key, BATCH["x"], key))
+    return variables.pop("params"), variables
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_a_model_state_moves_as_in_a_loop_of_flax():
+    params, model_state = init_net(KEY)
+    assert set(model_state) == {"batch_stats", "codebook"}
+    pair = trainer(net_loss, optax.adam(1e-2))
+    state, _ = run(pair, pair.init(KEY, params, model_state), 4)
+    optimizer = optax.adam(1e-2)
+    opt_state = optimizer.init(params)
+    gradient = jax.jit(jax.grad(net_loss, has_aux=True))
+    for step in range(4):
+        grads, (_, model_state) = gradient(params, model_state, jax.random.fold_in(KEY, step), BATCH)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    chex.assert_trees_all_close(state.model_state, model_state, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(state.params, params, rtol=1e-4, atol=1e-5)
+    moved = jax.tree.map(lambda new, old: bool((new != old).any()), state.model_state, init_net(KEY)[1])
+    assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_each_run_of_a_sweep_has_its_model_state():
+    keys = jax.random.split(KEY, 2)
+    params, model_state = jax.vmap(init_net)(keys)
+    pair = sweep(lambda rate: (net_loss, optax.sgd(rate)))
+    states, _ = run(pair, pair.init(keys, params, jnp.array([0.1, 0.2]), model_state), 3)
+    assert jax.tree.map(jnp.shape, states.model_state) == jax.tree.map(jnp.shape, model_state)
+    for i, rate in enumerate((0.1, 0.2)):
+        one = trainer(net_loss, optax.sgd(rate))
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], (keys, params, model_state))
+        state, _ = run(one, one.init(*mine), 3)
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], states.model_state)
+        chex.assert_trees_all_close(own, state.model_state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_a_model_state_is_resumed_and_scanned():
+    pair = trainer(net_loss, optax.adam(1e-2))
+    start = pair.init(KEY, *init_net(KEY))
+    whole, _ = run(pair, start, 4)
+    half, _ = run(pair, start, 2)
+    resumed, _ = run(pair, TrainState(*jax.tree.map(jnp.asarray, half)), 2)
+    chex.assert_trees_all_equal(resumed.model_state, whole.model_state)
+    scanned, _ = jax.lax.scan(lambda state, _: pair.step(state, BATCH), start, length=4)
+    chex.assert_trees_all_close(scanned.model_state, whole.model_state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_an_optimizer_that_evaluates_again_starts_from_the_same_model_state():
+    """And the state moves once per step."""
+
+    def loss_fn(params, count, key, batch):
+        return jnp.mean((batch["x"] @ params - 1) ** 2) * (1 + count), ({}, count + 1)
+
+    for optimizer in (optax.lbfgs(), optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), opaque_mode=True)):
+        pair = trainer(loss_fn, optimizer)
+        state, (loss, _) = run(pair, pair.init(KEY, jnp.ones(6), jnp.zeros(())), 2)
+        assert state.model_state == 2
+        assert np.isfinite(loss)
+
+
+def test_a_state_of_before_has_no_model_state():
+    """A pickle of five fields, and a state made by position."""
+    state = trainer(*recipe(HYPER)).init(jax.random.PRNGKey(0), init_params(KEY))
+    assert TrainState(*state[:5]).model_state is None
+    assert TrainState.__new__(TrainState, *state[:5]) == state
+
+
+WRONG_KEYS = (3, 3.0, "key", None, nnx.Rngs(0), jnp.zeros(2), np.uint64([1, 2]))
+
+
+@pytest.mark.parametrize("wrong", WRONG_KEYS, ids=lambda wrong: type(wrong).__name__)
+def test_a_wrong_key_is_refused(wrong):
+    params = init_params(KEY)
+    with pytest.raises(TypeError, match=r"`key` must be a PRNG key, such as `jax\.random\.key\(0\)`, got "):
+        trainer(*recipe(HYPER)).init(wrong, params)
+    with pytest.raises(TypeError, match=r"`keys` must be PRNG keys with one leading axis, .*, got "):
+        sweep(recipe).init(wrong, params, HYPER)
+
+
+def test_one_key_for_one_run_and_many_for_a_sweep():
+    params = init_params(KEY)
+    for keys in (jax.random.split(KEY, 3), jnp.zeros((3, 2), jnp.uint32)):
+        with pytest.raises(ValueError, match=r"`key` must be one PRNG key .*, got shape \(3"):
+            trainer(*recipe(HYPER)).init(keys, params)
+    for key in (KEY, jax.random.PRNGKey(0)):
+        with pytest.raises(
+            ValueError, match=r"`keys` must be PRNG keys with one leading axis, .*, got shape"
+        ):
+            sweep(recipe).init(key, params, HYPER)
+
+
+def test_a_model_state_without_the_axis_of_runs():
+    keys = jax.random.split(KEY, 2)
+    params, model_state = jax.vmap(init_net)(keys)
+    one = jax.tree.map(lambda leaf: leaf[0], model_state)
+    pair = sweep(lambda rate: (net_loss, optax.sgd(rate)))
+    with pytest.raises(ValueError, match=r"all arguments must share one leading axis of runs, got axes of"):
+        pair.init(keys, params, jnp.ones(2), one)

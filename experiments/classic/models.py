@@ -21,6 +21,7 @@ from flax import nnx
 import jaxdrop.nnx
 from experiments import data, mlp
 from jaxdrop import training
+from jaxdrop.nnx import trainables
 
 LEARNING_RATE, EPSILON = 1e-3, 1e-8
 BY_STEPS = ", by steps"
@@ -72,41 +73,6 @@ def linen_model(sizes: tuple[int, ...], rate: float) -> mlp.MLP:
     return mlp.MLP(sizes[1:-1], sizes[-1], rate=rate, kernel_init=glorot)
 
 
-def linen_trainer(model: mlp.MLP) -> training.Trainer:
-    """Init/step pair of the model, with Adam."""
-
-    def loss_fn(params: Any, key: jax.Array, batch: tuple) -> tuple[jax.Array, tuple]:
-        x, y = batch
-        logits: Any = model.apply({"params": params}, x, deterministic=False, rngs={"dropout": key})
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), ()
-
-    return training.trainer(loss_fn, adam)
-
-
-def linen_whole(step: Callable, batch_size: int) -> Callable:
-    """Epoch as one compiled program."""
-
-    @jax.jit
-    def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
-        batches, last = split(order, batch_size)
-        state, _ = jax.lax.scan(lambda state, rows: step(state, (x[rows], y[rows])), state, batches)
-        return step(state, (x[last], y[last]))[0] if len(last) else state
-
-    return epoch
-
-
-def linen_by_steps(step: Callable, batch_size: int) -> Callable:
-    """Epoch as a loop of compiled steps."""
-
-    def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            state, _ = step(state, (x[rows], y[rows]))
-        return state
-
-    return epoch
-
-
 class NNXMLP(nnx.Module):
     """Dense layers of ReLU with dropout after each, in Flax NNX."""
 
@@ -121,42 +87,52 @@ class NNXMLP(nnx.Module):
         return self.layers[-1](x)
 
 
-def nnx_step(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any) -> None:
-    """Training step, in place."""
+def linen_trainer(model: mlp.MLP) -> training.Trainer:
+    """Init/step pair of the Linen model, with Adam."""
 
-    def loss_fn(model: NNXMLP) -> jax.Array:
-        return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+    def loss_fn(params: Any, key: jax.Array, batch: tuple) -> tuple[jax.Array, tuple]:
+        x, y = batch
+        logits: Any = model.apply({"params": params}, x, deterministic=False, rngs={"dropout": key})
+        return cross_entropy(logits, y), ()
 
-    optimizer.update(model, nnx.grad(loss_fn)(model))
+    return training.trainer(loss_fn, adam)
 
 
-def nnx_whole(batch_size: int) -> Callable:
-    """Epoch as one compiled program, in place."""
+def nnx_trainer(parts: trainables.Trainable) -> training.Trainer:
+    """Init/step pair of the NNX model, with Adam."""
 
-    @nnx.jit
-    def epoch(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any, order: Any) -> None:
+    def loss_fn(model: NNXMLP, key: jax.Array, batch: tuple) -> tuple[jax.Array, tuple]:
+        x, y = batch
+        return cross_entropy(model(x), y), ()
+
+    return training.trainer(parts.loss_fn(loss_fn), adam)
+
+
+def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean cross-entropy of a batch."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+def whole_epoch(step: Callable, batch_size: int) -> Callable:
+    """Epoch as one compiled program."""
+
+    @jax.jit
+    def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
         batches, last = split(order, batch_size)
-
-        def step(carry: tuple[NNXMLP, nnx.Optimizer], rows: jax.Array) -> tuple:
-            nnx_step(*carry, x[rows], y[rows])
-            return carry
-
-        scan: Any = nnx.scan(step, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
-        scan((model, optimizer), batches)
-        if len(last):
-            nnx_step(model, optimizer, x[last], y[last])
+        state, _ = jax.lax.scan(lambda state, rows: step(state, (x[rows], y[rows])), state, batches)
+        return step(state, (x[last], y[last]))[0] if len(last) else state
 
     return epoch
 
 
-def nnx_by_steps(batch_size: int) -> Callable:
-    """Epoch as a loop of compiled steps, in place."""
-    step = nnx.jit(nnx_step)
+def epoch_by_steps(step: Callable, batch_size: int) -> Callable:
+    """Epoch as a loop of compiled steps."""
 
-    def epoch(model: NNXMLP, optimizer: nnx.Optimizer, x: Any, y: Any, order: Any) -> None:
+    def epoch(state: training.TrainState, x: Any, y: Any, order: Any) -> training.TrainState:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            step(model, optimizer, x[rows], y[rows])
+            state, _ = step(state, (x[rows], y[rows]))
+        return state
 
     return epoch
 
@@ -171,39 +147,60 @@ def train_linen(task: Task, *, whole: bool) -> Callable[[int], Run]:
     """Trains and tests the Linen model."""
     model = linen_model(task.sizes, task.rate)
     init, step = linen_trainer(model)
-    epoch = (linen_whole if whole else linen_by_steps)(step, task.batch_size)
-    x, y = _placed(task, whole)
 
-    def run(seed: int) -> Run:
+    def begin(seed: int) -> training.TrainState:
         init_key, key = jax.random.split(jax.random.key(seed))
-        state = init(key, model.init(init_key, x[:1])["params"])
-        rng, seconds = np.random.default_rng((seed, 0)), []
-        for _ in range(task.epochs):
-            start = time.perf_counter()
-            state = jax.block_until_ready(epoch(state, x, y, rng.permutation(len(x))))
-            seconds.append(time.perf_counter() - start)
-        logits: Any = model.apply({"params": state.params}, task.dataset.x_test)
-        return Run(accuracy(logits, task), seconds)
+        return init(key, model.init(init_key, task.dataset.x[:1])["params"])
 
-    return run
+    def logits(state: training.TrainState) -> Any:
+        return model.apply({"params": state.params}, task.dataset.x_test)
+
+    return _trained(task, step, begin, logits, stream=0, whole=whole)
 
 
 def train_nnx(task: Task, *, whole: bool) -> Callable[[int], Run]:
     """Trains and tests the NNX model."""
-    epoch = (nnx_whole if whole else nnx_by_steps)(task.batch_size)
-    x, y = _placed(task, whole)
+
+    def parts_of(seed: int) -> trainables.Trainable:
+        return jaxdrop.nnx.trainable(NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(seed)))
+
+    parts = parts_of(0)
+    init, step = nnx_trainer(parts)
+
+    def begin(seed: int) -> training.TrainState:
+        own = parts_of(seed)
+        return init(jax.random.key(seed), own.params, own.model_state)
+
+    def logits(state: training.TrainState) -> jax.Array:
+        model: Any = parts.merge(state)
+        model.eval()
+        return model(jnp.asarray(task.dataset.x_test))
+
+    return _trained(task, step, begin, logits, stream=1, whole=whole)
+
+
+def _trained(
+    task: Task,
+    step: Callable,
+    begin: Callable[[int], training.TrainState],
+    logits: Callable[[training.TrainState], Any],
+    *,
+    stream: int,
+    whole: bool,
+) -> Callable[[int], Run]:
+    epoch = (whole_epoch if whole else epoch_by_steps)(step, task.batch_size)
+    # The loop selects rows with NumPy: an eager gather in JAX would cost more than the step.
+    x, y = task.dataset.x, task.dataset.y
+    x, y = (jnp.asarray(x), jnp.asarray(y)) if whole else (x, y)
 
     def run(seed: int) -> Run:
-        model = NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(seed))
-        optimizer = nnx.Optimizer(model, adam, wrt=nnx.Param)
-        rng, seconds = np.random.default_rng((seed, 1)), []
+        state = begin(seed)
+        rng, seconds = np.random.default_rng((seed, stream)), []
         for _ in range(task.epochs):
             start = time.perf_counter()
-            epoch(model, optimizer, x, y, rng.permutation(len(x)))
-            jax.block_until_ready(nnx.state(model))
+            state = jax.block_until_ready(epoch(state, x, y, rng.permutation(len(x))))
             seconds.append(time.perf_counter() - start)
-        model.eval()
-        return Run(accuracy(model(jnp.asarray(task.dataset.x_test)), task), seconds)
+        return Run(accuracy(logits(state), task), seconds)
 
     return run
 
@@ -211,12 +208,6 @@ def train_nnx(task: Task, *, whole: bool) -> Callable[[int], Run]:
 def accuracy(logits: Any, task: Task) -> float:
     """Test accuracy."""
     return float(np.mean(np.argmax(np.asarray(logits), -1) == task.dataset.y_test))
-
-
-def _placed(task: Task, whole: bool) -> tuple[Any, Any]:
-    # The loop selects rows with NumPy: an eager gather in JAX would cost more than the step.
-    x, y = task.dataset.x, task.dataset.y
-    return (jnp.asarray(x), jnp.asarray(y)) if whole else (x, y)
 
 
 LINEN, NNX = "jaxdrop Linen", "jaxdrop NNX"

@@ -28,6 +28,7 @@ from jaxdrop.nnx.structured import (
     PatchDropout,
     SpatialDropout,
 )
+from jaxdrop.nnx.trainables import trainable
 
 __all__ = [
     "AlphaDropout",
@@ -63,6 +64,7 @@ __all__ = [
     "attention_fn",
     "list_rates",
     "stochastic",
+    "trainable",
     "with_rates",
 ]
 

@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 import flax.linen
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxdrop._modules import elements
 from jaxdrop._types import Bits, Key, PyTree
 from jaxdrop.mc import _calls, _digests, _sites
-from jaxdrop.nnx import _control, _record
+from jaxdrop.nnx import _control, _record, _streams
 from jaxdrop.nnx._record import Method
 from jaxdrop.nnx._shell import Shell
 
@@ -25,6 +24,7 @@ _AS_IT_IS = _sites.Answer()
 
 class MCDropout(elements.MCDropout, Shell):
     """Examples:
+    >>> import jax.numpy as jnp
     >>> layer = MCDropout(0.5, rngs=nnx.Rngs(0))
     >>> layer.eval()
     >>> layer(jnp.ones(6))
@@ -127,6 +127,7 @@ def stochastic(
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
 
     Examples:
+      >>> import jax.numpy as jnp
       >>> rngs = nnx.Rngs(0)
       >>> net = nnx.Sequential(nnx.Linear(4, 8, rngs=rngs), nnx.Dropout(0.5, rngs=rngs))
       >>> predict = stochastic(net, jnp.ones((3, 4)))
@@ -250,19 +251,10 @@ class _Call:
         record: _sites.Record | None = None,
     ) -> PyTree:
         """The outputs; all streams start from the key."""
-        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)
         model = nnx.merge(self.graphdef, state, copy=True)
         streams = [(parts, node) for parts, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
         streams.sort(key=lambda stream: "/".join(map(str, stream[0][:-1])) in self.lacking)
-        total = len(streams) + len(self.sources)
-        keys = iter([key] if total == 1 else jax.random.split(key, max(total, 1)))
-        for _, stream in streams:
-            # Replaced, not overwritten: it may be a key of another implementation.
-            # Stacked layers have one each.
-            own, stacked = next(keys), stream.key[...].shape
-            stream.key.set_value(jax.random.split(own, stacked) if stacked else own)
-            stream.count.set_value(jnp.zeros_like(stream.count[...]))
+        keys = iter(_streams.restart([stream for _, stream in streams], key, len(self.sources)))
         positional, named = _calls.arguments(x, self.unpack, arrays, self.static)
         with _control.answering(self.answer._replace(record=record), model, named):
             for name, as_streams in self.sources:

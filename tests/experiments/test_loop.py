@@ -118,6 +118,33 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, ca
     check_same(again, run(tmp_path / "whole"))
 
 
+def with_a_model_state() -> tuple[Trainer, TrainState]:
+    def loss_fn(params, total, key, x):
+        x = jaxdrop.dropout(key, x, 0.5)
+        return jnp.mean((x @ params["kernel"] - 1) ** 2), ((), total + x.sum())
+
+    pair = sweep(lambda rate: (loss_fn, optax.sgd(rate)))
+    keys, params = jax.random.split(jax.random.key(0), 3), {"kernel": jnp.ones((3, 4, 1))}
+    return pair, pair.init(keys, params, jnp.array([0.1, 0.2, 0.3]), jnp.zeros(3))
+
+
+def test_an_interrupted_run_keeps_its_model_state(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Killed):
+            run(tmp_path / "cut", setup=with_a_model_state, save_every=0.0)
+    again = run(tmp_path / "cut", setup=with_a_model_state)
+    whole = run(tmp_path / "whole", setup=with_a_model_state)
+    check_same(again, whole)
+    np.testing.assert_array_equal(again[0].model_state, whole[0].model_state)
+
+
+def test_a_checkpoint_of_a_run_without_a_model_state_is_refused(tmp_path, monkeypatch):
+    interrupted(tmp_path / "cut", monkeypatch)
+    with pytest.raises(cli.BadInputError, match=r"must be a checkpoint of this run, got"):
+        run(tmp_path / "cut", setup=with_a_model_state)
+
+
 def test_what_a_kill_leaves_half_written_or_half_removed_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
     folder = tmp_path / "cut"
     interrupted(folder, monkeypatch)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from experiments import data
 from experiments.classic import models
+from jaxdrop.nnx import trainable
 
 DIGITS = data.load("digits")
 ROWS = 21  # two batches of 8 and one of 5
@@ -62,10 +63,10 @@ def test_both_start_as_keras_does():
     kernels, biases = sorted_leaves(linen)
     assert [k.shape for k in kernels] == [(784, 64), (64, 64), (64, 10)]
     check_start(kernels, biases)
-    layers: Any = models.NNXMLP(sizes, 0.5, rngs=nnx.Rngs(0)).layers
-    assert [layer.kernel.shape for layer in layers] == [(784, 64), (64, 64), (64, 10)]
+    built: Any = models.NNXMLP(sizes, 0.5, rngs=nnx.Rngs(0)).layers
+    assert [layer.kernel.shape for layer in built] == [(784, 64), (64, 64), (64, 10)]
     check_start(
-        [np.asarray(layer.kernel[...]) for layer in layers], [np.asarray(la.bias[...]) for la in layers]
+        [np.asarray(layer.kernel[...]) for layer in built], [np.asarray(la.bias[...]) for la in built]
     )
 
 
@@ -77,19 +78,20 @@ def trained(api: str, rate: float) -> tuple[list[np.ndarray], ...]:
         model = models.linen_model(task.sizes, task.rate)
         init, step = models.linen_trainer(model)
         state = init(jax.random.key(1), model.init(jax.random.key(0), x)["params"])
-        start = sorted_leaves(state.params)[0]
-        epoch = models.linen_by_steps(step, task.batch_size)
-        for _ in range(2):
-            state = epoch(state, x, y, np.arange(ROWS))
-        return start, *sorted_leaves(state.params)
-    model = models.NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(0))
-    start = [np.array(layer.kernel[...]) for layer in model.layers]
-    optimizer = nnx.Optimizer(model, models.adam, wrt=nnx.Param)
-    epoch = models.nnx_by_steps(task.batch_size)
+    else:
+        parts = trainable(models.NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(0)))
+        init, step = models.nnx_trainer(parts)
+        state = init(jax.random.key(1), parts.params, parts.model_state)
+    start = layers(api, state.params)[0]
+    epoch = models.epoch_by_steps(step, task.batch_size)
     for _ in range(2):
-        epoch(model, optimizer, x, y, np.arange(ROWS))
-    kernels, biases = ([np.array(getattr(la, n)[...]) for la in model.layers] for n in ("kernel", "bias"))
-    return start, kernels, biases
+        state = epoch(state, x, y, np.arange(ROWS))
+    return start, *layers(api, state.params)
+
+
+def layers(api: str, params: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Kernels and biases of either API."""
+    return sorted_leaves(params if api == "linen" else nnx.to_pure_dict(params)["layers"])
 
 
 @pytest.mark.parametrize("api", ["linen", "nnx"])
@@ -109,36 +111,26 @@ def test_with_all_dropped_only_the_last_bias_learns(api):
     assert biases[1].all()
 
 
-def test_both_forms_of_a_linen_epoch_take_the_same_steps():
+@pytest.mark.parametrize("api", ["linen", "nnx"])
+def test_both_forms_of_an_epoch_take_the_same_steps(api):
     task = models.Task((8,), some(ROWS), epochs=1, batch_size=8)
-    x, y = task.dataset.x, task.dataset.y
-    model = models.linen_model(task.sizes, task.rate)
-    init, step = models.linen_trainer(model)
-    state = init(jax.random.key(1), model.init(jax.random.key(0), x)["params"])
+    x, y = jax.numpy.asarray(task.dataset.x), jax.numpy.asarray(task.dataset.y)
+    if api == "linen":
+        model = models.linen_model(task.sizes, task.rate)
+        init, step = models.linen_trainer(model)
+        state = init(jax.random.key(1), model.init(jax.random.key(0), x)["params"])
+    else:
+        parts = trainable(models.NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(0)))
+        init, step = models.nnx_trainer(parts)
+        state = init(jax.random.key(1), parts.params, parts.model_state)
     order = np.random.default_rng(0).permutation(ROWS)
     whole, by_steps = (
         form(step, task.batch_size)(state, x, y, order)
-        for form in (models.linen_whole, models.linen_by_steps)
+        for form in (models.whole_epoch, models.epoch_by_steps)
     )
     assert int(whole.step) == int(by_steps.step) == 3
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole.params, by_steps.params)
-    assert not np.allclose(whole.params["Dense_0"]["bias"], 0)
-
-
-def test_both_forms_of_an_nnx_epoch_take_the_same_steps():
-    task = models.Task((8,), some(ROWS), epochs=1, batch_size=8)
-    x, y = jax.numpy.asarray(task.dataset.x), jax.numpy.asarray(task.dataset.y)
-    order = np.random.default_rng(0).permutation(ROWS)
-    states = []
-    for form in (models.nnx_whole, models.nnx_by_steps):
-        model = models.NNXMLP(task.sizes, task.rate, rngs=nnx.Rngs(0))
-        optimizer = nnx.Optimizer(model, models.adam, wrt=nnx.Param)
-        form(task.batch_size)(model, optimizer, x, y, order)
-        assert int(optimizer.step[...]) == 3
-        states.append(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-        counts = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model.dropout, nnx.RngCount)))
-        assert [int(count) for count in counts] == [3]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *states)
+    assert not np.allclose(layers(api, whole.params)[1][0], 0)
 
 
 def test_the_rows_of_an_epoch():
