@@ -50,6 +50,11 @@ STYLES = {
     "loop of jitted calls": (plots.GRAY, "x"),
     "jaxdrop.linen": (plots.BLUE, "X"),
     "jax bernoulli": (plots.GRAY, "x"),
+    "jitted vmap": (plots.ORANGE, "<"),
+    "mc.sample": (plots.BLUE, "<"),
+    "mc.estimate": (plots.BLUE, ">"),
+    "mc.estimate, Categorical": (plots.PURPLE, ">"),
+    "mc.estimate, Until": (plots.GREEN, ">"),
 }
 FORMS = {
     "fwd": "forward",
@@ -58,7 +63,7 @@ FORMS = {
     "sample": "samples",
     "compile": "compilation",
 }
-FLOORS = {"copy": "a copy", "none": "no dropout"}
+FLOORS = {"copy": "a copy", "none": "no dropout", "jitted vmap": "a jitted vmap"}
 
 
 def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jaxdrop import mc
 RATES = (0.2, 0.5, 0.5, 0.5)
 SIZES = (784, 1024, 1024, 1024, 10)
 SAMPLES, BATCH = 100, 128
+VMAP = "jitted vmap"
 
 
 def _dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
@@ -142,6 +143,7 @@ def samples(setting: Setting) -> Iterator[Contest]:
     for size in (batch, 1):
         title = f"{count} samples, MLP {'-'.join(map(str, sizes))}, batch {size}"
         yield Contest(title, NONE, partial(_samples, setting, sizes, size, count))
+    yield Contest(f"calls of {count} samples of next to nothing", VMAP, partial(_calls, count))
 
 
 def moments(predict: Callable, keys: jax.Array, chunk: int) -> tuple[jax.Array, jax.Array]:
@@ -188,6 +190,36 @@ def _estimated(params: list, x: jax.Array, count: int) -> Program:
     """Program of `jaxdrop.mc.estimate`, with standard errors."""
     predict, key = jax.tree_util.Partial(_probabilities, params), jax.random.key(0)
     return Program(lambda: mc.estimate(predict, key, x, num_samples=count, reducers=mc.Moments()))
+
+
+def _next_to_nothing(weights: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:
+    return weights * x + jax.random.key_data(key)[..., 0].astype(x.dtype)
+
+
+def _calls(count: int) -> Programs:
+    """Programs whose computation takes microseconds: what is left is what a call costs the host."""
+    weights, x, key = jnp.ones(4), jnp.ones((1, 4)), jax.random.key(0)
+    predict = jax.tree_util.Partial(_next_to_nothing, weights)
+
+    @jax.jit
+    def vmapped(weights: jax.Array, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def draw(t: jax.Array) -> jax.Array:
+            return _next_to_nothing(weights, jax.random.fold_in(key, t), x)
+
+        samples = jax.vmap(draw)(jnp.arange(count))
+        return samples.mean(0), samples.var(0)
+
+    def estimate(reducer: mc.Reducer, num_samples: int | mc.Until = count) -> Program:
+        return Program(lambda: mc.estimate(predict, key, x, num_samples=num_samples, reducers=reducer))
+
+    calls = {
+        VMAP: Program(lambda: vmapped(weights, key, x)),
+        "mc.sample": Program(lambda: mc.sample(predict, key, x, num_samples=count)),
+        "mc.estimate": estimate(mc.Moments()),
+        "mc.estimate, Categorical": estimate(mc.Categorical()),
+        "mc.estimate, Until": estimate(mc.Moments(), mc.Until(1e10, count)),
+    }
+    return {(name, "sample"): program for name, program in calls.items()}
 
 
 def _looped(params: list, x: jax.Array, count: int) -> Program:

@@ -103,6 +103,19 @@ def ahead(items: Iterator[_T]) -> Generator[_T, None, None]:
             yield item
 
 
+def one_late(items: Iterator[_T]) -> Iterator[_T]:
+    """The items, each after the next one was made; an error of the next comes after the item."""
+    late: list[_T] = []
+    try:
+        for item in items:
+            yield from late
+            late = [item]
+    except Exception:
+        yield from late
+        raise
+    yield from late
+
+
 def whole(leaf: jax.Array) -> np.ndarray:
     """The whole array, gathered if other processes hold parts of it."""
     here = leaf.is_fully_addressable or leaf.is_fully_replicated

@@ -14,8 +14,8 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _batches, _program, _trees
 from jaxdrop.mc._batches import Examples
+from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Predict
-from jaxdrop.mc.estimator import Estimate
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
 

@@ -2,11 +2,10 @@
 
 import types
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
@@ -217,7 +216,7 @@ def _chunk(most: int, chunk_size: int | None, sample_bytes: int) -> int:
     """The chunk size, before it is rounded up to the devices."""
     if chunk_size is not None:
         return min(_checks.check_count(chunk_size, "chunk_size"), most)
-    chunk = int(np.clip(_budget() // sample_bytes, 1, _MOST))
+    chunk = min(max(_budget() // sample_bytes, 1), _MOST)
     # Chunks of equal size, so that the last one draws few samples in vain.
     return -(-most // -(-most // chunk))
 
@@ -291,12 +290,14 @@ def _is_array(leaf: object) -> bool:
 
 def kind(leaf: PyTree) -> _Kind:
     """The shape and the dtype that JAX gives an array."""
-    leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) or not hasattr(leaf, "dtype") else leaf
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        leaf = jax.typeof(leaf)
     return leaf.shape, leaf.dtype
 
 
+@cache
 def _budget() -> int:
-    """Bytes that one chunk may work on."""
+    """Bytes that one chunk may work on: a constant, which takes some devices long to tell."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if not stats or "bytes_limit" not in stats:

@@ -7,7 +7,6 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks
 from jaxdrop._types import PyTree
 from jaxdrop.mc.reducers import Reducer
 
@@ -25,9 +24,8 @@ def check_reducer(one: object) -> Reducer:
 
 
 def check_values(reducers: PyTree, value: PyTree) -> None:
-    """Lets each reducer check its estimates, if all are concrete."""
-    if all(_checks.is_concrete(leaf) for leaf in jax.tree.leaves(value)):
-        map_reducers(lambda one, estimates: one.check_values(estimates), reducers, value)
+    """Lets each reducer check its concrete estimates."""
+    map_reducers(lambda one, estimates: one.check_values(estimates), reducers, value)
 
 
 def check_alike(state: PyTree, like: PyTree, name: str, of: str) -> None:
@@ -42,6 +40,14 @@ def has_nan(samples: PyTree) -> jax.Array:
     real = [leaf for leaf in jax.tree.leaves(samples) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     found = [jnp.isnan(leaf).reshape(leaf.shape[0], -1).any(-1) for leaf in real]
     return jnp.stack(found).any(0) if found else jnp.zeros((), bool)
+
+
+def any_nan(tree: PyTree) -> jax.Array:
+    """Whether anything in a tree is NaN."""
+    found = [
+        jnp.isnan(leaf).any() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    return jnp.stack(found).any() if found else jnp.zeros((), bool)
 
 
 def _leaves(state: PyTree) -> list[str]:

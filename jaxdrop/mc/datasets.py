@@ -14,11 +14,12 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _batches, _devices, _digests, _stores
+from jaxdrop.mc import _accumulation, _batches, _devices, _digests, _stores
+from jaxdrop.mc._accumulation import Found
 from jaxdrop.mc._batches import Batch, Examples
+from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Predict
 from jaxdrop.mc._stores import LeafType, Store
-from jaxdrop.mc.estimator import Estimate, estimate
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
 
@@ -26,7 +27,7 @@ __all__ = ["estimate_dataset"]
 
 
 class _Work(NamedTuple):
-    """A batch made ready.
+    """A batch that was read.
 
     Attributes:
       rows: The number of examples, without padding.
@@ -39,6 +40,14 @@ class _Work(NamedTuple):
     examples: Examples | None
     digest: str
     stored: bool
+
+
+class _Started(NamedTuple):
+    """A batch whose results are being computed; none if they are stored, or are of another part."""
+
+    number: int
+    work: _Work
+    found: Found | None
 
 
 def estimate_dataset(
@@ -64,7 +73,7 @@ def estimate_dataset(
     Batch b has the key `fold_in(key, b)`. With `shared` it has the key itself, so that sample t is the
     same function for all the data. A batch that is smaller than the first is padded with copies of its
     last example; other masks are unchanged and nothing is recompiled. The padding is removed from the
-    result. The next batch is read by a thread and sent to the device while one is computed.
+    result. While a batch is computed, the next is sent to the device, and one more is read by a thread.
 
     With a folder the results stay in its files, so memory does not grow with N, and a call that was
     stopped continues where it was. The calls of an array job share one folder, each with its `part` of the
@@ -141,8 +150,8 @@ def estimate_dataset(
     """
     index, parts = _check_part(part, folder)
     source = _batches.source(data, targets, batch_size, exact=mesh is not None)
-    run = partial(
-        estimate,
+    prepare = partial(
+        _accumulation.prepare,
         predict,
         num_samples=num_samples,
         reducers=reducers,
@@ -154,35 +163,37 @@ def estimate_dataset(
     )
     first = _batches.padded(source.first, source.size)
     layout = _devices.make_layout(mesh, spec, source.size)
-    like = jax.eval_shape(lambda x, y: run(key, x, targets=y), *first)
+    like = jax.eval_shape(lambda x, y: prepare(key, x, targets=y).estimate().checked(reducers), *first)
     store = None
     if folder is not None:
         options = {"num_samples": num_samples, "reducers": reducers, "shared": shared}
         store = Store(folder, _digests.facts(predict, key, source.first, first, like, **options))
 
-    def prepare(number: int, batch: Batch) -> _Work:
+    def read(number: int, batch: Batch) -> _Work:
         if number % parts != index:
             return _Work(batch.rows, None, "", False)
         examples = batch.load()
         digest = _digests.of_arrays(examples) if store else ""
         stored = store is not None and store.holds(number, digest)
-        examples = _batches.padded(examples, source.size)
-        return _Work(batch.rows, examples if stored else _devices.put(examples, layout), digest, stored)
+        return _Work(batch.rows, _batches.padded(examples, source.size), digest, stored)
 
-    def compute(number: int, rows: int, examples: Examples) -> list[np.ndarray]:
+    def start(number: int, work: _Work) -> _Started:
+        if work.examples is None or _is_true_everywhere(mesh, work.stored):
+            return _Started(number, work, None)
         batch_key = key if shared else jax.random.fold_in(key, number)
-        found = run(batch_key, examples.x, targets=examples.targets)
-        return [_rows(leaf, source.size)[:rows] for leaf in jax.tree.leaves(found)]
+        x, own = _devices.put(work.examples, layout)
+        return _Started(number, work, prepare(batch_key, x, targets=own).estimate())
 
     sizes, results, done = [], [], 0
     total = source.rows_of(index, parts)
-    with closing(_batches.ahead(itertools.starmap(prepare, enumerate(source.batches)))) as works:
-        for number, work in enumerate(works):
+    with closing(_batches.ahead(itertools.starmap(read, enumerate(source.batches)))) as works:
+        for number, work, found in _batches.one_late(itertools.starmap(start, enumerate(works))):
             sizes.append(work.rows)
             if work.examples is None:
                 continue
-            if not _is_true_everywhere(mesh, work.stored):
-                leaves = compute(number, work.rows, work.examples)
+            if found is not None:
+                estimate = found.checked(reducers)
+                leaves = [_rows(leaf, source.size)[: work.rows] for leaf in jax.tree.leaves(estimate)]
                 if store:
                     store.write(number, work.digest, leaves)
                 else:

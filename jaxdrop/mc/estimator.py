@@ -1,61 +1,16 @@
 """Streamed statistics of the samples of a prediction, in memory that does not grow with their number."""
 
-from functools import partial
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxdrop import _carries, _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program, _trees
+from jaxdrop.mc import _accumulation, _trees
+from jaxdrop.mc._accumulation import State
 from jaxdrop.mc._estimates import Estimate
-from jaxdrop.mc._program import Arrays, Execution, Predict, Static
+from jaxdrop.mc._program import Predict
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
 
 __all__ = ["Estimate", "State", "accumulate", "estimate", "finish", "merge"]
-
-_NEVER = np.int32(2**31 - 1)
-
-
-class State(NamedTuple):
-    """The statistics of some samples: a pytree of arrays that can be saved and merged.
-
-    Attributes:
-      next_sample: Index of the next sample, where a later call continues; int32.
-      count: The number of samples summarized; int32.
-      bad: The first sample with a NaN, or 2**31 - 1 for none; int32.
-      reduced: The states of the reducers, in the tree of the reducers.
-    """
-
-    next_sample: jax.Array
-    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # hides `tuple.count`
-    bad: jax.Array
-    reduced: PyTree
-
-
-class _Inputs(NamedTuple):
-    """The arguments of the compiled program. Counts are arrays, so changing them does not recompile."""
-
-    arrays: Arrays
-    key: Key
-    x: PyTree
-    targets: PyTree
-    reducers: PyTree
-    state: State | None
-    rule: Until | None
-    first: jax.Array
-    most: jax.Array
-
-
-class _Pair(NamedTuple):
-    """Estimates and their standard errors, in the tree of the reducers."""
-
-    value: PyTree
-    error: PyTree
 
 
 def estimate(
@@ -112,7 +67,7 @@ def estimate(
         rejects the outputs or targets.
 
     Examples:
-      >>> import jaxdrop
+      >>> import jax, jax.numpy as jnp, jaxdrop
       >>> from jaxdrop import mc
       >>> def predict(key, x):
       ...     return jaxdrop.dropout(key, x, 0.5).mean(-1)
@@ -122,7 +77,7 @@ def estimate(
       >>> bool(abs(value[0] - 1) < 3 * error[0]), bool(0.002 < error[0] < 0.005)
       (True, True)
     """
-    state = accumulate(
+    call = _accumulation.prepare(
         predict,
         key,
         x,
@@ -135,8 +90,7 @@ def estimate(
         spec=spec,
         allow_deterministic=allow_deterministic,
     )
-    found, batch = finish(reducers, state), _program.check_batch(x)
-    return _devices.shard_examples(found, _devices.make_layout(mesh, spec, batch), batch)
+    return call.estimate().checked(reducers)
 
 
 def accumulate(
@@ -195,7 +149,7 @@ def accumulate(
         the outputs or targets, or `state` is of other reducers or inputs.
 
     Examples:
-      >>> import jaxdrop
+      >>> import jax, jax.numpy as jnp, jaxdrop
       >>> from jaxdrop import mc
       >>> draw = jaxdrop.dropout
       >>> options = {"x": jnp.ones((1, 4)), "reducers": mc.Moments()}
@@ -205,24 +159,23 @@ def accumulate(
       >>> int(whole.count)
       50
     """
-    rule = num_samples if isinstance(num_samples, Until) else None
-    if isinstance(num_samples, Until):
-        num_samples.check()
-        most, at_once = num_samples.max_samples, num_samples.every
-    else:
-        most = at_once = _checks.check_count(num_samples, "num_samples")
-    if _checks.check_count(first, "first", 0) + most > _NEVER:
-        raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
-    plan = _program.plan(
-        predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic
+    call = _accumulation.prepare(
+        predict,
+        key,
+        x,
+        num_samples=num_samples,
+        reducers=reducers,
+        targets=targets,
+        chunk_size=chunk_size,
+        shared=shared,
+        mesh=mesh,
+        spec=spec,
+        allow_deterministic=allow_deterministic,
+        state=state,
+        first=first,
     )
-    _trees.map_reducers(lambda one: _trees.check_reducer(one).check(plan.outputs, targets), reducers)
-    if state is not None:
-        empty = partial(_empty, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
-        _trees.check_alike(state, jax.eval_shape(empty), "state", "these reducers and inputs")
-    inputs = _Inputs(plan.arrays, key, x, targets, reducers, state, rule, jnp.int32(first), jnp.int32(most))
-    found: State = plan.program.run(_accumulate, inputs, execution=plan.execution)
-    _check_finite(found)
+    found = call.accumulate()
+    _accumulation.check_finite(found.bad)
     return found
 
 
@@ -241,10 +194,7 @@ def merge(reducers: Reducer | PyTree, a: State, b: State) -> State:
       ValueError: If the states are of other reducers or inputs.
     """
     _trees.check_alike(b, a, "b", "the reducers and inputs of `a`")
-    reduced = _trees.map_reducers(lambda one, x, y: one.merge(x, y), reducers, a.reduced, b.reduced)
-    return State(
-        jnp.maximum(a.next_sample, b.next_sample), a.count + b.count, jnp.minimum(a.bad, b.bad), reduced
-    )
+    return _accumulation.merged(reducers, a, b)
 
 
 def finish(reducers: Reducer | PyTree, state: State) -> Estimate:
@@ -263,72 +213,4 @@ def finish(reducers: Reducer | PyTree, state: State) -> Estimate:
       FloatingPointError: If an output was NaN, with the number of its sample; not under a trace.
       ValueError: If a reducer rejects the samples; not under a trace.
     """
-    _check_finite(state)
-    found = _finish(reducers, state.reduced)
-    _trees.check_values(reducers, found.value)
-    return Estimate(found.value, found.error, state.count)
-
-
-def _check_finite(state: State) -> None:
-    if _checks.is_concrete(state.bad) and int(state.bad) != _NEVER:
-        message = f"`predict` must give outputs that are not NaN, got NaN in sample {int(state.bad)}."
-        raise FloatingPointError(message)
-
-
-def _accumulate(static: Static, inputs: _Inputs, *, execution: Execution) -> State:
-    return _devices.on_automatic_axes(partial(_run, static, execution), inputs)
-
-
-def _run(static: Static, execution: Execution, inputs: _Inputs) -> State:
-    arrays, key, x, targets, reducers, state, rule, first, most = inputs
-    sampler = _program.make_sampler(static, arrays, key, x, execution)
-    targets = _devices.shard(targets, execution.layout, _devices.BATCH)
-    if state is None:
-        state = _empty(reducers, sampler.outputs, targets, execution.chunk, first)
-    last = state.next_sample + jnp.maximum(most - state.count, 0)
-
-    def add(chunk: jax.Array, state: State, stop: jax.Array) -> State:
-        index = chunk * execution.chunk + jnp.arange(execution.chunk, dtype=jnp.int32)
-        samples = sampler.draw(index)
-        index = jnp.where((index >= state.next_sample) & (index < stop), index, -1)
-        reduced = _trees.map_reducers(lambda one: one.summarize(samples, index, targets), reducers)
-        bad = jnp.where((index >= 0) & _trees.has_nan(samples), index, _NEVER).min()
-        count = (index >= 0).sum().astype(jnp.int32)
-        return merge(reducers, state, State(index.max() + 1, count, bad, reduced))
-
-    def add_up_to(stop: jax.Array, state: State) -> State:
-        chunks = state.next_sample // execution.chunk, -(-stop // execution.chunk)
-        state = _carries.varying(lambda state: add(chunks[0], state, stop), state)
-        return jax.lax.fori_loop(*chunks, lambda chunk, state: add(chunk, state, stop), state)
-
-    if rule is None:
-        return add_up_to(last, state)
-
-    def more(now: State) -> State:
-        return add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now)
-
-    return jax.lax.while_loop(
-        lambda now: (now.next_sample < last) & ~rule.is_sure(_finish(reducers, now.reduced).error, now.count),
-        more,
-        _carries.varying(more, state),
-    )
-
-
-def _empty(reducers: PyTree, outputs: PyTree, targets: PyTree, chunk: int, first: jax.Array) -> State:
-    """The state of no samples."""
-    samples = jax.tree.map(lambda y: jax.ShapeDtypeStruct((chunk, *y.shape), y.dtype), outputs)
-    index = jax.ShapeDtypeStruct((chunk,), jnp.int32)
-
-    def zeros(one: Reducer) -> PyTree:
-        shapes = jax.eval_shape(one.summarize, samples, index, targets)
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-    zero = jnp.zeros((), jnp.int32)
-    return State(first, zero, jnp.asarray(_NEVER), _trees.map_reducers(zeros, reducers))
-
-
-@jax.jit
-def _finish(reducers: PyTree, reduced: PyTree) -> _Pair:
-    pairs = _trees.map_reducers(lambda one, state: one.finish(state), reducers, reduced)
-    value, error = (_trees.map_reducers(lambda _, pair, i=i: pair[i], reducers, pairs) for i in (0, 1))
-    return _Pair(value, error)
+    return _accumulation.finished(reducers, state).checked(reducers)

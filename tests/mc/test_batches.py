@@ -158,3 +158,21 @@ def test_the_thread_has_the_settings_of_the_caller():
         (found,) = _batches.ahead(jax.device_put(row) for row in X[:1])
     assert found.dtype == jnp.float64
     assert found.devices() == {device}
+
+
+def test_each_item_comes_after_the_next_is_made():
+    made = []
+
+    def items(stop: int | None = None):
+        for i in range(3):
+            if i == stop:
+                raise OSError("no more")
+            made.append(i)
+            yield i
+
+    assert [(item, len(made)) for item in _batches.one_late(items())] == [(0, 2), (1, 3), (2, 3)]
+    assert list(_batches.one_late(iter(()))) == []
+    late = _batches.one_late(items(stop=2))
+    assert [next(late), next(late)] == [0, 1]
+    with pytest.raises(OSError, match="no more"):
+        next(late)

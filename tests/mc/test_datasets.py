@@ -11,10 +11,13 @@ import tracemalloc
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxdrop
 from jaxdrop import mc
+from jaxdrop.mc import _accumulation
 from tests.mc import nets
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -67,6 +70,34 @@ def test_each_batch_is_an_estimate(whole: mc.Estimate):
             part,
             (alone.value, alone.standard_error),
         )
+
+
+def test_a_batch_is_checked_after_the_next_was_started(monkeypatch: pytest.MonkeyPatch):
+    """So the device does not wait for the host."""
+    events, start, check = [], _accumulation.Call.estimate, _accumulation.Found.checked
+
+    def started(call):
+        events.append("start")
+        return start(call)
+
+    def checked(found, reducers):
+        events.append("check")
+        return check(found, reducers)
+
+    monkeypatch.setattr(_accumulation.Call, "estimate", started)
+    monkeypatch.setattr(_accumulation.Found, "checked", checked)
+    run(reducers=mc.Moments(), targets=None)
+    assert events[2:] == ["start", "start", "check", "start", "check", "check"]  # the types come first
+
+
+def test_a_nan_is_reported_where_the_next_batch_was_started(tmp_path: Path):
+    def predict(key, x):
+        return jaxdrop.dropout(key, jnp.where(x[:1] == X[8:9], jnp.nan, x), 0.5)
+
+    options = {"predict": predict, "reducers": mc.Moments(), "targets": None, "folder": tmp_path}
+    with pytest.raises(FloatingPointError, match="got NaN in sample 0"):
+        run(**options)
+    assert [path.name for path in tmp_path.glob("batch-*")] == ["batch-000000.npz"]
 
 
 def test_shared_is_one_function_of_all_the_data():
@@ -270,7 +301,7 @@ def test_a_part_reads_its_own_batches_alone(tmp_path: Path):
 
 
 def test_settings_of_the_calling_thread():
-    """Batches are put on the device by another thread, to which JAX's own settings do not pass."""
+    """Batches are read by another thread, to which JAX's own settings do not pass."""
     data = np.linspace(0, 1, 12).reshape(4, 3)
     with jax.enable_x64(True):
         # Nothing is dropped, so the reducer sees the inputs.

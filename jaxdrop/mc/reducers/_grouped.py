@@ -2,14 +2,16 @@
 
 import abc
 from functools import partial
-from typing import NamedTuple, Protocol
+from types import ModuleType
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 
 from jaxdrop import _checks
-from jaxdrop._types import PyTree
+from jaxdrop._types import ArrayLike, PyTree
 
 GROUPS = 32
 # The state of a reducer, by name; of `Grouped`, of one group or with a leading axis of groups.
@@ -26,7 +28,7 @@ class Reducer(Protocol):
         ...
 
     def check_values(self, values: Estimates) -> None:
-        """Raises an error that only concrete estimates can show."""
+        """Raises an error that explains a NaN; called if estimates are concrete and one is NaN."""
         ...
 
     def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
@@ -34,7 +36,7 @@ class Reducer(Protocol):
 
         Args:
           samples: A tree of arrays `[C, B, ...]`.
-          index: The numbers of the samples, `[C]`, int32; -1 for a sample to ignore.
+          index: The numbers of the samples, `[C]`, consecutive, int32; -1 for a sample to ignore.
           targets: The targets given to `estimate`.
 
         Returns:
@@ -49,13 +51,6 @@ class Reducer(Protocol):
     def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
         """Computes the estimates, and their standard errors under the same names."""
         ...
-
-
-class _Joined(NamedTuple):
-    """The groups joined in sequence: all of them, and for each the ones before it."""
-
-    whole: Summary
-    before: Summary
 
 
 class Grouped(abc.ABC):
@@ -98,16 +93,18 @@ class Grouped(abc.ABC):
 
     def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
         """Computes a state with a leading axis of groups; see `Reducer`."""
-        count, groups = index.shape[0], self.groups or 1
-        samples = jax.tree.map(partial(_zero_ignored, index), samples)
-        weights = (index >= 0).astype(jnp.float32)
-        if count % groups == 0:
-            # A chunk starts at a multiple of its length, so a reshape deals the samples to the groups.
-            samples = jax.tree.map(lambda y: y.reshape(-1, groups, *y.shape[1:]), samples)
-            return jax.vmap(self.summary, (1, 1, None))(samples, weights.reshape(-1, groups), targets)
-        group = jnp.arange(groups, dtype=index.dtype)[:, None]
-        group_weights = jnp.where(index[None] % groups == group, weights[None], 0)
-        return jax.vmap(self.summary, (None, 0, None))(samples, group_weights, targets)
+        groups, place = self.groups or 1, np.arange(index.shape[0], dtype=np.int32)
+        # NumPy, where the numbers are known, so that the compiled program computes none of this.
+        number = np.asarray(index) if _checks.is_concrete(index) else index
+        samples = jax.tree.map(partial(_zero_ignored, number), samples)
+        weights = (number >= 0).astype(np.float32)
+        samples, weights = jax.tree.map(partial(_deal, groups), (samples, weights))
+        state = jax.vmap(self.summary, (1, 1, None))(samples, weights, targets) | {"n": weights.sum(0)}
+        # A chunk starts at a multiple of its length, which may be in the middle of the groups.
+        first = _namespace(number).where(number >= 0, number - place, 0).max() % groups
+        if len(place) % groups == 0 or _checks.is_scalar(first, 0):
+            return state
+        return jax.tree.map(lambda leaf: jnp.roll(leaf, first, 0), state)
 
     def merge(self, a: Summary, b: Summary) -> Summary:
         """Joins two states group by group."""
@@ -115,20 +112,40 @@ class Grouped(abc.ABC):
 
     def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
         """Computes the estimates of all samples, and their standard errors."""
-        whole, before = self._join_all(state, reverse=False)
-        estimate = self.values(whole)
-        if not self.groups:
-            return estimate, jax.tree.map(lambda value: jnp.full_like(value, jnp.nan), estimate)
-        _, after = self._join_all(state, reverse=True)
-        without = jax.vmap(lambda a, b: self.values(self._joined(a, b)))(before, after)
-        return estimate, jax.tree.map(partial(_jackknife, state["n"]), estimate, without)
+        values = jax.vmap(self.values)(self._pool(state) if self.groups else state)
+        return jax.tree.map(lambda value: value[0], values), self._errors(state["n"], values)
 
-    def _join_all(self, state: Summary, *, reverse: bool) -> _Joined:
-        """Joins the groups in sequence."""
-        empty = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), state)
-        # A loop keeps the program small; there are few groups.
-        joined = jax.lax.scan(lambda sum, one: (self._joined(sum, one), sum), empty, state, reverse=reverse)
-        return _Joined(*joined)
+    def _errors(self, sizes: jax.Array, values: Estimates) -> Estimates:
+        """The standard errors of estimates from all groups, `[1 + G, ...]` with those from all but each."""
+        leaves, structure = jax.tree.flatten(values)
+        if not self.groups:
+            return structure.unflatten([jnp.full_like(leaf[0], jnp.nan) for leaf in leaves])
+        # Those of one shape at once: every operation is a kernel on a GPU.
+        shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+        errors = {}
+        for shape in dict.fromkeys(shapes):
+            places = [place for place, other in enumerate(shapes) if other == shape]
+            found = _jackknife(sizes, jnp.stack([leaves[place] for place in places], 1))
+            errors |= dict(zip(places, found, strict=True))
+        return structure.unflatten([errors[place] for place in range(len(leaves))])
+
+    def _pool(self, state: Summary) -> Summary:
+        """The state of all groups, and those of all but each, in one axis `[1 + G, ...]`."""
+        groups, whole = state["n"].shape[0], jax.tree.map(lambda leaf: leaf[:1], state)
+        if groups == 1:
+            return jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.zeros_like(leaf)]), whole)
+        # Two halves are joined pairwise, and the pairs pooled: few operations, which need no loop.
+        half = -(-groups // 2)
+        a, b = (jax.tree.map(partial(_part, start, half), state) for start in (0, half))
+        joined = jax.vmap(self._joined)
+        pooled = self._pool(joined(a, b))
+        others = jax.tree.map(lambda leaf: leaf[1:], pooled)
+        return jax.tree.map(
+            lambda whole, *without: jnp.concatenate([whole[:1], *without])[: 1 + groups],
+            pooled,
+            joined(others, b),
+            joined(others, a),
+        )
 
     def _joined(self, a: Summary, b: Summary) -> Summary:
         """Joins two states, either of which may be empty."""
@@ -138,7 +155,22 @@ class Grouped(abc.ABC):
         )
 
 
-def _zero_ignored(index: jax.Array, samples: jax.Array) -> jax.Array:
+def _deal(groups: int, rows: ArrayLike) -> ArrayLike:
+    """Rows `[C, ...]` in turn to the groups, `[C / groups, groups, ...]`, with rows of zeros at the end."""
+    return _part(0, -(-len(rows) // groups) * groups, rows).reshape(-1, groups, *rows.shape[1:])
+
+
+def _part(start: int, size: int, rows: ArrayLike) -> ArrayLike:
+    """Some rows, with rows of zeros at the end."""
+    found = rows[start : start + size]
+    return _namespace(rows).pad(found, [(0, size - len(found))] + [(0, 0)] * (rows.ndim - 1))
+
+
+def _namespace(array: ArrayLike) -> ModuleType:
+    return np if isinstance(array, np.ndarray) else jnp
+
+
+def _zero_ignored(index: ArrayLike, samples: jax.Array) -> jax.Array:
     """Replaces samples to ignore, which may be NaN, by zeros."""
     return jnp.where((index >= 0).reshape(-1, *[1] * (samples.ndim - 1)), samples, 0)
 
@@ -159,20 +191,56 @@ def log_sum(weights: jax.Array, logs: jax.Array) -> jax.Array:
     return logsumexp(shown, 0)
 
 
-def _jackknife(sizes: jax.Array, whole: jax.Array, without: jax.Array) -> jax.Array:
-    """The standard error from the estimates without each group; NaN for fewer than two groups."""
+def scaled(weights: jax.Array, rows: jax.Array) -> jax.Array:
+    """Each row times its weight."""
+    return weights.astype(rows.dtype).reshape(-1, *[1] * (rows.ndim - 1)) * rows
+
+
+def pooled(rows: jax.Array) -> jax.Array:
+    """The sum of all rows, and those of all but each, `[1 + G, ...]`; nothing is subtracted."""
+    groups = rows.shape[0]
+    chosen = np.concatenate([np.ones((1, groups)), 1 - np.eye(groups)]).astype(rows.dtype)
+    return jnp.tensordot(chosen, rows, 1, precision="highest")
+
+
+def pooled_counts(n: jax.Array) -> jax.Array:
+    """`pooled` whole numbers, whose differences are exact."""
+    return n.sum() - _namespace(n).pad(n, (1, 0))
+
+
+def pooled_logs(logs: jax.Array) -> jax.Array:
+    """The logs of `pooled` sums of numbers given as logarithms."""
+    # The largest is set aside: the others are summed relative to the second, and may be far below it.
+    first = jnp.arange(len(logs)).reshape(-1, *[1] * (logs.ndim - 1)) == logs.argmax(0)[None]
+    rest = jnp.where(first, -jnp.inf, logs)
+    second = rest.max(0, keepdims=True)
+    sums = pooled(jnp.exp(gap(second, rest)))
+    others = jnp.where(sums > 0, second + jnp.log(sums), -jnp.inf)
+    whole = jnp.logaddexp(logs.max(0)[None], others)
+    return jnp.where(jnp.pad(first, [(1, 0)] + [(0, 0)] * (logs.ndim - 1)), others, whole)
+
+
+def gap(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`b - a`; 0 between equal infinities, such as the logits of a masked class."""
+    return jnp.where(a == b, 0, b - a)
+
+
+def _jackknife(sizes: jax.Array, values: jax.Array) -> jax.Array:
+    """The standard error of the estimate, the first value, from those without each group.
+
+    It is NaN for fewer than two groups. If all agree on an infinite value, such as a log density of minus
+    infinity, it is 0.
+    """
+    whole, without = values[:1], values[1:]
     used = sizes > 0
     count, n = used.sum(), sizes.sum()
-    shape = (-1, *[1] * whole.ndim)
+    shape = (-1, *[1] * (whole.ndim - 1))
     dtype = jnp.float64 if whole.dtype == jnp.float64 else sizes.dtype
-    ratio = (n / jnp.maximum(sizes, 1)).reshape(shape).astype(dtype)
+    ratio = (n / sizes.clip(1)).reshape(shape).astype(dtype)
     used = used.reshape(shape)
     # Busing's pseudo-values minus their center, computed from the change that a group makes to the
     # estimate, so that nothing cancels.
-    moved = jnp.where(used, without - whole[None], 0)
-    terms = jnp.where(used, ((1 - 1 / ratio) * moved).sum(0, keepdims=True) - (ratio - 1) * moved, 0) ** 2
-    terms = jnp.where(used, terms / (ratio - 1), 0)
-    error = jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count.astype(terms.dtype)), jnp.nan)
-    # If every part agrees on an infinite estimate, such as a log density of minus infinity, the error is 0.
-    agreed = jnp.isinf(whole) & jnp.all(~used | (without == whole[None]), 0)
-    return jnp.where(agreed & (count > 1), 0, error)
+    moved = jnp.where(used, gap(whole, without), 0)
+    center = ((1 - 1 / ratio) * moved).sum(0, keepdims=True)
+    terms = jnp.where(used, (center - (ratio - 1) * moved) ** 2 / (ratio - 1), 0)
+    return jnp.where(count > 1, jnp.sqrt(terms.sum(0) / count.astype(terms.dtype)), jnp.nan)

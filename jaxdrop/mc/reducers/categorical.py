@@ -9,7 +9,18 @@ from jax.tree_util import register_dataclass
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc.reducers import _classes
-from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary, average, log_sum
+from jaxdrop.mc.reducers._grouped import (
+    GROUPS,
+    Estimates,
+    Grouped,
+    Summary,
+    average,
+    log_sum,
+    pooled,
+    pooled_counts,
+    pooled_logs,
+    scaled,
+)
 from jaxdrop.uncertainty._unchecked import entropy_of
 
 __all__ = ["Categorical"]
@@ -72,6 +83,14 @@ class Categorical(Grouped):
         mean = jax.tree.map(lambda x, y: x + (y - x) * (b["n"] / n), a["features"], b["features"])
         state = {"n": n, "features": mean}
         return state | ({"log_sum": jnp.logaddexp(a["log_sum"], b["log_sum"])} if self.log_mean else {})
+
+    def _pool(self, state: Summary) -> Summary:
+        """See `Grouped`."""
+        n = pooled_counts(state["n"])
+        inverse = 1 / n.clip(1)
+        mean = jax.tree.map(lambda y: scaled(inverse, pooled(scaled(state["n"], y))), state["features"])
+        found = {"n": n, "features": mean}
+        return found | ({"log_sum": pooled_logs(state["log_sum"])} if self.log_mean else {})
 
     def values(self, state: Summary) -> Estimates:
         """See `Grouped`."""

@@ -11,7 +11,15 @@ from jax.tree_util import register_dataclass
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import Numeric, PyTree
 from jaxdrop.mc.reducers import _classes
-from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary, log_sum
+from jaxdrop.mc.reducers._grouped import (
+    GROUPS,
+    Estimates,
+    Grouped,
+    Summary,
+    log_sum,
+    pooled_counts,
+    pooled_logs,
+)
 from jaxdrop.uncertainty._unchecked import at_labels
 
 __all__ = ["BernoulliLogDensity", "CategoricalLogDensity", "GaussianLogDensity"]
@@ -32,6 +40,10 @@ class _LogMean(Grouped):
     def join(self, a: Summary, b: Summary) -> Summary:
         """See `Grouped`."""
         return {"n": a["n"] + b["n"], "log_sum": jnp.logaddexp(a["log_sum"], b["log_sum"])}
+
+    def _pool(self, state: Summary) -> Summary:
+        """See `Grouped`."""
+        return {"n": pooled_counts(state["n"]), "log_sum": pooled_logs(state["log_sum"])}
 
     def values(self, state: Summary) -> Estimates:
         """See `Grouped`."""

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc.reducers._grouped import GROUPS, Estimates, Grouped, Summary, average
+from jaxdrop.mc.reducers._grouped import (
+    GROUPS,
+    Estimates,
+    Grouped,
+    Summary,
+    average,
+    gap,
+    pooled,
+    pooled_counts,
+    scaled,
+)
 
 __all__ = ["Moments"]
 
@@ -39,17 +49,32 @@ class Moments(Grouped):
         """See `Grouped`."""
         n = weights.sum()
         mean = jax.tree.map(partial(average, weights), samples)
-        off = jax.tree.map(lambda y, m: _gap(m[None], y.astype(jnp.float32)), samples, mean)
+        off = jax.tree.map(partial(_off, weights), samples, mean)
         return {"n": n, "mean": mean, "scatter": jax.tree.map(partial(self._scatter, weights), off)}
 
     def join(self, a: Summary, b: Summary) -> Summary:
         """See `Grouped`."""
         n = a["n"] + b["n"]
-        gap = jax.tree.map(_gap, a["mean"], b["mean"])
-        mean = jax.tree.map(lambda x, d: x + d * (b["n"] / n), a["mean"], gap)
+        gaps = jax.tree.map(gap, a["mean"], b["mean"])
+        mean = jax.tree.map(lambda x, d: x + d * (b["n"] / n), a["mean"], gaps)
         share = (a["n"] * b["n"] / n)[None]
-        between = jax.tree.map(lambda d: self._scatter(share, d[None]), gap)
+        between = jax.tree.map(lambda d: self._scatter(share, d[None]), gaps)
         scatter = jax.tree.map(lambda x, y, z: x + y + z, a["scatter"], b["scatter"], between)
+        return {"n": n, "mean": mean, "scatter": scatter}
+
+    def _pool(self, state: Summary) -> Summary:
+        """See `Grouped`; squares are taken about the mean of all, so that no correction is large."""
+        n = pooled_counts(state["n"])
+        inverse = 1 / n.clip(1)
+        shares = state["n"] * inverse[0]
+        center = jax.tree.map(lambda m: jnp.tensordot(shares, m, 1, precision="highest"), state["mean"])
+        off = jax.tree.map(partial(_off, state["n"]), state["mean"], center)
+        sums = jax.tree.map(lambda d: pooled(scaled(state["n"], d)), off)
+        mean = jax.tree.map(lambda c, total: c[None] + scaled(inverse, total), center, sums)
+        scatter = jax.tree.map(
+            lambda s, d, total: pooled(s + self._squares(state["n"], d)) - self._squares(inverse, total),
+            *(state["scatter"], off, sums),
+        )
         return {"n": n, "mean": mean, "scatter": scatter}
 
     def values(self, state: Summary) -> Estimates:
@@ -63,11 +88,10 @@ class Moments(Grouped):
         variance = jax.tree.map(lambda v, m: v.reshape(m.shape), diagonals, state["mean"])
         return {"mean": state["mean"], "variance": variance, "covariance": spread}
 
-    def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
+    def _errors(self, sizes: jax.Array, values: Estimates) -> Estimates:
         """See `Grouped`; the error of the mean needs no groups."""
-        value, error = super().finish(state)
-        n = state["n"].sum()
-        return value, error | {"mean": jax.tree.map(lambda v: jnp.sqrt(v / n), value["variance"])}
+        error = super()._errors(sizes, {name: value for name, value in values.items() if name != "mean"})
+        return error | {"mean": jax.tree.map(lambda v: jnp.sqrt(v[0] / sizes.sum()), values["variance"])}
 
     def _scatter(self, weights: jax.Array, off: jax.Array) -> jax.Array:
         """The weighted sum of squares, or of outer products, over the first axis."""
@@ -76,7 +100,15 @@ class Moments(Grouped):
         flat = off.reshape(*off.shape[:2], -1)
         return jnp.einsum("c,cbi,cbj->bij", weights, flat, flat, precision="highest")
 
+    def _squares(self, weights: jax.Array, off: jax.Array) -> jax.Array:
+        """The weighted squares, or outer products, of each row."""
+        if not self.covariance:
+            return scaled(weights, off**2)
+        flat = off.reshape(*off.shape[:2], -1)
+        return scaled(weights, flat)[..., None] * flat[:, :, None]
 
-def _gap(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`b - a`; 0 between equal infinities, such as the logits of a masked class."""
-    return jnp.where(a == b, 0, b - a)
+
+def _off(weights: jax.Array, samples: jax.Array, mean: jax.Array) -> jax.Array:
+    """How far samples are from a mean; 0 for those of weight 0, which may have any value."""
+    counted = weights.reshape(-1, *[1] * mean.ndim) > 0
+    return jnp.where(counted, gap(mean[None], samples.astype(jnp.float32)), 0)

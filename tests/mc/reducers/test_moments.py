@@ -71,3 +71,33 @@ def test_a_class_that_is_masked_stays_so(covariance: bool):
     np.testing.assert_array_equal(error["mean"][:, 0], 0)
     np.testing.assert_allclose(value["mean"][:, 1:], plain["mean"][:, 1:], rtol=1e-6)
     np.testing.assert_allclose(value["variance"][:, 1:], plain["variance"][:, 1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 10])
+def test_a_class_that_is_masked_in_few_samples(size: int):
+    """Neither groups nor places without a sample, which are filled with zeros, are told from infinity."""
+    masked = jnp.asarray(SAMPLES[:10]).at[..., 0].set(-jnp.inf)
+    reducer, state = mc.Moments(), None
+    for start in range(0, 10, size):
+        part, index = masked[start : start + size], jnp.arange(start, start + size)
+        padded = jnp.pad(part, [(0, size - len(part)), (0, 0), (0, 0)])
+        own = reducer.summarize(padded, jnp.where(index < 10, index, -1), None)
+        state = own if state is None else reducer.merge(state, own)
+    value, error = jax.jit(reducer.finish)(state)
+    np.testing.assert_array_equal(value["variance"][:, 0], 0)
+    np.testing.assert_array_equal(error["mean"][:, 0], 0)
+    wide = SAMPLES[:10, :, 1:].astype(np.float64)
+    np.testing.assert_allclose(value["variance"][:, 1:], wide.var(0, ddof=1), rtol=1e-5)
+
+
+def test_one_outlier_does_not_swallow_the_error_of_the_variance():
+    """Against the jackknife in float64: without the outlier's group the variance is tiny."""
+    far = SAMPLES.copy()
+    far[40] += 3000
+    _, error = streamed(mc.Moments(), jnp.asarray(far), [101])
+    wide, group = far.astype(np.float64), np.arange(101) % 32
+    without = np.stack([wide[group != g].var(0, ddof=1) for g in range(32)])
+    ratio = (101 / np.bincount(group)).reshape(-1, 1, 1)
+    moved = without - wide.var(0, ddof=1)
+    terms = (((1 - 1 / ratio) * moved).sum(0) - (ratio - 1) * moved) ** 2 / (ratio - 1)
+    np.testing.assert_allclose(error["variance"], np.sqrt(terms.mean(0)), rtol=1e-4)
