@@ -53,11 +53,13 @@ def _offender(value: Numeric, allowed: np.ndarray) -> str:
 
 
 def check_all(value: Numeric, name: str, expected: str, rule: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Raises unless the rule allows every value."""
-    values = np.asarray(value, np.float64)
-    allowed = rule(values)
-    if not allowed.all():
-        raise ValueError(f"`{name}` must {expected}, got {_offender(values, allowed)}.")
+    """Raises unless the rule allows every value; by blocks, as a copy in float64 may not fit."""
+    flat = np.reshape(np.asarray(value), -1)
+    for start in range(0, flat.size, 2**16):
+        values = np.asarray(flat[start : start + 2**16], np.float64)
+        allowed = rule(values)
+        if not allowed.all():
+            raise ValueError(f"`{name}` must {expected}, got {_offender(values, allowed)}.")
 
 
 def check_rate(rate: Rate, name: str = "rate") -> Numeric:

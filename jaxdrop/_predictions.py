@@ -1,9 +1,11 @@
-"""Checks of predictions: probabilities, labels, scores and levels.
+"""Checks of predictions: probabilities, labels, scores, levels and masks of examples.
 
 Like those of `_checks`, they look at concrete values only and return what the caller continues with.
+No check copies more than a block of the values.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
-from jaxdrop._types import ArrayLike
+from jaxdrop._types import ArrayLike, Numeric
+
+_HALF_TOLERANCE = 2e-2
 
 
 def as_wide(x: ArrayLike, name: str) -> jax.Array:
@@ -19,27 +23,88 @@ def as_wide(x: ArrayLike, name: str) -> jax.Array:
     return widened(_checks.check_floating(x, name))
 
 
-def check_values(x: Any, name: str) -> jax.Array:
-    """A non-empty real array without NaN, in float32 or wider."""
-    truth = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.bool_)
-    real = _checks.check_real(name, x.astype(np.int32) if truth else x)
+def exact(x: Any) -> Any:
+    """The argument without a cast: lists and numbers become NumPy arrays, unless they hold JAX's."""
+    if isinstance(x, list | tuple | int | float):
+        parts = jax.tree.leaves(x)
+        return jnp.asarray(x) if any(isinstance(part, jax.Array) for part in parts) else np.asarray(x)
+    return x
+
+
+def check_exact(x: Any, name: str, where: ArrayLike | None = None) -> ArrayLike:
+    """A non-empty real array without NaN (where a mask selects), in its own dtype."""
+    real = exact(x)
+    truth = hasattr(real, "dtype") and jnp.issubdtype(real.dtype, jnp.bool_)
+    real = _checks.check_real(name, real.astype(np.int32) if truth else real)
     check_not_empty(np.shape(real), name)
-    if _is_visible(real) and np.isnan(np.asarray(real, np.float64)).any():
-        raise ValueError(f"`{name}` must not hold a NaN, got one.")
-    return widened(real)
+    if is_visible(real) and (where is None or is_visible(where)):
+        parts = blocks(np.asarray(real).reshape(-1, 1), where)
+        if any(np.isnan(part).any() for part in parts):
+            raise ValueError(f"`{name}` must not hold a NaN, got one.")
+    return real
 
 
-def check_vector(x: Any, name: str) -> jax.Array:
-    """A non-empty real vector without NaN, in float32 or wider."""
-    array = check_values(x, name)
-    if array.ndim != 1:
-        raise ValueError(f"`{name}` must have one axis, got shape {array.shape}.")
+def check_values(x: Any, name: str, where: ArrayLike | None = None) -> jax.Array:
+    """A non-empty real array without NaN (where a mask selects), in float32 or wider."""
+    return widened(check_exact(x, name, where))
+
+
+def check_vector(x: Any, name: str, where: ArrayLike | None = None) -> ArrayLike:
+    """A non-empty real vector without NaN (where a mask selects), in its own dtype."""
+    array = check_exact(x, name, where)
+    if np.ndim(array) != 1:
+        raise ValueError(f"`{name}` must have one axis, got shape {np.shape(array)}.")
     return array
+
+
+def ranked(*arrays: ArrayLike) -> tuple[jax.Array, ...]:
+    """Arrays in one dtype and in the order of the given ones, whose values only count by their order.
+
+    A cast would make ties of numbers that float32 cannot tell apart. Concrete numbers that JAX would
+    cast become their ranks among all of them; traced ones have been cast already.
+    """
+    kinds = {jnp.issubdtype(array.dtype, jnp.integer) for array in arrays}
+    if all(is_visible(array) for array in arrays) and (any(map(is_wide, arrays)) or len(kinds) > 1):
+        values = [np.ravel(np.asarray(array)) for array in arrays]
+        _, ranks = np.unique(np.concatenate(values), return_inverse=True)
+        parts = np.split(ranks.astype(np.int32), np.cumsum([len(part) for part in values])[:-1])
+        return tuple(
+            jnp.asarray(part.reshape(array.shape)) for part, array in zip(parts, arrays, strict=True)
+        )
+    if len(kinds) > 1:
+        arrays = tuple(map(widened, arrays))
+    given = [jnp.asarray(array) for array in arrays]
+    dtype = functools.reduce(jnp.promote_types, [array.dtype for array in given])
+    return tuple(array.astype(dtype) for array in given)
+
+
+def is_wide(array: ArrayLike) -> bool:
+    """Whether the values are concrete and JAX would cast them to a narrower dtype."""
+    return isinstance(array, np.ndarray | np.generic) and array.dtype != jax.dtypes.canonicalize_dtype(
+        array.dtype
+    )
+
+
+def rounded_up(x: ArrayLike) -> jax.Array:
+    """A real array in float32 or wider; what the cast has to round, it rounds up."""
+    wide = is_wide(x)
+    given = x if wide else jnp.asarray(x)
+    array = widened(given)
+    if array.dtype == given.dtype or not (wide or jnp.issubdtype(given.dtype, jnp.integer)):
+        return array
+    below = np.asarray(array).astype(x.dtype) < x if wide else array.astype(given.dtype) < given
+    return jnp.where(below, jnp.nextafter(array, jnp.full_like(array, jnp.inf)), array)
+
+
+def likeliest(probs: ArrayLike) -> jax.Array:
+    """The index of the largest value along the last axis, found before a cast."""
+    probs = exact(probs)
+    return jnp.asarray(np.argmax(probs, -1)) if is_wide(probs) else jnp.argmax(jnp.asarray(probs), -1)
 
 
 def check_finite(x: jax.Array, name: str) -> jax.Array:
     """An array of finite values."""
-    if _is_visible(x):
+    if is_visible(x):
         _checks.check_all(x, name, "be finite", np.isfinite)
     return x
 
@@ -53,7 +118,7 @@ def check_not_empty(shape: Sequence[int], name: str) -> None:
 def check_positive(value: Any, name: str) -> Any:
     """Real numbers above 0."""
     value = _checks.check_real(name, value)
-    if _is_visible(value):
+    if is_visible(value):
         _checks.check_all(value, name, "be above 0", lambda values: values > 0)
     return value
 
@@ -61,27 +126,74 @@ def check_positive(value: Any, name: str) -> Any:
 def check_level(level: Any, name: str = "level") -> Any:
     """A level, such as that of a quantile or a coverage: each value in (0, 1)."""
     level = _checks.check_real(name, level)
-    if _is_visible(level):
+    if is_visible(level):
         _checks.check_all(level, name, "lie in (0, 1)", lambda values: (values > 0) & (values < 1))
     return level
 
 
-def check_probabilities(probs: ArrayLike, axes: str, name: str = "probs") -> jax.Array:
-    """Class probabilities along the last axis, in float32 or wider; they sum to 1 within `sum_tolerance`."""
+def check_mask(where: ArrayLike | None, shape: Sequence[int], name: str = "where") -> ArrayLike | None:
+    """A boolean mask that broadcasts to the shape of the examples, in that shape; None stays None."""
+    if where is None:
+        return None
+    mask = _checks.check_array(where, name, "a boolean array") if _is_list(where) else where
+    if not hasattr(mask, "dtype") or mask.dtype != np.bool_:
+        raise TypeError(
+            f"`{name}` must be a boolean array, got {getattr(mask, 'dtype', type(mask).__name__)}."
+        )
+    mask = _checks.check_broadcastable(mask, shape, name)
+    return np.broadcast_to(mask, shape) if isinstance(mask, np.ndarray) else jnp.broadcast_to(mask, shape)
+
+
+def filled(x: jax.Array, where: ArrayLike | None, value: Numeric) -> jax.Array:
+    """The array with a value at the examples that the mask leaves out; the mask has its leading axes."""
+    if where is None:
+        return x
+    mask = jnp.asarray(where).reshape(*np.shape(where), *[1] * (x.ndim - np.ndim(where)))
+    return jnp.where(mask, x, jnp.asarray(value, x.dtype))
+
+
+def check_probabilities(
+    probs: ArrayLike, axes: str, name: str = "probs", where: ArrayLike | None = None
+) -> jax.Array:
+    """Class probabilities along the last axis, in float32 or wider; they sum to 1 within `sum_tolerance`.
+
+    Examples that a mask leaves out may hold anything, and become uniform.
+    """
     array = _checks.check_floating(probs, name)
     named = len(axes.split(",")) - axes.count("...")
     if array.ndim != max(named, array.ndim * axes.count("...")):
         raise ValueError(f"`{name}` must be of shape {axes}, got {array.shape}.")
     check_not_empty(array.shape, name)
     check_classes(array.shape, name, "for one probability p, stack 1 - p and p")
-    if _is_visible(array):
-        values, tolerance = np.asarray(array, np.float64), sum_tolerance(array)
-        _checks.check_all(
-            values, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1 + tolerance)
-        )
-        expected = f"sum to 1 along the last axis to within {tolerance:g}"
-        _checks.check_all(values.sum(-1), name, expected, lambda sums: np.abs(sums - 1) <= tolerance)
-    return widened(array)
+    if is_visible(array) and (where is None or is_visible(where)):
+        for rows in blocks(np.asarray(array).reshape(-1, array.shape[-1]), where):
+            _check_sums(rows, name, sum_tolerance(array))
+    return filled(widened(array), where, 1 / array.shape[-1])
+
+
+def _check_sums(rows: np.ndarray, name: str, tolerance: float) -> None:
+    """Raises unless rows are in [0, 1] and sum to 1, to the rounding of half precision if stored so."""
+    _checks.check_all(rows, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1 + tolerance))
+    sums = rows.sum(-1)
+    largest = np.abs(sums - 1).max(initial=0)
+    if tolerance < largest <= _HALF_TOLERANCE and _is_half(rows):
+        return
+    expected = f"sum to 1 along the last axis to within {tolerance:g}"
+    _checks.check_all(sums, name, expected, lambda sums: np.abs(sums - 1) <= tolerance)
+
+
+def blocks(rows: np.ndarray, where: ArrayLike | None) -> Iterator[np.ndarray]:
+    """Blocks of rows in float64, of those that a mask selects."""
+    kept = None if where is None else np.asarray(where).reshape(-1)
+    step = max(1, 2**16 // rows.shape[-1])
+    for start in range(0, len(rows), step):
+        block = np.asarray(rows[start : start + step], np.float64)
+        yield block if kept is None else block[kept[start : start + step]]
+
+
+def _is_half(values: np.ndarray) -> bool:
+    """Whether the values were stored in half precision: rounding them to it changes none."""
+    return any((values.astype(dtype) == values).all() for dtype in (jnp.bfloat16, np.float16))
 
 
 def check_classes(shape: Sequence[int], name: str, otherwise: str) -> None:
@@ -103,7 +215,21 @@ def check_class_logits(logits: jax.Array, name: str) -> jax.Array:
 
 def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
-    return 1e-3 if probs.dtype.itemsize > 2 else 2e-2
+    return 1e-3 if probs.dtype.itemsize > 2 else _HALF_TOLERANCE
+
+
+def check_examples(
+    probs: ArrayLike, labels: ArrayLike, where: ArrayLike | None, axes: str = "[..., K]"
+) -> tuple[jax.Array, jax.Array, ArrayLike | None]:
+    """Probabilities, labels and a mask of the labels' shape; examples left out hold valid values."""
+    if np.ndim(probs) and np.shape(labels) == np.shape(probs):
+        raise ValueError(
+            "`probs` must have one axis more than `labels`, of classes (`binary_nll` and `binary_ece` take "
+            f"one probability per label), got shape {np.shape(probs)} of both."
+        )
+    where = check_mask(where, np.shape(probs)[:-1])
+    probs = check_probabilities(probs, axes, where=where)
+    return probs, filled(check_labels(labels, probs, where=where), where, 0), where
 
 
 def check_labels(
@@ -112,8 +238,9 @@ def check_labels(
     name: str = "labels",
     of_name: str = "probs",
     ignore: int | None = None,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Class indices, one per example of an array `[..., K]`, or the label to ignore."""
+    """Class indices, one per example of an array `[..., K]`, or the label to ignore, where a mask selects."""
     array = jnp.asarray(labels)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"`{name}` must be an array of integers, got {array.dtype}.")
@@ -122,13 +249,14 @@ def check_labels(
             f"`{name}` must have the shape of `{of_name}` without its last axis, {of.shape[:-1]}, "
             f"got {array.shape}."
         )
-    if _is_visible(array):
+    if is_visible(array) and (where is None or is_visible(where)):
         last = of.shape[-1] - 1
         # Before conversion: JAX would cut 64-bit labels to their low half.
         given = labels if isinstance(labels, np.ndarray) else array
+        kept = given if where is None else np.asarray(given)[np.asarray(where)]
         expected = f"lie in [0, {last}]" + ("" if ignore is None else f" or be {ignore}, to be ignored")
         _checks.check_all(
-            given,
+            kept,
             name,
             expected,
             lambda values: (values >= 0) & (values <= last) | (ignore is not None and values == ignore),
@@ -137,13 +265,19 @@ def check_labels(
     return array.astype(jnp.int32) if array.dtype.itemsize < 4 else array
 
 
-def _is_visible(value: object) -> bool:
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple | bool)
+
+
+def is_visible(value: object) -> bool:
     """Whether the values can be inspected: not traced, and all of them in this process."""
     return _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True)
 
 
 def widened(x: ArrayLike) -> jax.Array:
     """A real array, in float32 or wider."""
+    if is_wide(x) and jnp.issubdtype(x.dtype, jnp.integer):
+        x = np.asarray(x, jnp.float32)  # JAX would cut 64-bit integers to their low half
     array = jnp.asarray(x)
     narrow = not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize < 4
     return array.astype(jnp.float32) if narrow else array

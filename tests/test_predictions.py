@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import jax
@@ -25,6 +26,8 @@ def of_classes() -> Iterator[tuple[str, Callable]]:
     """Every public function, and every call of a fit, that takes class probabilities or logits."""
     for module in (uncertainty, losses):
         for name in module.__all__:
+            if name.startswith("binary_"):  # a probability per label, without an axis of classes
+                continue
             value = getattr(module, name)
             called = value.__call__ if inspect.isclass(value) else value
             if callable(called) and set(inspect.signature(called).parameters) & set(ONE):
@@ -178,3 +181,45 @@ def test_traced_predictions_pass():
         return _predictions.check_values(_predictions.check_probabilities(x, "[..., K]"), "x")
 
     assert np.isnan(f(jnp.full((2, 3), jnp.nan), jnp.array([-1, 7]))).all()
+
+
+def test_probabilities_stored_in_half_precision_pass_in_float32():
+    logits = 3 * jax.random.normal(jax.random.key(0), (200, 1000))
+    for dtype in (jnp.bfloat16, jnp.float16):
+        stored = jax.nn.softmax(logits.astype(dtype)).astype(jnp.float32)
+        assert np.abs(np.asarray(stored).sum(-1) - 1).max() > 1e-3 or dtype == jnp.float16
+        _predictions.check_probabilities(stored, "[B, K]")
+    with pytest.raises(ValueError, match=r"sum to 1 along the last axis to within 0\.001, got 0\.99"):
+        _predictions.check_probabilities(jnp.array([[0.6, 0.3911]]), "[B, K]")
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_checks_copy_no_more_than_blocks(traced: bool):
+    """The host's memory for a check, against 8 MiB of probabilities."""
+    probs, labels = jnp.full((2**20, 2), 0.5), jnp.zeros(2**20, jnp.int32)
+
+    def check() -> None:
+        _predictions.check_examples(probs, labels, None)
+        _predictions.check_values(probs, "probs")
+
+    tracemalloc.start()
+    jax.jit(check)() if traced else check()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+
+
+def test_ranks_keep_the_order_of_what_a_cast_would_merge():
+    wide = 1 + 1e-10 * np.arange(4.0)
+    first, second = _predictions.ranked(wide[::2], wide[1::2])
+    assert (np.asarray(first) < np.asarray(second)).all()
+    (same,) = _predictions.ranked(np.float32([2, 1]))
+    np.testing.assert_array_equal(same, [2, 1])
+    np.testing.assert_array_equal(_predictions.ranked(jnp.array([2**24 + 1]), jnp.array([0.5]))[0], [1])
+
+
+def test_what_a_cast_rounds_it_rounds_up():
+    for x in (np.array([1 + 1e-9, -1 - 1e-9, 1.0, 1e300]), np.array([2**60 + 1])):
+        found = np.asarray(_predictions.rounded_up(x))
+        assert found.dtype == np.float32
+        assert (found.astype(np.float64) >= x).all()

@@ -6,15 +6,8 @@ probabilities of K classes, `[T, B, ...]` for predictions of numbers. Everything
 """
 
 from jaxdrop.uncertainty.acquisition import Selection, bald, batch_bald, max_entropy, top
-from jaxdrop.uncertainty.calibration import (
-    Isotonic,
-    Temperature,
-    VectorScaling,
-    fit_isotonic,
-    fit_temperature,
-    fit_vector_scaling,
-    isotonic_regression,
-)
+from jaxdrop.uncertainty.binary import binary_brier, binary_ece, binary_nll, binary_reliability
+from jaxdrop.uncertainty.calibration import Temperature, VectorScaling, fit_temperature, fit_vector_scaling
 from jaxdrop.uncertainty.classification import (
     Reliability,
     accuracy,
@@ -43,6 +36,7 @@ from jaxdrop.uncertainty.decomposition import (
     total_entropy,
     variation_ratio,
 )
+from jaxdrop.uncertainty.isotonic import Isotonic, fit_isotonic, isotonic_regression
 from jaxdrop.uncertainty.regression import coverage, crps, crps_gaussian, gaussian_nll, pinball, sharpness
 from jaxdrop.uncertainty.selective import RiskCoverage, aurc, auroc, fpr95, risk_coverage
 
@@ -62,6 +56,10 @@ __all__ = [
     "auroc",
     "bald",
     "batch_bald",
+    "binary_brier",
+    "binary_ece",
+    "binary_nll",
+    "binary_reliability",
     "brier",
     "classwise_ece",
     "conformal_quantile",

@@ -91,8 +91,9 @@ def top(scores: ArrayLike, num: int) -> Selection:
     """Selects the examples with the highest scores.
 
     Args:
-      scores: One score per example of the pool, `[B]`. Of equal scores the first comes first. Examples
-        that are not available may have minus infinity.
+      scores: One score per example of the pool, `[B]`. Of equal scores the first comes first. Concrete
+        float64 numbers are ranked before they are cast. Examples that are not available may have minus
+        infinity.
       num: The number of examples to select, in [1, B].
 
     Returns:
@@ -107,8 +108,9 @@ def top(scores: ArrayLike, num: int) -> Selection:
       Selection(indices=Array([1, 2], dtype=int32), scores=Array([0.7, 0.5], dtype=float32))
     """
     scores = _predictions.check_vector(scores, "scores")
-    best, indices = jax.lax.top_k(scores, _check_num(num, len(scores)))
-    return Selection(indices, best)
+    (ranked,) = _predictions.ranked(scores)
+    _, indices = jax.lax.top_k(ranked, _check_num(num, len(ranked)))
+    return Selection(indices, _predictions.widened(scores)[indices])
 
 
 def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int = 1024) -> Selection:

@@ -2,7 +2,7 @@
 
 Each fit returns a small pytree that is called on new predictions. It can be saved, or passed through
 `jit`. For Monte-Carlo samples use "log_mean" of `mc.Categorical(log_mean=True)` as logits. The
-logarithm of a mean probability that underflows to 0 would be infinite, and is refused.
+logarithm of a mean probability that underflows to 0 is minus infinity, and is refused for a label.
 """
 
 from typing import NamedTuple, cast
@@ -16,18 +16,11 @@ from jaxdrop import _carries, _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.uncertainty._unchecked import at_labels
 
-__all__ = [
-    "Isotonic",
-    "Temperature",
-    "VectorScaling",
-    "fit_isotonic",
-    "fit_temperature",
-    "fit_vector_scaling",
-    "isotonic_regression",
-]
+__all__ = ["Temperature", "VectorScaling", "fit_temperature", "fit_vector_scaling"]
 
-# The range of a temperature: beyond it probabilities are one-hot or uniform for all practical logits.
-_COLDEST, _HOTTEST = 1e-3, 1e3
+# At a temperature of 1e-3 of the smallest gap all probabilities are one-hot, as exp(-1000) is 0; at 1e3
+# times the largest gap they are uniform to 0.1 %.
+_RANGE = 1e3
 
 
 class Temperature(NamedTuple):
@@ -41,7 +34,9 @@ class Temperature(NamedTuple):
 
     def __call__(self, logits: ArrayLike) -> jax.Array:
         """Probabilities of logits `[..., K]`, of which some may be minus infinity."""
-        return jax.nn.softmax(_wide(logits) / self.temperature)
+        logits = _wide(logits)
+        # Their largest is subtracted first, so that a small temperature makes no infinity.
+        return jax.nn.softmax((logits - jnp.max(logits, axis=-1, keepdims=True)) / self.temperature)
 
 
 class VectorScaling(NamedTuple):
@@ -50,13 +45,16 @@ class VectorScaling(NamedTuple):
     Attributes:
       scale: The scales, `[K]`.
       bias: The biases, `[K]`; only their differences matter.
+      converged: Whether the fit reached its tolerance. If not, it is still no worse on its examples than
+        the temperature that it started at: take more steps, or fit a temperature.
     """
 
     scale: jax.Array
     bias: jax.Array
+    converged: ArrayLike | bool = True
 
     def __call__(self, logits: ArrayLike) -> jax.Array:
-        """Probabilities of finite logits `[..., K]`."""
+        """Probabilities of logits `[..., K]`, of which some may be minus infinity."""
         logits = _wide(logits)
         _check_classes(logits.shape, self.scale.shape[0])
         return jax.nn.softmax(self.scaled(logits))
@@ -64,49 +62,34 @@ class VectorScaling(NamedTuple):
     def scaled(self, logits: jax.Array) -> jax.Array:
         """The scaled logits, before the softmax."""
         axes = range(logits.ndim - 1)
-        return logits * jnp.expand_dims(self.scale, axes) + jnp.expand_dims(self.bias, axes)
+        absent = jnp.isneginf(logits)
+        scaled = jnp.where(absent, 0, logits) * jnp.expand_dims(self.scale, axes)
+        return jnp.where(absent, -jnp.inf, scaled + jnp.expand_dims(self.bias, axes))
 
 
-class Isotonic(NamedTuple):
-    """A non-decreasing function per class; a call returns probabilities.
-
-    Attributes:
-      thresholds: The fitted probabilities in ascending order, `[K, N]`.
-      values: The function there, `[K, N]`; linear between them and constant beyond.
-    """
-
-    thresholds: jax.Array
-    values: jax.Array
-
-    def __call__(self, probs: ArrayLike) -> jax.Array:
-        """Calibrated probabilities of probabilities `[..., K]`; uniform where every class is mapped to 0."""
-        probs = _predictions.check_probabilities(probs, "[..., K]")
-        _check_classes(probs.shape, len(self.values), "probs")
-        of_class = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
-        mapped = of_class(probs, self.thresholds, self.values)
-        total = jnp.sum(mapped, axis=-1, keepdims=True)
-        return jnp.where(total > 0, mapped / jnp.where(total > 0, total, 1), 1 / probs.shape[-1])
-
-
-def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
+def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Temperature:
     """Temperature scaling: fits one temperature that minimizes the mean NLL of the labels.
 
     The NLL is convex in the inverse temperature. The root of its slope is found by bisection of the
     logarithm, to the precision of the dtype.
 
     Args:
-      logits: `[N, K]`, finite; further leading axes are examples, too.
+      logits: `[N, K]`; further leading axes are examples, too. A class may have minus infinity, but not
+        the label.
       labels: Integers in [0, K), `[N]`.
+      where: Boolean mask of the examples to fit to, which broadcasts to `labels`. Others may hold
+        anything. None: all.
 
     Returns:
-      A `Temperature` in [0.001, 1000]: the lower end if every label's logit is the largest,
-      the upper end if the logits are anticorrelated with the labels. A traced label out of range or
-      non-finite logit gives NaN.
+      A `Temperature` in the units of the logits. If every label's logit is the largest, it is 0.001 of
+      the smallest gap between an example's logits; if the logits are anticorrelated with the labels, 1000
+      times the largest gap; if all are equal, 1. NaN if a traced label is out of range, a traced logit
+      is not as above, or no example is selected.
 
     Raises:
-      TypeError: If `logits` are not floating-point, or `labels` are not integers.
+      TypeError: If `logits` are not floating-point, `labels` are not integers, or `where` is not boolean.
       ValueError: If the shapes do not match, `logits` are empty or of one class, or concrete logits are
-        non-finite or labels out of range.
+        NaN, infinite or probabilities (each example sums to 1), or labels out of range.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017.
@@ -116,32 +99,44 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
       >>> fit_temperature(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
       Array([0.75, 0.25], dtype=float32)
     """
-    return Temperature(_temperature(*_check(logits, labels)))
+    return Temperature(_temperature(*_check(logits, labels, where)))
 
 
 def fit_vector_scaling(
-    logits: ArrayLike, labels: ArrayLike, *, steps: int = 200, tolerance: float = 1e-5
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    steps: int = 200,
+    tolerance: float = 1e-5,
+    where: ArrayLike | None = None,
 ) -> VectorScaling:
     """Vector scaling: fits a scale and a bias per class that minimize the mean NLL of the labels.
 
-    The problem is convex and is solved by L-BFGS, started at the identity. Within `jax.shard_map` its line
-    search needs `check_vma=False`.
+    The problem is convex and is solved by L-BFGS, started at the temperature of `fit_temperature`. Within
+    `jax.shard_map` its line search needs `check_vma=False`.
 
     Args:
-      logits: `[N, K]`, finite; further leading axes are examples, too.
+      logits: `[N, K]`; further leading axes are examples, too. A class may have minus infinity or a very
+        negative number where it is masked, but not the label.
       labels: Integers in [0, K), `[N]`.
       steps: The maximum number of steps, at least 1. If scales and biases can separate the labels, the
         NLL has no minimum and they grow with every step.
       tolerance: The gradient norm at which it stops, above 0; with respect to the coefficients of
         standardized logits.
+      where: Boolean mask of the examples to fit to, which broadcasts to `labels`. Others may hold
+        anything. None: all.
 
     Returns:
-      A `VectorScaling`. A traced label out of range or non-finite logit gives NaN.
+      A `VectorScaling`, whose mean NLL on the examples is never above that of `fit_temperature`; its
+      `converged` tells whether the tolerance was reached. NaN if a traced label is out of range, a traced
+      logit is not as above, or no example is selected.
 
     Raises:
-      TypeError: If `logits` are not floating-point, or `labels` or `steps` are not integers.
+      TypeError: If `logits` are not floating-point, `labels` or `steps` are not integers, or `where` is not
+        boolean.
       ValueError: If the shapes do not match, `logits` are empty or of one class, concrete logits are
-        non-finite or labels out of range, `steps` is below 1, or `tolerance` is not above 0.
+        NaN, infinite or probabilities (each example sums to 1), labels out of range, `steps` is below
+        1, or `tolerance` is not above 0.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017.
@@ -153,82 +148,18 @@ def fit_vector_scaling(
     """
     _checks.check_count(steps, "steps")
     _predictions.check_positive(tolerance, "tolerance")
-    return _vector_scaling(*_check(logits, labels), steps, tolerance)
-
-
-def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
-    """Isotonic calibration: one-against-rest isotonic regression per class, normalized to sum to 1.
-
-    It keeps the order of each class's probabilities. It can give exactly 0 or 1, where the NLL of a new
-    example may be infinite. It needs about a thousand examples per class.
-
-    Args:
-      probs: Probabilities, `[N, K]`; further leading axes are examples, too.
-      labels: Integers in [0, K), `[N]`.
-
-    Returns:
-      An `Isotonic`.
-
-    Raises:
-      TypeError: If `probs` is not floating-point, or `labels` are not integers.
-      ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
-        not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
-
-    References:
-      Zadrozny and Elkan, "Transforming classifier scores into accurate multiclass probability
-      estimates", 2002.
-
-    Examples:
-      >>> fitted = fit_isotonic(jnp.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4]]), jnp.array([0, 1, 0]))
-      >>> fitted(jnp.array([0.65, 0.35]))
-      Array([0.5, 0.5], dtype=float32)
-    """
-    probs = _predictions.check_probabilities(probs, "[..., K]")
-    labels = _predictions.check_labels(labels, probs).reshape(1, -1)
-    classes = probs.shape[-1]
-    hits = (labels == jnp.arange(classes, dtype=labels.dtype)[:, None]).astype(probs.dtype)
-    return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
-
-
-def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
-    """Isotonic regression: the least-squares fit to `y` that does not decrease with `x`.
-
-    Pool adjacent violators: all decreasing runs are pooled at once, until there are none.
-
-    Args:
-      x: Positions, `[N]`; equal positions get the same value.
-      y: Targets, `[N]`.
-
-    Returns:
-      Array of shape `[N]`, in the order of `x`; in float32 at least. Its gradient
-      in `y` is the gradient of the mean within each pool.
-
-    Raises:
-      TypeError: If an argument is not real.
-      ValueError: If an argument is empty or not of one axis, the shapes differ, or concrete values
-        are NaN.
-
-    References:
-      Ayer et al., "An empirical distribution function for sampling with incomplete information",
-      1955.
-
-    Examples:
-      >>> isotonic_regression(jnp.array([3.0, 1.0, 2.0]), jnp.array([4.0, 2.0, 0.0]))
-      Array([4., 1., 1.], dtype=float32)
-    """
-    x = _predictions.check_vector(x, "x")
-    y = _checks.check_same_shape(_predictions.check_vector(y, "y"), x, "y", "x")
-    order = jnp.argsort(x)
-    return jnp.zeros_like(y).at[order].set(_fitted(x, y)[1])
+    return _vector_scaling(*_check(logits, labels, where), steps, tolerance)
 
 
 @jax.jit
-def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    logits -= jnp.max(logits, axis=-1, keepdims=True)
-    target = at_labels(logits, labels)
+def _temperature(logits: jax.Array, labels: jax.Array, used: jax.Array) -> jax.Array:
+    absent = jnp.isneginf(logits)
+    gaps = jnp.where(absent, 0, jnp.max(logits, axis=-1, keepdims=True) - logits)
+    target = at_labels(jnp.where(absent, jnp.nan, gaps), labels)
 
     def slope(temperature: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.sum(jax.nn.softmax(logits / temperature) * logits, axis=-1) - target)
+        probs = jax.nn.softmax(jnp.where(absent, -jnp.inf, -gaps / temperature))
+        return jnp.mean(target - jnp.sum(probs * gaps, axis=-1), where=used)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
@@ -237,105 +168,138 @@ def _temperature(logits: jax.Array, labels: jax.Array) -> jax.Array:
         hotter = slope(jnp.exp(middle)) > 0
         return jnp.where(hotter, middle, low), jnp.where(hotter, high, middle)
 
-    ends = tuple(jnp.asarray(np.log(end), logits.dtype) for end in (_COLDEST, _HOTTEST))
+    some = (gaps > 0) & used[:, None]
+    smallest = jnp.min(gaps, where=some, initial=jnp.inf)
+    equal = jnp.isinf(smallest)
+    largest = jnp.max(gaps, where=some, initial=0)
+    ends = (
+        jnp.log(jnp.where(equal, 1, smallest)) - np.log(_RANGE).astype(logits.dtype),
+        jnp.log(jnp.where(equal, 1, largest)) + np.log(_RANGE).astype(logits.dtype),
+    )
+    limits = jnp.log(jnp.finfo(logits.dtype).tiny), jnp.log(jnp.finfo(logits.dtype).max)
+    ends = tuple(jnp.clip(end, *(limit.astype(logits.dtype) for limit in limits)) for end in ends)
     ends = _carries.varying(lambda ends: halve(0, ends), ends)
     low, high = jax.lax.fori_loop(0, 60, halve, ends)
-    temperature = jnp.exp((low + high) / 2)
+    temperature = jnp.where(equal, 1, jnp.exp((low + high) / 2))
     return jnp.where(jnp.isfinite(slope(temperature)), temperature, jnp.nan)
 
 
-class _Steps(NamedTuple):
-    """The state of the optimization: parameters, L-BFGS's state, steps taken, and the gradient norm."""
+# A scale and a bias per class, for standardized logits.
+_Params = tuple[jax.Array, jax.Array]
 
-    params: VectorScaling
+
+class _Steps(NamedTuple):
+    """The state of the optimization.
+
+    Attributes:
+      params: The parameters.
+      inner: The state of L-BFGS.
+      taken: The number of steps taken.
+      norm: The norm of the last gradient.
+      best: The parameters with the smallest loss so far.
+      least: Their loss.
+    """
+
+    params: _Params
     inner: PyTree
     taken: Numeric
     norm: jax.Array
+    best: _Params
+    least: jax.Array
 
 
 @jax.jit
 def _vector_scaling(
-    logits: jax.Array, labels: jax.Array, steps: Numeric, tolerance: Numeric
+    logits: jax.Array, labels: jax.Array, used: jax.Array, steps: Numeric, tolerance: Numeric
 ) -> VectorScaling:
-    # The logits are standardized, as offsets and scales would slow the steps down. A constant logit has
-    # no scale to fit, and its deviation is only rounding.
-    least, most = jnp.min(logits, 0), jnp.max(logits, 0)
+    temperature = _temperature(logits, labels, used)
+    # The logits are standardized, as offsets and scales would slow the steps down: by those that have a
+    # part in the probabilities, as exp(-30) has none. A logit masked by a large number would hide the
+    # others. A constant logit has no scale to fit, and its deviation is only rounding.
+    near = logits >= jnp.max(logits, axis=-1, keepdims=True) - 30 * temperature
+    near &= used[:, None]
+    finite = used[:, None] & ~jnp.isneginf(logits)
+    near = jnp.where(near.any(0)[None], near, finite)
+    known = jnp.where(finite, logits, 0)
+    least = jnp.min(known, 0, where=near, initial=jnp.inf)
+    most = jnp.max(known, 0, where=near, initial=-jnp.inf)
+    some = near.any(0)
+    least, most = jnp.where(some, least, 0), jnp.where(some, most, 0)
     steps_apart = 8 * jnp.finfo(logits.dtype).eps * jnp.maximum(jnp.abs(least), jnp.abs(most))
     still = most - least <= steps_apart
-    center = jnp.where(still, least, jnp.mean(logits, 0))
-    spread = jnp.where(still, 1, jnp.std(logits, 0))
-    logits = jnp.where(still[None], center[None], logits)
-    standard = (logits - center[None]) / spread[None]
+    count = jnp.maximum(jnp.sum(near, 0), 1).astype(logits.dtype)
+    center = jnp.where(still, least, jnp.sum(known, 0, where=near) / count)
+    variance = jnp.sum((known - center[None]) ** 2, 0, where=near) / count
+    spread = jnp.where(still, 1, jnp.sqrt(variance))
+    standard = (jnp.where(still[None] & near, center[None], logits) - center[None]) / spread[None]
 
-    def loss(params: VectorScaling) -> jax.Array:
-        scaled = jax.nn.log_softmax(params.scaled(standard))
-        return -jnp.mean(at_labels(scaled, labels))
+    def loss(params: _Params) -> jax.Array:
+        scaled = jax.nn.log_softmax(VectorScaling(*params).scaled(standard))
+        return -jnp.mean(at_labels(scaled, labels), where=used)
 
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
 
+    def improved(state: _Steps, value: jax.Array) -> tuple[_Params, jax.Array]:
+        better = value < state.least
+        best = tuple(jnp.where(better, new, old) for new, old in zip(state.params, state.best, strict=True))
+        return cast(_Params, best), jnp.where(better, value, state.least)
+
     def step(state: _Steps) -> _Steps:
-        params, inner, taken, _ = state
-        value, grad = value_and_grad(params, state=inner)
+        value, grad = value_and_grad(state.params, state=state.inner)
         # Optax promotes dtypes, but keeps those of its state.
         with jax.numpy_dtype_promotion("standard"):
-            updates, inner = optimizer.update(grad, inner, params, value=value, grad=grad, value_fn=loss)
+            updates, inner = optimizer.update(
+                grad, state.inner, state.params, value=value, grad=grad, value_fn=loss
+            )
         # The cast, as optax's type does not tell that the structure is kept.
-        params = cast(VectorScaling, optax.apply_updates(params, updates))
-        return _Steps(params, inner, taken + 1, optax.tree.norm(grad))
+        params = cast(_Params, optax.apply_updates(state.params, updates))
+        return _Steps(
+            params, inner, state.taken + 1, optax.tree.norm(grad), *improved(state, jnp.asarray(value))
+        )
 
-    identity = VectorScaling(spread, center)
-    start = _Steps(identity, optimizer.init(identity), 0, jnp.array(jnp.inf, logits.dtype))
-    params = jax.lax.while_loop(lambda now: (now.taken < steps) & (now.norm > tolerance), step, start).params
-    scale = params.scale / spread
-    fitted = VectorScaling(scale, params.bias - scale * center)
-    return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(loss(params)), leaf, jnp.nan), fitted)
-
-
-@jax.jit
-def _fitted(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Ascending `x`, and the isotonic regression there."""
-    order = jnp.argsort(x)
-    x, y = x[order], y[order]
-    fixed = jax.lax.stop_gradient(y)
-
-    def means(starts: jax.Array, y: jax.Array) -> jax.Array:
-        pool = jnp.cumsum(starts)
-        size = jnp.zeros_like(y).at[pool].add(1)
-
-        def mean(values: jax.Array) -> jax.Array:
-            return (jnp.zeros_like(y).at[pool].add(values) / jnp.maximum(size, 1))[pool]
-
-        # A sum of millions loses digits; the sum of the residuals does not.
-        rough = mean(y)
-        return rough + jnp.where(jnp.isfinite(rough), mean(y - rough), 0)
-
-    def falls(starts: jax.Array) -> jax.Array:
-        values = means(starts, fixed)
-        return jnp.append(False, values[:-1] > values[1:])
-
-    def pool(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        starts = state[0] & ~state[1]
-        return starts, falls(starts)
-
-    starts = jnp.append(False, x[:-1] < x[1:])
-    starts, _ = jax.lax.while_loop(lambda state: state[1].any(), pool, (starts, falls(starts)))
-    return x, means(starts, y)
+    cooled = jnp.where(still, 1, spread / temperature), center / temperature
+    infinite = jnp.array(jnp.inf, logits.dtype)
+    state = _Steps(cooled, optimizer.init(cooled), 0, infinite, cooled, loss(cooled))
+    state = jax.lax.while_loop(lambda now: (now.taken < steps) & (now.norm > tolerance), step, state)
+    (scale, bias), least = improved(state, jnp.asarray(loss(state.params)))
+    scale = scale / spread
+    fitted = scale, bias - scale * center
+    fitted = (jnp.where(jnp.isfinite(least), leaf, jnp.nan) for leaf in fitted)
+    return VectorScaling(*fitted, state.norm <= tolerance)
 
 
-def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Logits as `[N, K]` and labels as `[N]`."""
-    logits = _wide(logits)
-    _predictions.check_finite(logits, "logits")
-    labels = _predictions.check_labels(labels, logits, of_name="logits")
-    return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+def _check(
+    logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Logits as `[N, K]`, labels and a mask as `[N]`; examples left out hold valid values."""
+    where = _predictions.check_mask(where, np.shape(logits)[:-1])
+    each = None if where is None else _predictions.check_mask(where[..., None], np.shape(logits))
+    logits = _predictions.filled(_wide(logits, each), where, 0)
+    labels = _predictions.check_labels(labels, logits, of_name="logits", where=where)
+    labels = _predictions.filled(labels, where, 0)
+    if all(map(_predictions.is_visible, (logits, labels))):
+        _checks.check_all(logits, "logits", "be below infinity", lambda values: values < np.inf)
+        _checks.check_all(at_labels(logits, labels), "logits", "be finite at the labels", np.isfinite)
+        _refuse_probabilities(logits, where)
+    used = jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
+    return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), used.reshape(-1)
 
 
-def _wide(logits: ArrayLike) -> jax.Array:
+def _refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
+    """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
+    tolerance = _predictions.sum_tolerance(logits)
+    rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    parts = _predictions.blocks(rows, where)
+    if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
+        raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
+
+
+def _wide(logits: ArrayLike, where: ArrayLike | None = None) -> jax.Array:
     _checks.check_floating(logits, "logits")
-    return _predictions.check_class_logits(_predictions.check_values(logits, "logits"), "logits")
+    return _predictions.check_class_logits(_predictions.check_values(logits, "logits", where), "logits")
 
 
-def _check_classes(shape: tuple[int, ...], classes: int, name: str = "logits") -> None:
+def _check_classes(shape: tuple[int, ...], classes: int) -> None:
     if shape[-1] != classes:
-        raise ValueError(f"`{name}` must have the {classes} classes of the fit, got {shape[-1]}.")
+        raise ValueError(f"`logits` must have the {classes} classes of the fit, got {shape[-1]}.")

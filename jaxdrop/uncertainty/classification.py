@@ -1,36 +1,34 @@
 """Scores of class probabilities: proper scoring rules, and binned calibration errors."""
 
-import functools
-from typing import Literal, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _predictions
 from jaxdrop._types import ArrayLike
+from jaxdrop.uncertainty._bins import Mode, Reliability, binned, check_bins, gap_of
 from jaxdrop.uncertainty._unchecked import at_labels
 
 __all__ = ["Reliability", "accuracy", "brier", "classwise_ece", "ece", "nll", "reliability"]
 
-_Mode = Literal["equal_width", "equal_mass"]
 
-
-def nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
+def nll(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """Negative log likelihood of each label, in nats.
 
     Args:
       probs: Probabilities, `[..., K]`, that sum to 1.
       labels: Integers in [0, K), `[...]`.
+      where: Boolean mask that broadcasts to `labels`. Examples that it leaves out may hold anything, such
+        as a label of 255 or -100. None: all.
 
     Returns:
       Array of shape `[...]`, one value per example; in float32 at least. It is infinite, as is
       its gradient, where the label's probability is 0. If probabilities underflow, use logarithms:
       "log_mean" of `mc.Categorical(log_mean=True)` with optax, as below, or `mc.CategoricalLogDensity`.
-      A traced label out of range gives NaN.
+      NaN where masked, so average with `jnp.mean(..., where=where)`, and for a traced label out of range.
 
     Raises:
-      TypeError: If `probs` is not floating-point, or `labels` are not integers.
+      TypeError: If `probs` is not floating-point, `labels` are not integers, or `where` is not boolean.
       ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
         not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
@@ -45,10 +43,12 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
       >>> optax.softmax_cross_entropy_with_integer_labels(log_probs, jnp.array([0]))
       Array([400.], dtype=float32)
     """
-    return 0 - jnp.log(at_labels(*_check(probs, labels)))
+    probs, labels, where = _predictions.check_examples(probs, labels, where)
+    picked = _predictions.filled(at_labels(probs, labels), where, 1)
+    return _predictions.filled(0 - jnp.log(picked), where, jnp.nan)
 
 
-def brier(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
+def brier(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """Brier score: the squared distance of the probabilities from the one-hot label.
 
     It is summed over all classes, as by Brier; some define half of it for two classes.
@@ -56,13 +56,15 @@ def brier(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
     Args:
       probs: Probabilities, `[..., K]`, that sum to 1.
       labels: Integers in [0, K), `[...]`.
+      where: Boolean mask that broadcasts to `labels`. Examples that it leaves out may hold anything, such
+        as a label of 255 or -100. None: all.
 
     Returns:
-      Array of shape `[...]`, one value in [0, 2] per example; in float32 at least. A traced label
-      out of range gives NaN.
+      Array of shape `[...]`, one value in [0, 2] per example; in float32 at least. NaN where masked,
+      so average with `jnp.mean(..., where=where)`, and for a traced label out of range.
 
     Raises:
-      TypeError: If `probs` is not floating-point, or `labels` are not integers.
+      TypeError: If `probs` is not floating-point, `labels` are not integers, or `where` is not boolean.
       ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
         not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
@@ -73,25 +75,27 @@ def brier(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
       >>> brier(jnp.array([[0.5, 0.5], [1.0, 0.0]]), jnp.array([1, 0]))
       Array([0.5, 0. ], dtype=float32)
     """
-    probs, labels = _check(probs, labels)
-    inside = (labels >= 0) & (labels < probs.shape[-1])
+    probs, labels, where = _predictions.check_examples(probs, labels, where)
     distance = jnp.sum((probs - jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)) ** 2, axis=-1)
-    return jnp.where(inside, distance, jnp.nan)
+    return _predictions.filled(_known(distance, labels, probs), where, jnp.nan)
 
 
-def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
+def accuracy(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """Accuracy: whether each example's likeliest class is its label.
 
     Args:
-      probs: Probabilities, `[..., K]`, that sum to 1. Of two likeliest classes the first counts.
+      probs: Probabilities, `[..., K]`, that sum to 1. Of two likeliest classes the first counts; concrete
+        float64 values are compared before they are cast.
       labels: Integers in [0, K), `[...]`.
+      where: Boolean mask that broadcasts to `labels`. Examples that it leaves out may hold anything, such
+        as a label of 255 or -100. None: all.
 
     Returns:
-      Array of shape `[...]`, 1.0 or 0.0 per example, to be averaged; in float32 at least. A
-      traced label out of range is a miss.
+      Array of shape `[...]`, 1.0 or 0.0 per example, to be averaged; in float32 at least. NaN where
+      masked, so average with `jnp.mean(..., where=where)`, and for a traced label out of range.
 
     Raises:
-      TypeError: If `probs` is not floating-point, or `labels` are not integers.
+      TypeError: If `probs` is not floating-point, `labels` are not integers, or `where` is not boolean.
       ValueError: If the shapes do not match, `probs` is empty or of one class, or concrete values are
         not valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range.
 
@@ -99,26 +103,18 @@ def accuracy(probs: ArrayLike, labels: ArrayLike) -> jax.Array:
       >>> accuracy(jnp.array([[0.25, 0.75], [0.9, 0.1]]), jnp.array([1, 1]))
       Array([1., 0.], dtype=float32)
     """
-    probs, labels = _check(probs, labels)
-    return _is_hit(probs, labels).astype(probs.dtype)
-
-
-class Reliability(NamedTuple):
-    """A reliability diagram, with bins from the least to the most confident.
-
-    Attributes:
-      confidence: The mean confidence in each bin, `[bins]`; 0 for an empty bin.
-      accuracy: The share of correct predictions in each bin, `[bins]`; 0 for an empty bin.
-      count: The number of examples in each bin, `[bins]`.
-    """
-
-    confidence: jax.Array
-    accuracy: jax.Array
-    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # hides `tuple.count`
+    given = probs
+    probs, labels, where = _predictions.check_examples(probs, labels, where)
+    return _predictions.filled(_hits(given, probs, labels), where, jnp.nan)
 
 
 def reliability(
-    probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "equal_width"
+    probs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    mode: Mode = "equal_width",
+    where: ArrayLike | None = None,
 ) -> Reliability:
     """Reliability diagram: accuracy against confidence, in bins of the likeliest class's probability.
 
@@ -128,12 +124,15 @@ def reliability(
       bins: The number of bins, at least 1.
       mode: "equal_width" for bins `(i / bins, (i + 1) / bins]`; "equal_mass" for bins of equally
         many examples, except that examples of the same confidence share a bin.
+      where: Boolean mask that broadcasts to `labels`. Examples that it leaves out do not count, and may
+        hold anything, such as a label of 255 or -100. None: all.
 
     Returns:
-      A `Reliability` of arrays `[bins]`.
+      A `Reliability` of arrays `[bins]`. The accuracy is NaN in a bin with a traced label out of range.
 
     Raises:
-      TypeError: If `probs` is not floating-point, or `labels` or `bins` are not integers.
+      TypeError: If `probs` is not floating-point, `labels` or `bins` are not integers, or `where` is not
+        boolean.
       ValueError: If the shapes do not match, `probs` is empty or of one class, concrete values are not
         valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is
         below 1, or `mode` is not one of the two.
@@ -148,13 +147,24 @@ def reliability(
       Reliability(confidence=Array([0.  , 0.75], dtype=float32),
         accuracy=Array([0. , 0.5], dtype=float32), count=Array([0, 2], dtype=int32))
     """
-    probs, labels = _check(probs, labels)
-    _check_bins(bins, mode)
-    hits = _is_hit(probs, labels).reshape(-1)
-    return _binned(jnp.max(probs, axis=-1).reshape(-1), hits, bins, mode)
+    check_bins(bins, mode)
+    given = probs
+    probs, labels, where = _predictions.check_examples(probs, labels, where)
+    confidence = jnp.max(probs, axis=-1)
+    order = confidence
+    if mode == "equal_mass" and _predictions.is_wide(given):
+        (order,) = _predictions.ranked(np.max(given, axis=-1))
+    return binned(confidence, order, _hits(given, probs, labels), where, bins, mode)
 
 
-def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "equal_width") -> jax.Array:
+def ece(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    mode: Mode = "equal_width",
+    where: ArrayLike | None = None,
+) -> jax.Array:
     """Expected calibration error: the mean gap between confidence and accuracy over the bins.
 
     It is biased upwards, the more the fewer examples a bin has.
@@ -165,12 +175,16 @@ def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "e
       bins: The number of bins, at least 1.
       mode: "equal_width" for bins `(i / bins, (i + 1) / bins]`; "equal_mass" for bins of equally
         many examples, often called adaptive.
+      where: Boolean mask that broadcasts to `labels`. Examples that it leaves out do not count, and may
+        hold anything, such as a label of 255 or -100. None: all.
 
     Returns:
-      Scalar in [0, 1], in float32 at least.
+      Scalar in [0, 1], in float32 at least. NaN if a traced label is out of range, or no example is
+      selected.
 
     Raises:
-      TypeError: If `probs` is not floating-point, or `labels` or `bins` are not integers.
+      TypeError: If `probs` is not floating-point, `labels` or `bins` are not integers, or `where` is not
+        boolean.
       ValueError: If the shapes do not match, `probs` is empty or of one class, concrete values are not
         valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is
         below 1, or `mode` is not one of the two.
@@ -183,11 +197,16 @@ def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "e
       >>> ece(jnp.array([[0.1, 0.9], [0.7, 0.3], [0.2, 0.8]]), jnp.array([1, 0, 0]))
       Array(0.4, dtype=float32)
     """
-    return _gap(reliability(probs, labels, bins=bins, mode=mode))
+    return gap_of(reliability(probs, labels, bins=bins, mode=mode, where=where))
 
 
 def classwise_ece(
-    probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "equal_width"
+    probs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    mode: Mode = "equal_width",
+    where: ArrayLike | None = None,
 ) -> jax.Array:
     """Classwise expected calibration error, over all classes and not only the likeliest.
 
@@ -200,12 +219,16 @@ def classwise_ece(
       bins: The number of bins, at least 1.
       mode: "equal_width" for bins `(i / bins, (i + 1) / bins]`; "equal_mass" for bins of equally
         many examples.
+      where: Boolean mask that broadcasts to `labels`. Examples that it leaves out do not count, and may
+        hold anything, such as a label of 255 or -100. None: all.
 
     Returns:
-      Scalar in [0, 1], in float32 at least.
+      Scalar in [0, 1], in float32 at least. NaN if a traced label is out of range, or no example is
+      selected.
 
     Raises:
-      TypeError: If `probs` is not floating-point, or `labels` or `bins` are not integers.
+      TypeError: If `probs` is not floating-point, `labels` or `bins` are not integers, or `where` is not
+        boolean.
       ValueError: If the shapes do not match, `probs` is empty or of one class, concrete values are not
         valid probabilities (to within 1e-3, or 2e-2 in half precision) or labels out of range, `bins` is
         below 1, or `mode` is not one of the two.
@@ -218,53 +241,24 @@ def classwise_ece(
       >>> classwise_ece(jnp.array([[0.1, 0.9], [0.7, 0.3], [0.2, 0.8]]), jnp.array([1, 0, 0]))
       Array(0.4, dtype=float32)
     """
-    probs, labels = _check(probs, labels)
-    _check_bins(bins, mode)
-    classes = probs.shape[-1]
-    hits = labels.reshape(1, -1) == jnp.arange(classes, dtype=labels.dtype)[:, None]
-    binned = jax.vmap(functools.partial(_binned, bins=bins, mode=mode))
-    return jnp.mean(jax.vmap(_gap)(binned(probs.reshape(-1, classes).T, hits)))
+    check_bins(bins, mode)
+    given = probs
+    probs, labels, where = _predictions.check_examples(probs, labels, where)
+    (order,) = _predictions.ranked(given) if _predictions.is_wide(given) else (probs,)
+    hits = _known(jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype), labels[..., None], probs)
+
+    def error(probs: jax.Array, order: jax.Array, hits: jax.Array) -> jax.Array:
+        return gap_of(binned(probs, order, hits, where, bins, mode))
+
+    return jnp.mean(jax.vmap(error, in_axes=-1)(probs, order, hits))
 
 
-def _check(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    probs = _predictions.check_probabilities(probs, "[..., K]")
-    return probs, _predictions.check_labels(labels, probs)
+def _hits(given: ArrayLike, probs: jax.Array, labels: jax.Array) -> jax.Array:
+    """1 where the likeliest class is the label, else 0; NaN for a label out of range."""
+    hits = _predictions.likeliest(given).astype(labels.dtype) == labels
+    return _known(hits.astype(probs.dtype), labels, probs)
 
 
-def _is_hit(probs: jax.Array, labels: jax.Array) -> jax.Array:
-    return jnp.argmax(probs, axis=-1).astype(labels.dtype) == labels
-
-
-def _check_bins(bins: int, mode: _Mode) -> None:
-    _checks.check_count(bins, "bins")
-    _checks.check_choice(mode, ("equal_width", "equal_mass"), "mode")
-
-
-@functools.partial(jax.jit, static_argnames=("bins", "mode"))
-def _binned(confidence: jax.Array, hits: jax.Array, bins: int, mode: _Mode) -> Reliability:
-    index = _equal_width(confidence, bins) if mode == "equal_width" else _equal_mass(confidence, bins)
-    count = jnp.zeros(bins, jnp.int32).at[index].add(1)
-    right = jnp.zeros(bins, jnp.int32).at[index].add(hits.astype(jnp.int32))
-    share = 1 / jnp.maximum(count, 1).astype(confidence.dtype)
-    # A float32 sum of a million values is wrong in the third digit, so blocks of 256 are summed first.
-    group = jnp.arange(len(index)) // 256
-    sums = jnp.zeros((-(-len(index) // 256), bins), confidence.dtype).at[group, index].add(confidence)
-    return Reliability(sums.sum(0) * share, right.astype(share.dtype) * share, count)
-
-
-def _equal_width(confidence: jax.Array, bins: int) -> jax.Array:
-    edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
-    return jnp.searchsorted(jnp.asarray(edges), confidence, side="left")
-
-
-def _equal_mass(confidence: jax.Array, bins: int) -> jax.Array:
-    """Bins by rank; equal confidences have the rank of the first of them."""
-    rank = jnp.searchsorted(jnp.sort(confidence), confidence, side="left")
-    firsts = -(-np.arange(1, bins) * len(confidence) // bins)
-    return jnp.searchsorted(jnp.asarray(firsts, rank.dtype), rank, side="right")
-
-
-def _gap(of: Reliability) -> jax.Array:
-    count = of.count.astype(of.confidence.dtype)
-    total = jnp.sum(of.count).astype(count.dtype)
-    return jnp.sum(jnp.abs(of.confidence - of.accuracy) * count) / total
+def _known(values: jax.Array, labels: jax.Array, probs: jax.Array) -> jax.Array:
+    """The values, NaN for a label out of range."""
+    return jnp.where((labels >= 0) & (labels < probs.shape[-1]), values, jnp.nan)

@@ -164,8 +164,9 @@ def variation_ratio(probs: ArrayLike) -> jax.Array:
       >>> variation_ratio(jnp.array([[[0.9, 0.1]], [[0.8, 0.2]], [[0.4, 0.6]], [[0.7, 0.3]]]))
       Array([0.25], dtype=float32)
     """
+    likeliest = _predictions.likeliest(probs)
     probs = _samples(probs)
-    votes = jax.nn.one_hot(jnp.argmax(probs, axis=-1), probs.shape[-1], dtype=probs.dtype)
+    votes = jax.nn.one_hot(likeliest, probs.shape[-1], dtype=probs.dtype)
     return 1 - jnp.max(jnp.mean(votes, axis=0), axis=-1)
 
 

@@ -10,34 +10,46 @@ from jaxdrop._types import ArrayLike, Numeric
 __all__ = ["coverage", "crps", "crps_gaussian", "gaussian_nll", "pinball", "sharpness"]
 
 
-def gaussian_nll(mean: ArrayLike, variance: ArrayLike, y: ArrayLike) -> jax.Array:
+def gaussian_nll(
+    mean: ArrayLike, variance: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
     """Gaussian negative log likelihood, including the constant, in nats.
 
     Args:
       mean: Predicted means, `[...]`.
-      variance: Predicted variances, above 0, of the shape of `mean` or one that broadcasts to it. A
-        traced variance of 0 or below gives NaN.
+      variance: Predicted variances, of the shape of `mean` or one that broadcasts to it. At least the
+        smallest normal number, 1.2e-38 in float32, below which XLA takes numbers for 0. A traced
+        variance below gives NaN.
       y: Targets, of the shape of `mean`.
+      where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Array of shape `[...]`, one value per target; in float32 at least.
+      Array of shape `[...]`, one value per target; in float32 at least. NaN where
+      masked, so average with `jnp.mean(..., where=where)`.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN or
-        variances not above 0.
+        variances too small or infinite.
 
     Examples:
       >>> gaussian_nll(jnp.zeros(1), jnp.ones(1), jnp.ones(1))
       Array([1.4189385], dtype=float32)
     """
-    mean, y = _pair(mean, y, "mean")
-    variance = _fitting(variance, mean, "variance", "mean")
+    mean, y, where = _pair(mean, y, "mean", where)
+    variance = _fitting(variance, mean, "variance", "mean", where)
     _predictions.check_positive(variance, "variance")
-    return 0.5 * (jnp.log(2 * np.pi * variance) + (y - mean) ** 2 / variance)
+    smallest = jnp.finfo(variance.dtype).tiny
+    if _checks.is_concrete(variance):
+        expected = f"be at least {smallest:g}, the smallest normal number of {variance.dtype}"
+        _checks.check_all(variance, "variance", expected, lambda values: values >= smallest)
+    variance = jnp.where(variance >= smallest, variance, jnp.nan)
+    # Neither 2 pi times a large variance nor the square of a large distance overflows.
+    z = (y - mean) / jnp.sqrt(variance)
+    return _predictions.filled(0.5 * (float(np.log(2 * np.pi)) + jnp.log(variance) + z**2), where, jnp.nan)
 
 
-def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
+def crps(samples: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """CRPS, the continuous ranked probability score of samples, exact in time T log T.
 
     It is `mean(|x - y|) - mean(|x - x'|) / 2` over the samples and over all their pairs, including each
@@ -47,12 +59,14 @@ def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
     Args:
       samples: Samples of each prediction, `[T, ...]`, with the axis of samples first.
       y: Targets, `[...]`.
+      where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Array of shape `[...]`, one value of at least 0 per target; in float32 at least.
+      Array of shape `[...]`, one value of at least 0 per target; in float32 at least. NaN
+      where masked, so average with `jnp.mean(..., where=where)`.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN.
 
     References:
@@ -64,19 +78,27 @@ def crps(samples: ArrayLike, y: ArrayLike) -> jax.Array:
       >>> crps(jnp.array([[0.0], [2.0]]), jnp.array([1.0]))
       Array([0.5], dtype=float32)
     """
-    samples = _checks.check_rank(_predictions.check_values(samples, "samples"), 1, "[T, ...]", "samples")
-    y = _predictions.check_values(y, "y")
+    where = _predictions.check_mask(where, np.shape(y))
+    each = None if where is None else _predictions.check_mask(where, np.shape(samples))
+    samples = _checks.check_rank(
+        _predictions.check_values(samples, "samples", each), 1, "[T, ...]", "samples"
+    )
+    y = _predictions.check_values(y, "y", where)
     if y.shape != samples.shape[1:]:
         expected = f"the shape of `samples` without its first axis, {samples.shape[1:]}"
         raise ValueError(f"`y` must have {expected}, got {y.shape}.")
+    samples, y = _predictions.filled(samples, each, 0), _predictions.filled(y, where, 0)
     distance = jnp.sort(samples, axis=0) - y[None]
     level = (np.arange(len(samples)) + 0.5) / len(samples)
     level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * y.ndim)
     # Twice the mean pinball loss of the order statistics: all terms are non-negative, so none cancel.
-    return 2 * jnp.mean(jnp.where(distance > 0, 1 - level, -level) * distance, axis=0)
+    score = 2 * jnp.mean(jnp.where(distance > 0, 1 - level, -level) * distance, axis=0)
+    return _predictions.filled(score, where, jnp.nan)
 
 
-def crps_gaussian(mean: ArrayLike, stddev: ArrayLike, y: ArrayLike) -> jax.Array:
+def crps_gaussian(
+    mean: ArrayLike, stddev: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
     """CRPS, the continuous ranked probability score of a normal distribution, in closed form.
 
     Args:
@@ -84,12 +106,14 @@ def crps_gaussian(mean: ArrayLike, stddev: ArrayLike, y: ArrayLike) -> jax.Array
       stddev: Predicted standard deviations, at least 0, of the shape of `mean` or one that
         broadcasts to it. Where it is 0 the score is its limit, the absolute error.
       y: Targets, of the shape of `mean`.
+      where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Array of shape `[...]`, one value of at least 0 per target; in float32 at least.
+      Array of shape `[...]`, one value of at least 0 per target; in float32 at least. NaN
+      where masked, so average with `jnp.mean(..., where=where)`.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN or
         deviations negative.
 
@@ -101,17 +125,20 @@ def crps_gaussian(mean: ArrayLike, stddev: ArrayLike, y: ArrayLike) -> jax.Array
       >>> crps_gaussian(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(2)).round(4)
       Array([0.6024, 1.    ], dtype=float32)
     """
-    mean, y = _pair(mean, y, "mean")
-    stddev = _fitting(stddev, mean, "stddev", "mean")
+    mean, y, where = _pair(mean, y, "mean", where)
+    stddev = _fitting(stddev, mean, "stddev", "mean", where)
     _checks.check_nonnegative(stddev, "stddev")
     off = y - mean
     # Beyond 20 standard deviations all the mass is on one side, and the division needs no gradient.
     far = jnp.abs(off) > 20 * stddev
     z = jnp.where(far, 20 * jnp.sign(off), off / jnp.where(far | (stddev == 0), 1, stddev))
-    return off * jax.lax.erf(z / 2**0.5) + stddev * (2 * jax.scipy.stats.norm.pdf(z) - np.pi**-0.5)
+    score = off * jax.lax.erf(z / 2**0.5) + stddev * (2 * jax.scipy.stats.norm.pdf(z) - np.pi**-0.5)
+    return _predictions.filled(score, where, jnp.nan)
 
 
-def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
+def pinball(
+    quantiles: ArrayLike, y: ArrayLike, level: Numeric, *, where: ArrayLike | None = None
+) -> jax.Array:
     """Pinball loss of predicted quantiles, which the true quantile minimizes.
 
     It is `level * (y - q)` if the target is above the quantile, and `(1 - level) * (q - y)` if below.
@@ -120,12 +147,14 @@ def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
       quantiles: Predicted quantiles: of the shape of `y`, or `[Q, ...]` with a leading axis of levels.
       y: Targets, `[...]`.
       level: The level of the quantiles, in (0, 1): a scalar, or an array `[Q]`; may be traced.
+      where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Array of the shape of `quantiles`, each value at least 0; in float32 at least.
+      Array of the shape of `quantiles`, each value at least 0; in float32 at least. NaN where
+      masked, so average with `jnp.mean(..., where=where)`.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN or
         levels outside (0, 1).
 
@@ -137,58 +166,65 @@ def pinball(quantiles: ArrayLike, y: ArrayLike, level: Numeric) -> jax.Array:
       Array([[0.5 ],
              [0.25]], dtype=float32)
     """
-    quantiles, y = (
-        _predictions.check_values(quantiles, "quantiles"),
-        _predictions.check_values(y, "y"),
-    )
+    where = _predictions.check_mask(where, np.shape(y))
+    each = None if where is None else _predictions.check_mask(where, np.shape(quantiles))
+    quantiles = _predictions.check_values(quantiles, "quantiles", each)
+    y = _predictions.filled(_predictions.check_values(y, "y", where), where, 0)
     level = _predictions.check_values(_predictions.check_level(level), "level")
     if level.ndim > 1 or quantiles.shape != level.shape + y.shape:
         raise ValueError(
             "`quantiles` must have the shape of `level`, () or (Q,), followed by that of `y`, "
             f"{level.shape} and {y.shape}, got {quantiles.shape}."
         )
-    above = y.reshape((1,) * level.ndim + y.shape) - quantiles
+    above = y.reshape((1,) * level.ndim + y.shape) - _predictions.filled(quantiles, each, 0)
     level = level.astype(quantiles.dtype).reshape(level.shape + (1,) * y.ndim)
-    return jnp.where(above >= 0, level, level - 1) * above
+    return _predictions.filled(jnp.where(above >= 0, level, level - 1) * above, each, jnp.nan)
 
 
-def coverage(lower: ArrayLike, upper: ArrayLike, y: ArrayLike) -> jax.Array:
+def coverage(
+    lower: ArrayLike, upper: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
     """Coverage: the share of targets within their intervals, ends included.
 
     Args:
       lower: Lower ends, of the shape of `y`; may be infinite.
       upper: Upper ends, of the shape of `y`; an interval with `upper < lower` is empty.
       y: Targets, `[...]`.
+      where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Scalar in [0, 1], in float32 at least. It has no gradient.
+      Scalar in [0, 1], in float32 at least; NaN if no target is selected. It has no gradient.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty, the shapes differ, or concrete values are NaN.
 
     Examples:
       >>> coverage(jnp.zeros(4), jnp.ones(4), jnp.array([0.5, 1.0, 1.5, 0.0]))
       Array(0.75, dtype=float32)
     """
-    lower, y = _pair(lower, y, "lower")
-    upper, _ = _pair(upper, y, "upper")
-    return jnp.mean(((lower <= y) & (y <= upper)).astype(y.dtype))
+    lower, targets, where = _pair(lower, y, "lower", where)
+    upper, *_ = _pair(upper, y, "upper", where)
+    inside = ((lower <= targets) & (targets <= upper)).astype(targets.dtype)
+    # A comparison with a NaN is a miss, which it is not.
+    known = ~(jnp.isnan(lower) | jnp.isnan(upper) | jnp.isnan(targets))
+    return jnp.mean(jnp.where(known, inside, jnp.nan), where=_device(where))
 
 
-def sharpness(stddev: ArrayLike) -> jax.Array:
+def sharpness(stddev: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """Sharpness: the root mean predicted variance, in the units of the target.
 
     Smaller is sharper. It is meaningful only together with a score or a coverage.
 
     Args:
       stddev: Predicted standard deviations, at least 0, of any shape.
+      where: Boolean mask of those that count, which broadcasts to `stddev`. None: all.
 
     Returns:
-      Scalar, in float32 at least. Its gradient is 0 where all are 0.
+      Scalar, in float32 at least; NaN if none is selected. Its gradient is 0 where all are 0.
 
     Raises:
-      TypeError: If `stddev` is not real.
+      TypeError: If `stddev` is not real, or `where` is not boolean.
       ValueError: If it is empty, or concrete values are negative, infinite or NaN.
 
     References:
@@ -200,16 +236,30 @@ def sharpness(stddev: ArrayLike) -> jax.Array:
       >>> sharpness(jnp.array([3.0, 4.0]))
       Array(3.535534, dtype=float32)
     """
-    stddev = _predictions.check_values(stddev, "stddev")
+    where = _predictions.check_mask(where, np.shape(stddev))
+    stddev = _predictions.filled(_predictions.check_values(stddev, "stddev", where), where, 0)
     _checks.check_nonnegative(stddev, "stddev")
-    mean = jnp.mean(stddev**2)
-    return jnp.where(mean > 0, jnp.sqrt(jnp.where(mean > 0, mean, 1)), 0)
+    mean = jnp.mean(stddev**2, where=_device(where))
+    return jnp.where(mean == 0, 0, jnp.sqrt(jnp.where(mean == 0, 1, mean)))
 
 
-def _pair(prediction: ArrayLike, y: ArrayLike, name: str) -> tuple[jax.Array, jax.Array]:
-    y = _predictions.check_values(y, "y")
-    return _checks.check_same_shape(_predictions.check_values(prediction, name), y, name, "y"), y
+def _pair(
+    prediction: ArrayLike, y: ArrayLike, name: str, where: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, ArrayLike | None]:
+    """Predictions, targets and the mask, in one shape; what is masked is 0."""
+    where = _predictions.check_mask(where, np.shape(y))
+    y = _predictions.check_values(y, "y", where)
+    matching = where if np.shape(prediction) == y.shape else None
+    prediction = _checks.check_same_shape(_predictions.check_values(prediction, name, matching), y, name, "y")
+    return _predictions.filled(prediction, where, 0), _predictions.filled(y, where, 0), where
 
 
-def _fitting(value: ArrayLike, like: jax.Array, name: str, of: str) -> jax.Array:
-    return _checks.check_broadcastable(_predictions.check_values(value, name), like.shape, name)
+def _fitting(value: ArrayLike, like: jax.Array, name: str, of: str, where: ArrayLike | None) -> jax.Array:
+    """Spreads that broadcast to the predictions; what is masked is 1, if they have that shape."""
+    matching = where if np.shape(value) == like.shape else None
+    array = _checks.check_broadcastable(_predictions.check_values(value, name, matching), like.shape, name)
+    return _predictions.filled(array, matching, 1)
+
+
+def _device(where: ArrayLike | None) -> jax.Array | None:
+    return None if where is None else jnp.asarray(where)

@@ -1,13 +1,16 @@
 """Selective prediction and out-of-distribution detection.
 
 All scores depend on the order of the uncertainties only. The order of examples with equal
-uncertainties makes no difference.
+uncertainties makes no difference. Concrete float64 numbers and large integers are ranked before
+anything is cast. Traced ones are float32 (unless x64 is enabled), which makes ties of numbers that
+differ by less than 6e-8 of their size: near a confidence of 1, use `-log(1 - p)` or an entropy instead.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike
@@ -19,7 +22,8 @@ class RiskCoverage(NamedTuple):
     """A risk-coverage curve, from the most certain example to all of them.
 
     Attributes:
-      coverage: The share of examples kept, `[B]`: 1 / B, 2 / B, ..., 1.
+      coverage: The share of examples kept, `[B]`: 1 / B, 2 / B, ..., 1. With a mask, of the n examples
+        that it selects: 1 / n, ..., 1, and 1 for the rest.
       risk: The mean loss of the examples kept, `[B]`.
     """
 
@@ -27,7 +31,7 @@ class RiskCoverage(NamedTuple):
     risk: jax.Array
 
 
-def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
+def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike, *, where: ArrayLike | None = None) -> RiskCoverage:
     """Risk-coverage curve: the mean loss of the most certain examples, for each number of them.
 
     If the cut falls among examples of equal uncertainty, the risk is averaged over all their orders:
@@ -36,13 +40,15 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
     Args:
       uncertainty: An uncertainty score, `[B]`, larger for less certain examples; may be infinite.
       loss: The loss of each example, `[B]`, such as `1 - accuracy(probs, labels)`.
+      where: Boolean mask that broadcasts to `uncertainty`. Examples that it leaves out do not count, and
+        may hold anything. None: all.
 
     Returns:
       A `RiskCoverage` of arrays `[B]`, in float32 at least. It has a gradient with respect to
-      the losses only.
+      the losses only. NaN if a traced uncertainty is NaN, or no example is selected.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty or not of one axis, the shapes differ, or concrete values
         are NaN.
 
@@ -53,35 +59,24 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
       >>> risk_coverage(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 3.0])).risk
       Array([0. , 1.5, 1. , 1. ], dtype=float32)
     """
-    uncertainty, loss = (
-        _predictions.check_vector(uncertainty, "uncertainty"),
-        _predictions.check_vector(loss, "loss"),
-    )
-    _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
-    order = jnp.argsort(uncertainty)
-    ranked, loss = uncertainty[order], loss[order]
-    count = jnp.arange(1, len(loss) + 1, dtype=loss.dtype)
-    # Within a group of ties the sum of the losses is linear.
-    first, stop = (jnp.searchsorted(ranked, ranked, side=side) for side in ("left", "right"))
-    sums = jnp.cumsum(loss)
-    before, after = jnp.where(first > 0, sums[first - 1], 0), sums[stop - 1]
-    share = (count - first.astype(loss.dtype)) / (stop - first).astype(loss.dtype)
-    rise = jnp.where(after == before, 0, after - before)
-    return RiskCoverage(count / len(loss), (before + share * rise) / count)
+    return _curve(uncertainty, loss, where)[0]
 
 
-def aurc(uncertainty: ArrayLike, loss: ArrayLike) -> jax.Array:
+def aurc(uncertainty: ArrayLike, loss: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
     """AURC, the area under the risk-coverage curve: the mean of its risks. Smaller is better.
 
     Args:
       uncertainty: An uncertainty score, `[B]`, larger for less certain examples; may be infinite.
       loss: The loss of each example, `[B]`, such as `1 - accuracy(probs, labels)`.
+      where: Boolean mask that broadcasts to `uncertainty`. Examples that it leaves out do not count, and
+        may hold anything. None: all.
 
     Returns:
-      Scalar, in float32 at least, averaged over all orders of examples of equal uncertainty.
+      Scalar, in float32 at least, averaged over all orders of examples of equal uncertainty. NaN if a
+      traced uncertainty is NaN, or no example is selected.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If an argument is not real, or `where` is not boolean.
       ValueError: If an argument is empty or not of one axis, the shapes differ, or concrete values
         are NaN.
 
@@ -93,10 +88,17 @@ def aurc(uncertainty: ArrayLike, loss: ArrayLike) -> jax.Array:
       >>> aurc(jnp.array([0.9, 0.1, 0.5, 0.2]), jnp.array([1.0, 0.0, 0.0, 0.0]))
       Array(0.0625, dtype=float32)
     """
-    return jnp.mean(risk_coverage(uncertainty, loss).risk)
+    curve, used, count = _curve(uncertainty, loss, where)
+    return jnp.sum(curve.risk, where=used) / count
 
 
-def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
+def auroc(
+    scores_in: ArrayLike,
+    scores_out: ArrayLike,
+    *,
+    where_in: ArrayLike | None = None,
+    where_out: ArrayLike | None = None,
+) -> jax.Array:
     """AUROC, the area under the receiver operating characteristic, for out-of-distribution detection.
 
     It is the probability that an out-of-distribution example scores higher than an in-distribution
@@ -107,12 +109,15 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       scores_in: Uncertainties of in-distribution examples, `[N]`; may be infinite.
       scores_out: Uncertainties of out-of-distribution examples, `[M]`, which should be larger; may be
         infinite.
+      where_in: Boolean mask of the examples of `scores_in` that count. None: all.
+      where_out: Boolean mask of the examples of `scores_out` that count. None: all.
 
     Returns:
-      Scalar in [0, 1], in float32 at least; 0.5 for uninformative scores. It has no gradient.
+      Scalar in [0, 1], in float32 at least; 0.5 for uninformative scores. It has no gradient. NaN if a
+      traced score is NaN, or a mask selects none.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If a score is not real, or a mask is not boolean.
       ValueError: If an argument is empty or not of one axis, or concrete values are NaN.
 
     References:
@@ -124,14 +129,22 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       >>> auroc(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
       Array(0.9166667, dtype=float32)
     """
-    scores_in, scores_out = _scores(scores_in, scores_out)
-    ranked = jnp.sort(scores_in)
-    below = jnp.searchsorted(ranked, scores_out, side="left").astype(ranked.dtype)
-    not_above = jnp.searchsorted(ranked, scores_out, side="right").astype(ranked.dtype)
-    return jnp.mean((below + not_above) / (2 * len(ranked)))
+    inside, outside = _scores(scores_in, scores_out, where_in, where_out)
+    below = jnp.searchsorted(inside.scores, outside.scores, side="left")
+    not_above = jnp.searchsorted(inside.scores, outside.scores, side="right")
+    # Masked scores are beyond the first `count`.
+    pairs = (jnp.minimum(below, inside.count) + jnp.minimum(not_above, inside.count)).astype(float)
+    wins = jnp.sum(pairs / (2 * inside.count.astype(float)), where=outside.used)
+    return jnp.where(inside.valid & outside.valid, wins / outside.count.astype(float), jnp.nan)
 
 
-def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
+def fpr95(
+    scores_in: ArrayLike,
+    scores_out: ArrayLike,
+    *,
+    where_in: ArrayLike | None = None,
+    where_out: ArrayLike | None = None,
+) -> jax.Array:
     """False-positive rate at 95 % true positives, for out-of-distribution detection.
 
     It is the share of out-of-distribution examples accepted by the threshold that accepts at least 95 %
@@ -144,12 +157,15 @@ def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       scores_in: Uncertainties of in-distribution examples, `[N]`; may be infinite.
       scores_out: Uncertainties of out-of-distribution examples, `[M]`, which should be larger; may be
         infinite.
+      where_in: Boolean mask of the examples of `scores_in` that count. None: all.
+      where_out: Boolean mask of the examples of `scores_out` that count. None: all.
 
     Returns:
-      Scalar in [0, 1], in float32 at least. Smaller is better. It has no gradient.
+      Scalar in [0, 1], in float32 at least. Smaller is better. It has no gradient. NaN if a traced score
+      is NaN, or a mask selects none.
 
     Raises:
-      TypeError: If an argument is not real.
+      TypeError: If a score is not real, or a mask is not boolean.
       ValueError: If an argument is empty or not of one axis, or concrete values are NaN.
 
     References:
@@ -160,17 +176,76 @@ def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       >>> fpr95(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
       Array(0.5, dtype=float32)
     """
-    scores_in, scores_out = _scores(scores_in, scores_out)
-    passing = -(-19 * len(scores_in) // 20)
-    threshold = jnp.sort(scores_in)[passing - 1]
-    return jnp.mean((scores_out <= threshold).astype(threshold.dtype))
+    inside, outside = _scores(scores_in, scores_out, where_in, where_out)
+    whole, rest = jnp.divmod(inside.count, 20)
+    passing = 19 * whole - -19 * rest // 20
+    threshold = inside.scores[passing - 1]
+    accepted = jnp.sum(outside.scores <= threshold, where=outside.used, dtype=jnp.int32)
+    share = accepted.astype(float) / outside.count.astype(float)
+    return jnp.where(inside.valid & outside.valid, share, jnp.nan)
 
 
-def _scores(scores_in: ArrayLike, scores_out: ArrayLike) -> tuple[jax.Array, jax.Array]:
+class _Scores(NamedTuple):
+    """Scores in ascending order.
+
+    Attributes:
+      scores: The scores, those that are masked last.
+      used: Whether each counts.
+      count: The number of those that count.
+      valid: Whether there are any, and none of them is NaN.
+    """
+
+    scores: jax.Array
+    used: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # hides `tuple.count`
+    valid: jax.Array
+
+
+def _ascending(scores: jax.Array, where: ArrayLike | None) -> tuple[jax.Array, _Scores]:
+    """The order of scores, and the scores in it."""
+    used = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
+    # By the mask first, as a score may be infinite.
+    order = jnp.lexsort((scores, ~used))
+    ranked, used = scores[order], used[order]
+    count = jnp.sum(used, dtype=jnp.int32)
+    whole = jnp.issubdtype(ranked.dtype, jnp.integer)
+    nan = jnp.zeros_like(used) if whole else jnp.isnan(ranked)
+    # Those that are masked are last, and must not break the order.
+    last = ranked[jnp.maximum(count - 1, 0)]
+    return order, _Scores(jnp.where(used, ranked, last), used, count, (count > 0) & ~(nan & used).any())
+
+
+def _curve(
+    uncertainty: ArrayLike, loss: ArrayLike, where: ArrayLike | None
+) -> tuple[RiskCoverage, jax.Array, jax.Array]:
+    """The curve, the points of it that count, and their number."""
+    where = _predictions.check_mask(where, np.shape(uncertainty))
+    (uncertainty,) = _predictions.ranked(_predictions.check_vector(uncertainty, "uncertainty", where))
+    loss = _predictions.widened(_predictions.check_vector(loss, "loss", where))
+    _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
+    order, certain = _ascending(uncertainty, where)
+    ranked, total = certain.scores, jnp.maximum(certain.count, 1)
+    loss = jnp.where(certain.used, loss[order], 0)
+    count = jnp.minimum(jnp.arange(1, len(loss) + 1, dtype=jnp.int32), total)
+    # Within a group of ties the sum of the losses is linear.
+    first = jnp.searchsorted(ranked, ranked, side="left")
+    stop = jnp.minimum(jnp.searchsorted(ranked, ranked, side="right"), total)
+    sums = jnp.cumsum(loss)
+    before, after = jnp.where(first > 0, sums[first - 1], 0), sums[stop - 1]
+    share = (count - first).astype(loss.dtype) / (stop - first).astype(loss.dtype)
+    rise = jnp.where(after == before, 0, after - before)
+    count, total = count.astype(loss.dtype), total.astype(loss.dtype)
+    risk = jnp.where(certain.valid, (before + share * rise) / count, jnp.nan)
+    return RiskCoverage(count / total, risk), certain.used, total
+
+
+def _scores(
+    scores_in: ArrayLike, scores_out: ArrayLike, where_in: ArrayLike | None, where_out: ArrayLike | None
+) -> tuple[_Scores, _Scores]:
     """Both in one dtype: equal numbers must stay equal."""
-    inside, outside = (
-        _predictions.check_vector(scores_in, "scores_in"),
-        _predictions.check_vector(scores_out, "scores_out"),
-    )
-    dtype = jnp.promote_types(inside.dtype, outside.dtype)
-    return inside.astype(dtype), outside.astype(dtype)
+    where_in = _predictions.check_mask(where_in, np.shape(scores_in), "where_in")
+    where_out = _predictions.check_mask(where_out, np.shape(scores_out), "where_out")
+    inside = _predictions.check_vector(scores_in, "scores_in", where_in)
+    outside = _predictions.check_vector(scores_out, "scores_out", where_out)
+    inside, outside = _predictions.ranked(inside, outside)
+    return _ascending(inside, where_in)[1], _ascending(outside, where_out)[1]

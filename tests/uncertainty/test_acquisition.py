@@ -129,6 +129,11 @@ def test_batch_bald_under_jit_and_with_key_reuse_checked():
     np.testing.assert_array_equal(run(jax.random.key(5), PROBS).indices, found.indices)
 
 
+def test_top_ranks_float64_before_the_cast():
+    scores = 1 - 1e-10 * np.array([3.0, 1.0, 2.0, 0.0])
+    np.testing.assert_array_equal(uncertainty.top(scores, 3).indices, [3, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -1,4 +1,4 @@
-"""Fits against scipy's optimizers in float64 and scikit-learn's isotonic regression."""
+"""Fits against scipy's optimizers in float64."""
 
 import re
 
@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from scipy import optimize, special
-from sklearn.isotonic import IsotonicRegression
 
 from jaxdrop import mc, uncertainty
 
@@ -48,8 +47,9 @@ def test_temperature_does_not_mind_a_shift_or_more_axes():
 
 def test_temperatures_at_the_ends():
     apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
-    np.testing.assert_allclose(uncertainty.fit_temperature(apart, labels).temperature, 1e-3, rtol=1e-3)
-    np.testing.assert_allclose(uncertainty.fit_temperature(apart, 1 - labels).temperature, 1e3, rtol=1e-3)
+    np.testing.assert_allclose(uncertainty.fit_temperature(apart, labels).temperature, 5e-3, rtol=1e-3)
+    np.testing.assert_allclose(uncertainty.fit_temperature(apart, 1 - labels).temperature, 5e3, rtol=1e-3)
+    assert uncertainty.fit_temperature(jnp.full((3, 2), 7.0), jnp.array([0, 1, 1])).temperature == 1
     hot = uncertainty.fit_temperature(apart, 1 - labels)(apart)
     np.testing.assert_allclose(hot, 0.5, atol=0.01)
     absent = uncertainty.Temperature(jnp.array(2.0))(jnp.array([0.0, 0.0, -jnp.inf]))
@@ -110,81 +110,59 @@ def test_vector_scaling_of_what_can_be_set_apart_stays_finite():
     assert uncertainty.nll(fitted(apart), labels).max() < 0.01
 
 
-CURVES = {
-    "noisy": (RNG.uniform(size=200), RNG.normal(size=200)),
-    "labels": (RNG.uniform(size=200), RNG.integers(0, 2, 200)),
-    "rising": (np.arange(50.0), np.arange(50.0) ** 2),
-    "falling": (np.arange(50.0), -np.arange(50.0)),
-    "ties": (RNG.integers(0, 12, 200), RNG.normal(size=200)),
-    "constant": (np.zeros(9), np.arange(9.0)),
-    "one": (np.zeros(1), np.ones(1)),
-}
+MASKED = RNG.uniform(size=TRUTH.shape) < 0.3
+MASKED[np.arange(COUNT), RNG.integers(0, CLASSES, COUNT)] = False
+OF_MASKED = np.array(
+    [RNG.choice(CLASSES, p=p) for p in special.softmax(np.where(MASKED, -np.inf, TRUTH), axis=-1)]
+)
 
 
-@pytest.mark.parametrize("name", CURVES)
-def test_isotonic_regression_is_that_of_scikit_learn(name):
-    x, y = (np.float32(a) for a in CURVES[name])
-    expected = IsotonicRegression().fit(x, y).predict(x)
-    for fit in (uncertainty.isotonic_regression, jax.jit(uncertainty.isotonic_regression)):
-        np.testing.assert_allclose(fit(x, y), expected, rtol=1e-4, atol=1e-5)
+def test_vector_scaling_with_masked_classes_is_that_of_scipy():
+    """The spread of a class with a few logits of -1e9 is no unit of the others."""
+    logits = np.where(MASKED, np.where(np.arange(CLASSES) == 1, -np.inf, -1e9), LOGITS).astype(np.float32)
+
+    def loss(of: np.ndarray) -> float:
+        scaled = np.where(MASKED, -np.inf, LOGITS * of[:CLASSES] + of[CLASSES:])
+        return -special.log_softmax(scaled, axis=-1)[np.arange(COUNT), OF_MASKED].mean()
+
+    best = optimize.minimize(loss, np.r_[np.ones(CLASSES), np.zeros(CLASSES)], tol=1e-10)
+    fitted = uncertainty.fit_vector_scaling(logits, OF_MASKED)
+    assert fitted.converged
+    np.testing.assert_allclose(uncertainty.nll(fitted(logits), OF_MASKED).mean(), best.fun, rtol=1e-5)
+    np.testing.assert_allclose(fitted.scale, best.x[:CLASSES], rtol=2e-3)
 
 
-def test_isotonic_regression_of_many():
-    """Ten thousand coins: pooling runs at once takes few passes."""
-    x = RNG.uniform(size=10_000).astype(np.float32)
-    y = (RNG.uniform(size=10_000) < x).astype(np.float32)
-    expected = IsotonicRegression().fit(x, y).predict(x)
-    np.testing.assert_allclose(jax.jit(uncertainty.isotonic_regression)(x, y), expected, atol=1e-4)
+def test_vector_scaling_tells_that_it_did_not_converge_and_is_no_worse_than_the_temperature():
+    fitted = uncertainty.fit_vector_scaling(LOGITS, LABELS, steps=1)
+    assert not fitted.converged
+    temperature = uncertainty.fit_temperature(LOGITS, LABELS)
+    nll = [uncertainty.nll(fit(LOGITS), LABELS).mean() for fit in (fitted, temperature)]
+    assert nll[0] <= nll[1] + 1e-6
 
 
-def test_isotonic_regression_of_a_million_in_one_pool():
-    fitted = jax.jit(uncertainty.isotonic_regression)(jnp.zeros(1_000_000), jnp.full(1_000_000, 0.1))
-    np.testing.assert_allclose(fitted, 0.1, rtol=1e-4)
+@pytest.mark.parametrize("unit", [1e5, 1e-5])
+def test_a_temperature_is_in_the_units_of_the_logits(unit: float):
+    one = uncertainty.fit_temperature(LOGITS, LABELS)
+    fitted = uncertainty.fit_temperature(np.float32(unit) * LOGITS, LABELS)
+    np.testing.assert_allclose(fitted.temperature, unit * one.temperature, rtol=1e-4)
 
 
-def test_isotonic_regression_of_infinities():
-    x, y = jnp.arange(6.0), jnp.array([-jnp.inf, 1.0, 0.0, 2.0, jnp.inf, 3.0])
-    expected = [-np.inf, 0.5, 0.5, 2, np.inf, np.inf]
-    np.testing.assert_array_equal(uncertainty.isotonic_regression(x, y), expected)
-    assert np.isfinite(jax.grad(lambda y: uncertainty.isotonic_regression(x, y)[1:4].sum())(y)).all()
+def test_the_temperature_of_log_probabilities_with_a_zero():
+    """A class of probability 0 stays at 0, whatever the temperature."""
+    probs = np.where(np.arange(CLASSES) == (LABELS[:, None] + 1) % CLASSES, 0, PROBS)
+    logs = np.log(probs / probs.sum(-1, keepdims=True), where=probs > 0, out=np.full_like(probs, -np.inf))
+    found = uncertainty.fit_temperature(logs, LABELS)
+    expected = uncertainty.fit_temperature(np.where(np.isinf(logs), -1e6, logs), LABELS)
+    np.testing.assert_allclose(found.temperature, expected.temperature, rtol=1e-4)
+    assert (np.asarray(found(logs))[probs == 0] == 0).all()
 
 
-def test_gradient_of_isotonic_regression_is_that_of_the_means():
-    x, y = jnp.arange(4.0), jnp.array([0.0, 3.0, 1.0, 5.0])
-    jacobian = jax.jacrev(uncertainty.isotonic_regression, 1)(x, y)
-    expected = [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1]]
-    np.testing.assert_allclose(jacobian, expected)
-
-
-def test_isotonic_calibration_is_scikit_learns_one_against_the_rest():
-    fitted = jax.jit(uncertainty.fit_isotonic)(PROBS, LABELS)
-    new = RNG.dirichlet(np.ones(CLASSES), size=100).astype(np.float32)
-    peer = IsotonicRegression(out_of_bounds="clip")  # in float64: in float32 it joins close values
-    fits = [peer.fit(np.float64(PROBS[:, k]), k == LABELS).predict(new[:, k]) for k in range(CLASSES)]
-    expected = np.stack(fits, axis=-1) / np.sum(fits, axis=0)[:, None]
-    np.testing.assert_allclose(fitted(new), expected, atol=1e-4)
-    np.testing.assert_allclose(fitted(new).sum(-1), 1, rtol=1e-5)
-
-
-def test_isotonic_calibration_of_two_classes_lowers_the_nll():
-    probs = np.stack([1 - PROBS[:, 0], PROBS[:, 0]], axis=-1)
-    labels = (LABELS == 0).astype(int)
-    fitted = uncertainty.fit_isotonic(probs, labels)
-    assert uncertainty.nll(fitted(probs), labels).mean() < uncertainty.nll(probs, labels).mean()
-    assert uncertainty.ece(fitted(probs), labels) < uncertainty.ece(probs, labels)
-
-
-def test_isotonic_calibration_where_each_class_is_given_0_is_uniform():
-    fitted = uncertainty.fit_isotonic(jnp.eye(3)[:2], jnp.array([2, 2]))
-    np.testing.assert_allclose(fitted(jnp.array([0.0, 0.0, 1.0])), [0, 0, 1])
-    nothing = uncertainty.Isotonic(jnp.zeros((3, 1)), jnp.zeros((3, 1)))
-    np.testing.assert_allclose(nothing(jnp.array([0.0, 0.5, 0.5])), 1 / 3, rtol=1e-6)
-
-
-def test_fits_pass_through_jit():
-    fitted = uncertainty.fit_isotonic(PROBS, LABELS)
-    applied = jax.jit(lambda fitted, probs: fitted(probs))(fitted, PROBS)
-    np.testing.assert_allclose(applied, fitted(PROBS), atol=1e-6)
+@pytest.mark.parametrize("fit", [uncertainty.fit_temperature, uncertainty.fit_vector_scaling])
+def test_a_mask_leaves_examples_out(fit):
+    logits, labels, where = LOGITS.copy(), LABELS.copy(), RNG.uniform(size=COUNT) < 0.7
+    logits[~where], labels[~where] = np.nan, 255
+    expected = fit(LOGITS[where], LABELS[where])
+    np.testing.assert_allclose(jax.jit(fit)(logits, labels, where=where)[0], expected[0], rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -196,9 +174,19 @@ def test_fits_pass_through_jit():
             "`labels` must have the shape of `logits` without its last axis, (400,), got (3,).",
         ),
         (
-            lambda: uncertainty.fit_temperature([[0.0, -np.inf]], [0]),
+            lambda: uncertainty.fit_temperature([[0.0, -np.inf]], [1]),
             ValueError,
-            "`logits` must be finite, got -inf.",
+            "`logits` must be finite at the labels, got -inf.",
+        ),
+        (
+            lambda: uncertainty.fit_temperature([[0.0, np.inf]], [0]),
+            ValueError,
+            "`logits` must be below infinity, got inf.",
+        ),
+        (
+            lambda: uncertainty.fit_vector_scaling(PROBS, LABELS),
+            ValueError,
+            "`logits` must be logits (the logarithms of probabilities are), got probabilities.",
         ),
         (
             lambda: uncertainty.fit_temperature(LOGITS[:0], LABELS[:0]),
@@ -226,23 +214,6 @@ def test_fits_pass_through_jit():
             ValueError,
             "`logits` must have the 3 classes of the fit, got 4.",
         ),
-        (
-            lambda: uncertainty.fit_isotonic(PROBS, LABELS)(
-                PROBS[:, :2] / PROBS[:, :2].sum(-1, keepdims=True)
-            ),
-            ValueError,
-            "`probs` must have the 4 classes of the fit, got 2.",
-        ),
-        (
-            lambda: uncertainty.isotonic_regression(np.ones(3), np.ones(4)),
-            ValueError,
-            "`y` must have the shape of `x`, (3,), got (4,).",
-        ),
-        (
-            lambda: uncertainty.isotonic_regression(np.ones((3, 1)), np.ones(3)),
-            ValueError,
-            "`x` must have one axis",
-        ),
     ],
 )
 def test_bad_arguments(call, error, message):
@@ -258,7 +229,7 @@ def test_log_probabilities_that_underflow_are_calibrated():
     reducer = mc.Categorical(groups=0, log_mean=True)
     state = reducer.summarize(jnp.asarray(logits, jnp.float32), jnp.arange(32), None)
     found = reducer.finish(state)[0]
-    with pytest.raises(ValueError, match="`logits` must be finite, got -inf"):
+    with pytest.raises(ValueError, match="`logits` must be finite at the labels, got -inf"):
         uncertainty.fit_temperature(jnp.log(found["mean"]), labels)
     assert np.isinf(uncertainty.nll(found["mean"], 1 - labels)[0])
     truth = special.logsumexp(special.log_softmax(logits, axis=-1), axis=0) - np.log(32)

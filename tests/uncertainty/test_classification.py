@@ -64,8 +64,9 @@ def test_traced_labels_out_of_range():
     labels = jnp.array([0, 2, -1])
     np.testing.assert_array_equal(np.isnan(jax.jit(uncertainty.nll)(probs, labels)), [False, True, True])
     np.testing.assert_array_equal(np.isnan(jax.jit(uncertainty.brier)(probs, labels)), [False, True, True])
-    np.testing.assert_array_equal(jax.jit(uncertainty.accuracy)(probs, labels), [1, 0, 0])
-    assert np.isfinite(jax.jit(uncertainty.ece)(probs, labels))
+    np.testing.assert_array_equal(jax.jit(uncertainty.accuracy)(probs, labels), [1, np.nan, np.nan])
+    for score in (uncertainty.ece, uncertainty.classwise_ece):
+        assert np.isnan(jax.jit(score)(probs, labels))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -135,6 +136,58 @@ def test_calibrated_predictions_have_a_small_error():
     """The mean gap of a bin of n is about sqrt(2 / pi * p (1 - p) / n) by chance alone."""
     assert uncertainty.ece(PROBS, LABELS, bins=5) < 5 * np.sqrt(0.25 / 60)
     np.testing.assert_allclose(uncertainty.ece(jnp.array([[1.0, 0.0]]), jnp.array([1])), 1)
+
+
+IGNORED = RNG.uniform(size=300) < 0.4
+GAPPED = np.where(IGNORED, 255, LABELS)
+
+
+@pytest.mark.parametrize("name", ["nll", "brier", "accuracy"])
+def test_a_mask_leaves_labels_out(name: str):
+    """The scores are NaN there, and their gradients 0."""
+    score, where = getattr(uncertainty, name), ~IGNORED
+    probs = np.where(where[:, None], PROBS, [1, 0, 0, np.nan])
+    for found in (score(probs, GAPPED, where=where), jax.jit(score)(probs, GAPPED, where=where)):
+        np.testing.assert_allclose(found[where], score(PROBS, LABELS)[where], rtol=1e-6)
+        assert np.isnan(found[IGNORED]).all()
+    assert np.isnan(jax.jit(score)(PROBS, GAPPED)[IGNORED]).all()
+    loss = jax.grad(lambda probs: jnp.mean(score(probs, GAPPED, where=where), where=where))
+    grad = loss(np.where(where[:, None], PROBS, np.eye(4)[1]).astype(np.float32))
+    assert np.isfinite(grad).all()
+    assert (grad[IGNORED] == 0).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mask_leaves_labels_out_of_the_bins(mode: str):
+    for score in (uncertainty.ece, uncertainty.classwise_ece):
+        expected = score(PROBS[~IGNORED], LABELS[~IGNORED], bins=7, mode=mode)
+        found = jax.jit(score, static_argnames=("bins", "mode"))(
+            PROBS, GAPPED, bins=7, mode=mode, where=~IGNORED
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_mask_may_broadcast_and_be_of_lists():
+    probs, labels = PROBS.reshape(100, 3, 4), LABELS.reshape(100, 3)
+    where = [True, False, True]
+    expected = uncertainty.ece(probs[:, [0, 2]], labels[:, [0, 2]])
+    np.testing.assert_allclose(uncertainty.ece(probs, labels, where=where), expected, rtol=1e-5)
+    assert np.isnan(uncertainty.ece(probs, labels, where=[False] * 3))
+
+
+def test_the_likeliest_class_is_found_before_the_cast():
+    probs = np.array([[0.5 - 1e-9, 0.5 + 1e-9], [0.5 + 1e-9, 0.5 - 1e-9]])
+    np.testing.assert_array_equal(uncertainty.accuracy(probs, np.array([1, 0])), [1, 1])
+    np.testing.assert_array_equal(uncertainty.reliability(probs, np.array([1, 0]), bins=1).accuracy, [1])
+    np.testing.assert_array_equal(uncertainty.variation_ratio(probs[:1, None]), [0])
+
+
+def test_bins_of_equal_mass_rank_before_the_cast():
+    top = 1 - 1e-10 * np.arange(1.0, 11)
+    found = uncertainty.reliability(
+        np.stack([top, 1 - top], -1), np.zeros(10, int), bins=5, mode="equal_mass"
+    )
+    np.testing.assert_array_equal(found.count, [2] * 5)
 
 
 @pytest.mark.parametrize(

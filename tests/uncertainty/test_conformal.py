@@ -98,7 +98,7 @@ def test_a_level_of_half_precision_has_a_rank_of_its_own(dtype):
 
 
 def test_the_quantile_under_jit_and_of_several_columns():
-    scores = RNG.normal(size=(19, 3))
+    scores = RNG.normal(size=(19, 3)).astype(np.float32)
     expected = [uncertainty.conformal_quantile(column, 0.9) for column in scores.T]
     np.testing.assert_array_equal(jax.jit(uncertainty.conformal_quantile)(scores, 0.9), expected)
     assert uncertainty.conformal_quantile([1.0], 0.9) == np.inf
@@ -115,15 +115,15 @@ def test_lac_is_that_of_mapie():
 def test_scores_of_aps_are_those_of_mapie():
     peer, _ = APSConformityScore.get_true_label_cumsum_proba(LABELS, PROBS, np.arange(CLASSES))
     fitted = uncertainty.fit_aps(PROBS, LABELS, level=0.7)
-    np.testing.assert_allclose(fitted.threshold, loop_quantile(peer[:, 0], 70), rtol=1e-5)
+    np.testing.assert_allclose(1 + fitted.threshold, loop_quantile(peer[:, 0], 70), rtol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"penalty": 0.1, "free": 2}, {"penalty": 0.3, "free": 0.5}])
 def test_raps_is_that_of_a_loop(options):
     fitted = uncertainty.fit_raps(PROBS, LABELS, level=0.7, **{"penalty": 0, "free": 0, **options})
     scores = loop_scores(PROBS, **options)[np.arange(99), LABELS]
-    np.testing.assert_allclose(fitted.threshold, loop_quantile(scores, 70), rtol=1e-5)
-    all_scores = loop_scores(NEW, **options)
+    np.testing.assert_allclose(1 + fitted.threshold, loop_quantile(scores, 70), rtol=1e-5)
+    all_scores = loop_scores(NEW, **options) - 1
     clear = np.abs(all_scores - float(fitted.threshold)) > 1e-5
     np.testing.assert_array_equal(
         np.asarray(fitted(NEW))[clear], (all_scores <= float(fitted.threshold))[clear]
@@ -134,7 +134,9 @@ def test_random_scores_take_off_the_same_share_of_each_class():
     fitted = uncertainty.fit_aps(PROBS, LABELS, level=0.7, key=KEYS[0])
     share = np.asarray(jax.random.uniform(KEYS[0], (99, 1), jnp.float32))
     scores = loop_scores(PROBS) - share * PROBS
-    np.testing.assert_allclose(fitted.threshold, loop_quantile(scores[np.arange(99), LABELS], 70), rtol=1e-5)
+    np.testing.assert_allclose(
+        1 + fitted.threshold, loop_quantile(scores[np.arange(99), LABELS], 70), rtol=1e-5
+    )
     plain = uncertainty.fit_aps(PROBS, LABELS, level=0.7)
     assert fitted(NEW, key=KEYS[1]).sum() < plain(NEW).sum()
 
@@ -238,6 +240,55 @@ def test_traced_levels_and_labels_out_of_range_break_nothing():
     assert threshold(-1.0) == 0
     fitted = jax.jit(uncertainty.fit_lac)(PROBS, jnp.full(99, CLASSES), level=0.9)
     assert fitted(NEW).shape == NEW.shape
+
+
+def test_a_mask_leaves_examples_out():
+    where = RNG.uniform(size=99) < 0.7
+    probs, labels = np.where(where[:, None], PROBS, np.nan), np.where(where, LABELS, -100)
+    for fit in (uncertainty.fit_lac, uncertainty.fit_aps):
+        found = jax.jit(fit)(probs, labels, level=0.8, where=where)
+        expected = fit(PROBS[where], LABELS[where], level=0.8)
+        np.testing.assert_allclose(found.threshold, expected.threshold, rtol=1e-6)
+    y = np.where(where, PROBS[:, 0], np.nan)
+    found = uncertainty.fit_cqr(y - 1, y - 0.5, y, level=0.8, where=where)
+    np.testing.assert_allclose(found.margin, 0.5, rtol=1e-5)
+    scores, mask = RNG.normal(size=(19, 3)).astype(np.float32), RNG.uniform(size=(19, 3)) < 0.7
+    expected = [uncertainty.conformal_quantile(scores[mask[:, i], i], 0.6) for i in range(3)]
+    np.testing.assert_array_equal(uncertainty.conformal_quantile(scores, 0.6, where=mask), expected)
+
+
+@pytest.mark.parametrize("fit", [uncertainty.fit_lac, uncertainty.fit_aps])
+def test_a_traced_label_out_of_range_gives_full_sets(fit):
+    labels = LABELS.copy()
+    labels[0] = 255
+    fitted = jax.jit(fit)(PROBS, labels, level=0.8)
+    assert np.isnan(fitted.threshold)
+    assert fitted(NEW).all()
+
+
+def confident(count: int, saturated: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A model that is right 19 times in 20, with probabilities that sum to 1 in float32 after the first."""
+    rng = np.random.default_rng(5)
+    probs = np.full((count, CLASSES), 0.0 if saturated else 1e-12)
+    probs[:, 1:] *= rng.uniform(0.5, 1, (count, CLASSES - 1))
+    probs[:, 0] = 1 - probs[:, 1:].sum(-1)
+    return np.float32(probs), np.where(rng.uniform(size=count) < 0.95, 0, rng.integers(1, CLASSES, count))
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+def test_sets_of_a_confident_model_are_small_without_a_key(saturated: bool):
+    """All cumulative probabilities round to 1; the score of a class is what comes after it."""
+    probs, labels = confident(500, saturated)
+    sets = uncertainty.fit_aps(probs, labels, level=0.9)(probs)
+    assert sets.sum(-1).mean() <= 1.1
+    assert sets[np.arange(500), labels].mean() >= 0.85
+
+
+def test_a_quantile_is_not_rounded_below_a_score():
+    scores = 1e8 + np.arange(1.0, 20)
+    quantile = uncertainty.conformal_quantile(scores, 0.9)
+    assert float(quantile) >= scores[17]
+    assert int(uncertainty.conformal_quantile(jnp.array([2**24 + 1]), 0.5)) >= 2**24 + 1
 
 
 @pytest.mark.parametrize(

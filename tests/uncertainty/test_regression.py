@@ -161,6 +161,37 @@ def test_half_precision_and_integers_are_widened():
     assert all(result.dtype == jnp.float32 for result in results)
 
 
+def test_a_mask_leaves_targets_out():
+    where = RNG.uniform(size=40) < 0.6
+    y, samples = np.where(where, Y, np.nan), MEAN + RNG.normal(size=(6, 40))
+    calls = {
+        "nll": lambda y, **options: uncertainty.gaussian_nll(MEAN, STDDEV**2, y, **options),
+        "crps": lambda y, **options: uncertainty.crps(samples, y, **options),
+        "crps_gaussian": lambda y, **options: uncertainty.crps_gaussian(MEAN, STDDEV, y, **options),
+        "pinball": lambda y, **options: uncertainty.pinball(samples[:2], y, np.array([0.2, 0.7]), **options),
+    }
+    for call in calls.values():
+        found, expected = call(y, where=where), call(Y)
+        np.testing.assert_allclose(found[..., where], expected[..., where], rtol=1e-6)
+        assert np.isnan(found[..., ~where]).all()
+    inside = uncertainty.coverage(MEAN[where] - 1, MEAN[where] + 1, Y[where])
+    np.testing.assert_allclose(uncertainty.coverage(MEAN - 1, MEAN + 1, y, where=where), inside, rtol=1e-6)
+    spread = np.where(where, STDDEV, np.nan)
+    np.testing.assert_allclose(
+        uncertainty.sharpness(spread, where=where), uncertainty.sharpness(STDDEV[where]), rtol=1e-6
+    )
+    assert np.isnan(jax.jit(uncertainty.coverage)(MEAN - 1, MEAN + 1, y))
+
+
+def test_gaussian_nll_of_large_and_small_variances():
+    variance, off = np.array([1e38, 2e-38, 1e38]), np.array([1e19, 1e-19, 3e19])
+    expected = -stats.norm.logpdf(off, scale=np.sqrt(variance))
+    np.testing.assert_allclose(uncertainty.gaussian_nll(np.zeros(3), variance, off), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`variance` must be at least 1\.17549e-38, the smallest normal"):
+        uncertainty.gaussian_nll(np.zeros(1), np.array([1e-39]), np.zeros(1))
+    assert np.isnan(jax.jit(uncertainty.gaussian_nll)(0.0, 1e-39, 0.0))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

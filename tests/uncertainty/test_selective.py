@@ -121,6 +121,50 @@ def test_booleans_and_half_precision():
     np.testing.assert_allclose(uncertainty.auroc(half, OUTSIDE), expected, rtol=1e-5)
 
 
+def close_to_one(count: int) -> np.ndarray:
+    """Doubts of -confidence that float32 cannot tell apart."""
+    return -(1 - 1e-10 * RNG.permutation(count))
+
+
+def test_float64_is_ranked_before_the_cast():
+    inside, outside = np.split(close_to_one(240), [150])
+    labels, scores = np.repeat([0, 1], [150, 90]), np.concatenate([inside, outside])
+    np.testing.assert_allclose(uncertainty.auroc(inside, outside), roc_auc_score(labels, scores), rtol=1e-5)
+    np.testing.assert_allclose(
+        uncertainty.auroc(list(inside), outside), roc_auc_score(labels, scores), rtol=1e-5
+    )
+    passed, kept, _ = roc_curve(1 - labels, -scores, drop_intermediate=False)
+    np.testing.assert_allclose(uncertainty.fpr95(inside, outside), passed[np.argmax(kept >= 0.95)], rtol=1e-5)
+    loss = RNG.uniform(size=150)
+    expected = np.mean(np.cumsum(loss[np.argsort(inside)]) / np.arange(1, 151))
+    np.testing.assert_allclose(uncertainty.aurc(inside, loss), expected, rtol=1e-5)
+
+
+def test_large_integers_are_not_cast():
+    inside, outside = jnp.array([2**24, 2**24 + 3]), jnp.array([2**24 + 1])
+    assert uncertainty.auroc(inside, outside) == jax.jit(uncertainty.auroc)(inside, outside) == 0.5
+    assert uncertainty.auroc(np.array([2**60]), np.array([2**60 + 1])) == 1
+
+
+def test_a_mask_leaves_examples_out():
+    where_in, where_out = RNG.uniform(size=150) < 0.6, RNG.uniform(size=90) < 0.6
+    inside, outside = INSIDE.round(1), OUTSIDE.round(1)
+    scores = np.where(where_in, inside, np.nan), np.where(where_out, outside, np.nan)
+    for score in (uncertainty.auroc, uncertainty.fpr95):
+        found = jax.jit(score)(*scores, where_in=where_in, where_out=where_out)
+        np.testing.assert_allclose(found, score(inside[where_in], outside[where_out]), rtol=1e-5)
+        assert np.isnan(jax.jit(score)(*scores))
+    loss = np.where(where_in, INSIDE > 0, np.nan)
+    expected = uncertainty.risk_coverage(inside[where_in], loss[where_in])
+    found = jax.jit(uncertainty.risk_coverage)(scores[0], loss, where=where_in)
+    count = where_in.sum()
+    np.testing.assert_allclose(found.risk[:count], expected.risk, rtol=1e-5)
+    np.testing.assert_allclose(found.coverage[:count], expected.coverage, rtol=1e-5)
+    np.testing.assert_allclose(found.risk[count:], expected.risk[-1], rtol=1e-5)
+    area = uncertainty.aurc(scores[0], loss, where=where_in)
+    np.testing.assert_allclose(area, expected.risk.mean(), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -1,0 +1,87 @@
+"""Reliability diagrams: sums over bins of confidence."""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop import _checks
+from jaxdrop._types import ArrayLike
+
+Mode = Literal["equal_width", "equal_mass"]
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram, with bins from the least to the most confident.
+
+    Attributes:
+      confidence: The mean confidence in each bin, `[bins]`; 0 for an empty bin.
+      accuracy: The share of correct predictions in each bin, `[bins]`; 0 for an empty bin.
+      count: The number of examples in each bin, `[bins]`.
+    """
+
+    confidence: jax.Array
+    accuracy: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # hides `tuple.count`
+
+
+def check_bins(bins: int, mode: Mode) -> None:
+    """Raises unless the number of bins and their mode are valid."""
+    _checks.check_count(bins, "bins")
+    _checks.check_choice(mode, ("equal_width", "equal_mass"), "mode")
+
+
+def binned(
+    confidence: jax.Array, order: jax.Array, hits: jax.Array, where: ArrayLike | None, bins: int, mode: Mode
+) -> Reliability:
+    """The diagram of confidences and hits of one shape; a hit may be NaN, for none that is known.
+
+    `order` holds numbers in the order of the confidences, for bins of equal mass.
+    """
+    used = jnp.ones(confidence.size, bool) if where is None else jnp.asarray(where).reshape(-1)
+    return _binned(*(values.reshape(-1) for values in (confidence, order, hits)), used, bins, mode)
+
+
+@functools.partial(jax.jit, static_argnames=("bins", "mode"))
+def _binned(
+    confidence: jax.Array, order: jax.Array, hits: jax.Array, used: jax.Array, bins: int, mode: Mode
+) -> Reliability:
+    index = _equal_width(confidence, bins) if mode == "equal_width" else _equal_mass(order, used, bins)
+    index = jnp.where(used, index, bins)  # beyond the bins, where it is dropped
+    count = jnp.zeros(bins, jnp.int32).at[index].add(1, mode="drop")
+    right = jnp.zeros(bins, jnp.int32).at[index].add((hits > 0).astype(jnp.int32), mode="drop")
+    unknown = jnp.zeros(bins, bool).at[index].max(jnp.isnan(hits), mode="drop")
+    share = 1 / jnp.maximum(count, 1).astype(confidence.dtype)
+    # A float32 sum of a million values is wrong in the third digit, so blocks of 256 are summed first.
+    group = jnp.arange(len(index)) // 256
+    sums = jnp.zeros((-(-len(index) // 256), bins), confidence.dtype)
+    sums = sums.at[group, index].add(confidence, mode="drop")
+    accuracy = jnp.where(unknown, jnp.nan, right.astype(share.dtype) * share)
+    return Reliability(sums.sum(0) * share, accuracy, count)
+
+
+def _equal_width(confidence: jax.Array, bins: int) -> jax.Array:
+    edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
+    return jnp.searchsorted(jnp.asarray(edges), confidence, side="left")
+
+
+def _equal_mass(order: jax.Array, used: jax.Array, bins: int) -> jax.Array:
+    """Bins by rank among those used; equal confidences have the rank of the first of them."""
+    # Confidences are at most 1, and ranks below the largest integer.
+    last = jnp.inf if jnp.issubdtype(order.dtype, jnp.floating) else jnp.iinfo(order.dtype).max
+    ascending = jnp.sort(jnp.where(used, order, jnp.asarray(last, order.dtype)))
+    rank = jnp.searchsorted(ascending, order, side="left")
+    # ceil(i * count / bins), without an overflow of i * count.
+    whole, rest = jnp.divmod(jnp.sum(used, dtype=jnp.int32), bins)
+    i = jnp.arange(1, bins, dtype=jnp.int32)
+    return jnp.searchsorted((i * whole - -i * rest // bins).astype(rank.dtype), rank, side="right")
+
+
+def gap_of(diagram: Reliability) -> jax.Array:
+    """The mean gap between confidence and accuracy, over the examples; NaN if there are none."""
+    count = diagram.count.astype(diagram.confidence.dtype)
+    total = jnp.sum(diagram.count)
+    gap = jnp.sum(jnp.abs(diagram.confidence - diagram.accuracy) * count)
+    return jnp.where(total > 0, gap / jnp.maximum(total, 1).astype(count.dtype), jnp.nan)
