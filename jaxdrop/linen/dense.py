@@ -55,7 +55,9 @@ class VariationalDense(dense.VariationalDense, _Penalized):
 class SparseVariationalDense(dense.SparseVariationalDense, _Penalized):
     @nn.nowrap
     def _log_noise(self, shape: tuple[int, ...]) -> Any:
-        return self.param("log_variance", nn.initializers.constant(self.log_variance_init), shape)
+        return self.param(
+            "log_variance", nn.initializers.constant(self.log_variance_init), shape, jnp.float32
+        )
 
 
 class ShakeoutDense(dense.ShakeoutDense, _Dense):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _carries, _checks, _predictions
+from jaxdrop import _carries, _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.uncertainty import _unchecked, decomposition
 
@@ -107,7 +107,8 @@ def top(scores: ArrayLike, num: int) -> Selection:
       Selection(indices=Array([1, 2], dtype=int32), scores=Array([0.7, 0.5], dtype=float32))
     """
     scores = _predictions.check_vector(scores, "scores")
-    best, indices = jax.lax.top_k(scores, _check_num(num, len(scores)))
+    ranked = functools.partial(jax.lax.top_k, k=_check_num(num, len(scores)))
+    best, indices = _meshes.on_automatic_axes(ranked, scores)
     return Selection(indices, best)
 
 
@@ -152,7 +153,8 @@ def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int 
     probs = _predictions.check_probabilities(probs, "[T, B, K]")
     num = _check_num(num, probs.shape[1])
     configurations = _checks.check_count(num_configurations, "num_configurations")
-    return _batch_bald(key, jax.lax.stop_gradient(probs), num, configurations)
+    select = functools.partial(_batch_bald, num=num, configurations=configurations)
+    return _meshes.on_automatic_axes(select, key, jax.lax.stop_gradient(probs))
 
 
 class _State(NamedTuple):

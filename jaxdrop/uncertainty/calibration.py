@@ -5,6 +5,7 @@ Each fit returns a small pytree that is called on new predictions. It can be sav
 logarithm of a mean probability that underflows to 0 would be infinite, and is refused.
 """
 
+from functools import partial
 from typing import NamedTuple, cast
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _carries, _checks, _predictions
+from jaxdrop import _carries, _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -83,7 +84,8 @@ class Isotonic(NamedTuple):
         probs = _predictions.check_probabilities(probs, "[..., K]")
         _check_classes(probs.shape, len(self.values), "probs")
         of_class = jax.vmap(jnp.interp, in_axes=(-1, 0, 0), out_axes=-1)
-        mapped = of_class(probs, self.thresholds, self.values)
+        out = _meshes.partition(probs)
+        mapped = _meshes.on_automatic_axes(of_class, probs, self.thresholds, self.values, out=out)
         total = jnp.sum(mapped, axis=-1, keepdims=True)
         return jnp.where(total > 0, mapped / jnp.where(total > 0, total, 1), 1 / probs.shape[-1])
 
@@ -116,7 +118,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Temperature:
       >>> fit_temperature(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
       Array([0.75, 0.25], dtype=float32)
     """
-    return Temperature(_temperature(*_check(logits, labels)))
+    return Temperature(_meshes.on_automatic_axes(_temperature, *_check(logits, labels)))
 
 
 def fit_vector_scaling(
@@ -153,7 +155,8 @@ def fit_vector_scaling(
     """
     _checks.check_count(steps, "steps")
     _predictions.check_positive(tolerance, "tolerance")
-    return _vector_scaling(*_check(logits, labels), steps, tolerance)
+    fit = partial(_vector_scaling, steps=steps, tolerance=tolerance)
+    return _meshes.on_automatic_axes(fit, *_check(logits, labels))
 
 
 def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
@@ -187,7 +190,7 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike) -> Isotonic:
     labels = _predictions.check_labels(labels, probs).reshape(1, -1)
     classes = probs.shape[-1]
     hits = (labels == jnp.arange(classes, dtype=labels.dtype)[:, None]).astype(probs.dtype)
-    return Isotonic(*jax.vmap(_fitted)(probs.reshape(-1, classes).T, hits))
+    return Isotonic(*_meshes.on_automatic_axes(jax.vmap(_fitted), probs.reshape(-1, classes).T, hits))
 
 
 def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
@@ -218,8 +221,7 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike) -> jax.Array:
     """
     x = _predictions.check_vector(x, "x")
     y = _checks.check_same_shape(_predictions.check_vector(y, "y"), x, "y", "x")
-    order = jnp.argsort(x)
-    return jnp.zeros_like(y).at[order].set(_fitted(x, y)[1])
+    return _meshes.on_automatic_axes(_regression, x, y)
 
 
 @jax.jit
@@ -290,6 +292,10 @@ def _vector_scaling(
     scale = params.scale / spread
     fitted = VectorScaling(scale, params.bias - scale * center)
     return jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(loss(params)), leaf, jnp.nan), fitted)
+
+
+def _regression(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.zeros_like(y).at[jnp.argsort(x)].set(_fitted(x, y)[1])
 
 
 @jax.jit

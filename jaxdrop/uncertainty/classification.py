@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -151,7 +151,8 @@ def reliability(
     probs, labels = _check(probs, labels)
     _check_bins(bins, mode)
     hits = _is_hit(probs, labels).reshape(-1)
-    return _binned(jnp.max(probs, axis=-1).reshape(-1), hits, bins, mode)
+    binned = functools.partial(_binned, bins=bins, mode=mode)
+    return _meshes.on_automatic_axes(binned, jnp.max(probs, axis=-1).reshape(-1), hits)
 
 
 def ece(probs: ArrayLike, labels: ArrayLike, *, bins: int = 15, mode: _Mode = "equal_width") -> jax.Array:
@@ -223,7 +224,8 @@ def classwise_ece(
     classes = probs.shape[-1]
     hits = labels.reshape(1, -1) == jnp.arange(classes, dtype=labels.dtype)[:, None]
     binned = jax.vmap(functools.partial(_binned, bins=bins, mode=mode))
-    return jnp.mean(jax.vmap(_gap)(binned(probs.reshape(-1, classes).T, hits)))
+    per_class = _meshes.on_automatic_axes(binned, probs.reshape(-1, classes).T, hits)
+    return jnp.mean(jax.vmap(_gap)(per_class))
 
 
 def _check(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -47,6 +47,10 @@ def conformal_quantile(scores: ArrayLike, level: Numeric) -> jax.Array:
     level = _predictions.as_wide(
         jnp.asarray(_predictions.check_level(_checks.check_scalar(level, "level"))), "level"
     )
+    return _meshes.on_automatic_axes(_quantile, scores, level)
+
+
+def _quantile(scores: jax.Array, level: jax.Array) -> jax.Array:
     rank = (len(scores) + 1) * level
     # Rounding errors, as in 0.55 * 100, must not increase the rank by one. 2e-7 is that of float32.
     whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank

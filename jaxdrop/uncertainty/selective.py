@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
 
 __all__ = ["RiskCoverage", "aurc", "auroc", "fpr95", "risk_coverage"]
@@ -58,6 +58,10 @@ def risk_coverage(uncertainty: ArrayLike, loss: ArrayLike) -> RiskCoverage:
         _predictions.check_vector(loss, "loss"),
     )
     _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
+    return _meshes.on_automatic_axes(_risk_coverage, uncertainty, loss)
+
+
+def _risk_coverage(uncertainty: jax.Array, loss: jax.Array) -> RiskCoverage:
     order = jnp.argsort(uncertainty)
     ranked, loss = uncertainty[order], loss[order]
     count = jnp.arange(1, len(loss) + 1, dtype=loss.dtype)
@@ -124,7 +128,10 @@ def auroc(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       >>> auroc(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
       Array(0.9166667, dtype=float32)
     """
-    scores_in, scores_out = _scores(scores_in, scores_out)
+    return _meshes.on_automatic_axes(_auroc, *_scores(scores_in, scores_out))
+
+
+def _auroc(scores_in: jax.Array, scores_out: jax.Array) -> jax.Array:
     ranked = jnp.sort(scores_in)
     below = jnp.searchsorted(ranked, scores_out, side="left").astype(ranked.dtype)
     not_above = jnp.searchsorted(ranked, scores_out, side="right").astype(ranked.dtype)
@@ -160,7 +167,10 @@ def fpr95(scores_in: ArrayLike, scores_out: ArrayLike) -> jax.Array:
       >>> fpr95(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
       Array(0.5, dtype=float32)
     """
-    scores_in, scores_out = _scores(scores_in, scores_out)
+    return _meshes.on_automatic_axes(_fpr95, *_scores(scores_in, scores_out))
+
+
+def _fpr95(scores_in: jax.Array, scores_out: jax.Array) -> jax.Array:
     passing = -(-19 * len(scores_in) // 20)
     threshold = jnp.sort(scores_in)[passing - 1]
     return jnp.mean((scores_out <= threshold).astype(threshold.dtype))
