@@ -167,7 +167,16 @@ def check_key(key: Key) -> Key:
         raise TypeError(f"`key` must be a PRNG key, such as `jax.random.key(0)`, got {came}.")
     if key.ndim != (0 if typed else 1):
         raise ValueError(f"`key` must be one PRNG key (`jax.vmap` takes a batch), got shape {key.shape}.")
+    if not typed and key.shape != (words := _words_of_default()):
+        raise ValueError(
+            f"`key` must be a typed key (`jax.random.key`) or have {words[0]} words, as those of the default "
+            f"implementation, got {key.shape[0]}."
+        )
     return key
+
+
+def _words_of_default() -> tuple[int, ...]:
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
 
 
 def check_floating(x: PyTree, name: str = "x") -> jax.Array:

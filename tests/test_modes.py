@@ -90,7 +90,6 @@ def test_without_jit(name: str):
 # Public names that need no call: what others return or take, and what every estimate calls.
 NO_CALL = {
     "mc.": {"Estimate", "Grouped", "LastLayer", "Reducer", "State", "accumulate", "finish"},
-    "nnx.": {"Masks"},
     "optim.": {"HaltState"},
     "penalties.": {"is_weight"},
     "schedules.": {"Schedule"},

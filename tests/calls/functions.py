@@ -92,7 +92,7 @@ PENALTIES = {
     "activity": call(lambda x, strength: penalties.activity(x, (strength, 0.5)), X, RATE),
     "group_lasso": call(penalties.group_lasso, PARAMS, RATE),
     "kl_sparsity": call(
-        lambda x, strength: penalties.kl_sparsity(jax.nn.sigmoid(x), strength, target=0.1), X, RATE
+        lambda x, strength: penalties.kl_sparsity(x, strength, target=0.1), jax.nn.sigmoid(X), RATE
     ),
     "l1": call(penalties.l1, PARAMS, RATE),
     "l1_l2": call(lambda params, strength: penalties.l1_l2(params, (strength, 0.5)), PARAMS, RATE),
@@ -105,7 +105,7 @@ LOSSES = {
     "activation_regularization": call(losses.activation_regularization, X, RATE),
     "expectation_linear": call(losses.expectation_linear, X, -X),
     "multi_sample": call(
-        lambda key, x: losses.multi_sample(key, lambda key: jaxdrop.dropout(key, x, 0.5).mean(), 3), KEY, X
+        lambda key, x: losses.multi_sample(key, lambda key: jaxdrop.dropout(key, x, 0.5).sum(), 3), KEY, X
     ),
     "r_drop": call(losses.r_drop, X, -X),
     "temporal_activation_regularization": call(losses.temporal_activation_regularization, X, RATE),

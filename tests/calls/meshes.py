@@ -24,6 +24,8 @@ def partition(leaf: jax.Array, features: str | None = "b") -> PartitionSpec:
     return PartitionSpec("a", *(None,) * (len(shape) - 2), *([last] if len(shape) > 1 else []))
 
 
-def placed(mesh: Mesh, args: PyTree) -> PyTree:
+def placed(mesh: Mesh, args: PyTree, features: str | None = "b") -> PyTree:
     """The arguments on the devices of a mesh of both axes."""
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, NamedSharding(mesh, partition(leaf))), args)
+    return jax.tree.map(
+        lambda leaf: jax.device_put(leaf, NamedSharding(mesh, partition(leaf, features))), args
+    )
