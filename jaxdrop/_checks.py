@@ -7,7 +7,7 @@ returns its argument in the form that the caller needs.
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -167,7 +167,8 @@ def check_key(key: Key) -> Key:
         raise TypeError(f"`key` must be a PRNG key, such as `jax.random.key(0)`, got {came}.")
     if key.ndim != (0 if typed else 1):
         raise ValueError(f"`key` must be one PRNG key (`jax.vmap` takes a batch), got shape {key.shape}.")
-    if not typed and key.shape != (words := _words_of_default()):
+    config: Any = jax.config  # its flags are attributes that no stub declares
+    if not typed and key.shape != (words := _words_of(config.jax_default_prng_impl)):
         raise ValueError(
             f"`key` must be a typed key (`jax.random.key`) or have {words[0]} words, as those of the default "
             f"implementation, got {key.shape[0]}."
@@ -175,8 +176,10 @@ def check_key(key: Key) -> Key:
     return key
 
 
-def _words_of_default() -> tuple[int, ...]:
-    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+@cache
+def _words_of(impl: str) -> tuple[int, ...]:
+    """The shape of the words of a key of an implementation."""
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=impl))).shape
 
 
 def check_floating(x: PyTree, name: str = "x") -> jax.Array:
@@ -349,6 +352,11 @@ def scale_of(draw: Draw, dtype: np.dtype) -> ArrayLike:
 def widened(dtype: np.dtype) -> np.dtype:
     """Float32 for narrower dtypes, so that a scale is not rounded to half precision."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+def widest(*arrays: jax.Array) -> np.dtype:
+    """Float32, or the widest dtype of some arrays; JAX refuses to promote float8, and others if strict."""
+    return max((widened(array.dtype) for array in arrays), key=lambda dtype: dtype.itemsize)
 
 
 def _namespace(value: ArrayLike) -> Any:

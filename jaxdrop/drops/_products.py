@@ -25,7 +25,7 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def noisy_product(key: Key, x: jax.Array, kernel: jax.Array, variance: jax.Array) -> jax.Array:
     """`x @ kernel` plus the noise that independent weights of this variance cause in it."""
-    wide = _checks.widened(jnp.result_type(x, kernel))
+    wide = _checks.widest(x, kernel)
     x_wide, variance = x.astype(wide), variance.astype(wide)
     deviation = _safe_sqrt(product(x_wide**2, variance))
     return _noisy(key, product(x_wide, kernel.astype(wide)), deviation).astype(x.dtype)

@@ -154,7 +154,7 @@ def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int 
     num = _check_num(num, probs.shape[1])
     configurations = _checks.check_count(num_configurations, "num_configurations")
     select = functools.partial(_batch_bald, num=num, configurations=configurations)
-    return _meshes.on_automatic_axes(select, key, jax.lax.stop_gradient(probs))
+    return _meshes.on_automatic_axes(select, _checks.check_key(key), jax.lax.stop_gradient(probs))
 
 
 class _State(NamedTuple):

@@ -289,7 +289,9 @@ def _adaptive_scores(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key
     """The score of every class, `[..., K]`."""
     order = jnp.argsort(-probs, axis=-1)
     ranked = jnp.take_along_axis(probs, order, axis=-1)
-    share = 0 if key is None else jax.random.uniform(key, (*probs.shape[:-1], 1), probs.dtype)
+    share = (
+        0 if key is None else jax.random.uniform(_checks.check_key(key), (*probs.shape[:-1], 1), probs.dtype)
+    )
     rank = jax.lax.broadcasted_iota(jnp.int32, probs.shape, probs.ndim - 1) + 1
     penalty, free = (jnp.asarray(value).astype(probs.dtype) for value in (penalty, free))
     beyond = jnp.maximum(rank.astype(probs.dtype) - free, 0)

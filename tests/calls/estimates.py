@@ -95,14 +95,14 @@ UNCERTAINTY = {
     "bald": call(uncertainty.bald, SAMPLES),
     "batch_bald": call(lambda key, probs: uncertainty.batch_bald(key, probs, 3), KEY, SAMPLES),
     "batch_bald of draws": call(
-        lambda key, probs: uncertainty.batch_bald(key, probs, 3, num_configurations=9), KEY, SAMPLES
+        lambda key, probs: uncertainty.batch_bald(key, probs, 3, num_configurations=5), KEY, SAMPLES
     ),
     "brier": call(uncertainty.brier, PROBS, LABELS),
     "classwise_ece": call(uncertainty.classwise_ece, PROBS, LABELS),
     "conformal_quantile": call(lambda y: uncertainty.conformal_quantile(y, 0.7), Y),
-    "coverage": call(lambda y, z: uncertainty.coverage(y - 1, y, z), Y, Z),
+    "coverage": call(uncertainty.coverage, Y - 1, Y, Z),
     "crps": call(lambda logits, y: uncertainty.crps(logits, y), LOGITS, LOGITS[0]),
-    "crps_gaussian": call(lambda y, z: uncertainty.crps_gaussian(y, z, y + 1), Y, Z),
+    "crps_gaussian": call(uncertainty.crps_gaussian, Y, Z, Y + 1),
     "decompose_variance": call(uncertainty.decompose_variance, LOGITS, SAMPLES),
     "ece": call(uncertainty.ece, PROBS, LABELS),
     "ece of equal mass": call(
@@ -118,7 +118,7 @@ UNCERTAINTY = {
         jax.random.key(3),
         jax.random.key(4),
     ),
-    "fit_cqr": call(lambda y, z: uncertainty.fit_cqr(y - 1, y + 1, z, level=0.6)(y, y), Y, Z),
+    "fit_cqr": call(lambda *fitted: uncertainty.fit_cqr(*fitted, level=0.6)(Y, Y), Y - 1, Y + 1, Z),
     "fit_isotonic": call(lambda p, labels: uncertainty.fit_isotonic(p, labels)(p), PROBS, LABELS),
     "fit_lac": call(lambda p, labels: uncertainty.fit_lac(p, labels, level=0.6)(p), PROBS, LABELS),
     "fit_raps": call(lambda p, labels: uncertainty.fit_raps(p, labels, level=0.6, free=1)(p), PROBS, LABELS),
@@ -127,13 +127,14 @@ UNCERTAINTY = {
         lambda z, labels: uncertainty.fit_vector_scaling(z, labels, steps=5)(z), LOGITS[0], LABELS
     ),
     "fpr95": call(uncertainty.fpr95, Y, Z),
-    "gaussian_nll": call(lambda y, z: uncertainty.gaussian_nll(y, z, y + 1), Y, Z),
+    "gaussian_nll": call(uncertainty.gaussian_nll, Y, Z, Y + 1),
     "isotonic_regression": call(uncertainty.isotonic_regression, Y, Z),
     "max_entropy": call(uncertainty.max_entropy, SAMPLES),
     "mutual_information": call(uncertainty.mutual_information, SAMPLES),
     "nll": call(uncertainty.nll, PROBS, LABELS),
-    "pinball": call(
-        lambda q, y, level: uncertainty.pinball(q.T, y, level), LOGITS[0, :, :2], Y, jnp.array([0.2, 0.7])
+    "pinball": call(uncertainty.pinball, Y, Z, jnp.float32(0.7)),
+    "pinball of levels": call(
+        lambda y, level: uncertainty.pinball(LOGITS[:2, 0, 0], y, level), jnp.ones(()), jnp.array([0.2, 0.7])
     ),
     "reliability": call(uncertainty.reliability, PROBS, LABELS),
     "risk_coverage": call(uncertainty.risk_coverage, Y, Z),

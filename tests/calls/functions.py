@@ -42,6 +42,7 @@ DROPS: dict[str, Call] = {
     "drop_key_mask": call(lambda key: jaxdrop.drop_key_mask(key, (8, 4, 6), 0.3), KEY),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
+    "mixout": call(jaxdrop.mixout, KEY, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
     "shakeout": call(
         lambda key, x, kernel, rate: jaxdrop.shakeout(key, x, kernel, rate, constant=0.1),
         KEY,
@@ -51,6 +52,7 @@ DROPS: dict[str, Call] = {
     ),
     "sparse_kernel": call(jaxdrop.sparse_kernel, KERNEL, 0 * KERNEL),
     "sparse_variational_dropout": call(jaxdrop.sparse_variational_dropout, KEY, X, KERNEL, 0 * KERNEL - 1),
+    "standout": call(jaxdrop.standout, KEY, X, -X),
     "standout_mean": call(jaxdrop.standout_mean, X, X),
     "targeted_dropout": call(
         lambda key, kernel, rate: jaxdrop.targeted_dropout(key, kernel, rate, fraction=0.5),
@@ -65,6 +67,7 @@ DROPS: dict[str, Call] = {
         WHOLE,
         RATE,
     ),
+    "zoneout": call(jaxdrop.zoneout, KEY, X, -X, RATE),
     "zoneout_mean": call(jaxdrop.zoneout_mean, X, -X, RATE),
 }
 DROPS |= {
