@@ -151,7 +151,8 @@ def _fault_of_error(error: Exception) -> str | None:
     *_, last = traceback.extract_tb(error.__traceback__)
     ours = last.filename.startswith(HOME)
     named = re.match(r"`[^`]+` must ", str(error))
-    if type(error) in (TypeError, ValueError) and ours and named:
+    # `mc` refuses a prediction of NaN, whose values it sees late, with a FloatingPointError.
+    if type(error) in (TypeError, ValueError, FloatingPointError) and ours and named:
         return None
     text = re.sub(r"\s+", " ", str(error))[:150]
     return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {text}"

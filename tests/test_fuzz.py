@@ -29,20 +29,19 @@ SHORT = hypothesis.settings(
     phases=[hypothesis.Phase.generate],
     suppress_health_check=list(hypothesis.HealthCheck),
 )
-LONG = hypothesis.settings(SHORT, derandomize=False, max_examples=100)
 NAMES = [name for name, one in CALLS.items() if one.args and not name.startswith(fuzz.OF_OTHERS)]
 
 
-def run(check: Any, count: int) -> None:
-    """Tries a property so often; in a long run with new examples until the time is over."""
-    hypothesis.settings(SHORT, max_examples=count)(check)()
+def run(check: Any, count: int, *strategies: Any) -> None:
+    """Tries a property on `count` examples; in a long run on new ones until the time is over."""
+    hypothesis.settings(SHORT, max_examples=count)(hypothesis.given(*strategies)(check))()
     end = time.monotonic() + SECONDS / 2
     while time.monotonic() < end:
-        hypothesis.seed(time.monotonic_ns())(LONG(check))()
+        again = hypothesis.seed(time.monotonic_ns())(hypothesis.given(*strategies)(check))
+        hypothesis.settings(SHORT, derandomize=False)(again)()
 
 
 def test_a_value_or_an_error_of_ours():
-    @hypothesis.given(st.data())
     def check(data: Any) -> None:
         def choose(options: Any) -> Any:
             return data.draw(st.sampled_from(options))
@@ -52,12 +51,13 @@ def test_a_value_or_an_error_of_ours():
         found = fuzz.fault(name, CALLS[name], args)
         assert found is None, f"{name} with {changes}: {found}"
 
-    run(check, 100)
+    run(check, 100, st.data())
 
 
 SHAPES = [(), (1,), (0,), (5,), (2, 0), (3, 1), (2, 3, 4)]
 RATES = [0.0, 1e-40, 1e-5, 0.004, 0.3, 0.999, 1 - 1e-7, 1.0]
 FLOATS = ["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+BITS = [None, 8, 16, 24, 32]
 KINDS = ["threefry2x32", "rbg", "unsafe_rbg"]
 
 
@@ -76,9 +76,6 @@ def test_kept_elements_are_scaled_exactly():
     """Against float64: kept elements are divided by the realized probability, and rounded once."""
     jitted = jax.jit(jaxdrop.dropout, static_argnames="bits")
 
-    @hypothesis.given(
-        *map(st.sampled_from, (SHAPES, FLOATS, RATES, KINDS, [None, 8, 16, 24, 32], [False, True]))
-    )
     def check(shape: tuple, dtype: str, rate: float, kind: str, bits: int | None, traced: bool) -> None:
         key, x = jax.random.key(5, impl=kind), jnp.linspace(0.5, 2, int(np.prod(shape)))
         x = x.reshape(shape).astype(dtype)
@@ -96,4 +93,4 @@ def test_kept_elements_are_scaled_exactly():
         if rate == 1:
             assert not found.any()
 
-    run(check, 30)
+    run(check, 30, *map(st.sampled_from, (SHAPES, FLOATS, RATES, KINDS, BITS, [False, True])))

@@ -178,3 +178,9 @@ def test_traced_predictions_pass():
         return _predictions.check_values(_predictions.check_probabilities(x, "[..., K]"), "x")
 
     assert np.isnan(f(jnp.full((2, 3), jnp.nan), jnp.array([-1, 7]))).all()
+
+
+@pytest.mark.parametrize("labels", [None, "labels", object()])
+def test_labels_that_are_no_array(labels):
+    with pytest.raises(TypeError, match="`labels` must be an array of integers, got "):
+        _predictions.check_labels(labels, jnp.ones((3, 2)))

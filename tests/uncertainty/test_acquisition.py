@@ -157,3 +157,8 @@ def test_batch_bald_under_jit_and_with_key_reuse_checked():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_batch_bald_takes_a_key_even_where_it_draws_nothing():
+    with pytest.raises(TypeError, match="`key` must be a PRNG key"):
+        uncertainty.batch_bald(3, PROBS, 2)  # pyright: ignore[reportArgumentType]
