@@ -38,5 +38,5 @@ def register() -> None:
 
 
 def _tuples(value: PyTree) -> PyTree:
-    """Tuples in the place of the lists of JSON."""
+    """Tuples, which JSON turns into lists."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -36,7 +36,7 @@ OF_TREES = {f"penalties.{name}" for name in ("group_lasso", "l1", "l1_l2", "l2",
 OF_TREES |= {"drops.mixout", "drops.dropconnect"}
 HOME = str(Path(jaxdrop.__file__).parent)
 DTYPES = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int8", "uint32", "bool", "complex64")
-# A rate, a strength or a level in the place of another.
+# Other values of a rate, a strength or a level.
 SCALARS: dict[str, PyTree] = {
     "0": 0,
     "1": 1.0,
@@ -113,7 +113,7 @@ ARRAYS: dict[str, Callable[[jax.Array], PyTree]] = {
 
 
 def choices(leaf: jax.Array) -> dict[str, Callable[[jax.Array], PyTree]]:
-    """What may stand in the place of an argument."""
+    """Changes of an argument, by name."""
     if is_key(leaf):
         return KEYS
     if leaf.ndim == 0:
