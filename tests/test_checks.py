@@ -109,18 +109,6 @@ def test_what_is_trivial():
     assert not _checks.is_trivial_rate(np.zeros(3))
 
 
-def test_words_of_a_key_of_another_implementation():
-    rbg = jax.random.key_data(jax.random.key(0, impl="rbg"))
-    message = "`key` must be a typed key (`jax.random.key`) or have 2 words, as those of the default "
-    for words in (rbg, rbg[:0], rbg[:3], np.asarray(rbg)):
-        with pytest.raises(ValueError, match=re.escape(message)):
-            _checks.check_key(words)
-    with jax.default_prng_impl("rbg"):
-        assert _checks.check_key(rbg) is rbg
-    two = jax.random.PRNGKey(0)
-    assert _checks.check_key(two) is two
-
-
 def test_the_widest_dtype_needs_no_promotion():
     arrays = [jnp.ones(1, dtype) for dtype in ("float8_e4m3fn", "bfloat16", "float16", "float32")]
     with jax.numpy_dtype_promotion("strict"):

@@ -48,7 +48,7 @@ def strict() -> Iterator[None]:
 def read_back(one: Call) -> PyTree:
     """The result of a program that was exported for two platforms, serialized and read back."""
     exported = jax.export.export(jax.jit(one.run), platforms=("cpu", "cuda"))(*one.fresh())
-    with contextlib.suppress(ModuleNotFoundError):  # flatbuffers, of the extra `test`
+    with contextlib.suppress(ImportError):  # flatbuffers, of the extra `test`
         exported = jax.export.deserialize(exported.serialize())
     return exported.call(*one.fresh())
 
