@@ -45,34 +45,47 @@ def strict() -> Iterator[None]:
         yield
 
 
-def read_back(one: Call) -> PyTree:
-    """The result of a program that was exported for two platforms, serialized and read back."""
+def read_back(one: Call) -> jax.export.Exported:
+    """A program that was exported for two platforms, serialized and read back."""
     exported = jax.export.export(jax.jit(one.run), platforms=("cpu", "cuda"))(*one.fresh())
     with contextlib.suppress(ImportError):  # flatbuffers, of the extra `test`
-        exported = jax.export.deserialize(exported.serialize())
-    return exported.call(*one.fresh())
+        return jax.export.deserialize(exported.serialize())
+    return exported
 
 
-def in_all_modes(one: Call, kind: AxisType) -> PyTree:
-    """The result of a program of 64 bits and strict modes, of arrays sharded over a mesh of two axes."""
-    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind,) * 2, devices=jax.devices()[:4])
-    with strict(), jax.enable_x64(True):
-        if not one.traced:
-            return one()
-        with jax.set_mesh(mesh):
-            args = placed(mesh, one.fresh())
-            program = jax.jit(one.run).lower(*args).compile()
-            with jax.transfer_guard("disallow"):
-                return program(*args)
+@contextlib.contextmanager
+def all_modes(name: str) -> Iterator[PyTree]:
+    """64 bits and strict modes, and the arguments of a call sharded over an explicit mesh of two axes."""
+    kinds = (AxisType.Auto if name in OF_FLAX else AxisType.Explicit,) * 2
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=kinds, devices=jax.devices()[:4])
+    with strict(), jax.enable_x64(True), jax.set_mesh(mesh):
+        yield placed(mesh, CALLS[name].fresh())
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("nnx.")])
 def test_a_serialized_program_and_all_modes_at_once(name: str):
     """The results of both are close: a number of another width, a place on another device changes none."""
     one = CALLS[name]
-    found = read_back(one) if one.traced else one()
-    wide = in_all_modes(one, AxisType.Auto if name in OF_FLAX else AxisType.Explicit)
+    if one.traced:
+        found = read_back(one).call(*one.fresh())
+        with all_modes(name) as args:
+            program = jax.jit(one.run).lower(*args).compile()
+            with jax.transfer_guard("disallow"):
+                wide = program(*args)
+    else:
+        found = one()
+        with strict(), jax.enable_x64(True):
+            wide = one()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wide)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name.startswith("nnx.")])
+def test_modules_that_are_the_same_functions(name: str):
+    """The values are held above: here each is traced in all modes, and serialized."""
+    shapes = jax.tree.map(lambda kind: kind.shape, read_back(CALLS[name]).out_avals)
+    with all_modes(name) as args:
+        wide = jax.jit(CALLS[name].run).trace(*args).out_info
+    assert list(shapes) == [kind.shape for kind in jax.tree.leaves(wide)]
 
 
 # One for each use of loops and compiled functions; operation by operation the others take long.
