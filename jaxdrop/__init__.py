@@ -8,7 +8,19 @@ import importlib.metadata
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jaxdrop import adapters, drops, losses, masks, mc, optim, penalties, schedules, training, uncertainty
+from jaxdrop import (
+    _exports,
+    adapters,
+    drops,
+    losses,
+    masks,
+    mc,
+    optim,
+    penalties,
+    schedules,
+    training,
+    uncertainty,
+)
 from jaxdrop.drops import *
 from jaxdrop.masks import *
 
@@ -29,6 +41,8 @@ __all__ = [
 ]
 __all__ += drops.__all__
 __all__ += masks.__all__
+
+_exports.register()
 
 try:
     __version__ = importlib.metadata.version("jaxdrop")

@@ -15,7 +15,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop._types import ArrayLike, Bits, Key, Numeric, PyTree, Rate
+from jaxdrop._keys import check_key as check_key
+from jaxdrop._types import ArrayLike, Bits, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
 FLAX_WIDTH = 32
@@ -158,18 +159,6 @@ def check_array(value: PyTree, name: str, expected: str = "an array") -> jax.Arr
         return jnp.asarray(value)
     except (TypeError, ValueError):
         raise TypeError(f"`{name}` must be {expected}, got {type(value).__name__}.") from None
-
-
-def check_key(key: Key) -> Key:
-    """One PRNG key, typed or the words of an untyped one."""
-    is_array = isinstance(key, jax.Array | np.ndarray)
-    typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed and not (is_array and key.dtype == np.uint32):
-        came = f"an array of {key.dtype}" if is_array else type(key).__name__
-        raise TypeError(f"`key` must be a PRNG key, such as `jax.random.key(0)`, got {came}.")
-    if key.ndim != (0 if typed else 1):
-        raise ValueError(f"`key` must be one PRNG key (`jax.vmap` takes a batch), got shape {key.shape}.")
-    return key
 
 
 def check_floating(x: PyTree, name: str = "x") -> jax.Array:
@@ -342,6 +331,11 @@ def scale_of(draw: Draw, dtype: np.dtype) -> ArrayLike:
 def widened(dtype: np.dtype) -> np.dtype:
     """Float32 for narrower dtypes, so that a scale is not rounded to half precision."""
     return np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+
+
+def widest(*arrays: jax.Array) -> np.dtype:
+    """Float32, or the widest dtype of some arrays; JAX refuses to promote float8, and others if strict."""
+    return max((widened(array.dtype) for array in arrays), key=lambda dtype: dtype.itemsize)
 
 
 def _namespace(value: ArrayLike) -> Any:

@@ -241,7 +241,7 @@ def check_labels(
     where: ArrayLike | None = None,
 ) -> jax.Array:
     """Class indices, one per example of an array `[..., K]`, or the label to ignore, where a mask selects."""
-    array = jnp.asarray(labels)
+    array = _checks.check_array(labels, name, "an array of integers")
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"`{name}` must be an array of integers, got {array.dtype}.")
     if array.shape != of.shape[:-1]:

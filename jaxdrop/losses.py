@@ -141,7 +141,8 @@ def multi_sample(key: Key, loss_fn: Callable[[Key], PyTree], num_samples: int) -
       >>> multi_sample(jax.random.key(0), lambda key: jax.random.uniform(key, (2,)), 10_000).round(2)
       Array([0.5, 0.5], dtype=float32)
     """
-    losses = jax.vmap(loss_fn)(jax.random.split(key, _checks.check_count(num_samples, "num_samples")))
+    count = _checks.check_count(num_samples, "num_samples")
+    losses = jax.vmap(loss_fn)(jax.random.split(_checks.check_key(key), count))
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=_mean_dtype(leaf)), losses)
 
 

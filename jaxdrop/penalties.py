@@ -238,7 +238,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
     starts = _selection.leaves_like(start, params, "start")
 
     def size(w: jax.Array, at: ArrayLike) -> jax.Array:
-        at = _checks.check_same_shape(jnp.asarray(at), w, "start", "params")
+        at = _checks.check_same_shape(_checks.check_floating(at, "start"), w, "start", "params")
         return _sums.squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
 
     return _total(size, params, strength, where, starts)

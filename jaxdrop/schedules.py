@@ -44,7 +44,7 @@ def constant(rate: Rate) -> Schedule:
       Array(0.5, dtype=float32)
     """
     rate = _check_scalar_rate("rate", rate)
-    return lambda step: jnp.full(jnp.shape(step), rate, jnp.float32)
+    return lambda step: jnp.full(_step(step).shape, rate, jnp.float32)
 
 
 def linear(start: Numeric, end: Numeric, steps: int, *, begin: int = 0) -> Schedule:
@@ -75,7 +75,7 @@ def linear(start: Numeric, end: Numeric, steps: int, *, begin: int = 0) -> Sched
         start, end, _checks.check_count(steps, "steps", 1), _checks.check_count(begin, "begin", 0)
     )
     low, high = (jnp.asarray(f(start, end), jnp.float32) for f in (jnp.minimum, jnp.maximum))
-    return lambda step: jnp.clip(jnp.asarray(line(jnp.asarray(step, jnp.int32)), jnp.float32), low, high)
+    return lambda step: jnp.clip(jnp.asarray(line(_step(step).astype(jnp.int32)), jnp.float32), low, high)
 
 
 def early(rate: Rate, steps: int, *, decay: bool = False) -> Schedule:
@@ -107,7 +107,7 @@ def early(rate: Rate, steps: int, *, decay: bool = False) -> Schedule:
     rate, steps = _check_scalar_rate("rate", rate), _checks.check_count(steps, "steps", 1)
     if decay:
         return linear(rate, 0.0, steps)
-    return lambda step: jnp.where(jnp.asarray(step) < steps, rate, 0.0).astype(jnp.float32)
+    return lambda step: jnp.where(_step(step) < steps, rate, 0.0).astype(jnp.float32)
 
 
 def late(rate: Rate, begin: int) -> Schedule:
@@ -133,7 +133,7 @@ def late(rate: Rate, begin: int) -> Schedule:
       [0.0, 0.0, 0.5]
     """
     rate, begin = _check_scalar_rate("rate", rate), _checks.check_count(begin, "begin", 0)
-    return lambda step: jnp.where(jnp.asarray(step) >= begin, rate, 0.0).astype(jnp.float32)
+    return lambda step: jnp.where(_step(step) >= begin, rate, 0.0).astype(jnp.float32)
 
 
 def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
@@ -165,7 +165,7 @@ def curriculum(rate: Rate, gamma: Numeric) -> Schedule:
     )
 
     def schedule(step: Numeric) -> jax.Array:
-        passed = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
+        passed = jnp.maximum(_step(step).astype(jnp.float32), 0)
         # A gamma beyond float32 is infinite, and infinity times step 0 would be NaN.
         risen = jnp.where(passed > 0, jnp.asarray(gamma, jnp.float32) * passed, 0)
         return (-jnp.expm1(-risen)) * jnp.asarray(rate, jnp.float32)
@@ -200,6 +200,10 @@ def depth_rates(rate: float, depth: int, *, first: float | None = None) -> list[
     if first is None:
         return [rate * (block / depth) for block in range(1, depth + 1)]
     return np.linspace(_check_number_rate("first", first), rate, depth).tolist()
+
+
+def _step(step: Numeric) -> jax.Array:
+    return jnp.asarray(_checks.check_real("step", step))
 
 
 def _check_scalar_rate(name: str, rate: Rate) -> Numeric:

@@ -18,8 +18,8 @@ import jaxdrop.linen
 import jaxdrop.nnx
 
 KEY = jax.random.key(5)
-X = jax.random.normal(jax.random.key(1), (4, 6, 5, 8))
-TOKENS = jax.random.randint(jax.random.key(2), (4, 30), 0, 20)
+X = jax.random.normal(jax.random.key(1), (8, 6, 5, 8))
+TOKENS = jax.random.randint(jax.random.key(2), (8, 15), 0, 20)
 SEEN = jnp.tril(jnp.ones((5, 8), bool))
 ENDS = {"senders": jnp.array([0, 1, 1, 2, 0]), "receivers": jnp.array([1, 0, 2, 1, 0]), "num_nodes": 3}
 LOW = float(jnp.finfo(jnp.float32).min)
@@ -71,7 +71,7 @@ STRUCTURED = (
         "PatchDropout",
         jaxdrop.patch_dropout,
         {"return_indices": True},
-        still=lambda: (X, jnp.broadcast_to(jnp.arange(6), (4, 6))),
+        still=lambda: (X, jnp.broadcast_to(jnp.arange(6), (8, 6))),
     ),
     Case("Cutout", jaxdrop.cutout, {"size": (3, 2), "fill": 0.5, "channel_axis": 3}),
 )

@@ -107,3 +107,12 @@ def test_what_is_trivial():
     assert _checks.is_trivial_rate(np.float32(1))
     assert not _checks.is_trivial_rate(0.5)
     assert not _checks.is_trivial_rate(np.zeros(3))
+
+
+def test_the_widest_dtype_needs_no_promotion():
+    arrays = [jnp.ones(1, dtype) for dtype in ("float8_e4m3fn", "bfloat16", "float16", "float32")]
+    with jax.numpy_dtype_promotion("strict"):
+        assert _checks.widest(*arrays) == np.float32
+        assert _checks.widest(arrays[0]) == np.float32
+    with jax.enable_x64(True):
+        assert _checks.widest(arrays[1], jnp.ones(1, "float64")) == np.float64

@@ -13,10 +13,12 @@ PACKAGE = ROOT / "jaxdrop"
 # A file imports only from lower floors; within `drops`, the family may build on its own.
 FLOORS = {
     "_types": 0,
+    "_keys": 0,
     "_quantiles": 0,
     "_checks": 1,
     "_bits": 1,
     "_carries": 1,
+    "_meshes": 1,
     "_names": 1,
     "_sums": 1,
     "_activity": 3,
@@ -36,6 +38,7 @@ FLOORS = {
     "mc": 4,
     "penalties": 4,
     "training": 4,
+    "_exports": 5,
     "adapters": 5,
     "optim": 4,
     "_modules": 5,

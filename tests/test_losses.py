@@ -219,3 +219,10 @@ def test_no_elements_cost_nothing():
     assert losses.temporal_activation_regularization(empty, 2.0) == 0
     assert losses.expectation_linear(empty, empty) == 0
     assert not jax.grad(lambda h: losses.activation_regularization(h, 2.0))(empty).size
+
+
+def test_multi_sample_takes_one_key():
+    with pytest.raises(TypeError, match="`key` must be a PRNG key"):
+        losses.multi_sample(3, lambda key: jnp.zeros(()), 2)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="`key` must be one PRNG key"):
+        losses.multi_sample(jax.random.split(KEY), lambda key: jnp.zeros(()), 2)

@@ -1,18 +1,25 @@
-"""Every public function of `mc` and `uncertainty` in the modes of JAX that refuse or find something."""
+"""Every public function in every mode of JAX, compiled twice in all: modes that can stand together do."""
 
 import contextlib
 import gc
 import inspect
+import types
 from collections.abc import Iterator
 
 import jax
+import jax.export
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
-from jaxdrop import mc, uncertainty
-from tests.calls import CALLS
+import jaxdrop
+from jaxdrop import drops, masks
+from jaxdrop._types import PyTree
+from tests.calls import CALLS, Call
+from tests.calls.meshes import OF_FLAX, placed
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+MODULES = [module for name in jaxdrop.__all__ if inspect.ismodule(module := getattr(jaxdrop, name))]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,7 +34,7 @@ def _few_objects_to_search() -> Iterator[None]:
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """No implicit dtypes or ranks, no NaN on the way, no leaked tracers, no key used twice."""
+    """No implicit dtypes, ranks or transfers, no NaN on the way, no leaked tracers, no key used twice."""
     with (
         jax.numpy_dtype_promotion("strict"),
         jax.numpy_rank_promotion("raise"),
@@ -38,14 +45,47 @@ def strict() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_all_modes_at_once_and_x64(name: str):
-    """The results of both are close: an integer or a number of another width changes none."""
-    with strict():
-        found = CALLS[name]()
-        with jax.enable_x64(True):
-            wide = CALLS[name]()
+def read_back(one: Call) -> jax.export.Exported:
+    """A program that was exported for two platforms, serialized and read back."""
+    exported = jax.export.export(jax.jit(one.run), platforms=("cpu", "cuda"))(*one.fresh())
+    with contextlib.suppress(ImportError):  # flatbuffers, of the extra `test`
+        return jax.export.deserialize(exported.serialize())
+    return exported
+
+
+@contextlib.contextmanager
+def all_modes(name: str) -> Iterator[PyTree]:
+    """64 bits and strict modes, and the arguments of a call sharded over an explicit mesh of two axes."""
+    kinds = (AxisType.Auto if name in OF_FLAX else AxisType.Explicit,) * 2
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=kinds, devices=jax.devices()[:4])
+    with strict(), jax.enable_x64(True), jax.set_mesh(mesh):
+        yield placed(mesh, CALLS[name].fresh())
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("nnx.")])
+def test_a_serialized_program_and_all_modes_at_once(name: str):
+    """The results of both are close: a number of another width, a place on another device changes none."""
+    one = CALLS[name]
+    if one.traced:
+        found = read_back(one).call(*one.fresh())
+        with all_modes(name) as args:
+            program = jax.jit(one.run).lower(*args).compile()
+            with jax.transfer_guard("disallow"):
+                wide = program(*args)
+    else:
+        found = one()
+        with strict(), jax.enable_x64(True):
+            wide = one()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wide)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name.startswith("nnx.")])
+def test_modules_that_are_the_same_functions(name: str):
+    """The values are held above: here each is traced in all modes, and serialized."""
+    shapes = jax.tree.map(lambda kind: kind.shape, read_back(CALLS[name]).out_avals)
+    with all_modes(name) as args:
+        wide = jax.jit(CALLS[name].run).trace(*args).out_info
+    assert list(shapes) == [kind.shape for kind in jax.tree.leaves(wide)]
 
 
 # One for each use of loops and compiled functions; operation by operation the others take long.
@@ -60,13 +100,22 @@ def test_without_jit(name: str):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, plain)
 
 
-def test_every_function_is_called():
-    named = {name.split()[0] for name in CALLS}
-    public = {
-        f"{module.__name__.removeprefix('jaxdrop.')}.{name}"
-        for module in (mc, uncertainty)
-        for name in module.__all__
-        if inspect.isfunction(getattr(module, name)) or hasattr(getattr(module, name), "summarize")
-    }
-    # Others call these four: `estimate` every reducer, and it is made of the two.
-    assert public - named == {"mc.Grouped", "mc.Reducer", "mc.accumulate", "mc.finish"}
+# Public names that need no call: what others return or take, and what every estimate calls.
+NO_CALL = {
+    "mc.": {"Estimate", "Grouped", "LastLayer", "Reducer", "State", "accumulate", "finish"},
+    "optim.": {"HaltState"},
+    "penalties.": {"is_weight"},
+    "schedules.": {"Schedule"},
+    "training.": {"LossFn", "Recipe", "TrainState", "Trainer"},
+    "uncertainty.": {
+        *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "Reliability", "RiskCoverage", "Selection"},
+        *{"Temperature", "Variance", "VectorScaling"},
+    },
+}
+
+
+@pytest.mark.parametrize("module", [*MODULES, drops, masks], ids=lambda module: module.__name__)
+def test_every_public_name_has_a_call(module: types.ModuleType):
+    prefix = module.__name__.removeprefix("jaxdrop.") + "."
+    called = {name.removeprefix(prefix).split(" of ")[0] for name in CALLS if name.startswith(prefix)}
+    assert called | NO_CALL.get(prefix, set()) == set(module.__all__)

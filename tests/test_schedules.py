@@ -175,3 +175,12 @@ def test_depth_rates():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("step", [None, "5", 1j, object()])
+def test_a_step_that_is_no_number(step):
+    early, late = schedules.early(0.5, 3), schedules.late(0.5, 3)
+    lines = (schedules.linear(0.0, 0.5, 3), schedules.early(0.5, 3, decay=True))
+    for schedule in (schedules.constant(0.5), early, late, *lines, schedules.curriculum(0.5, 0.1)):
+        with pytest.raises(TypeError, match="`step` must be a real number or an array of them, got "):
+            schedule(step)

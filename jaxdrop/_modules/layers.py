@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxdrop import _checks, drops, penalties
+from jaxdrop import _checks, _meshes, drops, penalties
 from jaxdrop._modules.base import Rated
 from jaxdrop._types import Bits, Key, PyTree, Rate, Where
 
@@ -153,4 +153,4 @@ def with_mode(
 
 def checked_call(layer: Any, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
     """Calls a layer whose result must have the shape and dtype of `x`."""
-    return _checks.check_same_array(layer(x, *args, **kwargs), x, "layer(x)", "x")
+    return _meshes.like(_checks.check_same_array(layer(x, *args, **kwargs), x, "layer(x)", "x"), x)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _bits, _checks, _meshes
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.drops import _remat
 
@@ -18,12 +18,17 @@ def check_product(x: ArrayLike, kernel: ArrayLike) -> tuple[jax.Array, jax.Array
     return x, kernel
 
 
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel`; on an explicit mesh a shared axis that is sharded is summed over."""
+    return jnp.matmul(x, kernel, out_sharding=_meshes.of_product(x, kernel))
+
+
 def noisy_product(key: Key, x: jax.Array, kernel: jax.Array, variance: jax.Array) -> jax.Array:
     """`x @ kernel` plus the noise that independent weights of this variance cause in it."""
-    wide = _checks.widened(jnp.result_type(x, kernel))
+    wide = _checks.widest(x, kernel)
     x_wide, variance = x.astype(wide), variance.astype(wide)
-    deviation = _safe_sqrt(x_wide**2 @ variance)
-    return _noisy(key, x_wide @ kernel.astype(wide), deviation).astype(x.dtype)
+    deviation = _safe_sqrt(product(x_wide**2, variance))
+    return _noisy(key, product(x_wide, kernel.astype(wide)), deviation).astype(x.dtype)
 
 
 @_remat.redraw_in_backward()

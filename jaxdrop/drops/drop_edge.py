@@ -1,9 +1,11 @@
 """DropEdge: removes edges of a graph at random. Rong et al., 2020."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks, _draw, _meshes
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
 
@@ -73,7 +75,10 @@ def drop_edge(
     draw = _checks.prepare(rate, weights.shape, bits)
     if not _checks.is_scalar(rate, 0):
         weights = _removed(key, weights, (draw, ends), undirected=undirected)
-    return _normalized(weights, ends, num_nodes) if renormalize else weights
+    if not renormalize:
+        return weights
+    normalized = partial(_normalized, num_nodes=num_nodes)
+    return _meshes.on_automatic_axes(normalized, weights, ends, out=_meshes.partition(weights))
 
 
 @_remat.redraw_in_backward("undirected")
@@ -93,7 +98,9 @@ def _removed(
         keep = _draw.draw_mask(seed, draw, weights.shape)
     if ends:
         keep = keep | (ends[0] == ends[1])
-    return _draw.nan_where_rate_invalid(jnp.where(keep, weights, 0), draw.keep_prob)
+    return _draw.nan_where_rate_invalid(
+        _draw.where_like(keep, weights, jnp.zeros_like(weights)), draw.keep_prob
+    )
 
 
 def _normalized(weights: jax.Array, ends: tuple[jax.Array, ...], num_nodes: int | None) -> jax.Array:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _draw, masks
+from jaxdrop import _checks, _draw, _meshes, masks
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 
 __all__ = ["drop_layer"]
@@ -53,7 +53,7 @@ def drop_layer(
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
 
     def checked(x: jax.Array) -> jax.Array:
-        return _checks.check_same_array(jnp.asarray(layer(x)), x, "layer(x)", "x")
+        return _meshes.like(_checks.check_same_array(jnp.asarray(layer(x)), x, "layer(x)", "x"), x)
 
     if _checks.is_trivial_rate(rate):
         return checked(x) if _checks.is_scalar(rate, 0) else x

@@ -117,7 +117,7 @@ def _masks(key: Key, *, features: int, num_masks: int, kept: int) -> jax.Array:
     places = jnp.arange(features, dtype=jnp.int32)
     dealt = lax.sort((first[0], second[0], places), num_keys=2)[2] % num_masks
     # Each mask sorts the features: its own come first, the others follow in random order.
-    foreign = (dealt[None] != jnp.arange(num_masks)[:, None]).astype(jnp.int32)
+    foreign = (dealt[None] != jnp.arange(num_masks, dtype=dealt.dtype)[:, None]).astype(jnp.int32)
     keys = (foreign, first[1:], second[1:], jnp.broadcast_to(places, foreign.shape))
     chosen = lax.sort(keys, num_keys=3)[3][:, :kept]
     return jnp.zeros(foreign.shape, bool).at[jnp.arange(num_masks)[:, None], chosen].set(True)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Bits, Key, Numeric, Rate
-from jaxdrop.drops._products import check_product
+from jaxdrop.drops._products import check_product, product
 from jaxdrop.drops.dropout import dropout
 
 __all__ = ["shakeout"]
@@ -57,7 +57,7 @@ def shakeout(
     constant = jnp.asarray(_checks.check_nonnegative(constant, "constant"), _checks.widened(x.dtype))
     kept = dropout(key, x, rate, bits=bits)
     sign = jax.lax.stop_gradient(jnp.sign(kernel)).astype(x.dtype)
-    product, reversal = kept @ kernel.astype(x.dtype), (kept - x) @ sign
+    mean, reversal = product(kept, kernel.astype(x.dtype)), product(kept - x, sign)
     # A constant of 0 is exactly dropout: 0 times an infinite reversal would be NaN.
     reversal = jnp.where(constant == 0, 0, constant * reversal.astype(constant.dtype))
-    return (product.astype(constant.dtype) + reversal).astype(x.dtype)
+    return (mean.astype(constant.dtype) + reversal).astype(x.dtype)

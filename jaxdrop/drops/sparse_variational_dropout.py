@@ -98,7 +98,7 @@ def sparse_kernel(kernel: ArrayLike, log_variance: ArrayLike, *, threshold: Nume
 def _log_alpha(kernel: jax.Array, log_variance: ArrayLike) -> jax.Array:
     log_variance = _checks.check_floating(log_variance, "log_variance")
     _checks.check_same_shape(log_variance, kernel, "log_variance", "kernel")
-    wide = _checks.widened(jnp.result_type(kernel, log_variance))
+    wide = _checks.widest(kernel, log_variance)
     return log_variance.astype(wide) - jnp.log(kernel.astype(wide) ** 2 + _TINY)
 
 

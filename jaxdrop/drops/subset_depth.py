@@ -5,8 +5,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _bits, _checks, _meshes
 from jaxdrop._types import ArrayLike, Key, Rate
 from jaxdrop.drops._subsets import kept_count
 
@@ -53,15 +54,22 @@ def subset_depth(
     if rate == 0:
         return x + _of_branch(branch, x)
     rows = _rows(_checks.check_key(key), size=size, count=count)
-    y = _of_branch(branch, x[rows])
+    batch, *others = _meshes.partition(x) or (None,)
+    fits = batch is None or count % _meshes.shards(batch, x) == 0
+    chosen = PartitionSpec(batch if fits else None, *others)
+    y = _of_branch(branch, _meshes.on_automatic_axes(lambda x, rows: x[rows], x, rows, out=chosen))
     added = (y.astype(_checks.widened(x.dtype)) * (size / count)).astype(x.dtype)
-    return x.at[rows].add(added, indices_are_sorted=True, unique_indices=True)
+    return _meshes.on_automatic_axes(_add, x, rows, added, out=_meshes.partition(x))
 
 
 @partial(jax.jit, static_argnames=("size", "count"))
 def _rows(key: Key, *, size: int, count: int) -> jax.Array:
     """The indices of the kept examples, in ascending order."""
     return jnp.sort(_bits.order(_bits.consume(key), (size,))[:count])
+
+
+def _add(x: jax.Array, rows: jax.Array, added: jax.Array) -> jax.Array:
+    return x.at[rows].add(added, indices_are_sorted=True, unique_indices=True)
 
 
 def _of_branch(branch: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdrop import _checks
 from jaxdrop._modules import dense
 from jaxdrop._types import ArrayLike, Key, Rate
 from jaxdrop.linen._shell import Stochastic
@@ -19,7 +20,8 @@ class _Dense(dense.Dense, Stochastic):
 
     @nn.nowrap
     def _kernel(self, inputs: ArrayLike) -> jax.Array:
-        return self.param("kernel", self.kernel_init, (jnp.shape(inputs)[-1], self.features), jnp.float32)
+        x = _checks.check_rank(_checks.check_floating(inputs, "inputs"), 1, "[..., I]", "inputs")
+        return self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
 
     @nn.nowrap
     def _biased(self, y: jax.Array) -> jax.Array:
@@ -55,7 +57,9 @@ class VariationalDense(dense.VariationalDense, _Penalized):
 class SparseVariationalDense(dense.SparseVariationalDense, _Penalized):
     @nn.nowrap
     def _log_noise(self, shape: tuple[int, ...]) -> Any:
-        return self.param("log_variance", nn.initializers.constant(self.log_variance_init), shape)
+        return self.param(
+            "log_variance", nn.initializers.constant(self.log_variance_init), shape, jnp.float32
+        )
 
 
 class ShakeoutDense(dense.ShakeoutDense, _Dense):

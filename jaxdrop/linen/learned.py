@@ -40,11 +40,12 @@ class ConcreteDropout(learned.ConcreteDropout, Stochastic):
 class Masksembles(learned.Masksembles, nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, inputs: ArrayLike) -> jax.Array:
+        inputs = _checks.check_floating(inputs)
         channel = _checks.check_channel_axis(self.channel_axis, inputs.shape)
         masks: Any = self.variable("masks", "masks", self._drawn, inputs.shape[channel])
         if self.is_initializing() and len(inputs) % self.num_masks != 0:
             # Its variables are made, often from one example, which is no batch for the masks.
-            return _checks.check_floating(inputs)
+            return inputs
         return drops.masksembles(inputs, masks.value, channel_axis=self.channel_axis)
 
     @nn.nowrap

@@ -1,6 +1,5 @@
 """Devices: which mesh axes samples and examples are sharded over."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxdrop._meshes import on_automatic_axes
 from jaxdrop._types import PyTree
 
 SAMPLES, BATCH = "samples", "batch"
@@ -133,24 +133,3 @@ def _shard_examples(tree: PyTree, layout: Layout, batch: int) -> PyTree:
     examples = PartitionSpec(layout.batch)
     out = jax.tree.map(lambda leaf: examples if is_of_examples(leaf) else _WHOLE, tree)
     return on_automatic_axes(run, tree, out=out)
-
-
-def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PyTree = _WHOLE) -> PyTree:
-    """`fun(*args)`, with explicit mesh axes left to the compiler.
-
-    The results are explicit again, sharded by `out`, a partition or a tree of them.
-    """
-    types = (jax.typeof(leaf) for leaf in jax.tree.leaves(args))
-    meshes = [jax.sharding.get_abstract_mesh(), *(kind.sharding.mesh for kind in types)]
-    explicit = [mesh for mesh in meshes if mesh.explicit_axes]
-    if not explicit:
-        return fun(*args)
-
-    def only_explicit(spec: PartitionSpec) -> PartitionSpec:
-        entries = ((axes,) if isinstance(axes, str) else axes or () for axes in spec)
-        kept = [tuple(axis for axis in axes if axis in explicit[0].explicit_axes) for axes in entries]
-        return PartitionSpec(*(axes or None for axes in kept))
-
-    out = jax.tree.map(only_explicit, out, is_leaf=lambda one: isinstance(one, PartitionSpec))
-    with jax.sharding.use_abstract_mesh(explicit[0]):
-        return jax.sharding.auto_axes(fun, out_sharding=out)(*args)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _meshes
 from jaxdrop._types import ArrayLike
 
 Mode = Literal["equal_width", "equal_mass"]
@@ -41,7 +41,9 @@ def binned(
     `order` holds numbers in the order of the confidences, for bins of equal mass.
     """
     used = jnp.ones(confidence.size, bool) if where is None else jnp.asarray(where).reshape(-1)
-    return _binned(*(values.reshape(-1) for values in (confidence, order, hits)), used, bins, mode)
+    of_bins = functools.partial(_binned, bins=bins, mode=mode)
+    flat = (values.reshape(-1) for values in (confidence, order, hits))
+    return _meshes.on_automatic_axes(of_bins, *flat, used)
 
 
 @functools.partial(jax.jit, static_argnames=("bins", "mode"))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _carries, _checks, _predictions
+from jaxdrop import _carries, _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Key
 from jaxdrop.uncertainty import _unchecked, decomposition
 
@@ -109,8 +109,13 @@ def top(scores: ArrayLike, num: int) -> Selection:
     """
     scores = _predictions.check_vector(scores, "scores")
     (ranked,) = _predictions.ranked(scores)
-    _, indices = jax.lax.top_k(ranked, _check_num(num, len(ranked)))
-    return Selection(indices, _predictions.widened(scores)[indices])
+    num = _check_num(num, len(ranked))
+
+    def select(ranked: jax.Array, scores: jax.Array) -> Selection:
+        _, indices = jax.lax.top_k(ranked, num)
+        return Selection(indices, scores[indices])
+
+    return _meshes.on_automatic_axes(select, ranked, _predictions.widened(scores))
 
 
 def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int = 1024) -> Selection:
@@ -154,7 +159,8 @@ def batch_bald(key: Key, probs: ArrayLike, num: int, *, num_configurations: int 
     probs = _predictions.check_probabilities(probs, "[T, B, K]")
     num = _check_num(num, probs.shape[1])
     configurations = _checks.check_count(num_configurations, "num_configurations")
-    return _batch_bald(key, jax.lax.stop_gradient(probs), num, configurations)
+    select = functools.partial(_batch_bald, num=num, configurations=configurations)
+    return _meshes.on_automatic_axes(select, _checks.check_key(key), jax.lax.stop_gradient(probs))
 
 
 class _State(NamedTuple):

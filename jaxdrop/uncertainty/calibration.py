@@ -5,6 +5,7 @@ Each fit returns a small pytree that is called on new predictions. It can be sav
 logarithm of a mean probability that underflows to 0 is minus infinity, and is refused for a label.
 """
 
+from functools import partial
 from typing import NamedTuple, cast
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _carries, _checks, _predictions
+from jaxdrop import _carries, _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -99,7 +100,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | 
       >>> fit_temperature(logits, jnp.array([0, 0, 0, 1]))(logits[0]).round(2)
       Array([0.75, 0.25], dtype=float32)
     """
-    return Temperature(_temperature(*_check(logits, labels, where)))
+    return Temperature(_meshes.on_automatic_axes(_temperature, *_check(logits, labels, where)))
 
 
 def fit_vector_scaling(
@@ -148,7 +149,8 @@ def fit_vector_scaling(
     """
     _checks.check_count(steps, "steps")
     _predictions.check_positive(tolerance, "tolerance")
-    return _vector_scaling(*_check(logits, labels, where), steps, tolerance)
+    fit = partial(_vector_scaling, steps=steps, tolerance=tolerance)
+    return _meshes.on_automatic_axes(fit, *_check(logits, labels, where))
 
 
 @jax.jit

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -54,6 +54,10 @@ def conformal_quantile(scores: ArrayLike, level: Numeric, *, where: ArrayLike | 
         jnp.asarray(_predictions.check_level(_checks.check_scalar(level, "level"))), "level"
     )
     count = jnp.asarray(len(scores) if where is None else jnp.sum(jnp.asarray(where), 0, dtype=jnp.int32))
+    return _meshes.on_automatic_axes(_quantile, scores, count, level)
+
+
+def _quantile(scores: jax.Array, count: jax.Array, level: jax.Array) -> jax.Array:
     rank = (count + 1).astype(level.dtype) * level
     # Rounding errors, as in 0.55 * 100, must not increase the rank by one. 2e-7 is that of float32.
     whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank
@@ -328,6 +332,12 @@ def _interval(
 
 def _adaptive_scores(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key | None) -> jax.Array:
     """The score of every class, `[..., K]`, of which none in a row are equal but for rounding."""
+    key = None if key is None else _checks.check_key(key)
+    out = _meshes.partition(probs)
+    return _meshes.on_automatic_axes(_adaptive, probs, penalty, free, key, out=out)
+
+
+def _adaptive(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key | None) -> jax.Array:
     order = jnp.argsort(-probs, axis=-1)
     ranked = jnp.take_along_axis(probs, order, axis=-1)
     # The probability of all less likely classes, summed from the least likely.

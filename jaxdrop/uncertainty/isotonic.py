@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _carries, _checks, _predictions
+from jaxdrop import _carries, _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
 
 __all__ = ["Isotonic", "fit_isotonic", "isotonic_regression"]
@@ -32,7 +32,9 @@ class Isotonic(NamedTuple):
             raise ValueError(
                 f"`probs` must have the {len(self.values)} classes of the fit, got {probs.shape[-1]}."
             )
-        mapped = jax.vmap(_interpolated, in_axes=(-1, 0, 0), out_axes=-1)(probs, self.thresholds, self.values)
+        of_class = jax.vmap(_interpolated, in_axes=(-1, 0, 0), out_axes=-1)
+        out = _meshes.partition(probs)
+        mapped = _meshes.on_automatic_axes(of_class, probs, self.thresholds, self.values, out=out)
         total = jnp.sum(mapped, axis=-1, keepdims=True)
         # Not `total > 0`, so that a NaN stays one.
         return jnp.where(total == 0, 1 / probs.shape[-1], mapped / jnp.where(total == 0, 1, total))
@@ -77,7 +79,11 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None
     x = probs.reshape(-1, classes).T
     mask = None if where is None else jnp.broadcast_to(jnp.asarray(where).reshape(1, -1), x.shape)
     order, x, weight, new = _sorted(x, mask, probs.dtype)
-    return Isotonic(x, jax.vmap(_fitted)(jnp.take_along_axis(hits, order, -1), weight, new))
+
+    def fit(hits: jax.Array, order: jax.Array, weight: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.vmap(_fitted)(jnp.take_along_axis(hits, order, -1), weight, new)
+
+    return Isotonic(x, _meshes.on_automatic_axes(fit, hits, order, weight, new))
 
 
 def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
@@ -117,7 +123,11 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None =
         raise ValueError(f"`y` must have the shape of `x`, {x.shape}, got {y.shape}.")
     y = _predictions.filled(y, where, 0)
     order, _, weight, new = _sorted(x, where, y.dtype)
-    found = jnp.zeros_like(y).at[order].set(_fitted(y[order], weight, new))
+
+    def fit(y: jax.Array, order: jax.Array, weight: jax.Array, new: jax.Array) -> jax.Array:
+        return jnp.zeros_like(y).at[order].set(_fitted(y[order], weight, new))
+
+    found = _meshes.on_automatic_axes(fit, y, order, weight, new)
     return _predictions.filled(found, where, jnp.nan)
 
 
@@ -139,9 +149,15 @@ def _sorted(
     Points that are masked have weight 0 and the largest `x` of the others, so each has a neighbor to
     take its value from. Concrete values are sorted by NumPy: in float64, and faster than by XLA.
     """
-    concrete = _checks.is_concrete(x) and (where is None or _checks.is_concrete(where))
-    xp: ModuleType = np if concrete else jnp
-    x = np.asarray(x) if concrete else _predictions.ranked(x)[0]
+    if _predictions.is_visible(x) and (where is None or _predictions.is_visible(where)):
+        return _sorted_by(np, np.asarray(x), where, dtype)
+    sort = functools.partial(_sorted_by, jnp, dtype=dtype)
+    return _meshes.on_automatic_axes(sort, _predictions.ranked(x)[0], where)
+
+
+def _sorted_by(
+    xp: ModuleType, x: ArrayLike, where: ArrayLike | None, dtype: np.dtype
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     weight = xp.ones(x.shape, dtype)
     if where is not None:
         x = xp.where(where, x, xp.zeros_like(x))

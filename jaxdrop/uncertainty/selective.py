@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
 
 __all__ = ["RiskCoverage", "aurc", "auroc", "fpr95", "risk_coverage"]
@@ -201,9 +201,13 @@ class _Scores(NamedTuple):
     valid: jax.Array
 
 
-def _ascending(scores: jax.Array, where: ArrayLike | None) -> tuple[jax.Array, _Scores]:
-    """The order of scores, and the scores in it."""
+def _ascending(scores: jax.Array, where: ArrayLike | None) -> _Scores:
     used = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
+    return _meshes.on_automatic_axes(lambda *of: _sorted(*of)[1], scores, used)
+
+
+def _sorted(scores: jax.Array, used: jax.Array) -> tuple[jax.Array, _Scores]:
+    """The order of scores, and the scores in it."""
     # By the mask first, as a score may be infinite.
     order = jnp.lexsort((scores, ~used))
     ranked, used = scores[order], used[order]
@@ -223,7 +227,14 @@ def _curve(
     (uncertainty,) = _predictions.ranked(_predictions.check_vector(uncertainty, "uncertainty", where))
     loss = _predictions.widened(_predictions.check_vector(loss, "loss", where))
     _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
-    order, certain = _ascending(uncertainty, where)
+    used = jnp.ones(loss.shape, bool) if where is None else jnp.asarray(where)
+    return _meshes.on_automatic_axes(_points, uncertainty, loss, used)
+
+
+def _points(
+    uncertainty: jax.Array, loss: jax.Array, used: jax.Array
+) -> tuple[RiskCoverage, jax.Array, jax.Array]:
+    order, certain = _sorted(uncertainty, used)
     ranked, total = certain.scores, jnp.maximum(certain.count, 1)
     loss = jnp.where(certain.used, loss[order], 0)
     count = jnp.minimum(jnp.arange(1, len(loss) + 1, dtype=jnp.int32), total)
@@ -248,4 +259,4 @@ def _scores(
     inside = _predictions.check_vector(scores_in, "scores_in", where_in)
     outside = _predictions.check_vector(scores_out, "scores_out", where_out)
     inside, outside = _predictions.ranked(inside, outside)
-    return _ascending(inside, where_in)[1], _ascending(outside, where_out)[1]
+    return _ascending(inside, where_in), _ascending(outside, where_out)

@@ -32,3 +32,14 @@ def test_shapes_that_do_not_fit(x: tuple, kernel: tuple):
     message = f"`kernel` must be of shape [I, O] for `x` of [..., I], got {kernel} and {x}."
     with pytest.raises(ValueError, match=re.escape(message)):
         check_product(jnp.ones(x), jnp.ones(kernel))
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16"])
+def test_factors_of_two_dtypes(dtype: str):
+    """Also where JAX promotes neither: float8, and any in the strict mode."""
+    x, kernel, variance = jnp.ones((4, 3), dtype), jnp.ones((3, 2)), jnp.ones((3, 2))
+    with jax.numpy_dtype_promotion("strict"):
+        y = noisy_product(jax.random.key(0), x, kernel, variance)
+    assert y.dtype == dtype
+    wide = noisy_product(jax.random.key(0), x.astype(jnp.float32), kernel, variance)
+    np.testing.assert_array_equal(y, wide.astype(dtype))

@@ -105,3 +105,11 @@ def test_bad_arguments():
     message = "`shared` must be one of layer, input, output, weight, got 'neuron'."
     with pytest.raises(ValueError, match=re.escape(message)):
         VariationalDense(3, shared="neuron").init(KEY, X, deterministic=True)
+
+
+@pytest.mark.parametrize(
+    "module", [VariationalDense(3), SparseVariationalDense(3), ShakeoutDense(3, 0.4, 0.1)]
+)
+def test_inputs_without_an_axis(module):
+    with pytest.raises(ValueError, match=r"`inputs` must be of shape \[..., I\], got \(\)\."):
+        module.init(KEY, 0.5, deterministic=True)

@@ -77,3 +77,9 @@ def test_masksembles_is_made_from_one_example():
     )
     with pytest.raises(ValueError, match="multiple"):
         module.apply(made, x)
+
+
+def test_masksembles_takes_a_list():
+    module, x = Masksembles(num_masks=2, scale=2.0), [[1.0, 2.0], [3.0, 4.0]]
+    found, variables = module.init_with_output(jax.random.key(0), x)
+    np.testing.assert_array_equal(found, module.apply(variables, jnp.array(x)))

@@ -162,3 +162,8 @@ def test_top_ranks_float64_before_the_cast():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_batch_bald_takes_a_key_even_where_it_draws_nothing():
+    with pytest.raises(TypeError, match="`key` must be a PRNG key"):
+        uncertainty.batch_bald(3, PROBS, 2)  # pyright: ignore[reportArgumentType]

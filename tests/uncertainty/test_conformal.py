@@ -361,3 +361,9 @@ def test_cqr_of_several_outputs():
     np.testing.assert_array_equal(up, lower + 1 + fitted.margin[None])
     with pytest.raises(ValueError, match=r"`margin` must broadcast to shape \(4, 3\), got \(2,\)"):
         fitted(np.zeros((4, 3)), np.ones((4, 3)))
+
+
+def test_aps_takes_one_key():
+    probs, labels = np.full((5, 2), 0.5), np.zeros(5, int)
+    with pytest.raises(ValueError, match="`key` must be one PRNG key"):
+        uncertainty.fit_aps(probs, labels, level=0.5, key=jax.random.split(jax.random.key(0)))

@@ -1,0 +1,42 @@
+"""Names under which result types are stored in programs that `jax.export` serializes."""
+
+import json
+
+import jax.export
+
+from jaxdrop import mc, optim, training, uncertainty
+from jaxdrop._types import PyTree
+
+NAMED_TUPLES = (
+    mc.Estimate,
+    mc.LastLayer,
+    mc.State,
+    optim.HaltState,
+    training.TrainState,
+    uncertainty.CQR,
+    uncertainty.LAC,
+    uncertainty.Isotonic,
+    uncertainty.Reliability,
+    uncertainty.RiskCoverage,
+    uncertainty.Selection,
+    uncertainty.Temperature,
+    uncertainty.Variance,
+    uncertainty.VectorScaling,
+)
+
+
+def register() -> None:
+    """Registers each type once; without it JAX refuses to serialize a program that returns one."""
+    for kind in NAMED_TUPLES:
+        jax.export.register_namedtuple_serialization(kind, serialized_name=f"jaxdrop.{kind.__name__}")
+    jax.export.register_pytree_node_serialization(
+        uncertainty.AdaptiveSets,
+        serialized_name="jaxdrop.AdaptiveSets",
+        serialize_auxdata=lambda fields: json.dumps(fields).encode(),
+        deserialize_auxdata=lambda text: _tuples(json.loads(text)),
+    )
+
+
+def _tuples(value: PyTree) -> PyTree:
+    """Tuples, which JSON turns into lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,150 @@
+"""A small valid call of every public function of `mc` and `uncertainty`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+import jaxdrop
+from jaxdrop import mc, uncertainty
+from jaxdrop._types import PyTree
+from tests.calls.arrays import KEY, LABELS, LOGITS, Call, call
+
+X = jax.random.normal(jax.random.key(1), (8, 6))
+KERNEL = jax.random.normal(jax.random.key(2), (6, 3))
+SAMPLES = jax.nn.softmax(LOGITS)
+PROBS = SAMPLES[0]
+Y = LOGITS[0, :, 0]
+Z = PROBS[:, 0]
+
+
+def predict(key: jax.Array, x: jax.Array) -> jax.Array:
+    return jaxdrop.dropout(key, x, 0.5)
+
+
+def pair(key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = predict(key, x)
+    return y, jnp.exp(y)
+
+
+def estimated(
+    reducer: PyTree, targets: jax.Array | None = None, predict: Callable = predict, **options: PyTree
+) -> Call:
+    """Seven samples in chunks of three."""
+    options = {"num_samples": 7, "chunk_size": 3} | options
+
+    def run(key: jax.Array, x: jax.Array, *targets: jax.Array) -> PyTree:
+        more = {"targets": targets[0]} if targets else {}
+        return mc.estimate(predict, key, x, reducers=reducer, **options, **more)[:2]
+
+    return call(run, KEY, X, *(() if targets is None else (targets,)))
+
+
+def merged(key: jax.Array, x: jax.Array) -> PyTree:
+    reducer, options = mc.Moments(groups=2), {"num_samples": 4}
+    parts = [mc.accumulate(predict, key, x, first=first, reducers=reducer, **options) for first in (0, 4)]
+    return mc.finish(reducer, mc.merge(reducer, *parts))[:2]
+
+
+def of_data(key: jax.Array, x: jax.Array) -> PyTree:
+    options = {"num_samples": 4, "reducers": mc.Moments(), "batch_size": 3}
+    return mc.estimate_dataset(predict, key, x, **options).value
+
+
+MC = {
+    "Bernoulli": estimated(mc.Bernoulli(log_mean=True)),
+    "BernoulliLogDensity": estimated(mc.BernoulliLogDensity(ignore=-1), jnp.sign(X).astype(int)),
+    "Categorical": estimated(mc.Categorical(log_mean=True)),
+    "Categorical of probabilities": estimated(
+        mc.Categorical(from_logits=False), predict=lambda key, x: jax.nn.softmax(predict(key, x))
+    ),
+    "CategoricalLogDensity": estimated(mc.CategoricalLogDensity(), LABELS),
+    "GaussianLogDensity": estimated(mc.GaussianLogDensity(2.0), X),
+    "GaussianLogDensity of float64": call(
+        lambda key, x: mc.estimate(
+            predict,
+            key,
+            x,
+            num_samples=7,
+            reducers=mc.GaussianLogDensity(2.0),
+            targets=x.astype(jnp.float64 if jax.config.jax_enable_x64 else jnp.float32),
+        )[:2],
+        KEY,
+        X,
+    ),
+    "GaussianLogDensity of integers": estimated(
+        mc.GaussianLogDensity(2.0), X.astype(int), lambda key, x: predict(key, x).astype(jnp.bfloat16)
+    ),
+    "GaussianLogDensity of pairs": estimated(mc.GaussianLogDensity(), X, pair),
+    "Moments": estimated(mc.Moments()),
+    "Moments of covariance": estimated(mc.Moments(covariance=True, groups=3)),
+    "Part": estimated(mc.Part(0, mc.Moments()), predict=pair),
+    # Of more levels the standard error of so few samples would be NaN, as documented.
+    "Quantiles": estimated(mc.Quantiles((0.5,))),
+    "Until": estimated(mc.Moments(), num_samples=mc.Until(0.2, 20, every=4)),
+    "estimate": estimated(mc.Moments(), shared=True),
+    "estimate_dataset": Call(of_data, (KEY, X), traced=False),
+    "last_layer": call(lambda *arrays: mc.last_layer(*arrays, rate=0.3), X, KERNEL, KERNEL[0]),
+    "merge": call(merged, KEY, X),
+    "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
+}
+UNCERTAINTY = {
+    "accuracy": call(uncertainty.accuracy, PROBS, LABELS),
+    "aurc": call(uncertainty.aurc, Y, Z),
+    "auroc": call(uncertainty.auroc, Y, Z),
+    "bald": call(uncertainty.bald, SAMPLES),
+    "batch_bald": call(lambda key, probs: uncertainty.batch_bald(key, probs, 3), KEY, SAMPLES),
+    "batch_bald of draws": call(
+        lambda key, probs: uncertainty.batch_bald(key, probs, 3, num_configurations=5), KEY, SAMPLES
+    ),
+    "brier": call(uncertainty.brier, PROBS, LABELS),
+    "classwise_ece": call(uncertainty.classwise_ece, PROBS, LABELS),
+    "conformal_quantile": call(lambda y: uncertainty.conformal_quantile(y, 0.7), Y),
+    "coverage": call(uncertainty.coverage, Y - 1, Y, Z),
+    "crps": call(lambda logits, y: uncertainty.crps(logits, y), LOGITS, LOGITS[0]),
+    "crps_gaussian": call(uncertainty.crps_gaussian, Y, Z, Y + 1),
+    "decompose_variance": call(uncertainty.decompose_variance, LOGITS, SAMPLES),
+    "ece": call(uncertainty.ece, PROBS, LABELS),
+    "ece of equal mass": call(
+        lambda probs, labels: uncertainty.ece(probs, labels, bins=3, mode="equal_mass"), PROBS, LABELS
+    ),
+    "entropy": call(uncertainty.entropy, PROBS),
+    "expected_entropy": call(uncertainty.expected_entropy, SAMPLES),
+    "fit_aps": call(lambda p, labels: uncertainty.fit_aps(p, labels, level=0.6)(p), PROBS, LABELS),
+    "fit_aps of a key": call(
+        lambda p, labels, key, other: uncertainty.fit_aps(p, labels, level=0.6, key=key)(p, key=other),
+        PROBS,
+        LABELS,
+        jax.random.key(3),
+        jax.random.key(4),
+    ),
+    "fit_cqr": call(lambda *fitted: uncertainty.fit_cqr(*fitted, level=0.6)(Y, Y), Y - 1, Y + 1, Z),
+    "fit_isotonic": call(lambda p, labels: uncertainty.fit_isotonic(p, labels)(p), PROBS, LABELS),
+    "fit_lac": call(lambda p, labels: uncertainty.fit_lac(p, labels, level=0.6)(p), PROBS, LABELS),
+    "fit_raps": call(lambda p, labels: uncertainty.fit_raps(p, labels, level=0.6, free=1)(p), PROBS, LABELS),
+    "fit_temperature": call(lambda z, labels: uncertainty.fit_temperature(z, labels)(z), LOGITS[0], LABELS),
+    "fit_vector_scaling": call(
+        lambda z, labels: uncertainty.fit_vector_scaling(z, labels, steps=5)(z), LOGITS[0], LABELS
+    ),
+    "fpr95": call(uncertainty.fpr95, Y, Z),
+    "gaussian_nll": call(uncertainty.gaussian_nll, Y, Z, Y + 1),
+    "isotonic_regression": call(uncertainty.isotonic_regression, Y, Z),
+    "max_entropy": call(uncertainty.max_entropy, SAMPLES),
+    "mutual_information": call(uncertainty.mutual_information, SAMPLES),
+    "nll": call(uncertainty.nll, PROBS, LABELS),
+    "pinball": call(uncertainty.pinball, Y, Z, jnp.float32(0.7)),
+    "pinball of levels": call(
+        lambda y, level: uncertainty.pinball(LOGITS[:2, 0, 0], y, level), jnp.ones(()), jnp.array([0.2, 0.7])
+    ),
+    "reliability": call(uncertainty.reliability, PROBS, LABELS),
+    "risk_coverage": call(uncertainty.risk_coverage, Y, Z),
+    "sharpness": call(uncertainty.sharpness, PROBS),
+    "top": call(lambda y: uncertainty.top(y, 2), Y),
+    "total_entropy": call(uncertainty.total_entropy, SAMPLES),
+    "variation_ratio": call(uncertainty.variation_ratio, SAMPLES),
+}
+ESTIMATES = {
+    f"{module}.{name}": one
+    for module, calls in {"mc": MC, "uncertainty": UNCERTAINTY}.items()
+    for name, one in calls.items()
+}
