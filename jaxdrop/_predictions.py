@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
-from jaxdrop._types import ArrayLike, Numeric
+from jaxdrop._types import ArrayLike, Numeric, PyTree
 
 _HALF_TOLERANCE = 2e-2
 
@@ -23,7 +23,7 @@ def as_wide(x: ArrayLike, name: str) -> jax.Array:
     return widened(_checks.check_floating(x, name))
 
 
-def exact(x: Any) -> Any:
+def exact(x: PyTree) -> PyTree:
     """The argument without a cast: lists and numbers become NumPy arrays, unless they hold JAX's."""
     if isinstance(x, list | tuple | int | float):
         parts = jax.tree.leaves(x)
@@ -31,7 +31,7 @@ def exact(x: Any) -> Any:
     return x
 
 
-def check_exact(x: Any, name: str, where: ArrayLike | None = None) -> ArrayLike:
+def check_exact(x: PyTree, name: str, where: ArrayLike | None = None) -> ArrayLike:
     """A non-empty real array without NaN (where a mask selects), in its own dtype."""
     real = exact(x)
     truth = hasattr(real, "dtype") and jnp.issubdtype(real.dtype, jnp.bool_)
@@ -44,12 +44,12 @@ def check_exact(x: Any, name: str, where: ArrayLike | None = None) -> ArrayLike:
     return real
 
 
-def check_values(x: Any, name: str, where: ArrayLike | None = None) -> jax.Array:
+def check_values(x: PyTree, name: str, where: ArrayLike | None = None) -> jax.Array:
     """A non-empty real array without NaN (where a mask selects), in float32 or wider."""
     return widened(check_exact(x, name, where))
 
 
-def check_vector(x: Any, name: str, where: ArrayLike | None = None) -> ArrayLike:
+def check_vector(x: PyTree, name: str, where: ArrayLike | None = None) -> ArrayLike:
     """A non-empty real vector without NaN (where a mask selects), in its own dtype."""
     array = check_exact(x, name, where)
     if np.ndim(array) != 1:
