@@ -44,9 +44,13 @@ def _keep(seed: _bits.Seed, draw: _checks.Draw, shape: tuple[int, ...]) -> jax.A
         return _draw.draw_mask(seed, draw, shape)
 
     like = jax.eval_shape(drawn, seed, draw)
-    return lax.platform_dependent(
-        seed, draw, cuda=drawn, rocm=drawn, default=lambda *_: jnp.zeros(like.shape, like.dtype)
-    )
+
+    def zeros(seed: _bits.Seed, draw: _checks.Draw) -> jax.Array:
+        # In `shard_map`, they must vary over the mesh as the mask would.
+        zero = jnp.zeros_like(seed.words[0], like.dtype) | jnp.zeros_like(draw.threshold, like.dtype)
+        return jnp.broadcast_to(zero, like.shape)
+
+    return lax.platform_dependent(seed, draw, cuda=drawn, rocm=drawn, default=zeros)
 
 
 def _mask(seed: _bits.Seed, kept: jax.Array, draw: _checks.Draw, shape: tuple[int, ...]) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import jaxdrop
 from jaxdrop import _bits
@@ -32,7 +33,7 @@ def as_on_gpu(monkeypatch):
     _kept_masks._drop.clear_cache()
 
 
-@pytest.mark.usefixtures("as_on_gpu")
+@pytest.mark.usefixtures("as_on_gpu", "compiled_in_haste")
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
@@ -55,7 +56,7 @@ def test_a_mask_that_is_read_is_the_mask_that_is_drawn(shape, options):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.usefixtures("as_on_gpu")
+@pytest.mark.usefixtures("as_on_gpu", "compiled_in_haste")
 def test_rates_by_head_traced_rates_and_many_keys():
     x, keys = jnp.ones((4, 2, 8)), jax.random.split(KEY, 3)
 
@@ -68,6 +69,18 @@ def test_rates_by_head_traced_rates_and_many_keys():
     for rate in (0.3, jnp.array([[0.1], [0.6]])):
         found, expected = (gradients(drop, rate) for drop in (jaxdrop.attention_dropout, jaxdrop.dropout))
         np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_kept_varies_over_a_mesh_as_the_mask_does():
+    mesh = jax.make_mesh((8,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = {"in_specs": (P("a"), P("a")), "out_specs": P("a")}
+
+    def drop(keys, x):
+        return jaxdrop.attention_dropout(keys[0], x, 0.3)
+
+    keys, x = jax.random.split(KEY, 8), jnp.ones((8, 4, 8))
+    y = jax.jit(jax.shard_map(drop, mesh=mesh, **specs))(keys, x)
+    np.testing.assert_array_equal(y[2:3], jaxdrop.attention_dropout(keys[2], x[2:3], 0.3))
 
 
 def test_blocks_lie_in_bytes_from_the_low_bit():
