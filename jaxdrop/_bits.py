@@ -246,6 +246,19 @@ def bernoulli_at(seed: Seed, threshold: ArrayLike, row: jax.Array, place: jax.Ar
     return _draws_at(seed.words, row, place, width) < threshold
 
 
+def lanes(width: int) -> int:
+    """How many elements a block serves; 1 for a width that has no blocks."""
+    return _LANES.get(width, 1)
+
+
+def bernoulli_blocks(seed: Seed, threshold: ArrayLike, shape: tuple[int, ...], width: int) -> jax.Array:
+    """The mask of `bernoulli_packed`, the decisions of a block in one byte from its low bit.
+
+    For a scalar threshold and a last axis that is a multiple of a block's elements.
+    """
+    return _below_packed(seed.words, threshold, shape, width)
+
+
 def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.Array:
     """`jax.random.bernoulli(key, p, shape)`, bit for bit: the mask of Flax's Dropout.
 

@@ -48,7 +48,8 @@ def block(drop: Drop, params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
 
     q, k, v = jnp.einsum("bld,dhcn->chbln", normed(x), params["qkv"].reshape(width, heads, 3, -1))
     weights = jax.nn.softmax(jnp.einsum("hbln,hbmn->hblm", q, k) * q.shape[-1] ** -0.5)
-    attended = jnp.einsum("hblm,hbmn->blhn", drop(keys[0], weights, 0.1), v).reshape(x.shape)
+    weights = peers.for_attention(drop)(keys[0], weights, 0.1)
+    attended = jnp.einsum("hblm,hbmn->blhn", weights, v).reshape(x.shape)
     x = x + drop(keys[1], attended @ params["out"], 0.1)
     hidden = drop(keys[2], jax.nn.gelu(normed(x) @ params["up"]), 0.1)
     return x + drop(keys[3], hidden @ params["down"], 0.1)

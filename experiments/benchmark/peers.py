@@ -25,6 +25,11 @@ def ours(key: jax.Array, x: jax.Array, rate: float, dims: Dims = ()) -> Any:
     return jaxdrop.dropout(key, x, rate, broadcast_dims=dims)
 
 
+def for_attention(drop: Drop) -> Drop:
+    """The same library's dropout of attention weights; jaxdrop has a function for them."""
+    return jaxdrop.attention_dropout if drop is ours else drop
+
+
 def _flax() -> Drop:
     linen = importlib.import_module("flax.linen")
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
-from jaxdrop.drops.dropout import dropout
+from jaxdrop.drops._kept_masks import drop_with_kept_mask
+from jaxdrop.drops.dropout import drop_elements
 
 __all__ = ["attention_dropout"]
 
@@ -18,7 +19,11 @@ def attention_dropout(
     broadcast_dims: Sequence[int] = (),
     bits: Bits = None,
 ) -> jax.Array:
-    """Zeroes attention weights with probability `rate` and scales the rest; the same as `dropout`.
+    """Zeroes attention weights with probability `rate` and scales the rest; the numbers of `dropout`.
+
+    On a GPU the mask is kept for the backward pass, two bits per weight with `bits=16`: after a softmax
+    XLA must write it anyway, and drawing it twice would write it twice. On a CPU it is redrawn, as
+    by `dropout`.
 
     Every example, head, query and key has its own decision. Flax's attention shares decisions over
     batch and heads by default (`broadcast_dims=(0, 1)` here). In Flax's own attention modules, use
@@ -48,4 +53,4 @@ def attention_dropout(
       >>> attention_dropout(jax.random.key(0), jax.numpy.full((1, 1, 1, 4), 0.25), 0.5)
       Array([[[[0.5, 0.5, 0.5, 0. ]]]], dtype=float32)
     """
-    return dropout(key, weights, rate, broadcast_dims=broadcast_dims, bits=bits)
+    return drop_elements(drop_with_kept_mask, key, weights, rate, broadcast_dims, bits)

@@ -1,6 +1,6 @@
 """Dropout: zeroes elements at random. Srivastava et al., 2014."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -50,6 +50,18 @@ def dropout(
       >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
       Array([2., 2., 2., 0., 2., 2.], dtype=float32)
     """
+    return drop_elements(_dropout, key, x, rate, broadcast_dims, bits)
+
+
+def drop_elements(
+    drop: Callable[..., jax.Array],
+    key: Key,
+    x: ArrayLike,
+    rate: Rate,
+    broadcast_dims: Sequence[int],
+    bits: Bits,
+) -> jax.Array:
+    """Checks the arguments of `dropout` and calls `drop(key, x, (draw, scale), shape=)`."""
     x = _checks.check_floating(x)
     shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
     shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
@@ -58,7 +70,7 @@ def dropout(
     if _checks.is_trivial_rate(rate):
         return _remat.all_or_nothing(x, rate)
     scale = _checks.scale_of(draw, x.dtype)
-    return _dropout(key, x, (draw, scale), shape=shape)
+    return drop(key, x, (draw, scale), shape=shape)
 
 
 @_remat.redraw_in_backward("shape")
