@@ -1,9 +1,14 @@
-"""Eight host devices, so that the sharding laws run on any machine; and no rank is promoted."""
+"""Settings of all tests: eight devices of the CPU beside the default device, and products in full.
+
+The default device is the CPU, unless `JAX_PLATFORMS` says otherwise: `cuda,cpu` puts a GPU first.
+"""
 
 import os
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# By default a GPU rounds the factors of a product to 10 bits (tf32): tolerances hold for float32.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
 import jax
 import pytest
@@ -14,6 +19,13 @@ def ranks(request: pytest.FixtureRequest):
     """JAX's strict mode, for users who have it on; the experiments are written as most users write."""
     strict = "experiments" not in request.node.path.parts
     with jax.numpy_rank_promotion("raise" if strict else "allow"):
+        yield
+
+
+@pytest.fixture
+def on_cpu():
+    """For tests that read a program compiled for the CPU, or its memory."""
+    with jax.default_device(jax.devices("cpu")[0]):
         yield
 
 
