@@ -4,6 +4,7 @@ The default device is the CPU, unless `JAX_PLATFORMS` says otherwise: `cuda,cpu`
 """
 
 import os
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +13,18 @@ os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
 import jax
 import pytest
+
+# Folders and files whose tests say something about the default device: random bits, arithmetic, shardings.
+ON_DEVICE = {"drops", "mc", "optim"}
+ON_DEVICE |= {f"test_{name}.py" for name in ("bits", "carries", "fixed_draws", "laws", "losses", "masks")}
+ON_DEVICE |= {f"test_{name}.py" for name in ("attention", "penalties", "recurrent", "training")}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m device` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents and ON_DEVICE & set(item.path.parts):
+            item.add_marker(pytest.mark.device)
 
 
 @pytest.fixture(autouse=True, scope="module")
