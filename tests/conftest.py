@@ -22,8 +22,9 @@ ON_DEVICE |= {f"test_{name}.py" for name in ("attention", "penalties", "recurren
 
 @pytest.hookimpl(tryfirst=True)  # before `-m device` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
     for item in items:
-        if Path(__file__).parent in item.path.parents and ON_DEVICE & set(item.path.parts):
+        if item.path.is_relative_to(tests) and ON_DEVICE & set(item.path.relative_to(tests).parts):
             item.add_marker(pytest.mark.device)
 
 
