@@ -1,13 +1,16 @@
 """Settings of all tests: eight devices of the CPU beside the default device, and products in full.
 
-The default device is the CPU, unless `JAX_PLATFORMS` says otherwise: `cuda,cpu` puts a GPU first.
+The default device is the CPU, unless `JAX_PLATFORMS` says otherwise: `cuda,cpu` puts a GPU first. On a CPU,
+programs are compiled without most of LLVM's optimizations, as most tests compile much and run it once.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # By default a GPU rounds the factors of a product to 10 bits (tf32): tolerances hold for float32.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
@@ -45,8 +48,18 @@ def on_cpu():
 
 @pytest.fixture
 def compiled_in_haste():
-    """For tests that compile much and run it once: XLA leaves out most of what makes it fast."""
+    """For tests that compile much and run it once, on any device."""
+    yield from optimizations(False)
+
+
+@pytest.fixture
+def optimized():
+    """For tests of the programs that users run, on any device."""
+    yield from optimizations(True)
+
+
+def optimizations(kept: bool) -> Iterator[None]:
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", not kept)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

@@ -85,7 +85,7 @@ def summary(name: str) -> tuple[str, tuple[float, ...]]:
     return digest.hexdigest()[:16], tuple(float(f"{y:.7g}") for y in results[1].ravel()[:4])
 
 
-@pytest.mark.usefixtures("compiled_in_haste")
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("name", DRAWS)
 def test_masks_and_noise_are_those_stored(name: str):
     digest, first = summary(name)
