@@ -11,6 +11,9 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+else:
+    # By default the order of a GPU's sums is left to chance, and some results are compared to the bit.
+    os.environ["XLA_FLAGS"] += " --xla_gpu_deterministic_ops=true"
 # By default a GPU rounds the factors of a product to 10 bits (tf32): tolerances hold for float32.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 

@@ -105,13 +105,15 @@ def _sharding() -> NamedSharding:
 
 
 def compiled(fun: Callable, *args) -> Program:
-    """The program of `fun` for arguments of these shapes and dtypes."""
+    """The program of `fun` for arguments of these shapes and dtypes, with the options of a user."""
 
     def on_gpu(leaf):
         leaf = jax.eval_shape(lambda: leaf) if isinstance(leaf, int | float) else leaf
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_sharding())
 
-    found = jax.jit(fun).lower(*jax.tree.map(on_gpu, args)).compile()
+    with jax.default_matmul_precision("default"):
+        lowered = jax.jit(fun).lower(*jax.tree.map(on_gpu, args))
+    found = lowered.compile({"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False})
     memory = found.memory_analysis()
     return _read(found.as_text(), memory.temp_size_in_bytes if memory else 0)
 
