@@ -63,6 +63,9 @@ _FREE = frozenset(
     }
 )
 
+# Those of a user, whatever the tests' own are.
+_OPTIONS = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
 needs_plugin = pytest.mark.skipif(
     importlib.util.find_spec("jax_cuda13_plugin") is None, reason="needs the extra `cuda`"
 )
@@ -111,12 +114,13 @@ def _lowered(fun: Callable, *args) -> jax.stages.Lowered:
         leaf = jax.eval_shape(lambda: leaf) if isinstance(leaf, int | float) else leaf
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_sharding())
 
-    return jax.jit(fun).lower(*jax.tree.map(on_gpu, args))
+    with jax.default_matmul_precision("default"):
+        return jax.jit(fun).lower(*jax.tree.map(on_gpu, args))
 
 
 def compiled(fun: Callable, *args) -> Program:
     """The program of `fun` for arguments of these shapes and dtypes."""
-    found = _lowered(fun, *args).compile()
+    found = _lowered(fun, *args).compile(_OPTIONS)
     memory = found.memory_analysis()
     return _read(found.as_text(), memory.temp_size_in_bytes if memory else 0)
 
@@ -124,8 +128,7 @@ def compiled(fun: Callable, *args) -> Program:
 def assembly(fun: Callable, *args) -> str:
     """The kernels of `fun` in PTX, the assembly language before registers are assigned."""
     with tempfile.TemporaryDirectory() as folder:
-        options = {"xla_dump_to": folder, "xla_dump_emitter_re": ".*"}
-        _lowered(fun, *args).compile(compiler_options=options)
+        _lowered(fun, *args).compile(_OPTIONS | {"xla_dump_to": folder, "xla_dump_emitter_re": ".*"})
         return "".join(path.read_text() for path in sorted(Path(folder).rglob("*.ptx")))
 
 

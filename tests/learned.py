@@ -11,6 +11,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tests.devices import make_mesh
+
 KEY = jax.random.key(7)
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 
@@ -86,7 +88,7 @@ def check_sharded_batch(function: Callable, x: jax.Array, *params: jax.Array) ->
     call = jax.jit(function)
     expected = call(KEY, x, *params)
     for axis_type in (AxisType.Auto, AxisType.Explicit):
-        mesh = jax.make_mesh((8,), ("a",), axis_types=(axis_type,))
+        mesh = make_mesh((8,), ("a",), axis_types=(axis_type,))
         with jax.set_mesh(mesh):
             sharded = jax.device_put(x, NamedSharding(mesh, P("a")))
             y, penalty = call(KEY, sharded, *params)

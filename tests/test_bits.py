@@ -11,6 +11,9 @@ from scipy import stats
 import jaxdrop
 from jaxdrop import _bits
 from tests import gpu
+from tests.devices import make_mesh
+
+pytestmark = pytest.mark.usefixtures("optimized")
 
 KEY = jax.random.key(11)
 
@@ -160,7 +163,7 @@ def test_on_a_gpu_no_draw_is_reshaped(shape, width):
 @pytest.mark.parametrize("spec", [("a", None), ("a", "b"), (None, "a"), (None, ("a", "b"))])
 def test_the_shared_form_under_shardings(spec):
     """The same values on eight devices as on one, and no device asks another."""
-    mesh = jax.make_mesh((4, 2), ("a", "b"))
+    mesh = make_mesh((4, 2), ("a", "b"))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
     # Among these are shares of the last axis that are less than a block, or odd.
     for shape, width in (((8, 64), 16), ((8, 16), 8), ((8, 16), 24), ((8, 24), 16), ((8, 40), 24)):
@@ -195,6 +198,7 @@ def test_too_many_rows_or_places():
             jax.eval_shape(lambda shape=shape: _bits.normal(_bits.consume(KEY), shape))
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("width", [8, 16, 24])
 @pytest.mark.parametrize(
     ("shape", "at"),
@@ -219,8 +223,7 @@ def test_more_elements_than_32_bits_can_count(shape, at, width):
     assert int(_bits._draws_at(words, row, coordinates[-1], width)) == expected
     for draws in (_bits._bits_by_element, _bits._bits_by_block_gpu):
         one = jax.jit(lambda words, draws=draws: draws(words, shape, width)[at]).lower(words).compile()
-        if jax.default_backend() == "cpu":
-            assert one.memory_analysis().temp_size_in_bytes < 2**20
+        assert one.memory_analysis().temp_size_in_bytes < 2**20
         assert int(one(words)) == expected
 
 

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, PartitionSpec
 import jaxdrop
 from jaxdrop import _carries, mc, uncertainty
 from jaxdrop._types import PyTree
+from tests.devices import make_mesh
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -53,7 +54,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_eight_devices_give_what_one_gives(name: str):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    mesh = make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("data")
     call: Callable[[jax.Array], PyTree] = CALLS[name]
     found = jax.jit(jax.shard_map(call, mesh=mesh, in_specs=spec, out_specs=spec))(X)

@@ -12,6 +12,7 @@ from jaxdrop import _meshes, uncertainty
 from jaxdrop._types import PyTree
 from tests.calls import CALLS, Call, is_key
 from tests.calls.meshes import OF_FLAX, partition, placed
+from tests.devices import make_mesh
 
 KEY = jax.random.key(0)
 TRACED = {name: one for name, one in CALLS.items() if one.traced}
@@ -20,7 +21,7 @@ UNCHECKED = {"uncertainty.fit_vector_scaling"}
 
 
 def mesh_of(kind: AxisType) -> Mesh:
-    return jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind,) * 2, devices=jax.devices()[:4])
+    return make_mesh((2, 2), ("a", "b"), (kind,) * 2)
 
 
 def traced(one: Call, kind: AxisType) -> None:

@@ -17,6 +17,7 @@ from jaxdrop import drops, masks
 from jaxdrop._types import PyTree
 from tests.calls import CALLS, Call
 from tests.calls.meshes import OF_FLAX, placed
+from tests.devices import make_mesh
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 MODULES = [module for name in jaxdrop.__all__ if inspect.ismodule(module := getattr(jaxdrop, name))]
@@ -57,7 +58,7 @@ def read_back(one: Call) -> jax.export.Exported:
 def all_modes(name: str) -> Iterator[PyTree]:
     """64 bits and strict modes, and the arguments of a call sharded over an explicit mesh of two axes."""
     kinds = (AxisType.Auto if name in OF_FLAX else AxisType.Explicit,) * 2
-    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=kinds, devices=jax.devices()[:4])
+    mesh = make_mesh((2, 2), ("a", "b"), kinds)
     with strict(), jax.enable_x64(True), jax.set_mesh(mesh):
         yield placed(mesh, CALLS[name].fresh())
 

@@ -223,6 +223,8 @@ def test_what_a_cast_rounds_it_rounds_up():
         found = np.asarray(_predictions.rounded_up(x))
         assert found.dtype == np.float32
         assert (found.astype(np.float64) >= x).all()
+
+
 @pytest.mark.parametrize("labels", [None, "labels", object()])
 def test_labels_that_are_no_array(labels):
     with pytest.raises(TypeError, match="`labels` must be an array of integers, got "):

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import _unit_norms, penalties
+from tests.devices import make_mesh
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_scaling_to_a_norm(size, norm):
 def test_cosines_between_units_on_several_devices(axes):
     """Of any explicit sharding, those of one device."""
     w = jax.random.normal(jax.random.key(0), (2, 8, 6))
-    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+    mesh = make_mesh((4, 2), ("a", "b"), (AxisType.Explicit,) * 2)
     sharded = jax.device_put(w, NamedSharding(mesh, PartitionSpec(*axes)))
 
     def penalty(w):

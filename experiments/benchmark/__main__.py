@@ -66,10 +66,10 @@ FORMS = {
 FLOORS = {"copy": "a copy", "none": "no dropout", "jitted vmap": "a jitted vmap"}
 
 
-def measure(contest: timing.Contest, rounds: int) -> dict[str, Any]:
+def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, Any]:
     """Runs one contest: median, quartiles and ratios of each contender and form."""
     programs = contest.build()
-    times = timing.interleave(programs, rounds, title=contest.title)
+    times = timing.interleave(programs, rounds, seconds, title=contest.title)
     rows: dict[str, dict[str, Any]] = {}
     for (name, form), mine in times.items():
         program, median = programs[name, form], float(np.median(mine))
@@ -237,7 +237,7 @@ def main(
     for name in SUITES if suite is None else (suite,):
         results = []
         for contest in SUITES[name](setting):
-            results.append(measure(contest, min(rounds, 2) if quick else rounds))
+            results.append(measure(contest, *((min(rounds, 2), 0.0) if quick else (rounds, timing.SECONDS))))
             table(results[-1]).print()
             cli.console.print()
         report.write_json(

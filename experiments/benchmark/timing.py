@@ -27,6 +27,10 @@ class Program:
 Programs = dict[tuple[str, str], Program]
 
 
+# How long a round repeats a short call.
+SECONDS = 0.02
+
+
 @dataclass
 class Contest:
     """Programs that are timed together. The floor is the contender without dropout."""
@@ -53,7 +57,7 @@ def kept_bytes(function: Callable[[jax.Array], Any], x: jax.Array) -> int:
 
 
 def interleave(
-    programs: Mapping[Any, Program], rounds: int, seconds: float = 0.02, title: str = "rounds"
+    programs: Mapping[Any, Program], rounds: int, seconds: float = SECONDS, title: str = "rounds"
 ) -> dict[Any, np.ndarray]:
     """Milliseconds per call in each of `rounds`, with all calls in turn in every round.
 

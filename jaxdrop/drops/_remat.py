@@ -16,13 +16,25 @@ def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.A
     The key is used once, outside the part that the backward pass repeats. Only the seed, 8 bytes,
     is stored. `jax.checkpoint` keeps `jvp` and higher derivatives, which a custom derivative would
     lose. Under `jit`, eager calls do not store the bits either.
+
+    The two words of a Threefry key are stored as scalars: as an array, XLA would copy the words of
+    every site together in a separate GPU kernel.
     """
 
     def decorate(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         @partial(jax.jit, static_argnames=static)
         @wraps(fun)
         def call(key: Key, x: jax.Array, level: jax.Array, **options) -> jax.Array:
-            return jax.checkpoint(partial(fun, **options))(_bits.consume(key), x, level)
+            seed = _bits.consume(key)
+            words = tuple(seed.words) if seed.words.shape == (2,) else seed.words
+
+            def draw_and_apply(
+                words: jax.Array | tuple[jax.Array, ...], x: jax.Array, level: jax.Array
+            ) -> jax.Array:
+                own = _bits.Seed(jnp.asarray(words), seed.impl)
+                return fun(own, x, level, **options)
+
+            return jax.checkpoint(draw_and_apply)(words, x, level)
 
         def checked(key: Key, *data_and_level: PyTree, **options: PyTree) -> jax.Array:
             return call(_checks.check_key(key), *data_and_level, **options)

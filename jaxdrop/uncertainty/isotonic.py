@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _carries, _checks, _meshes, _predictions
+from jaxdrop import _carries, _meshes, _predictions
 from jaxdrop._types import ArrayLike
 
 __all__ = ["Isotonic", "fit_isotonic", "isotonic_regression"]

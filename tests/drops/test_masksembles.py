@@ -10,6 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdrop.drops.masksembles import masksembles, masksembles_masks
+from tests.devices import make_mesh
 
 KEY = jax.random.key(2)
 
@@ -119,7 +120,7 @@ def test_dtype(dtype):
 def test_a_sharded_batch(axis_type):
     x, masks = jax.random.normal(KEY, (16, 6)), masksembles_masks(KEY, 6, 4, 2.0)
     expected = masksembles(x, masks)
-    mesh = jax.make_mesh((8,), ("a",), axis_types=(axis_type,))
+    mesh = make_mesh((8,), ("a",), axis_types=(axis_type,))
     with jax.set_mesh(mesh):
         sharded = jax.device_put(x, NamedSharding(mesh, P("a")))
         y = jax.jit(masksembles)(sharded, masks)

@@ -10,6 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxdrop
+from tests.devices import make_mesh
 
 KEY = jax.random.key(25)
 W = jax.random.normal(KEY, (40, 30))
@@ -65,12 +66,12 @@ def test_it_is_the_same_in_every_setting(unit: bool):
         np.testing.assert_array_equal(prune(w), expected)
     with jax.numpy_rank_promotion("raise"):
         np.testing.assert_array_equal(jax.jit(prune)(w), expected)
-    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+    mesh = make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
     with jax.set_mesh(mesh):
         for spec in (P(None, "b"), P("a"), P("a", "b")):
             y = jax.jit(prune)(jax.device_put(w, NamedSharding(mesh, spec)))
             np.testing.assert_array_equal(y, expected)
-    mesh = jax.make_mesh((2,), ("b",), axis_types=(AxisType.Auto,))
+    mesh = make_mesh((2,), ("b",), axis_types=(AxisType.Auto,))
     mapped = jax.shard_map(prune, mesh=mesh, in_specs=P(None, "b"), out_specs=P(None, "b"))(w)
     halves = [prune(half) for half in jnp.split(w, 2, axis=1)]
     np.testing.assert_array_equal(mapped, jnp.concatenate(halves, axis=1))

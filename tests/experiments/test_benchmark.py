@@ -3,11 +3,12 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from experiments import cli
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import peers
+from experiments.benchmark import peers, timing
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -48,7 +49,15 @@ def test_quick_operations(tmp_path):
     assert kept["flax"] >= 8 * 64
 
 
-def test_quick_family(tmp_path, capsys):
+def test_quick_family(tmp_path, capsys, monkeypatch):
+    built = []
+    interleave = timing.interleave
+
+    def kept(programs: timing.Programs, *args, **options) -> dict:
+        built.append(programs)
+        return interleave(programs, *args, **options)
+
+    monkeypatch.setattr(timing, "interleave", kept)
     benchmark.main(suite="family", out=tmp_path, quick=True)
     folder = tmp_path / "benchmark-quick"
     results = json.loads((folder / "family.json").read_text())["results"]
@@ -58,6 +67,12 @@ def test_quick_family(tmp_path, capsys):
     assert all(result["floor"] == "dropout" for result in results)
     assert "x Flax" not in capsys.readouterr().out
     assert (folder / "family.png").stat().st_size > 10_000
+    assert len(built) == len(results)
+    for result, programs in zip(results, built, strict=True):
+        assert {result["floor"], "copy"} <= {name for name, _ in programs}
+        for (name, form), program in programs.items():
+            for leaf in jax.tree.leaves(program.call()):
+                assert np.isfinite(np.asarray(leaf)).all() or name == "drop_key", (name, form)
 
 
 def test_quick_sweep(tmp_path, capsys):

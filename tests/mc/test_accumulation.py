@@ -12,6 +12,7 @@ import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _accumulation, _program
 from tests import gpu
+from tests.devices import make_mesh
 from tests.mc import nets
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -116,7 +117,7 @@ def test_the_numbers_of_one_chunk_are_known():
             return super().summarize(samples, index, targets)
 
     jax.tree_util.register_dataclass(Seen, data_fields=[], meta_fields=["levels", "capacity"])
-    options = {"num_samples": 5, "reducers": Seen((0.5,), 8), "mesh": jax.make_mesh((8,), ("samples",))}
+    options = {"num_samples": 5, "reducers": Seen((0.5,), 8), "mesh": make_mesh((8,), ("samples",))}
     mc.estimate(nets.bound(), KEY, X, **options)
     assert seen == [[0, 1, 2, 3, 4, -1, -1, -1]]
 

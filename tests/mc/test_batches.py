@@ -153,7 +153,7 @@ def test_an_error_of_the_thread_is_raised_where_its_item_is_due():
 
 
 def test_the_thread_has_the_settings_of_the_caller():
-    device = jax.devices()[1]
+    device = jax.devices("cpu")[1]
     with jax.enable_x64(True), jax.default_device(device):
         (found,) = _batches.ahead(jax.device_put(row) for row in X[:1])
     assert found.dtype == jnp.float64

@@ -18,6 +18,7 @@ import pytest
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _accumulation
+from tests.devices import make_mesh
 from tests.mc import nets
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -108,7 +109,7 @@ def test_shared_is_one_function_of_all_the_data():
 
 
 def test_a_mesh_and_fewer_examples_than_a_batch():
-    mesh = jax.make_mesh((4, 2), ("samples", "batch"))
+    mesh = make_mesh((4, 2), ("samples", "batch"))
     options = OPTIONS | {"targets": None, "reducers": mc.Moments()}
     found = mc.estimate_dataset(PREDICT, KEY, X[:3], **options, mesh=mesh)
     assert found.value["mean"].shape == (3, nets.CLASSES)
@@ -169,7 +170,7 @@ def test_results_of_another_call_are_refused(changes: dict, message: str, stored
 
 
 def test_chunks_meshes_and_more_data_are_accepted(stored: Path, whole: mc.Estimate, tmp_path: Path):
-    mesh = jax.make_mesh((2,), ("batch",))
+    mesh = make_mesh((2,), ("batch",))
     equal(run(folder=stored, chunk_size=3), whole)
     equal(run(folder=stored, mesh=mesh), whole)
     near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _devices
+from tests.devices import make_mesh
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -29,7 +30,7 @@ def predictor(weights: tuple = WEIGHTS) -> jax.tree_util.Partial:
 
 
 def users_mesh(kind: AxisType = AxisType.Auto) -> Mesh:
-    return jax.make_mesh((2, 2, 2), ("data", "fsdp", "model"), axis_types=(kind,) * 3)
+    return make_mesh((2, 2, 2), ("data", "fsdp", "model"), axis_types=(kind,) * 3)
 
 
 def put(mesh: Mesh, array: jax.Array, *axes: str | None) -> jax.Array:
@@ -86,7 +87,7 @@ def test_sharded_weights_are_not_gathered():
 
 
 def test_a_named_axis_beside_one_of_the_users():
-    mesh = jax.make_mesh((4, 2), ("batch", "model"))
+    mesh = make_mesh((4, 2), ("batch", "model"))
     weights = put(mesh, WEIGHTS[0], None, "model"), put(mesh, WEIGHTS[1], "model")
     samples = mc.sample(predictor(weights), KEY, X, num_samples=4, mesh=mesh)
     close(samples, mc.sample(predictor(), KEY, X, num_samples=4))

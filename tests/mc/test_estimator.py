@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdrop
 from jaxdrop import mc
+from tests.devices import make_mesh
 from tests.mc import nets
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -48,12 +49,12 @@ def test_the_size_of_the_chunks_makes_no_difference(whole: mc.Estimate, chunk: i
 
 @pytest.mark.parametrize("axes", [{"samples": 8}, {"samples": 4, "batch": 2}])
 def test_eight_devices_give_what_one_gives(whole: mc.Estimate, axes: dict):
-    close(run(mesh=jax.make_mesh(tuple(axes.values()), tuple(axes))), whole)
+    close(run(mesh=make_mesh(tuple(axes.values()), tuple(axes))), whole)
 
 
 @pytest.mark.parametrize("current", [True, False])
 def test_explicit_axes(whole: mc.Estimate, current: bool):
-    mesh = jax.make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
+    mesh = make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
     x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("batch")))
     with jax.set_mesh(mesh) if current else contextlib.nullcontext():
         close(run(x=x, mesh=mesh), whole)
@@ -117,6 +118,7 @@ def test_another_number_of_samples_is_the_same_program():
         assert len(traces) == 2  # one look, one program
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_memory_does_not_grow_with_the_samples():
     """The same compiled program, whose number of samples is an argument."""
 
@@ -133,6 +135,7 @@ def test_memory_does_not_grow_with_the_samples():
     assert many <= 1.1 * few
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_memory_of_a_segmentation_head_does_not_grow_with_the_samples():
     """The temporary memory for 4096 samples of `[B, H, W, K]` is that for 64, to the byte."""
     kernel = jax.random.normal(KEY, (4, 5))

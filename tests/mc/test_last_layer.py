@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdrop
 from jaxdrop import mc
+from tests.devices import make_mesh
 
 H = jax.random.normal(jax.random.key(0), (3, 10))
 KERNEL = jax.random.normal(jax.random.key(1), (10, 4))
@@ -76,7 +77,7 @@ def test_a_bias_that_does_not_fit(shape):
 @pytest.mark.parametrize("jitted", [False, True])
 def test_explicit_meshes(spec: PartitionSpec, jitted: bool):
     """Contractions over a sharded axis, and a rate and a bias on the mesh."""
-    mesh = jax.make_mesh((2, 2), ("batch", "model"), axis_types=(AxisType.Explicit,) * 2)
+    mesh = make_mesh((2, 2), ("batch", "model"), axis_types=(AxisType.Explicit,) * 2)
     h, rate = jnp.concatenate([H, H[:1]]), jnp.linspace(0.0, 0.9, 10)
     expected = mc.last_layer(h, KERNEL, BIAS, rate=rate)
 

@@ -46,6 +46,7 @@ def matmuls(text: str) -> list[bool]:
     ]
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_the_matmuls_are_counted(name: str, chunk: int):
@@ -66,6 +67,7 @@ def test_the_matmuls_are_counted(name: str, chunk: int):
     assert len(matmuls(plainly.lower(WEIGHTS, X).compile().as_text())) == 4
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_a_linen_model():
     class Net(nn.Module):
         @nn.compact

@@ -18,6 +18,7 @@ import pytest
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _program
+from tests.devices import make_mesh
 from tests.mc import nets
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,8 @@ def chunk(units: int, num_samples: int, chunk_size: int | None = None) -> int:
     return _program.plan(predict, KEY, jnp.ones((8, 1)), num_samples, chunk_size=chunk_size).execution.chunk
 
 
-def test_the_chunks_fit_the_cache_and_are_of_one_size():
+def test_the_chunks_fit_the_cache_and_are_of_one_size(monkeypatch):
+    monkeypatch.setattr(_program, "_budget", lambda: _program._CPU_BYTES)  # a GPU has more
     assert chunk(4, 100) == 100  # little: all at once
     assert chunk(10_000_000, 100) == 1  # much: one at a time
     between = chunk(2**14, 100)
@@ -42,7 +44,7 @@ def test_the_chunks_fit_the_cache_and_are_of_one_size():
 
 
 def test_a_mesh_divides_every_chunk():
-    mesh = jax.make_mesh((8,), ("samples",))
+    mesh = make_mesh((8,), ("samples",))
     assert _program.plan(nets.bound(), KEY, nets.inputs(), 20, chunk_size=5, mesh=mesh).execution.chunk == 8
 
 

@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxdrop
 from jaxdrop import mc
+from tests.devices import make_mesh
 from tests.mc import nets
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -91,7 +92,7 @@ def test_it_has_gradients_and_goes_under_jit_and_vmap():
 
 @pytest.mark.parametrize("axes", [{"samples": 8}, {"batch": 8}, {"samples": 4, "batch": 2}])
 def test_eight_devices_give_what_one_gives(axes: dict):
-    mesh = jax.make_mesh(tuple(axes.values()), tuple(axes))
+    mesh = make_mesh(tuple(axes.values()), tuple(axes))
 
     def mask(key, x):
         return jaxdrop.dropout(key, x, 0.5)
@@ -101,7 +102,7 @@ def test_eight_devices_give_what_one_gives(axes: dict):
 
 
 def test_an_explicit_and_an_automatic_axis():
-    mesh = jax.make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit, AxisType.Auto))
+    mesh = make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit, AxisType.Auto))
     x = jax.device_put(X, NamedSharding(mesh, PartitionSpec()))
     one = mc.sample(PREDICT, KEY, X, num_samples=8)
     np.testing.assert_allclose(
@@ -112,7 +113,7 @@ def test_an_explicit_and_an_automatic_axis():
 @pytest.mark.parametrize("count", [8, 10])
 @pytest.mark.parametrize("given", [True, False])
 def test_explicit_axes(count: int, given: bool):
-    mesh = jax.make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
+    mesh = make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
     one = mc.sample(PREDICT, KEY, X, num_samples=count)
     with jax.set_mesh(mesh):
         x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("batch")))
@@ -151,9 +152,9 @@ def test_bad_meshes():
     with pytest.raises(
         ValueError, match=r"`mesh` must have an axis named 'samples' or 'batch', or .* got data"
     ):
-        mc.sample(PREDICT, KEY, X, num_samples=2, mesh=jax.make_mesh((8,), ("data",)))
+        mc.sample(PREDICT, KEY, X, num_samples=2, mesh=make_mesh((8,), ("data",)))
     with pytest.raises(ValueError, match="`x` must have a multiple of 8 examples"):
-        mc.sample(PREDICT, KEY, X[:5], num_samples=2, mesh=jax.make_mesh((8,), ("batch",)))
+        mc.sample(PREDICT, KEY, X[:5], num_samples=2, mesh=make_mesh((8,), ("batch",)))
 
 
 @pytest.mark.parametrize("shared", [False, True])

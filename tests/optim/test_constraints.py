@@ -11,6 +11,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import optim
+from tests.devices import make_mesh
 
 W = jax.random.normal(jax.random.key(0), (3, 4, 6, 5))
 
@@ -177,7 +178,7 @@ def test_a_projection_of_a_tree(name):
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_a_projection_of_a_sharded_kernel(name, kind):
     w = jax.random.normal(jax.random.key(0), (8, 12))
-    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(kind,) * 2)
+    mesh = make_mesh((4, 2), ("x", "y"), (kind,) * 2)
     for axes in (("x",), ("y", "x")):
         sharding = NamedSharding(mesh, PartitionSpec(*axes))
         new = jax.jit(PROJECTIONS[name])(jax.device_put(w, sharding))

@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx, serialization
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import optim, training
+from tests.devices import make_mesh
 
 PARAMS = {"Dense_0": {"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}}
 
@@ -133,7 +134,7 @@ def test_it_is_the_optimizer_where_all_is_finite():
 
 
 def test_sharded_parameters_keep_their_sharding():
-    mesh = Mesh(np.array(jax.devices()[:4]), ("x",), axis_types=(AxisType.Explicit,))
+    mesh = make_mesh((4,), ("x",), (AxisType.Explicit,))
     sharding = NamedSharding(mesh, PartitionSpec("x"))
     optimizer = optim.halt_on_nonfinite(optax.adam(0.1))
     with jax.set_mesh(mesh):

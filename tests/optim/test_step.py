@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import optim
+from tests.devices import make_mesh
 
 PARAMS = {
     "a": {"kernel": jnp.linspace(-2.0, 2.0, 12).reshape(4, 3), "bias": jnp.full(3, -5.0, jnp.float32)},
@@ -140,7 +141,7 @@ def test_sums_of_half_precision_do_not_overflow():
 @pytest.mark.parametrize("axes", [("x", None), ("y", "x")])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_sharded_parameters_keep_their_sharding(name, axes, kind):
-    mesh = Mesh(np.array(jax.devices()[:8]).reshape(4, 2), ("x", "y"), axis_types=(kind,) * 2)
+    mesh = make_mesh((4, 2), ("x", "y"), (kind,) * 2)
     sharding = NamedSharding(mesh, PartitionSpec(*axes))
     w = jax.random.normal(jax.random.key(0), (8, 12))
     transformation = ALL[name]()

@@ -40,7 +40,7 @@ def kernels(drop: peers.Drop, backward: bool) -> Counter:
     return Counter(kind for kind in large if kind not in ("parameter", "bitcast", "get-tuple-element"))
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads a program compiled for the CPU")
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_dropout_is_part_of_the_loops_that_are_there(backward):
     """What is new are the draws, two bits an element. Backward, from jax 0.12 on, a loop may be split

@@ -9,6 +9,7 @@ import pytest
 
 import jaxdrop
 from jaxdrop import mc
+from tests.devices import make_mesh
 from tests.mc import nets
 from tests.mc.reducers.states import streamed
 
@@ -79,7 +80,7 @@ def test_each_part_has_the_estimates_of_its_reducer_alone(whole: mc.Estimate):
 
 def test_chunks_and_devices_make_no_difference(whole: mc.Estimate):
     close(run(chunk_size=7), whole)
-    close(run(mesh=jax.make_mesh((4, 2), ("samples", "batch"))), whole)
+    close(run(mesh=make_mesh((4, 2), ("samples", "batch"))), whole)
 
 
 def test_states_continue_and_merge(whole: mc.Estimate):
