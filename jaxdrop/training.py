@@ -217,6 +217,14 @@ def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
     return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
+def _apart(key: Key) -> Key:
+    """The key, behind a barrier, so that XLA for a GPU derives the keys of all sites in one kernel."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return jax.lax.optimization_barrier(key)
+    words = jax.lax.optimization_barrier(jax.random.key_data(key))
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
+
+
 def _init_and_step(recipe: Recipe) -> Trainer:
     def init(key: Key, params: PyTree, hyper: PyTree, model_state: PyTree) -> TrainState:
         _, optimizer = recipe(hyper)
@@ -225,7 +233,7 @@ def _init_and_step(recipe: Recipe) -> Trainer:
 
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, tuple[jax.Array, PyTree]]:
         loss_fn, optimizer = recipe(state.hyper)
-        key = jax.random.fold_in(state.key, state.step)
+        key = _apart(jax.random.fold_in(state.key, state.step))
         evaluate = _loss_fn.checked(loss_fn, state.model_state, batch)
         value_and_grad = jax.value_and_grad(evaluate, has_aux=True)
         (loss, (aux, model_state)), grads = value_and_grad(state.params, key)

@@ -107,7 +107,7 @@ NO_CALL = {
     "optim.": {"HaltState"},
     "penalties.": {"is_weight"},
     "schedules.": {"Schedule"},
-    "training.": {"LossFn", "Recipe", "TrainState", "Trainer"},
+    "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
     "uncertainty.": {
         *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "Reliability", "RiskCoverage", "Selection"},
         *{"Temperature", "Variance", "VectorScaling"},

@@ -16,6 +16,7 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.linen
 from jaxdrop.training import TrainState, grid, sweep, trainer
+from tests import gpu
 
 KEY = jax.random.key(0)
 BATCH = {
@@ -376,3 +377,19 @@ def test_a_model_state_without_the_axis_of_runs():
     pair = sweep(lambda rate: (net_loss, optax.sgd(rate)))
     with pytest.raises(ValueError, match=r"all arguments must share one leading axis of runs, got axes of"):
         pair.init(keys, params, jnp.ones(2), one)
+
+
+@gpu.needs_plugin
+def test_a_gpu_derives_the_keys_of_all_sites_at_once():
+    """Beside two kernels of keys there are the loss, the step and copies of arguments; it was two a site."""
+    weights, x = [jnp.ones((64, 64))] * 8, jnp.ones((64, 64))
+
+    def loss_fn(weights, key, x):
+        for site, w in enumerate(weights):
+            x = jaxdrop.dropout(jax.random.fold_in(key, site), jnp.tanh(x @ w), 0.1)
+        return jnp.mean(x**2), {}
+
+    init, step = trainer(loss_fn, optax.sgd(0.1))
+    program = gpu.compiled(step, init(KEY, weights), x)
+    small = [kernel for kernel in program.kernels if kernel.largest <= 2]
+    assert len(small) < 8

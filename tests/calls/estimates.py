@@ -97,7 +97,14 @@ UNCERTAINTY = {
     "batch_bald of draws": call(
         lambda key, probs: uncertainty.batch_bald(key, probs, 3, num_configurations=5), KEY, SAMPLES
     ),
+    "binary_brier": call(uncertainty.binary_brier, Z, LABELS > 0),
+    "binary_ece": call(uncertainty.binary_ece, Z, LABELS > 0),
+    "binary_nll": call(uncertainty.binary_nll, Z, LABELS > 0),
+    "binary_reliability": call(uncertainty.binary_reliability, Z, LABELS > 0),
     "brier": call(uncertainty.brier, PROBS, LABELS),
+    "brier of some": call(
+        lambda *args: uncertainty.brier(*args, where=args[1] < 2).sum(where=args[1] < 2), PROBS, LABELS
+    ),
     "classwise_ece": call(uncertainty.classwise_ece, PROBS, LABELS),
     "conformal_quantile": call(lambda y: uncertainty.conformal_quantile(y, 0.7), Y),
     "coverage": call(uncertainty.coverage, Y - 1, Y, Z),

@@ -101,7 +101,7 @@ PENALTIES = {
     "l1_l2": call(lambda params, strength: penalties.l1_l2(params, (strength, 0.5)), PARAMS, RATE),
     "l2": call(lambda params, strength: penalties.l2(params, strength, where=[("k*", 2.0)]), PARAMS, RATE),
     "l2_sp": call(penalties.l2_sp, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
-    "orthogonal": call(penalties.orthogonal, {"kernel": KERNEL[:5]}, RATE),
+    "orthogonal": call(penalties.orthogonal, PARAMS, RATE),
     "weight_mask": call(lambda params: jax.tree.map(jnp.asarray, penalties.weight_mask(params)), PARAMS),
 }
 LOSSES = {
@@ -154,6 +154,9 @@ OPTIM = {
     "proximal_elastic_net": stepped(lambda c: optim.proximal_elastic_net((c, 0.1), 0.1), RATE),
     "proximal_group_lasso": stepped(lambda c: optim.proximal_group_lasso(c, 0.1), RATE),
     "proximal_l1": stepped(lambda c: optim.proximal_l1(c, 0.1), RATE),
+    "projection_max_norm": call(optim.projection_max_norm, PARAMS, RATE),
+    "projection_non_negative": call(optim.projection_non_negative, PARAMS),
+    "projection_unit_norm": call(optim.projection_unit_norm, PARAMS),
     "raise_if_halted": Call(not_halted, (PARAMS,), traced=False),
     "unit_norm": stepped(optim.unit_norm),
 }
@@ -170,6 +173,16 @@ def trained(params: PyTree, key: jax.Array, batch: jax.Array) -> PyTree:
     return state.params, loss
 
 
+def trained_with_state(params: PyTree, key: jax.Array, batch: jax.Array) -> PyTree:
+    def with_mean(params: PyTree, mean: jax.Array, key: jax.Array, batch: jax.Array) -> PyTree:
+        loss, aux = loss_fn(params, key, batch)
+        return loss, (aux, (mean + batch.mean()) / 2)
+
+    init, step = training.trainer(with_mean, optax.sgd(0.1))
+    state, (loss, _) = step(init(key, params, jnp.zeros_like(batch[0, 0, 0])), batch)
+    return state.params, state.model_state, loss
+
+
 def swept(params: PyTree, key: jax.Array, batch: jax.Array, hyper: PyTree) -> PyTree:
     def recipe(hyper: PyTree) -> tuple[training.LossFn, optax.GradientTransformation]:
         return lambda *args: loss_fn(*args, hyper["rate"]), optax.sgd(0.1)
@@ -180,10 +193,17 @@ def swept(params: PyTree, key: jax.Array, batch: jax.Array, hyper: PyTree) -> Py
     return state.params, loss
 
 
+def chosen(scores: jax.Array) -> PyTree:
+    choice = training.choose(training.grid(rate=[0.1, 0.2, 0.3], seed=[0, 1]), scores)
+    return jnp.asarray(choice.mean), jnp.asarray(choice.rank)
+
+
 TRAINING = {
+    "choose": Call(chosen, (LOGITS[0, :6, 0],), traced=False),
     "grid": call(lambda rate: training.grid(rate=rate, seed=jnp.arange(3)), LOGITS[0, :2, 0]),
     "sweep": call(swept, PARAMS, KEY, X, {"rate": jnp.array([0.2, 0.5])}),
     "trainer": call(trained, PARAMS, KEY, X),
+    "trainer of a model with state": call(trained_with_state, PARAMS, KEY, X),
 }
 FUNCTIONS = {
     f"{module}.{name}": one

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 import jaxdrop
 import jaxdrop.linen as jl
 import jaxdrop.nnx as jn
+from jaxdrop import training
 from jaxdrop._types import PyTree
 from tests import shells
 from tests.calls.arrays import KEY, Call, X, call
@@ -67,6 +69,15 @@ def linen_sampled(key: jax.Array, x: jax.Array) -> PyTree:
 def linen_rated(key: jax.Array, x: jax.Array) -> PyTree:
     rated = jl.with_rates(jl.Dropout(0.5, **ON).apply, {"*": 0.3})
     return rated({}, x, rngs={"dropout": key})
+
+
+def nnx_trained(key: jax.Array, x: jax.Array) -> PyTree:
+    rngs = nnx.Rngs(0)
+    parts = jn.trainable(nnx.Sequential(nnx.Linear(6, 3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)))
+    loss_fn = parts.loss_fn(lambda model, _, x: (jnp.mean(model(x) ** 2), {}))
+    init, step = training.trainer(loss_fn, optax.sgd(0.1))
+    state, (loss, _) = step(init(key, parts.params, parts.model_state), x)
+    return jax.tree.leaves(state.params), loss
 
 
 def nnx_sampled(key: jax.Array, x: jax.Array) -> PyTree:
@@ -155,6 +166,7 @@ NNX = {named(case): nnx_case(case) for case in shells.ALL} | {
         lambda key: jnp.asarray([len(jn.list_rates(nnx.Dropout(0.5, rngs=nnx.Rngs(key))))]), KEY
     ),
     "stochastic": call(nnx_sampled, KEY, X),
+    "trainable": call(nnx_trained, KEY, X),
     "with_rates": of_nnx(lambda rngs: jn.with_rates(nnx.Dropout(0.5, rngs=rngs), {"*": 0.3}), X),
 }
 MODULES = {
