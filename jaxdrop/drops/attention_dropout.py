@@ -21,9 +21,10 @@ def attention_dropout(
 ) -> jax.Array:
     """Zeroes attention weights with probability `rate` and scales the rest; the numbers of `dropout`.
 
-    On a GPU the mask is kept for the backward pass, two bits per weight with `bits=16`: after a softmax
-    XLA must write it anyway, and drawing it twice would write it twice. On a CPU it is redrawn, as
-    by `dropout`.
+    On a GPU the mask is kept for the backward pass: after a softmax XLA must write it anyway, and drawing
+    it twice would write it twice. It takes two bits per weight with `bits=16` and a last axis that is a
+    multiple of four, and up to a byte otherwise. On a CPU it is redrawn, as by `dropout`; outside
+    `jit` the backward pass holds zeros of that size there, too.
 
     Every example, head, query and key has its own decision. Flax's attention shares decisions over
     batch and heads by default (`broadcast_dims=(0, 1)` here). In Flax's own attention modules, use
