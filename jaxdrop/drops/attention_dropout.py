@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops import _remat
 from jaxdrop.drops._kept_masks import drop_with_kept_mask
-from jaxdrop.drops.dropout import drop_elements
 
 __all__ = ["attention_dropout"]
 
@@ -54,4 +54,4 @@ def attention_dropout(
       >>> attention_dropout(jax.random.key(0), jax.numpy.full((1, 1, 1, 4), 0.25), 0.5)
       Array([[[[0.5, 0.5, 0.5, 0. ]]]], dtype=float32)
     """
-    return drop_elements(drop_with_kept_mask, key, weights, rate, broadcast_dims, bits)
+    return _remat.drop_elements(drop_with_kept_mask, key, weights, rate, broadcast_dims, bits)
