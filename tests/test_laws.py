@@ -130,7 +130,7 @@ def test_shape_and_dtype_are_kept(member: Member, dtype: str):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_the_rounded_single_precision(member: Member, dtype: str):
     x = normal((8, 4, 16), dtype)
-    # A function of its own, which no other test has compiled in haste.
+    # A new function, which no other test has compiled in haste.
     draw = jax.jit(lambda x: member.pure(KEY, x, 0.3))
     np.testing.assert_array_equal(draw(x), draw(x.astype(jnp.float32)).astype(dtype))
 

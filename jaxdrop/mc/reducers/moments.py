@@ -68,10 +68,9 @@ class Moments(Grouped):
         inverse = 1 / n.clip(1)
         shares = state["n"] * inverse[0]
         start = jax.tree.map(lambda m: m[state["n"].argmax()], state["mean"])
-        center = jax.tree.map(
-            lambda c, m: c + jnp.tensordot(shares, gap(c[None], m), 1, precision="highest"),
-            *(start, state["mean"]),
-        )
+        # About one of the means: the center of equal means is exactly that.
+        off = jax.tree.map(partial(_off, state["n"]), state["mean"], start)
+        center = jax.tree.map(lambda c, d: c + jnp.tensordot(shares, d, 1, precision="highest"), start, off)
         off = jax.tree.map(partial(_off, state["n"]), state["mean"], center)
         sums = jax.tree.map(lambda d: pooled(scaled(state["n"], d)), off)
         mean = jax.tree.map(lambda c, total: c[None] + scaled(inverse, total), center, sums)
