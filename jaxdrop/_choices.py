@@ -77,9 +77,13 @@ def choose(
     columns = {name: np.asarray(values) for name, values in hyper.items()}
     scores = np.asarray(scores, np.float64)
     _check_columns(columns, scores)
-    for name, values in (("over", () if over is None else (over,)), ("simpler", simpler)):
-        for value in values:
-            _checks.check_choice(value, list(columns), name)
+    if over is not None and over not in columns:
+        raise ValueError(
+            f"`over` must be one of {', '.join(map(repr, columns))}, or None if no name repeats a setting, "
+            f"got {over!r}."
+        )
+    for name in simpler:
+        _checks.check_choice(name, list(columns), "simpler")
     if over in simpler:
         raise ValueError(f"`simpler` must not name the repetitions, got {over!r}.")
     names = [name for name in columns if name != over]

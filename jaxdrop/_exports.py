@@ -12,6 +12,7 @@ NAMED_TUPLES = (
     mc.LastLayer,
     mc.State,
     optim.HaltState,
+    training.Choice,
     training.TrainState,
     uncertainty.CQR,
     uncertainty.LAC,

@@ -2,10 +2,13 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import optax
 
 from jaxdrop._types import PyTree
+
+_CALLERS = (str(Path(optax.__file__).parent), __file__)
 
 
 def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
@@ -20,14 +23,32 @@ def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.Transfor
         updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None, **extra: PyTree
     ) -> tuple[optax.Updates, optax.OptState]:
         given = {name: value for name, value in extra.items() if takes_all or name in names}
+        first = None
         while True:
             try:
                 return update(updates, state, params, **given)
             except TypeError as error:
+                if not _is_of_a_call(error):
+                    raise
                 # A chain hands all arguments to members such as `optax.contrib.sam`, which take some only.
                 refused = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
-                if refused is None or refused[1] not in given:
+                if refused is not None and refused[1] in given:
+                    first = first or error
+                    del given[refused[1]]
+                elif first is None:
                     raise
-                del given[refused[1]]
+                else:
+                    raise TypeError(
+                        "`optimizer` must be a chain whose members take the same extra arguments, "
+                        f"got: {first}; {error}."
+                    ) from error
 
     return call
+
+
+def _is_of_a_call(error: TypeError) -> bool:
+    """Whether an update was called wrongly, by optax or here; not an error in the update itself."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_CALLERS)

@@ -50,20 +50,21 @@ def checked(loss_fn: Callable[..., PyTree], model_state: PyTree, batch: PyTree) 
     return evaluate
 
 
-def check_like(new: PyTree, old: PyTree, name: str) -> None:
+def check_like(new: PyTree, old: PyTree, name: str, hint: str = "") -> None:
     """Raises unless a state that a loss returned has the structure, shapes and dtypes of the old one."""
     had, has = (dict(zip(_selection.paths(tree), jax.tree.leaves(tree), strict=True)) for tree in (old, new))
     lost, added = [path for path in had if path not in has], [path for path in has if path not in had]
     if lost or added:
         parts = [("without", lost), ("with the new", added)]
         words = " and ".join(f"{word} {listed(paths)}" for word, paths in parts if paths)
-        raise ValueError(f"`{name}` must keep its leaves when `loss_fn` returns it, got one {words}.")
+        raise ValueError(f"`{name}` must keep its leaves when `loss_fn` returns it, got one {words}{hint}.")
     for path, leaf in has.items():
         kinds = [(jnp.shape(one), jnp.result_type(one)) for one in (had[path], leaf)]
         if kinds[0] != kinds[1]:
             (shape, dtype), (new_shape, new_dtype) = kinds
+            of = f" of `{path}`" if path else ""
             raise ValueError(
-                f"`{name}` must keep the shape and dtype of `{path}` when `loss_fn` returns it, {shape} "
+                f"`{name}` must keep the shape and dtype{of} when `loss_fn` returns it, {shape} "
                 f"{dtype}, got {new_shape} {new_dtype}."
             )
     if jax.tree.structure(old) != jax.tree.structure(new):
@@ -98,7 +99,7 @@ def _check_arrays(aux: PyTree) -> None:
 
 
 def is_pair(value: PyTree) -> bool:
-    return isinstance(value, tuple) and len(value) == 2
+    return isinstance(value, tuple | list) and len(value) == 2
 
 
 def told(value: PyTree) -> str:

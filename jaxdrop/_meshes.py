@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import jax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdrop._types import PyTree
 
@@ -46,13 +46,14 @@ def like(x: jax.Array, other: jax.Array) -> jax.Array:
     return on_automatic_axes(lambda x: x, x, out=partition(other))
 
 
-def of_product(x: jax.Array, kernel: jax.Array) -> PartitionSpec | None:
+def of_product(x: jax.Array, kernel: jax.Array) -> NamedSharding | None:
     """The partition of `x @ kernel`: of the rows of `x`, and of the columns of `kernel` over other axes."""
-    if _explicit_mesh(x, kernel) is None:
+    mesh = _explicit_mesh(x, kernel)
+    if mesh is None:
         return None
     rows, columns = partition(x)[:-1], partition(kernel)[-1]
     used = {axis for axes in rows for axis in _names(axes)}
-    return PartitionSpec(*rows, None if used & set(_names(columns)) else columns)
+    return NamedSharding(mesh, PartitionSpec(*rows, None if used & set(_names(columns)) else columns))
 
 
 def _explicit_mesh(*args: PyTree) -> jax.sharding.AbstractMesh | None:

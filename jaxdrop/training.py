@@ -1,4 +1,4 @@
-"""Training: a jitted init/step pair, and the same pair under `vmap` as a sweep.
+"""Training: an init/step pair, compiled once, and the same pair under `vmap` as a sweep.
 
 The key of a step is `fold_in(key, step)`, so the state holds no changing generator: a run resumed
 from a saved state continues exactly as it would have.
@@ -71,7 +71,7 @@ class TrainState(NamedTuple):
 
 
 class Trainer(NamedTuple):
-    """A pair of jitted functions, like optax's transformations.
+    """A pair of functions, like optax's transformations; compiled.
 
     Attributes:
       init: `init(key, params, model_state=None) -> state`; in a sweep,
@@ -100,7 +100,7 @@ def trainer(
         then copies the parameters.
 
     Returns:
-      Jitted `init(key, params, model_state=None)` and `step(state, batch)`. A step returns the loss
+      `init(key, params, model_state=None)` and a jitted `step(state, batch)`. A step returns the loss
       before its update.
 
     Raises:
@@ -152,7 +152,7 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
         `init` then copies the parameters.
 
     Returns:
-      Jitted `init(keys, params, hyper, model_state=None)` and `step(states, batch)`. Keys, parameters,
+      `init(keys, params, hyper, model_state=None)` and a jitted `step(states, batch)`. Keys, parameters,
       model states and the leaves of `hyper` have a leading axis of runs, and so have the states and
       the results of a step; all runs share the batch. With Threefry keys, run i equals
       `trainer(*recipe(hyper[i]))` on key i, parameters i and model state i; draws from other keys

@@ -22,7 +22,7 @@ MAY_BE_INFINITE = {
 }
 # Calls in which Flax, optax or a user's function looks at the arguments first.
 OF_OTHERS = (
-    *("optim.", "training.", "linen.attention_fn", "nnx.attention_fn"),
+    *("optim.", "training.", "linen.attention_fn", "nnx.attention_fn", "nnx.trainable"),
     *(f"{api}.{name}" for api in ("linen", "nnx") for name in ("stochastic", "EmbeddingDropout")),
     *(
         f"{api}.{name}"

@@ -43,3 +43,19 @@ def test_a_member_of_a_chain_that_takes_some_arguments():
         accept_extra_args(chain)(params, chain.init(params), params, value=3.0)
     with pytest.raises(TypeError, match="unsupported operand"):
         accept_extra_args(chain)(params, chain.init(params), params, grad=None)
+
+
+def test_an_error_within_an_update_is_raised_as_it_is():
+    """Not taken for an argument that is refused, and the update tried again without it."""
+    params = jnp.ones(2)
+
+    def helper(x):
+        return x
+
+    def update(updates, state, params=None, **extra):
+        return helper(updates, value=extra["value"]) if "value" in extra else updates, state
+
+    wrong = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    for optimizer in (wrong, optax.chain(wrong, optax.identity())):
+        with pytest.raises(TypeError, match="helper"):
+            accept_extra_args(optimizer)(params, optimizer.init(params), params, value=3.0)

@@ -130,8 +130,9 @@ def test_shape_and_dtype_are_kept(member: Member, dtype: str):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_the_rounded_single_precision(member: Member, dtype: str):
     x = normal((8, 4, 16), dtype)
-    wide = member.pure(KEY, x.astype(jnp.float32), 0.3)
-    np.testing.assert_array_equal(member.pure(KEY, x, 0.3), wide.astype(dtype))
+    # A new function, which no other test has compiled in haste.
+    draw = jax.jit(lambda x: member.pure(KEY, x, 0.3))
+    np.testing.assert_array_equal(draw(x), draw(x.astype(jnp.float32)).astype(dtype))
 
 
 @everyone
@@ -496,7 +497,7 @@ def test_a_level_of_fewer_axes(member: Member):
 
 @everyone
 def test_an_integer_array(member: Member):
-    with pytest.raises(TypeError, match=r"`\w+` must be a floating-point array, got int32\."):
+    with pytest.raises(TypeError, match=r"`\w+` must be a floating-point array, got int32( at |: |\.)"):
         member.pure(KEY, jnp.ones((8, 4, 2), jnp.int32), 0.5)
 
 

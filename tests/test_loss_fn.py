@@ -30,7 +30,6 @@ def changed(change):
 # Losses without a model state.
 PLAIN = {
     "no aux": (lambda p, k, b: loss_of(p, b), TypeError, "must return `(loss, aux)`, .*, got an array."),
-    "a list": (lambda p, k, b: [loss_of(p, b), {}], TypeError, "must return `(loss, aux)`, .*, got list."),
     "three": (
         lambda p, k, b: (loss_of(p, b), {}, {}),
         TypeError,

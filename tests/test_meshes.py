@@ -1,10 +1,12 @@
 """Every public function on every kind of mesh; that values are those of one device is in `test_modes`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxdrop
@@ -109,3 +111,12 @@ def test_without_an_explicit_mesh_nothing_is_moved():
     assert _meshes.of_product(x, kernel) is None
     assert _meshes.like(x, x) is x
     assert _meshes.on_automatic_axes(lambda x: x, x) is x
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_product_of_rows_on_a_mesh_that_is_not_set(jit: bool):
+    rows = NamedSharding(mesh_of(AxisType.Explicit), P("a", None))
+    x, kernel = jax.random.normal(KEY, (8, 6)), jnp.ones((6, 3))
+    call = functools.partial(jaxdrop.shakeout, KEY, rate=0.5, constant=0.1)
+    found = (jax.jit(call) if jit else call)(jax.device_put(x, rows), kernel)
+    np.testing.assert_allclose(found, call(x, kernel), rtol=1e-6)

@@ -1,13 +1,13 @@
 """Rematerialization of random draws: the backward pass draws again, so no mask is stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 
 import jax
 import jax.numpy as jnp
 
 from jaxdrop import _bits, _checks
-from jaxdrop._types import Key, PyTree, Rate
+from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
 
 
 def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
@@ -47,3 +47,23 @@ def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.A
 def all_or_nothing(x: jax.Array, rate: Rate) -> jax.Array:
     """Returns `x` for rate 0 and zeros for rate 1."""
     return x if _checks.is_scalar(rate, 0) else jnp.zeros_like(x)
+
+
+def drop_elements(
+    drop: Callable[..., jax.Array],
+    key: Key,
+    x: ArrayLike,
+    rate: Rate,
+    broadcast_dims: Sequence[int],
+    bits: Bits,
+) -> jax.Array:
+    """Checks the arguments of `dropout` and calls `drop(key, x, (draw, scale), shape=)`."""
+    x = _checks.check_floating(x)
+    shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
+    shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
+    rate = _checks.check_rate(rate)
+    draw = _checks.prepare(rate, shape, bits)
+    if _checks.is_trivial_rate(rate):
+        return all_or_nothing(x, rate)
+    scale = _checks.scale_of(draw, x.dtype)
+    return drop(key, x, (draw, scale), shape=shape)

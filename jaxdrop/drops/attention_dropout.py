@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop.drops import _remat
 from jaxdrop.drops._kept_masks import drop_with_kept_mask
-from jaxdrop.drops.dropout import drop_elements
 
 __all__ = ["attention_dropout"]
 
@@ -21,9 +21,10 @@ def attention_dropout(
 ) -> jax.Array:
     """Zeroes attention weights with probability `rate` and scales the rest; the numbers of `dropout`.
 
-    On a GPU the mask is kept for the backward pass, two bits per weight with `bits=16`: after a softmax
-    XLA must write it anyway, and drawing it twice would write it twice. On a CPU it is redrawn, as
-    by `dropout`.
+    On a GPU the mask is kept for the backward pass: after a softmax XLA must write it anyway, and drawing
+    it twice would write it twice. It takes two bits per weight with `bits=16` and a last axis that is a
+    multiple of four, and up to a byte otherwise. On a CPU it is redrawn, as by `dropout`; outside
+    `jit` the backward pass holds zeros of that size there, too.
 
     Every example, head, query and key has its own decision. Flax's attention shares decisions over
     batch and heads by default (`broadcast_dims=(0, 1)` here). In Flax's own attention modules, use
@@ -53,4 +54,4 @@ def attention_dropout(
       >>> attention_dropout(jax.random.key(0), jax.numpy.full((1, 1, 1, 4), 0.25), 0.5)
       Array([[[[0.5, 0.5, 0.5, 0. ]]]], dtype=float32)
     """
-    return drop_elements(drop_with_kept_mask, key, weights, rate, broadcast_dims, bits)
+    return _remat.drop_elements(drop_with_kept_mask, key, weights, rate, broadcast_dims, bits)

@@ -1,6 +1,6 @@
 """Dropout: zeroes elements at random. Srivastava et al., 2014."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 
@@ -50,27 +50,7 @@ def dropout(
       >>> dropout(jax.random.key(0), jax.numpy.ones(6), 0.5)
       Array([2., 2., 2., 0., 2., 2.], dtype=float32)
     """
-    return drop_elements(_dropout, key, x, rate, broadcast_dims, bits)
-
-
-def drop_elements(
-    drop: Callable[..., jax.Array],
-    key: Key,
-    x: ArrayLike,
-    rate: Rate,
-    broadcast_dims: Sequence[int],
-    bits: Bits,
-) -> jax.Array:
-    """Checks the arguments of `dropout` and calls `drop(key, x, (draw, scale), shape=)`."""
-    x = _checks.check_floating(x)
-    shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
-    shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
-    rate = _checks.check_rate(rate)
-    draw = _checks.prepare(rate, shape, bits)
-    if _checks.is_trivial_rate(rate):
-        return _remat.all_or_nothing(x, rate)
-    scale = _checks.scale_of(draw, x.dtype)
-    return drop(key, x, (draw, scale), shape=shape)
+    return _remat.drop_elements(_dropout, key, x, rate, broadcast_dims, bits)
 
 
 @_remat.redraw_in_backward("shape")

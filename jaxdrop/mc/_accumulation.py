@@ -63,7 +63,7 @@ class Found(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The arguments of the program. Counts are arrays, so changing them does not recompile."""
+    """The arguments of the program. Counts are arrays: above one chunk, changing them does not recompile."""
 
     arrays: Arrays
     key: Key

@@ -110,7 +110,9 @@ def one_late(items: Iterator[_T]) -> Iterator[_T]:
         for item in items:
             yield from late
             late = [item]
-    except Exception:
+    except GeneratorExit:
+        raise
+    except BaseException:  # also an interrupt: what is done is kept
         yield from late
         raise
     yield from late

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxdrop import _loss_fn, _selection
 from jaxdrop._types import Key, PyTree
-from jaxdrop.nnx import _streams
+from jaxdrop.nnx import _forwarding, _streams
 from jaxdrop.training import StatefulLossFn, TrainState
 
 __all__ = ["Filter", "ModelLossFn", "Trainable", "trainable"]
@@ -86,19 +86,33 @@ class Trainable:
         def of_state(
             params: PyTree, model_state: PyTree, key: Key, batch: PyTree
         ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-            model, own = static.model(params, model_state, key)
-            _loss_fn.check_takes(loss_fn, (model, own, batch), "`(model, key, batch)`")
-            found = loss_fn(model, own, batch)
+            def evaluate(
+                params: PyTree, model_state: PyTree, key: Key, batch: PyTree
+            ) -> tuple[nnx.Module, PyTree]:
+                model, own = static.model(params, model_state, key)
+                _loss_fn.check_takes(loss_fn, (model, own, batch), "`(model, key, batch)`")
+                return model, loss_fn(model, own, batch)
+
+            def written(params: PyTree, *others: PyTree) -> PyTree:
+                return nnx.split(evaluate(params, *others)[0], nnx.RngState, static.wrt, ...)[2]
+
+            model, found = evaluate(params, model_state, key, batch)
             if not _loss_fn.is_pair(found):
                 raise TypeError(f"{_RETURNS}, got {_loss_fn.told(found)}.")
-            graphdef, _, written, new = nnx.split(model, nnx.RngState, static.wrt, ...)
-            _loss_fn.check_like(new, model_state, "model_state")
+            graphdef, _, after, new = nnx.split(model, nnx.RngState, static.wrt, ...)
+            _loss_fn.check_like(new, model_state, "model_state", "; take what is sown out by `nnx.pop`")
             if graphdef != static.graphdef:
                 raise ValueError(
                     "`loss_fn` must leave the modules of the model, their modes and their other settings as "
                     "they were, got a model that differs; change it before `trainable`."
                 )
-            _check_not_written(model, written, params)
+            same = [
+                one is old for one, old in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True)
+            ]
+            if not all(same):
+                # `nnx.remat` and `nnx.jit` hand parameters back as other arrays.
+                same = _forwarding.is_forwarded(written, params, model_state, key, batch)
+            _check_not_written(model, params, same)
             loss, aux = found
             return loss, (aux, new)
 
@@ -193,11 +207,11 @@ def _streams_of(model: nnx.Module) -> list[nnx.RngStream]:
     return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.RngStream)]
 
 
-def _check_not_written(model: nnx.Module, written: PyTree, params: PyTree) -> None:
+def _check_not_written(model: nnx.Module, params: PyTree, same: list[bool]) -> None:
     owners = [parts for parts, node in nnx.iter_graph(model) if isinstance(node, _REPARAMETRIZING)]
     below = tuple("/".join(map(str, (*parts, "layer_instance", ""))) for parts in owners)
-    leaves = zip(_selection.paths(params), jax.tree.leaves(written), jax.tree.leaves(params), strict=True)
-    paths = [path for path, new, old in leaves if new is not old and not path.startswith(below)]
+    leaves = zip(_selection.paths(params), same, strict=True)
+    paths = [path for path, kept in leaves if not kept and not path.startswith(below)]
     if paths:
         raise ValueError(
             f"`loss_fn` must not write parameters, which the optimizer updates, got new values of "

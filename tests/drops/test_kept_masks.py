@@ -100,7 +100,7 @@ def test_a_cpu_keeps_no_mask_in_its_program():
 
         return jax.jit(both).lower(x).compile().memory_analysis().temp_size_in_bytes
 
-    assert size(jaxdrop.attention_dropout) == size(jaxdrop.dropout)
+    assert size(jaxdrop.attention_dropout) <= size(jaxdrop.dropout)
 
 
 def test_attention_and_its_gradient_are_the_formulas_in_double_precision():

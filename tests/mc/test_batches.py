@@ -163,10 +163,10 @@ def test_the_thread_has_the_settings_of_the_caller():
 def test_each_item_comes_after_the_next_is_made():
     made = []
 
-    def items(stop: int | None = None):
+    def items(stop: int | None = None, error: BaseException = OSError("no more")):  # noqa: B008
         for i in range(3):
             if i == stop:
-                raise OSError("no more")
+                raise error
             made.append(i)
             yield i
 
@@ -175,4 +175,8 @@ def test_each_item_comes_after_the_next_is_made():
     late = _batches.one_late(items(stop=2))
     assert [next(late), next(late)] == [0, 1]
     with pytest.raises(OSError, match="no more"):
+        next(late)
+    late = _batches.one_late(items(stop=1, error=KeyboardInterrupt("no more")))
+    assert next(late) == 0
+    with pytest.raises(KeyboardInterrupt):
         next(late)

@@ -176,6 +176,21 @@ def test_only_some_variables_are_trained():
     np.testing.assert_array_equal(trained.lora.base_module.kernel[...], model.lora.base_module.kernel[...])
 
 
+@pytest.mark.parametrize("transform", [nnx.jit, nnx.remat], ids=["jit", "remat"])
+def test_a_loss_may_be_compiled_or_rematerialized(transform):
+    """Which hand all variables back as other arrays, though none is written."""
+
+    def losses(loss_fn):
+        parts = trainable(Net(nnx.Rngs(0)))
+        pair = trainer(parts.loss_fn(loss_fn), optax.sgd(0.1))
+        state, _ = pair.step(pair.init(KEY, parts.params, parts.model_state), X)
+        return pair.step(state, X)[1][0]
+
+    np.testing.assert_allclose(losses(transform(mean_square)), losses(mean_square), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"got new values of `outer/kernel`;"):
+        refused(transform(writes))
+
+
 def refused(loss_fn, x=X):
     parts = trainable(Net(nnx.Rngs(0)))
     pair = trainer(parts.loss_fn(loss_fn), optax.sgd(0.1))
@@ -200,7 +215,7 @@ def evaluates(model, key, x):
 @pytest.mark.parametrize(
     ("loss_fn", "kind", "message"),
     [
-        (adds, ValueError, r"`model_state` must keep its leaves .* got one with the new `seen`\."),
+        (adds, ValueError, r"`model_state` must keep its leaves .* got one with the new `seen`; .*`nnx.pop`"),
         (writes, ValueError, r"`loss_fn` must not write parameters, .* got new values of `outer/kernel`;"),
         (evaluates, ValueError, r"`loss_fn` must leave the modules of the model, .* before `trainable`\."),
         (lambda model, x: model(x), TypeError, r"`loss_fn` must take `\(model, key, batch\)`, got one with"),

@@ -67,7 +67,10 @@ class Moments(Grouped):
         n = pooled_counts(state["n"])
         inverse = 1 / n.clip(1)
         shares = state["n"] * inverse[0]
-        center = jax.tree.map(lambda m: jnp.tensordot(shares, m, 1, precision="highest"), state["mean"])
+        start = jax.tree.map(lambda m: m[state["n"].argmax()], state["mean"])
+        # About one of the means: the center of equal means is exactly that.
+        off = jax.tree.map(partial(_off, state["n"]), state["mean"], start)
+        center = jax.tree.map(lambda c, d: c + jnp.tensordot(shares, d, 1, precision="highest"), start, off)
         off = jax.tree.map(partial(_off, state["n"]), state["mean"], center)
         sums = jax.tree.map(lambda d: pooled(scaled(state["n"], d)), off)
         mean = jax.tree.map(lambda c, total: c[None] + scaled(inverse, total), center, sums)
@@ -75,6 +78,8 @@ class Moments(Grouped):
             lambda s, d, total: pooled(s + self._squares(state["n"], d)) - self._squares(inverse, total),
             *(state["scatter"], off, sums),
         )
+        if not self.covariance:
+            scatter = jax.tree.map(lambda s: s.clip(0), scatter)
         return {"n": n, "mean": mean, "scatter": scatter}
 
     def values(self, state: Summary) -> Estimates:

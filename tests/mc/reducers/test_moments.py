@@ -101,3 +101,18 @@ def test_one_outlier_does_not_swallow_the_error_of_the_variance():
     moved = without - wide.var(0, ddof=1)
     terms = (((1 - 1 / ratio) * moved).sum(0) - (ratio - 1) * moved) ** 2 / (ratio - 1)
     np.testing.assert_allclose(error["variance"], np.sqrt(terms.mean(0)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 10), (33, 33), (37, 10), (40, 20)])
+@pytest.mark.parametrize("covariance", [False, True])
+def test_outputs_that_do_not_vary_have_no_variance(count: int, size: int, covariance: bool):
+    """Nor a NaN as its error: the mean of equal means is exactly that."""
+    constant = jnp.broadcast_to(jnp.linspace(0.1, 3e6, 50).reshape(1, 10, 5), (count, 10, 5))
+    value, error = streamed(
+        mc.Moments(covariance=covariance),
+        constant,
+        [size] * (count // size) + [count % size] * (count % size > 0),
+    )
+    np.testing.assert_array_equal(value["variance"], 0)
+    np.testing.assert_array_equal(error["mean"], 0)
+    np.testing.assert_array_equal(error["variance"], 0)
