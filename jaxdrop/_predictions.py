@@ -63,6 +63,8 @@ def ranked(*arrays: ArrayLike) -> tuple[jax.Array, ...]:
     A cast would make ties of numbers that float32 cannot tell apart. Concrete numbers that JAX would
     cast become their ranks among all of them; traced ones have been cast already.
     """
+    # NumPy does not promote half precision and integers.
+    arrays = tuple(widened(array) if _is_narrow(array) else array for array in arrays)
     kinds = {jnp.issubdtype(array.dtype, jnp.integer) for array in arrays}
     if all(is_visible(array) for array in arrays) and (any(map(is_wide, arrays)) or len(kinds) > 1):
         values = [np.ravel(np.asarray(array)) for array in arrays]
@@ -85,15 +87,44 @@ def is_wide(array: ArrayLike) -> bool:
     )
 
 
+def _is_narrow(array: ArrayLike) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+
+
 def rounded_up(x: ArrayLike) -> jax.Array:
     """A real array in float32 or wider; what the cast has to round, it rounds up."""
-    wide = is_wide(x)
-    given = x if wide else jnp.asarray(x)
+    if is_wide(x):
+        return _rounded(np.asarray(x), np.inf)
+    given = jnp.asarray(x)
     array = widened(given)
-    if array.dtype == given.dtype or not (wide or jnp.issubdtype(given.dtype, jnp.integer)):
+    if array.dtype == given.dtype or not jnp.issubdtype(given.dtype, jnp.integer):
         return array
-    below = np.asarray(array).astype(x.dtype) < x if wide else array.astype(given.dtype) < given
+    below = array.astype(given.dtype) < given
     return jnp.where(below, jnp.nextafter(array, jnp.full_like(array, jnp.inf)), array)
+
+
+def _rounded(wide: np.ndarray, toward: float) -> jax.Array:
+    """The cast of a wide array, rounded toward an infinity; in NumPy, as it may be a constant of a trace."""
+    with np.errstate(over="ignore"):
+        near = wide.astype(jax.dtypes.canonicalize_dtype(np.float64))
+    again = near.astype(wide.dtype)
+    off = again < wide if toward > 0 else again > wide
+    return jnp.asarray(np.where(off, np.nextafter(near, near.dtype.type(toward)), near))
+
+
+def added(x: ArrayLike, by: ArrayLike, toward: float) -> jax.Array:
+    """The sum `x + by`, in float32 or wider, rounded toward an infinity."""
+    if is_wide(x) and is_visible(by):
+        return _rounded(np.asarray(x, np.float64) + np.asarray(by, np.float64), toward)
+    x = _rounded(np.asarray(x), toward) if is_wide(x) else widened(x)
+    total = x + by
+    # The rounding error of the sum, exactly (Knuth's two-sum).
+    finite = jnp.isfinite(total)
+    a, b, s = (jnp.where(finite, value, 0) for value in (x, by, total))
+    error = (a - (s - (s - a))) + (b - (s - a))
+    step = jnp.nextafter(s, jnp.full_like(s, toward)) - s
+    off = error > 0 if toward > 0 else error < 0
+    return total + jax.lax.stop_gradient(jnp.where(off, step, 0))
 
 
 def likeliest(probs: ArrayLike) -> jax.Array:
@@ -252,7 +283,7 @@ def check_labels(
     if is_visible(array) and (where is None or is_visible(where)):
         last = of.shape[-1] - 1
         # Before conversion: JAX would cut 64-bit labels to their low half.
-        given = labels if isinstance(labels, np.ndarray) else array
+        given = exact(labels) if is_wide(exact(labels)) else array
         kept = given if where is None else np.asarray(given)[np.asarray(where)]
         expected = f"lie in [0, {last}]" + ("" if ignore is None else f" or be {ignore}, to be ignored")
         _checks.check_all(

@@ -52,5 +52,5 @@ def _power_of_two(largest: jax.Array) -> jax.Array:
 
 def axes_of_unit(w: jax.Array, unit_axis: UnitAxis, path: str = "") -> tuple[int, ...]:
     """The axes of the weights of one unit: all except those that index the units."""
-    numbered = _checks.check_axes(_names.units(path, unit_axis), w.ndim, "unit_axis")
+    numbered = _checks.check_axes(_names.units(path, unit_axis, w.ndim), w.ndim, "unit_axis")
     return tuple(axis for axis in range(w.ndim) if axis not in numbered)

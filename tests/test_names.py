@@ -1,6 +1,7 @@
 """What names tell of a leaf, on trees as other libraries write them."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxdrop import _names, _selection
@@ -29,6 +30,14 @@ WEIGHTS = [
     "token_type_embeddings/embedding",
     "embeddings/patch_embeddings/projection/kernel",
     "pose_embedding",
+    "composition",
+    "expos",
+    "embed_composition/weight",
+    "abnormal/weight",
+    "normals/weight",
+    "normal_head/weight",
+    "position_encoder/weight",
+    "patch_embed/weight",
 ]
 OTHERS = [
     "bias",
@@ -46,6 +55,13 @@ OTHERS = [
     "input_layernorm/weight",
     "blocks/ln_1/weight",
     "bn1/weight",
+    "norm1/weight",
+    "rmsnorm/weight",
+    "post_attention_layernorm/weight",
+    "q_norm/weight",
+    "batch_normalization/weight",
+    "BatchNorm2d_0/weight",
+    "RMSNorm_0/weight",
     "encoder.layer.0.LayerNorm.weight",
     "PReLU_0/negative_slope",
     "VisionTransformer/cls",
@@ -62,6 +78,9 @@ OTHERS = [
     "embed_positions/embedding",
     "wpe/embedding",
     "pos_embed/weight",
+    "LearnedPositionEmbedding_0/embedding",
+    "abspos_emb",
+    "position_encoder/embedding",
     "relative_attention_bias/embedding",
     "relative_position_bias_table",
     "pos_bias_u",
@@ -92,15 +111,32 @@ def test_others_even_where_layers_are_stacked(path):
         ("wte/embedding", (-2,)),
         ("embed/embeddings", (-2,)),
         ("encoder.word_embeddings.weight", (-2,)),
+        ("bert/token_type_embeddings/weight", (-2,)),
+        ("model.embed_tokens.weight", (-2,)),
+        ("Embedding_0/weight", (-2,)),
+        ("wte/weight", (-2,)),
     ],
 )
 def test_units(path, axes):
-    assert _names.units(path, None) == axes
-    assert _names.units(path, 0) == (0,)
-    assert _names.units(path, (1, 2)) == (1, 2)
+    assert _names.units(path, None, 2) == axes
+    assert _names.units(path, 0, 2) == (0,)
+    assert _names.units(path, np.int64(-1), 2) == (-1,)
+    assert _names.units(path, (1, 2), 3) == (1, 2)
 
 
-@pytest.mark.parametrize("path", ["layers/0/weight", "gru.weight_hh", "cell/weight_ih"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("layers/0/weight", "gru.weight_hh", "cell/weight_ih", "ensemble/weight", "unembed/weight"),
+        *("patch_embed/weight", "remember/weight", "lin_embed/weight"),
+    ],
+)
 def test_units_that_a_name_does_not_tell(path):
     with pytest.raises(ValueError, match=f"`unit_axis` must be given for {path}, .*, got None"):
-        _names.units(path, None)
+        _names.units(path, None, 2)
+
+
+def test_a_kernel_named_as_an_embedding_is_no_table():
+    """Equinox's convolution is [out, in, height, width]."""
+    with pytest.raises(ValueError, match="`unit_axis` must be given for embed/weight, "):
+        _names.units("embed/weight", None, 4)

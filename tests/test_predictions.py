@@ -218,9 +218,24 @@ def test_ranks_keep_the_order_of_what_a_cast_would_merge():
     np.testing.assert_array_equal(_predictions.ranked(jnp.array([2**24 + 1]), jnp.array([0.5]))[0], [1])
 
 
+def test_a_sum_is_rounded_toward_an_infinity():
+    x, by = np.float32([1e6, -1e6, 0.1, 1.0]), np.float32([0.3, 1e-9, -1e-9, 0.5])
+    exact, apart = x.astype(np.float64) + by, np.abs(np.spacing(x))
+    for given in (x, x.astype(np.float64)):
+
+        def ends(by, given=given):
+            return [_predictions.added(given, by, toward) for toward in (-np.inf, np.inf)]
+
+        for low, high in (ends(jnp.asarray(by)), jax.jit(ends)(by)):
+            assert (np.float64(low) <= exact).all()
+            assert (exact <= np.float64(high)).all()
+            np.testing.assert_array_equal(high - low, [*apart[:3], 0])
+
+
 def test_what_a_cast_rounds_it_rounds_up():
     for x in (np.array([1 + 1e-9, -1 - 1e-9, 1.0, 1e300]), np.array([2**60 + 1])):
-        found = np.asarray(_predictions.rounded_up(x))
+        found = np.asarray(jax.jit(lambda x=x: _predictions.rounded_up(x))())
+        np.testing.assert_array_equal(_predictions.rounded_up(x), found)
         assert found.dtype == np.float32
         assert (found.astype(np.float64) >= x).all()
 

@@ -35,8 +35,8 @@ def max_norm(
     the parameters after the step, is exact and idempotent.
 
     Args:
-      limit: Non-negative scalar, or a schedule; may be traced. Infinity is no limit. A share in
-        `where` multiplies it.
+      limit: Non-negative scalar, or a schedule; may be traced. Infinity is no limit. If it is traced or
+        scheduled, and negative or NaN, the weights become NaN. A share in `where` multiplies it.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
@@ -119,7 +119,8 @@ def projection_max_norm(
 
     Args:
       params: Tree of arrays, such as Flax's `params` or an NNX state.
-      limit: Non-negative scalar; may be traced. Infinity is no limit. A share in `where` multiplies it.
+      limit: Non-negative scalar; may be traced. Infinity is no limit. If it is traced, and negative or
+        NaN, the weights become NaN. A share in `where` multiplies it.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
@@ -196,7 +197,8 @@ def _limited(unit_axis: UnitAxis) -> Act:
         lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis, leaf.path))
         most = limit * leaf.share
         over = lengths > most * (1 + leaf.slack)
-        return jnp.where(over, _unit_norms.scaled_to(end, jnp.where(over, lengths, 1), most), end)
+        new = jnp.where(over, _unit_norms.scaled_to(end, jnp.where(over, lengths, 1), most), end)
+        return jnp.where((limit >= 0) & (leaf.share >= 0), new, jnp.nan)
 
     return scale
 

@@ -26,8 +26,8 @@ def binary_nll(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None =
 
     Returns:
       Array of shape `[...]`, one value per label; in float32 at least. It is infinite where the label's
-      probability is 0. NaN where masked, so average with `jnp.mean(..., where=where)`, and for a traced
-      label that is neither 0 nor 1.
+      probability is 0; concrete float64 is not cast before the logarithm. NaN where masked, so average
+      with `jnp.mean(..., where=where)`, and for a traced label that is neither 0 nor 1.
 
     Raises:
       TypeError: If `probs` is not floating-point, `labels` are not integers or booleans, or `where` is not
@@ -42,7 +42,14 @@ def binary_nll(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None =
       >>> binary_nll(jnp.array([0.75, 0.0]), jnp.array([1, 0]))
       Array([0.2876821, 0.       ], dtype=float32)
     """
+    given = _predictions.exact(probs)
     probs, labels, where = _check(probs, labels, where)
+    if _predictions.is_wide(given):
+        # Before the cast, which would round a probability near 1 to 1.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ones, zeros = -np.log(given), -np.log1p(-given)
+        nll = jnp.where(labels == 1, _predictions.widened(ones), _predictions.widened(zeros))
+        return _known(nll + 0, labels, where)
     # Each logarithm sees only its labels, so that the other's gradient is no NaN.
     positive = labels == 1
     nll = 0 - jnp.log(jnp.where(positive, probs, 1)) - jnp.log1p(-jnp.where(positive, 0, probs))
@@ -177,10 +184,12 @@ def _check(
     array = _predictions.filled(array, where, 0.5)
     if _predictions.is_visible(array):
         _checks.check_all(array, "probs", "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
-    labels = jnp.asarray(labels)
-    labels = labels.astype(jnp.int32) if labels.dtype == jnp.bool_ else labels
-    if labels.shape != array.shape:
-        raise ValueError(f"`labels` must have the shape of `probs`, {array.shape}, got {labels.shape}.")
+    # Not converted before their check: JAX would cut 64-bit labels to their low half.
+    labels = _predictions.exact(labels)
+    if getattr(labels, "dtype", None) == jnp.bool_:
+        labels = labels.astype(jnp.int32)
+    if np.shape(labels) != array.shape:
+        raise ValueError(f"`labels` must have the shape of `probs`, {array.shape}, got {np.shape(labels)}.")
     of = jax.ShapeDtypeStruct((*array.shape, 2), array.dtype)
     labels = _predictions.check_labels(labels, of, where=where)
     return array, _predictions.filled(labels, where, 0), where

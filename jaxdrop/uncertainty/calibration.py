@@ -290,6 +290,8 @@ def _check(
 
 def _refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
     """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
+    if where is not None and not np.any(where):
+        return
     tolerance = _predictions.sum_tolerance(logits)
     rows = np.asarray(logits).reshape(-1, logits.shape[-1])
     parts = _predictions.blocks(rows, where)

@@ -23,8 +23,7 @@ __all__ = ["CQR", "LAC", "AdaptiveSets", "conformal_quantile", "fit_aps", "fit_c
 def conformal_quantile(scores: ArrayLike, level: Numeric, *, where: ArrayLike | None = None) -> jax.Array:
     """Conformal quantile: a bound that a new score does not exceed with a probability of `level`.
 
-    It is the `ceil((N + 1) * level)`-th smallest of the N scores, and infinity if there are too few:
-    fewer than `level / (1 - level)`.
+    It is the `ceil((N + 1) * level)`-th smallest of the N scores; infinity if N < level / (1 - level).
 
     Args:
       scores: Scores of exchangeable examples, `[N, ...]`; may be infinite.
@@ -33,8 +32,7 @@ def conformal_quantile(scores: ArrayLike, level: Numeric, *, where: ArrayLike | 
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, in float32 at least. A cast rounds it up, so that no score exceeds it by
-      rounding. NaN if a traced score is NaN.
+      Array of shape `[...]`, in float32 at least; a cast rounds it up. NaN if a traced score is NaN.
 
     Raises:
       TypeError: If an argument is not real, or `where` is not boolean.
@@ -50,9 +48,8 @@ def conformal_quantile(scores: ArrayLike, level: Numeric, *, where: ArrayLike | 
     where = _predictions.check_mask(where, np.shape(scores))
     scores = _predictions.rounded_up(_predictions.check_exact(scores, "scores", where))
     scores = _predictions.filled(_checks.check_rank(scores, 1, "[N, ...]", "scores"), where, jnp.inf)
-    level = _predictions.as_wide(
-        jnp.asarray(_predictions.check_level(_checks.check_scalar(level, "level"))), "level"
-    )
+    level = jnp.asarray(_predictions.check_level(_checks.check_scalar(level, "level")))
+    level = _predictions.as_wide(level, "level")
     count = jnp.asarray(len(scores) if where is None else jnp.sum(jnp.asarray(where), 0, dtype=jnp.int32))
     return _meshes.on_automatic_axes(_quantile, scores, count, level)
 
@@ -72,9 +69,8 @@ class LAC(NamedTuple):
     """Least ambiguous sets: all classes above a probability; a call on `[..., K]` returns the sets.
 
     Attributes:
-      threshold: The largest score in a set, minus the smallest probability of a class in it. Infinite
-        if there were too few examples, NaN if a traced label was out of range; then every class is in
-        every set.
+      threshold: The largest score in a set, minus the smallest probability of a class in it. Infinite if
+        there were too few examples, NaN if a traced label was out of range; then sets hold all classes.
     """
 
     threshold: jax.Array
@@ -131,8 +127,8 @@ class AdaptiveSets:
     """Adaptive sets, which grow with the uncertainty; a call on `[..., K]` returns the sets.
 
     Attributes:
-      threshold: The largest score in a set, see `fit_raps`. Infinite if there were too few examples,
-        NaN if a traced label was out of range; then every class is in every set.
+      threshold: The largest score in a set, see `fit_raps`. Infinite if there were too few examples, NaN
+        if a traced label was out of range; then sets hold all classes.
       penalty: The penalty on the score per class beyond the `free` likeliest; 0 for APS.
       free: The number of classes without a penalty.
       randomized: Whether the scores were randomized; then a call needs a key.
@@ -214,17 +210,16 @@ def fit_raps(
 ) -> AdaptiveSets:
     """RAPS, regularized adaptive prediction sets: APS with a penalty on unlikely classes.
 
-    The score of the class of rank r, counted from 1, is that of APS (see `fit_aps`) plus
-    `penalty * max(r - free, 0)`. It makes sets smaller if there are many classes.
+    The score of the class of rank r, counted from 1, is that of APS plus `penalty * max(r - free, 0)`.
+    It makes sets smaller if there are many classes.
 
     Args:
       probs: Probabilities, `[N, K]`, of held-out examples.
       labels: Integers in [0, K), `[N]`.
       level: The probability that a set contains the label: a scalar in (0, 1); may be traced.
-      penalty: The penalty per class beyond `free`, finite and at least 0: a scalar; may be traced.
-        Choose it on other examples than these.
+      penalty: The penalty per class beyond `free`, finite and at least 0: a scalar; may be traced. Choose
+        it and `free` on other examples than these.
       free: The number of classes without a penalty, finite and at least 0: a scalar; may be traced.
-        Choose it on other examples than these.
       key: A PRNG key, used once, for randomized scores, which confident models need for small sets. None:
         deterministic scores.
       where: Boolean mask of the examples to fit to, which broadcasts to `labels`. Others may hold
@@ -250,8 +245,8 @@ def fit_raps(
       Array(-0.125, dtype=float32)
     """
     probs, labels, where = _predictions.check_examples(probs, labels, where, "[N, K]")
-    for value, name in ((penalty, "penalty"), (free, "free")):
-        _checks.check_nonnegative(_checks.check_scalar(value, name), name)
+    _checks.check_nonnegative(_checks.check_scalar(penalty, "penalty"), "penalty")
+    _checks.check_nonnegative(_checks.check_scalar(free, "free"), "free")
     scores = at_labels(_adaptive_scores(probs, penalty, free, key), labels)
     return AdaptiveSets(conformal_quantile(scores, level, where=where), penalty, free, key is not None)
 
@@ -267,10 +262,10 @@ class CQR(NamedTuple):
     margin: jax.Array
 
     def __call__(self, lower: ArrayLike, upper: ArrayLike) -> tuple[jax.Array, jax.Array]:
-        """The new lower and upper ends; an interval with `upper < lower` is empty."""
-        lower, upper = _interval(lower, upper)
-        margin = _checks.check_broadcastable(self.margin, lower.shape, "margin")
-        return lower - margin, upper + margin
+        """The new ends, rounded outward; an interval with `upper < lower` is empty."""
+        margin = _checks.check_broadcastable(self.margin, _interval(lower, upper)[0].shape, "margin")
+        low, high = _predictions.exact(lower), _predictions.exact(upper)
+        return _predictions.added(low, -margin, -np.inf), _predictions.added(high, margin, np.inf)
 
 
 def fit_cqr(
@@ -284,7 +279,8 @@ def fit_cqr(
     """CQR, conformalized quantile regression: predicted intervals, widened to the given coverage.
 
     The score is the distance of a target from its interval, negative inside. With `lower = upper = mean`
-    it is split conformal prediction with the absolute error.
+    it is split conformal prediction with the absolute error. Scores of concrete float64 are formed before
+    the cast; of others, offsets that are large beside the scores round them: subtract such an offset first.
 
     Args:
       lower: Predicted lower ends, `[N, ...]`, of held-out examples, such as the
@@ -312,29 +308,30 @@ def fit_cqr(
       (Array(0.5, dtype=float32), (Array(-0.5, dtype=float32), Array(1.5, dtype=float32)))
     """
     where = _predictions.check_mask(where, np.shape(y))
+    given = [_predictions.exact(value) for value in (lower, upper, y)]
     lower, upper = _interval(lower, upper, where)
     y = _checks.check_same_shape(_predictions.check_values(y, "y", where), lower, "y", "lower")
     lower, upper, y = (_predictions.filled(value, where, 0) for value in (lower, upper, y))
     for value, name in ((lower, "lower"), (upper, "upper"), (y, "y")):
         _predictions.check_finite(value, name)
-    return CQR(conformal_quantile(jnp.maximum(lower - y, y - upper), level, where=where))
+    scores = jnp.maximum(lower - y, y - upper)
+    if any(map(_predictions.is_wide, given)) and all(map(_predictions.is_visible, given)):
+        low, high, target = (np.asarray(value, np.float64) for value in given)
+        with np.errstate(invalid="ignore"):  # of examples that are masked
+            scores = np.maximum(low - target, target - high)
+    return CQR(conformal_quantile(scores, level, where=where))
 
 
-def _interval(
-    lower: ArrayLike, upper: ArrayLike, where: ArrayLike | None = None
-) -> tuple[jax.Array, jax.Array]:
-    lower, upper = (
-        _predictions.check_values(lower, "lower", where),
-        _predictions.check_values(upper, "upper", where),
-    )
+def _interval(low: ArrayLike, up: ArrayLike, where: ArrayLike | None = None) -> tuple[jax.Array, jax.Array]:
+    lower = _predictions.check_values(low, "lower", where)
+    upper = _predictions.check_values(up, "upper", where)
     return lower, _checks.check_same_shape(upper, lower, "upper", "lower")
 
 
 def _adaptive_scores(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key | None) -> jax.Array:
     """The score of every class, `[..., K]`, of which none in a row are equal but for rounding."""
     key = None if key is None else _checks.check_key(key)
-    out = _meshes.partition(probs)
-    return _meshes.on_automatic_axes(_adaptive, probs, penalty, free, key, out=out)
+    return _meshes.on_automatic_axes(_adaptive, probs, penalty, free, key, out=_meshes.partition(probs))
 
 
 def _adaptive(probs: jax.Array, penalty: Numeric, free: Numeric, key: Key | None) -> jax.Array:

@@ -199,6 +199,15 @@ def test_shares_and_limits_of_projections():
     np.testing.assert_array_equal(slopes, [[1, 1, 1], [0, 0, 0]])
 
 
+def test_a_traced_limit_that_makes_no_sense_gives_nan():
+    w = W[0, 0]
+    calls = (optim.projection_max_norm, lambda w, limit: step(optim.max_norm(limit), w))
+    for call in calls:
+        bad = jax.jit(jax.vmap(call, (None, 0)))(w, jnp.array([-1.0, jnp.nan]))
+        assert np.isnan(bad).all()
+    assert np.isnan(step(optim.max_norm(lambda step: -1.0), w)).all()
+
+
 @pytest.mark.parametrize(
     ("path", "unit_axis"), [("embed/embedding", -2), ("wte/embeddings", -2), ("embed/weight", -2), ("w", -1)]
 )

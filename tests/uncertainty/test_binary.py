@@ -88,3 +88,11 @@ def test_a_mask_leaves_labels_out():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_wide_values_are_read_before_the_cast():
+    with pytest.raises(ValueError, match=re.escape("`labels` must lie in [0, 1], got 4.29497e+09.")):
+        uncertainty.binary_nll(np.array([0.25, 0.75]), np.array([2**32, 2**32 + 1]))
+    probs = np.array([1 - 1e-12, 1 - 1e-12, 1e-50, 1e-50, 0.0])
+    found = uncertainty.binary_nll(probs, np.array([0, 1, 1, 0, 1]))
+    np.testing.assert_allclose(found, [27.63, 1e-12, 115.13, 0, np.inf], rtol=1e-3)

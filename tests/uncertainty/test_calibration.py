@@ -221,6 +221,12 @@ def test_bad_arguments(call, error, message):
         call()
 
 
+@pytest.mark.parametrize("fit", [uncertainty.fit_temperature, uncertainty.fit_vector_scaling])
+def test_a_fit_to_no_example_is_nan(fit, compiled_in_haste):
+    fitted = fit(np.float32([[1, 0], [0, 2]]), np.array([0, 1]), where=np.zeros(2, bool))
+    assert np.isnan(fitted[0]).all()
+
+
 def test_log_probabilities_that_underflow_are_calibrated():
     """Of logits of 200 and -200 the mean probability is 0 in float32, and its log is no logit."""
     sign = np.random.default_rng(1).choice([-1.0, 1.0], size=(32, 4, 1))

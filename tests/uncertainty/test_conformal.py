@@ -357,8 +357,10 @@ def test_cqr_of_several_outputs():
     lower = np.random.default_rng(3).normal(size=(50, 2)).astype(np.float32)
     fitted = uncertainty.fit_cqr(lower, lower + 1, lower + 0.5, level=0.9)
     down, up = fitted(lower, lower + 1)
-    np.testing.assert_array_equal(down, lower - fitted.margin[None])
-    np.testing.assert_array_equal(up, lower + 1 + fitted.margin[None])
+    margin = np.asarray(fitted.margin, np.float64)
+    for end, exact, outward in ((down, lower - margin, -1), (up, np.float64(lower + 1) + margin, 1)):
+        assert (outward * (np.float64(end) - exact) >= 0).all()
+        np.testing.assert_allclose(end, exact, rtol=2e-7)
     with pytest.raises(ValueError, match=r"`margin` must broadcast to shape \(4, 3\), got \(2,\)"):
         fitted(np.zeros((4, 3)), np.ones((4, 3)))
 
@@ -367,3 +369,16 @@ def test_aps_takes_one_key():
     probs, labels = np.full((5, 2), 0.5), np.zeros(5, int)
     with pytest.raises(ValueError, match="`key` must be one PRNG key"):
         uncertainty.fit_aps(probs, labels, level=0.5, key=jax.random.split(jax.random.key(0)))
+
+
+def test_cqr_of_a_large_offset_covers():
+    y = 1e6 + np.random.default_rng(0).random(999)
+    ends = np.full(999, 1e6)
+    cqr = uncertainty.fit_cqr(ends, ends, y, level=0.9)
+    assert 0 <= np.float64(cqr.margin) - np.sort(y - 1e6)[899] <= 1e-7
+    for given in (ends, ends.astype(np.float32)):
+        for call in (cqr, lambda *both: jax.jit(lambda fitted, both: fitted(*both))(cqr, both)):
+            assert uncertainty.coverage(*call(given, given), y).mean() >= 0.9
+    lower, upper = jax.jit(lambda cqr: cqr(ends + 0.01, ends + 0.01))(cqr)
+    assert (np.float64(lower) <= 1e6 + 0.01 - np.float64(cqr.margin)).all()
+    assert (np.float64(upper) >= 1e6 + 0.01 + np.float64(cqr.margin)).all()

@@ -194,3 +194,9 @@ def test_a_mask_leaves_examples_out():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("inside", [jnp.array([0.1, 0.2], jnp.bfloat16), np.float16([0.1, 0.2])])
+def test_half_precision_and_integers(inside):
+    assert uncertainty.auroc(inside, np.array([1, 2])) == 1
+    assert uncertainty.fpr95(inside, np.array([1, 2])) == 0
