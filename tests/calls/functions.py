@@ -179,7 +179,7 @@ def trained_with_state(params: PyTree, key: jax.Array, batch: jax.Array) -> PyTr
         return loss, (aux, (mean + batch.mean()) / 2)
 
     init, step = training.trainer(with_mean, optax.sgd(0.1))
-    state, (loss, _) = step(init(key, params, jnp.zeros_like(batch[0, 0, 0])), batch)
+    state, (loss, _) = step(init(key, params, jnp.zeros((), batch.dtype)), batch)
     return state.params, state.model_state, loss
 
 
