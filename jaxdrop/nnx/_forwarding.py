@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+from jax.extend.core import Jaxpr, Literal, Var
 
 from jaxdrop._types import PyTree
 
@@ -23,7 +23,7 @@ def _sources(jaxpr: Jaxpr) -> list[int | None]:
 
     for eqn in jaxpr.eqns:
         inner = eqn.params.get("jaxpr")
-        inner = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+        inner = getattr(inner, "jaxpr", inner)  # that of a closed one
         if eqn.primitive.name in _CALLS and inner is not None:
             for out, number in zip(eqn.outvars, _sources(inner), strict=True):
                 outer = None if number is None else source(eqn.invars[number])
