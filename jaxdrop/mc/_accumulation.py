@@ -57,8 +57,7 @@ class Found(NamedTuple):
         if _checks.is_concrete(self.bad):
             bad, has_nan = jax.device_get((self.bad, self.has_nan))
             check_finite(bad)
-            if has_nan:
-                _trees.check_values(reducers, self.value)
+            _trees.check_values(reducers, self.value, bool(has_nan))
         return Estimate(self.value, self.error, self.count)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc.reducers import Reducer
+from jaxdrop.mc.reducers._grouped import explain_nan
 
 
 def map_reducers(fun: Callable[..., PyTree], reducers: PyTree, *states: PyTree) -> PyTree:
@@ -23,8 +24,10 @@ def check_reducer(one: object) -> Reducer:
     return cast(Reducer, one)
 
 
-def check_values(reducers: PyTree, value: PyTree) -> None:
-    """Lets each reducer check its concrete estimates."""
+def check_values(reducers: PyTree, value: PyTree, has_nan: bool) -> None:
+    """Lets each reducer check its concrete estimates, and explain a NaN."""
+    if has_nan:
+        map_reducers(explain_nan, reducers, value)
     map_reducers(lambda one, estimates: one.check_values(estimates), reducers, value)
 
 

@@ -98,7 +98,7 @@ def test_a_second_call_traces_nothing_and_runs_one_program(count, monkeypatch: p
     monkeypatch.setattr(_program.Program, "run", run)
     monkeypatch.setattr(_program, "_trace_outputs", lambda *_: pytest.fail("a plan was made anew"))
     monkeypatch.setattr(_accumulation, "finished", lambda *_: pytest.fail("a second program ran"))
-    monkeypatch.setattr(mc.Categorical, "check_values", lambda *_: pytest.fail("estimates were read"))
+    monkeypatch.setattr(mc.Categorical, "explain_nan", lambda *_: pytest.fail("estimates were read"))
     before = len(traces)
     call()
     assert len(traces) == before
@@ -122,18 +122,22 @@ def test_the_numbers_of_one_chunk_are_known():
     assert seen == [[0, 1, 2, 3, 4, -1, -1, -1]]
 
 
-def test_reducers_explain_a_nan_alone():
-    """They look at values only where one is NaN."""
-    asked = []
+def test_reducers_check_all_values_and_explain_a_nan():
+    """An own reducer sees every estimate; ours look at values only where one is NaN."""
+    asked, checked = [], []
 
     class Asked(mc.Moments):
         def check_values(self, values):
+            checked.append(None)
+
+        def explain_nan(self, values):
             asked.append(None)
 
     jax.tree_util.register_dataclass(Asked, data_fields=[], meta_fields=["covariance", "groups"])
     for count, calls in ((2, 0), (1, 1)):  # one sample has no variance
         mc.estimate(nets.bound(), KEY, X, num_samples=count, reducers=Asked())
         assert len(asked) == calls
+    assert len(checked) == 2
     state = mc.accumulate(nets.bound(), KEY, X, num_samples=1, reducers=Asked())
     mc.finish(Asked(), state)
-    assert len(asked) == 2
+    assert (len(asked), len(checked)) == (2, 3)

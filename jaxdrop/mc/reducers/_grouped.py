@@ -28,7 +28,7 @@ class Reducer(Protocol):
         ...
 
     def check_values(self, values: Estimates) -> None:
-        """Raises an error that explains a NaN; called if estimates are concrete and one is NaN."""
+        """Raises an error that only concrete estimates can show."""
         ...
 
     def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
@@ -51,6 +51,13 @@ class Reducer(Protocol):
     def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
         """Computes the estimates, and their standard errors under the same names."""
         ...
+
+
+def explain_nan(reducer: Reducer, values: Estimates) -> None:
+    """Lets a reducer that has an `explain_nan` explain a NaN."""
+    explain = getattr(reducer, "explain_nan", None)
+    if explain is not None:
+        explain(values)
 
 
 class Grouped(abc.ABC):
@@ -78,6 +85,9 @@ class Grouped(abc.ABC):
 
     def check_values(self, values: Estimates) -> None:  # noqa: B027
         """Accepts all estimates, unless a subclass overrides it."""
+
+    def explain_nan(self, values: Estimates) -> None:  # noqa: B027
+        """Raises an error that explains a NaN; called if one of the concrete estimates of a call is NaN."""
 
     @abc.abstractmethod
     def summary(self, samples: PyTree, weights: jax.Array, targets: PyTree) -> Summary:

@@ -45,7 +45,7 @@ class Bernoulli(Categorical):
         """Checks that the outputs are one array."""
         super().check(_classes.check_pairs(outputs), targets)
 
-    def check_values(self, values: Estimates) -> None:
+    def explain_nan(self, values: Estimates) -> None:
         """Checks that the outputs were valid probabilities."""
         _classes.check_valid_pairs(values["mean"])
 

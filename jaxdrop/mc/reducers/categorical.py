@@ -65,7 +65,7 @@ class Categorical(Grouped):
         super().check(outputs, targets)
         _classes.check_classes(outputs)
 
-    def check_values(self, values: Estimates) -> None:
+    def explain_nan(self, values: Estimates) -> None:
         """Checks that the outputs were valid logits or probabilities."""
         _classes.check_valid(values["mean"], self.from_logits)
 

@@ -85,7 +85,7 @@ class CategoricalLogDensity(_LogMean):
             )
         _predictions.check_labels(targets, _classes.check_classes(outputs), "targets", "outputs", self.ignore)
 
-    def check_values(self, values: Estimates) -> None:
+    def explain_nan(self, values: Estimates) -> None:
         """Checks that the outputs were valid logits or probabilities."""
         _classes.check_valid(values["log_density"], self.from_logits)
 
@@ -129,7 +129,7 @@ class BernoulliLogDensity(CategoricalLogDensity):
             targets = targets.astype(jnp.int32) if targets.dtype == jnp.bool_ else targets
         super().check(pairs, targets)
 
-    def check_values(self, values: Estimates) -> None:
+    def explain_nan(self, values: Estimates) -> None:
         """Checks that the outputs were valid probabilities."""
         _classes.check_valid_pairs(values["log_density"])
 
@@ -173,7 +173,7 @@ class GaussianLogDensity(_LogMean):
             precision = _predictions.check_positive(self.precision, "precision")
             _checks.check_broadcastable(precision, means.shape, "precision")
 
-    def check_values(self, values: Estimates) -> None:
+    def explain_nan(self, values: Estimates) -> None:
         """Raises an error if an invalid variance or target made an estimate NaN."""
         if bool(jnp.isnan(values["log_density"]).any()):
             raise ValueError(

@@ -11,7 +11,7 @@ from jax.tree_util import register_dataclass
 from jaxdrop import _checks
 from jaxdrop._types import PyTree
 from jaxdrop.mc.reducers import _classes
-from jaxdrop.mc.reducers._grouped import Estimates, Reducer, Summary
+from jaxdrop.mc.reducers._grouped import Estimates, Reducer, Summary, explain_nan
 
 __all__ = ["Part"]
 
@@ -68,6 +68,11 @@ class Part:
         """Lets the reducer check its estimates."""
         with self._named():
             self.reducer.check_values(values)
+
+    def explain_nan(self, values: Estimates) -> None:
+        """Lets the reducer explain a NaN, if it can."""
+        with self._named():
+            explain_nan(self.reducer, values)
 
     def summarize(self, samples: PyTree, index: jax.Array, targets: PyTree) -> Summary:
         """Summarizes one part; see `Reducer`."""

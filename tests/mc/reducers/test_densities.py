@@ -213,4 +213,4 @@ def test_binary_labels_are_integers_or_booleans():
         with pytest.raises(error, match=message):
             mc.BernoulliLogDensity().check(outputs, targets)
     with pytest.raises(ValueError, match=r"`predict` must return probabilities, in \[0, 1\]"):
-        mc.BernoulliLogDensity(False).check_values({"log_density": jnp.array([jnp.nan])})
+        mc.BernoulliLogDensity(False).explain_nan({"log_density": jnp.array([jnp.nan])})
