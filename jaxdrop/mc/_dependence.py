@@ -47,16 +47,21 @@ def dependent_outputs(jaxpr: jex.Jaxpr, inputs: Flags) -> Flags:
     return [is_marked(var) for var in jaxpr.outvars]
 
 
+def called(eqn: jex.JaxprEqn) -> jex.Jaxpr | None:
+    """The program of a call without effects, whose inputs and outputs are its own; else None."""
+    name = eqn.primitive.name
+    return _open(eqn.params[_CALLS[name]]) if name in _CALLS and not eqn.effects else None
+
+
 def _through(eqn: jex.JaxprEqn, given: Flags) -> Flags:
     """The outputs of an equation that depend on the given inputs."""
     name = eqn.primitive.name
-    if not eqn.effects:
-        if name in _CALLS:
-            return dependent_outputs(_open(eqn.params[_CALLS[name]]), given)
-        if name in _CONTROL:
-            # A JAX with other parameters: the careful answer.
-            with contextlib.suppress(KeyError, AttributeError):
-                return _CONTROL[name](eqn.params, given)
+    if (program := called(eqn)) is not None:
+        return dependent_outputs(program, given)
+    if not eqn.effects and name in _CONTROL:
+        # A JAX with other parameters: the careful answer.
+        with contextlib.suppress(KeyError, AttributeError):
+            return _CONTROL[name](eqn.params, given)
     return [True] * len(eqn.outvars)
 
 

@@ -6,6 +6,7 @@ import jax
 from jax.extend.core import Jaxpr, Literal, Var
 
 from jaxdrop._types import PyTree
+from jaxdrop.mc import _dependence
 
 
 def is_forwarded(fun: Callable[..., PyTree], first: PyTree, *others: PyTree) -> list[bool]:
@@ -15,21 +16,18 @@ def is_forwarded(fun: Callable[..., PyTree], first: PyTree, *others: PyTree) -> 
 
 
 def _sources(jaxpr: Jaxpr) -> list[int | None]:
-    """For each output the number of the input that it is, through compiled and rematerialized functions."""
+    """For each output the number of the input that it is, through the functions that are called."""
     known: dict[Var, int] = {var: number for number, var in enumerate(jaxpr.invars)}
 
     def source(atom: Var | Literal) -> int | None:
         return None if isinstance(atom, Literal) else known.get(atom)
 
     for eqn in jaxpr.eqns:
-        inner = eqn.params.get("jaxpr")
-        inner = getattr(inner, "jaxpr", inner)  # that of a closed one
-        if eqn.primitive.name in _CALLS and inner is not None:
+        inner = _dependence.called(eqn)
+        # The parts of an array in `shard_map` are not the array.
+        if inner is not None and eqn.primitive.name != "shard_map":
             for out, number in zip(eqn.outvars, _sources(inner), strict=True):
                 outer = None if number is None else source(eqn.invars[number])
                 if outer is not None:
                     known[out] = outer
     return [source(atom) for atom in jaxpr.outvars]
-
-
-_CALLS = frozenset({"checkpoint", "closed_call", "jit", "pjit", "remat", "remat2"})

@@ -31,3 +31,12 @@ def test_another_argument_or_a_number_is_not_the_argument():
 
 def test_a_loop_is_not_looked_into():
     assert _forwarding.is_forwarded(lambda x: jax.lax.fori_loop(0, 3, lambda _, x: x * 2, x), X) == [False]
+
+
+def test_custom_derivatives_are_looked_into():
+    @jax.custom_jvp
+    def same(both):
+        return both
+
+    same.defjvps(lambda tangent, primal, both: tangent)
+    assert _forwarding.is_forwarded(lambda both, z: same(both), (X, Y), X) == [True, True]
