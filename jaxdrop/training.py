@@ -4,8 +4,8 @@ The key of a step is `fold_in(key, step)`, so the state holds no changing genera
 from a saved state continues exactly as it would have.
 
 The state of a model, such as batch statistics, is `TrainState.model_state`: give it to `init`, and the
-loss takes it and returns the new one. `jaxdrop.nnx.trainable` makes the loss,
-the parameters and the state from an NNX model.
+loss takes it and returns the new one. `jaxdrop.nnx.trainable` makes the loss, the parameters and the
+state from an NNX model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _checks, _loss_fn
+from jaxdrop import _checks, _keys, _loss_fn
 from jaxdrop._choices import Choice, choose
 from jaxdrop._extra_args import accept_extra_args
 from jaxdrop._types import ArrayLike, Key, PyTree
@@ -182,7 +182,7 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
     start = jax.jit(jax.vmap(_copied(init) if donate else init))
 
     def init_all(keys: Key, params: PyTree, hyper: PyTree, model_state: PyTree = None) -> TrainState:
-        parts = (_check_keys(keys), params, hyper, model_state)
+        parts = (_keys.check_keys(keys), params, hyper, model_state)
         sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(parts)}
         if len(sizes) != 1 or () in sizes:
             found = sorted(str(size[0]) if size else "none" for size in sizes)
@@ -256,20 +256,6 @@ def _init_and_step(recipe: Recipe) -> Trainer:
         return new, (loss, aux)
 
     return Trainer(init, step)
-
-
-def _check_keys(keys: Key) -> Key:
-    """The keys of the runs of a sweep."""
-    is_array = isinstance(keys, jax.Array | np.ndarray)
-    typed = is_array and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
-    expected = "`keys` must be PRNG keys with one leading axis, such as `jax.random.split(key, 4)`"
-    if not typed and not (is_array and keys.dtype == np.uint32):
-        raise TypeError(
-            f"{expected}, got {f'an array of {keys.dtype}' if is_array else type(keys).__name__}."
-        )
-    if keys.ndim != (1 if typed else 2):
-        raise ValueError(f"{expected}, got shape {keys.shape}.")
-    return keys
 
 
 def _copied(init: Callable[..., _Tree]) -> Callable[..., _Tree]:
