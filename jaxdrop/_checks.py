@@ -195,6 +195,12 @@ def check_axes(axes: Sequence[int], rank: int, name: str) -> tuple[int, ...]:
     return tuple(axis % rank for axis in indices)
 
 
+def check_shared(shape: Sequence[int], broadcast_dims: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the decisions, of size 1 along the axes that share one."""
+    shared = check_axes(broadcast_dims, len(shape), "broadcast_dims")
+    return tuple(1 if axis in shared else size for axis, size in enumerate(shape))
+
+
 def check_channel_axis(channel_axis: int, shape: Sequence[int]) -> int:
     """The channel axis of a batch: any axis but the first, which is the batch."""
     rank = len(shape)

@@ -64,9 +64,7 @@ def keep_mask(
       >>> mask.shape, mask.dtype.name
       ((2, 1, 4), 'bool')
     """
-    sizes = _checks.check_shape(shape)
-    shared = _checks.check_axes(broadcast_dims, len(sizes), "broadcast_dims")
-    mask_shape = tuple(1 if axis in shared else size for axis, size in enumerate(sizes))
+    mask_shape = _checks.check_shared(_checks.check_shape(shape), broadcast_dims)
     return _draw_once(
         _checks.check_key(key), _checks.prepare(_checks.check_rate(rate), mask_shape, bits), shape=mask_shape
     )

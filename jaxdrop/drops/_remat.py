@@ -59,8 +59,7 @@ def drop_elements(
 ) -> jax.Array:
     """Checks the arguments of `dropout` and calls `drop(key, x, (draw, scale), shape=)`."""
     x = _checks.check_floating(x)
-    shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
-    shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
+    shape = _checks.check_shared(x.shape, broadcast_dims)
     rate = _checks.check_rate(rate)
     draw = _checks.prepare(rate, shape, bits)
     if _checks.is_trivial_rate(rate):

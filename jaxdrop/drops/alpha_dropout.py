@@ -58,8 +58,7 @@ def alpha_dropout(
       1.0
     """
     x = _checks.check_floating(x)
-    shared = _checks.check_axes(broadcast_dims, x.ndim, "broadcast_dims")
-    shape = tuple(1 if axis in shared else size for axis, size in enumerate(x.shape))
+    shape = _checks.check_shared(x.shape, broadcast_dims)
     rate = _checks.check_rate(rate)
     draw = _checks.prepare(rate, shape, bits)
     if _checks.is_trivial_rate(rate):

@@ -137,7 +137,7 @@ def _plan(
         raise ValueError(
             f"`broadcast_dims` must not contain axes of the map, {axes}, got {tuple(broadcast_dims)}."
         )
-    drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
+    drawn = _checks.check_shared(shape, shared)
     of_rate = tuple(1 if axis in axes else size for axis, size in enumerate(drawn))
     rate = _checks.check_broadcastable(rate, of_rate, "rate")
     return rate, _Plan(drawn, tuple(zip(axes, sides, strict=True)))

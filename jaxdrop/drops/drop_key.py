@@ -125,7 +125,7 @@ def _prepare(
         raise ValueError(
             f"`broadcast_dims` must not contain the last axis, that of the keys, got {tuple(broadcast_dims)}."
         )
-    drawn = tuple(1 if axis in shared else size for axis, size in enumerate(shape))
+    drawn = _checks.check_shared(shape, shared)
     rate = _checks.check_below_one(rate)
     draw = _checks.prepare(rate, drawn, bits)
     if isinstance(draw.keep_prob, jax.Array):
