@@ -1,6 +1,7 @@
 """Extra arguments of optax optimizers."""
 
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import optax
 
 from jaxdrop._types import PyTree
 
-_CALLERS = (str(Path(optax.__file__).parent), __file__)
+_CALLERS = (str(Path(optax.__file__).parent) + os.sep, __file__)
 
 
 def accept_extra_args(optimizer: optax.GradientTransformation) -> optax.TransformUpdateExtraArgsFn:
