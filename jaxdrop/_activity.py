@@ -22,9 +22,9 @@ def activity(activations: PyTree, strength: Pair, *, batch_axis: int = 0) -> jax
 
     Args:
       activations: Array `[B, ...]` or a tree of them, such as Linen's `intermediates`.
+      strength: Finite, non-negative pair (l1, l2), or one scalar for both; may be traced.
       batch_axis: Axis of the batch: 1 for the intermediates of layers under `nn.scan` or `nn.vmap`,
         `[L, B, ...]`, which a tree must not mix with others.
-      strength: Finite, non-negative pair (l1, l2), or one scalar for both; may be traced.
 
     Returns:
       A scalar. The gradient at 0 is 0.
