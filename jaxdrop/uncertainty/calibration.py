@@ -210,14 +210,28 @@ class _Steps(NamedTuple):
     least: jax.Array
 
 
-@jax.jit
-def _vector_scaling(
-    logits: jax.Array, labels: jax.Array, used: jax.Array, steps: Numeric, tolerance: Numeric
-) -> VectorScaling:
-    temperature = _temperature(logits, labels, used)
-    # The logits are standardized, as offsets and scales would slow the steps down: by those that have a
-    # part in the probabilities, as exp(-30) has none. A logit masked by a large number would hide the
-    # others. A constant logit has no scale to fit, and its deviation is only rounding.
+class _Standardized(NamedTuple):
+    """Logits of mean 0 and deviation 1 in each class.
+
+    Attributes:
+      logits: These logits.
+      center: The mean of each class before, `[K]`.
+      spread: Its deviation; 1 if all are equal.
+      still: Whether all are equal: there is no scale to fit, and a deviation would be only rounding.
+    """
+
+    logits: jax.Array
+    center: jax.Array
+    spread: jax.Array
+    still: jax.Array
+
+
+def _standardized(logits: jax.Array, used: jax.Array, temperature: jax.Array) -> _Standardized:
+    """Without offsets and scales, which would slow the steps down.
+
+    They are those of the logits that have a part in the probabilities, as exp(-30) has none: a logit
+    masked by a large number would hide the others.
+    """
     near = logits >= jnp.max(logits, axis=-1, keepdims=True) - 30 * temperature
     near &= used[:, None]
     finite = used[:, None] & ~jnp.isneginf(logits)
@@ -233,7 +247,16 @@ def _vector_scaling(
     center = jnp.where(still, least, jnp.sum(known, 0, where=near) / count)
     variance = jnp.sum((known - center[None]) ** 2, 0, where=near) / count
     spread = jnp.where(still, 1, jnp.sqrt(variance))
-    standard = (jnp.where(still[None] & near, center[None], logits) - center[None]) / spread[None]
+    logits = (jnp.where(still[None] & near, center[None], logits) - center[None]) / spread[None]
+    return _Standardized(logits, center, spread, still)
+
+
+@jax.jit
+def _vector_scaling(
+    logits: jax.Array, labels: jax.Array, used: jax.Array, steps: Numeric, tolerance: Numeric
+) -> VectorScaling:
+    temperature = _temperature(logits, labels, used)
+    standard, center, spread, still = _standardized(logits, used, temperature)
 
     def loss(params: _Params) -> jax.Array:
         scaled = jax.nn.log_softmax(VectorScaling(*params).scaled(standard))
