@@ -21,9 +21,9 @@ import jax
 import pytest
 
 # Folders and files whose tests say something about the default device: random bits, arithmetic, shardings.
-ON_DEVICE = {"drops", "mc", "optim"}
+ON_DEVICE = {"drops", "mc", "optim", "training"}
 ON_DEVICE |= {f"test_{name}.py" for name in ("bits", "carries", "fixed_draws", "laws", "losses", "masks")}
-ON_DEVICE |= {f"test_{name}.py" for name in ("attention", "penalties", "recurrent", "training")}
+ON_DEVICE |= {f"test_{name}.py" for name in ("attention", "penalties", "recurrent")}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m device` selects

@@ -28,8 +28,6 @@ FLOORS = {
     "_unit_norms": 2,
     "_extra_args": 1,
     "_strengths": 2,
-    "_choices": 2,
-    "_loss_fn": 3,
     "masks": 3,
     "schedules": 2,
     "uncertainty": 3,

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxdrop import _loss_fn, _selection
+from jaxdrop import _selection
 from jaxdrop._types import Key, PyTree
 from jaxdrop.nnx import _forwarding, _streams
-from jaxdrop.training import StatefulLossFn, TrainState
+from jaxdrop.training import StatefulLossFn, TrainState, _loss_fn
 
 __all__ = ["Filter", "ModelLossFn", "Trainable", "trainable"]
 

@@ -1,12 +1,16 @@
-"""Choice of a setting from the validation scores of a sweep."""
+"""The settings of a sweep, and the choice of one from their validation scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike
+
+__all__ = ["Choice", "choose", "grid"]
 
 
 class Choice(NamedTuple):
@@ -26,6 +30,30 @@ class Choice(NamedTuple):
     mean: np.ndarray
     standard_error: np.ndarray
     rank: np.ndarray
+
+
+def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
+    """Makes every combination of hyper-parameter values; the last name varies fastest.
+
+    Args:
+      **axes: For each name, its values: a non-empty sequence of scalars.
+
+    Returns:
+      Mapping from each name to an array with one value per combination.
+
+    Raises:
+      ValueError: If an axis is empty or not one-dimensional.
+
+    Examples:
+      >>> grid(seed=[0, 1], rate=[0.0, 0.5])["rate"]
+      Array([0. , 0.5, 0. , 0.5], dtype=float32)
+    """
+    columns = {name: jnp.asarray(values) for name, values in axes.items()}
+    for name, column in columns.items():
+        if column.ndim != 1 or column.size == 0:
+            raise ValueError(f"`{name}` must be a non-empty list of scalars, got shape {column.shape}.")
+    meshes = jnp.meshgrid(*columns.values(), indexing="ij")
+    return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
 def choose(

@@ -8,7 +8,7 @@ loss takes it and returns the new one. `jaxdrop.nnx.trainable` makes the loss, t
 state from an NNX model.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -16,29 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdrop import _checks, _keys, _loss_fn
-from jaxdrop._choices import Choice, choose
+from jaxdrop import _checks, _keys
 from jaxdrop._extra_args import accept_extra_args
-from jaxdrop._types import ArrayLike, Key, PyTree
+from jaxdrop._types import Key, PyTree
+from jaxdrop.training import _loss_fn
 
-__all__ = [
-    "Choice",
-    "LossFn",
-    "Recipe",
-    "StatefulLossFn",
-    "TrainState",
-    "Trainer",
-    "choose",
-    "grid",
-    "sweep",
-    "trainer",
-]
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
-
+__all__ = ["LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer", "sweep", "trainer"]
 
 # The user's own types of parameters, model states and batches:
 # `loss_fn(params, key, batch) -> (loss, aux)`.
@@ -170,6 +153,7 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
       ...         return jnp.mean((y - 1) ** 2), {}
       ...     decay = optax.add_decayed_weights(hyper["decay"], mask=jaxdrop.penalties.weight_mask)
       ...     return loss_fn, optax.chain(decay, optax.sgd(0.1))
+      >>> from jaxdrop.training import grid
       >>> hyper = grid(rate=[0.0, 0.2, 0.5], decay=[0.0, 1e-2])
       >>> keys = jax.random.split(jax.random.key(0), 6)
       >>> init, step = sweep(recipe)
@@ -191,30 +175,6 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
         return start(*parts)
 
     return Trainer(init_all, jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0 if donate else ()))
-
-
-def grid(**axes: Sequence | ArrayLike) -> Mapping[str, jax.Array]:
-    """Makes every combination of hyper-parameter values; the last name varies fastest.
-
-    Args:
-      **axes: For each name, its values: a non-empty sequence of scalars.
-
-    Returns:
-      Mapping from each name to an array with one value per combination.
-
-    Raises:
-      ValueError: If an axis is empty or not one-dimensional.
-
-    Examples:
-      >>> grid(seed=[0, 1], rate=[0.0, 0.5])["rate"]
-      Array([0. , 0.5, 0. , 0.5], dtype=float32)
-    """
-    columns = {name: jnp.asarray(values) for name, values in axes.items()}
-    for name, column in columns.items():
-        if column.ndim != 1 or column.size == 0:
-            raise ValueError(f"`{name}` must be a non-empty list of scalars, got shape {column.shape}.")
-    meshes = jnp.meshgrid(*columns.values(), indexing="ij")
-    return {name: mesh.ravel() for name, mesh in zip(columns, meshes, strict=True)}
 
 
 def _apart(key: Key) -> Key:

@@ -1,5 +1,7 @@
 """The choice of a setting: by hand, with repetitions, failures and the one-standard-error rule."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,16 @@ HYPER = grid(seed=[0, 1, 2], rate=[0.0, 0.25, 0.5], decay=[0.0, 1.0])
 MEANS = np.array([[0.9, 0.8], [0.5, 0.58], [0.59, 0.7]])
 SPREAD = np.array([-1.0, 0.0, 1.0]) * 0.1 * 3**0.5
 SCORES = (MEANS[None] + SPREAD[:, None, None]).ravel()
+
+
+def test_grid():
+    table = grid(seed=[0, 1, 2], rate=[0.0, 0.5])
+    np.testing.assert_array_equal(table["seed"], [0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(table["rate"], [0, 0.5] * 3)
+    with pytest.raises(
+        ValueError, match=re.escape("`rate` must be a non-empty list of scalars, got shape (0,).")
+    ):
+        grid(rate=[])
 
 
 def test_the_table_and_the_lowest_mean():

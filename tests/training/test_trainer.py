@@ -243,16 +243,6 @@ def test_a_sweep_of_uneven_axes():
         pair.init(keys, jax.vmap(init_params)(keys), HYPER)
 
 
-def test_grid():
-    table = grid(seed=[0, 1, 2], rate=[0.0, 0.5])
-    np.testing.assert_array_equal(table["seed"], [0, 0, 1, 1, 2, 2])
-    np.testing.assert_array_equal(table["rate"], [0, 0.5] * 3)
-    with pytest.raises(
-        ValueError, match=re.escape("`rate` must be a non-empty list of scalars, got shape (0,).")
-    ):
-        grid(rate=[])
-
-
 class Net(nn.Module):
     """Batch statistics, a spectral norm, and a codebook of exponential moving averages."""
 
