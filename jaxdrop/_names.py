@@ -30,6 +30,8 @@ _EMBEDDINGS = re.compile(
     r"(?:(?:word|tok|token|token_type)_)?emb(?:s|ed(?:ding)?s?)?(?:_tokens)?(?:_?\d+)?|wte"
 )
 _TABLES = ("embedding", "embeddings")
+# The bias of a leaf of weights.
+_BIASES = {"kernel": "bias", "w": "b", "weight": "bias"}
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -62,6 +64,17 @@ def units(path: str, unit_axis: UnitAxis, rank: int) -> Sequence[int]:
             "[inputs, units] or, in Equinox and torch, [units, inputs], got None."
         )
     return (-1,)
+
+
+def bias(path: str) -> str | None:
+    """The path of the bias of a leaf of weights; None if its name is of no kernel."""
+    _, name = _ends(path)
+    return path.removesuffix(name) + _BIASES[name] if name in _BIASES else None
+
+
+def is_table(path: str) -> bool:
+    """Whether the leaf is an embedding table, by its name alone."""
+    return _ends(path)[1] in _TABLES
 
 
 def _ends(path: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import difflib
 import fnmatch
 import sys
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxdrop._types import ArrayLike, Numeric, PyTree, Where
 Share = Numeric | None
 # How many paths an error message names.
 _NAMED = 5
+_Value = TypeVar("_Value")
 
 
 def weight_mask(params: PyTree, where: Where = None) -> PyTree:
@@ -173,7 +174,8 @@ def _shares(params: PyTree, where: Where) -> list[Share]:
         return [1.0 if may and rule(path, leaf) else None for path, leaf, may in named]
     if _is_pairs(rule):
         named = list(zip(paths(params), _may_be_selected(params), strict=True))
-        shares = _by_pattern([path for path, may in named if may], rule, _absent(params))
+        pairs = [(pattern, _check_share(share, pattern)) for pattern, share in rule]
+        shares = by_pattern([path for path, may in named if may], pairs, absent(params), "where")
         return [shares.get(path) if may else None for path, may in named]
     uses = leaves_like(rule, params, "where")
     if any(np.ndim(use) for use in uses):
@@ -201,9 +203,9 @@ def leaves_like(tree: PyTree, params: PyTree, name: str) -> list[ArrayLike]:
     Raises:
       ValueError: If the paths differ.
     """
-    absent = tuple(f"{path}/" for path in _absent(params))
+    gone = tuple(f"{path}/" for path in absent(params))
     named = zip(paths(tree), jax.tree.leaves(tree), strict=True)
-    found = {path: leaf for path, leaf in named if not f"{path}/".startswith(absent)}
+    found = {path: leaf for path, leaf in named if not f"{path}/".startswith(gone)}
     wanted = paths(params)
     if found.keys() != set(wanted):
         raise ValueError(
@@ -213,18 +215,18 @@ def leaves_like(tree: PyTree, params: PyTree, name: str) -> list[ArrayLike]:
     return [found[path] for path in wanted]
 
 
-def _absent(params: PyTree) -> list[str]:
+def absent(params: PyTree) -> list[str]:
     """Paths whose leaves optax's masks or a partition have taken out, or all leaves below."""
     kinds = (optax.MaskedNode, type(None))
     nodes = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda node: isinstance(node, kinds))
     return [_name(path) for path, node in nodes if isinstance(node, kinds)]
 
 
-def _may_fit(pattern: str, absent: str) -> bool:
+def _may_fit(pattern: str, path: str) -> bool:
     """Whether a pattern matches a path that is absent, or may match one below it."""
-    depth = absent.count("/") + 1
+    depth = path.count("/") + 1
     above = "/".join(pattern.split("/")[:depth])
-    return any(fnmatch.fnmatchcase(absent, part) for part in (pattern, above))
+    return any(fnmatch.fnmatchcase(path, part) for part in (pattern, above))
 
 
 class _Owner(NamedTuple):
@@ -284,27 +286,37 @@ def _is_pairs(rule: Where) -> TypeGuard[Sequence[tuple[str, Numeric]]]:
     return all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str) for p in rule)
 
 
-def _by_pattern(
-    names: list[str], pairs: Sequence[tuple[str, Numeric]], absent: list[str]
-) -> dict[str, Share]:
-    found: dict[str, Share] = {}
-    for pattern, share in pairs:
-        share = float(share) if isinstance(share, bool) else share
-        share = _checks.check_nonnegative(_checks.check_scalar(share, "where"), f"where: {pattern}")
+def _check_share(share: Numeric, pattern: str) -> Share:
+    share = float(share) if isinstance(share, bool) else share
+    share = _checks.check_nonnegative(_checks.check_scalar(share, "where"), f"where: {pattern}")
+    return None if _checks.is_scalar(share, 0) else share
+
+
+def by_pattern(
+    names: Sequence[str], pairs: Sequence[tuple[str, _Value]], gone: Sequence[str], argument: str
+) -> dict[str, _Value]:
+    """Each path that a pattern matches, with the value of the first.
+
+    Raises:
+      ValueError: If a pattern matches no path, neither of `names` nor of those that are gone, or only
+        paths that an earlier pattern takes.
+    """
+    found: dict[str, _Value] = {}
+    for pattern, value in pairs:
         fitting = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         fresh = [name for name in fitting if name not in found]
-        if not fresh and any(_may_fit(pattern, path) for path in absent):
+        if not fresh and any(_may_fit(pattern, path) for path in gone):
             continue
         if not fitting:
             raise ValueError(
-                f"`where` must have patterns that match a path, got {pattern!r}; {near(pattern, names)}."
+                f"`{argument}` must have patterns that match a path, got {pattern!r}; {near(pattern, names)}."
             )
         if not fresh:
             raise ValueError(
-                f"`where` must have patterns that add a leaf, got {pattern!r}, which matches only "
+                f"`{argument}` must have patterns that add a leaf, got {pattern!r}, which matches only "
                 f"leaves already taken by an earlier pattern: {', '.join(fitting[:_NAMED])}."
             )
-        found |= dict.fromkeys(fresh, None if _checks.is_scalar(share, 0) else share)
+        found |= dict.fromkeys(fresh, value)
     return found
 
 

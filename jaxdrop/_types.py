@@ -22,6 +22,8 @@ Rate = Numeric
 Bits = Literal[8, 16, 24, 32] | None
 # The axis or axes whose indices are the units of a kernel; None: as the name of each leaf tells.
 UnitAxis = int | Sequence[int] | None
+# Leaves that stack layers: (pattern of a path, axis or axes along which the layers lie) pairs.
+Stacked = Sequence[tuple[str, int | Sequence[int]]]
 # A tree of arrays: nested dicts, lists, tuples, dataclasses, NNX states.
 PyTree = Any
 # Leaves of a tree: a predicate on path and leaf, (pattern, share) pairs, or a tree of booleans.

@@ -1,13 +1,13 @@
 """Per-unit norms of a kernel, and cosines between units."""
 
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdrop import _checks, _names
-from jaxdrop._types import Numeric, UnitAxis
+from jaxdrop._types import Numeric
 
 
 def unit_norm(w: jax.Array, axes: Sequence[int]) -> jax.Array:
@@ -30,16 +30,31 @@ def scaled_to(w: jax.Array, lengths: jax.Array, norm: Numeric) -> jax.Array:
     return jnp.where(fits, w * jnp.where(fits, ratio, 1), (w / lengths) * norm)
 
 
-def cosines(w: jax.Array, axes: Sequence[int]) -> jax.Array:
-    """The matrix of cosines between units, with zeros on its diagonal; `axes` are those of the weights."""
+def cosines(w: jax.Array, layers: Sequence[int], units: Sequence[int]) -> jax.Array:
+    """The matrices of cosines between the units of each layer, `[layers, units, units]`.
+
+    The diagonals are zeros. `layers` and `units` are the axes that index them; the others are those of
+    the weights of a unit.
+    """
+    w = _gathered(w, layers)
+    weights = [axis for axis in range(w.ndim) if axis not in (*layers, *units)]
+    lengths = unit_norm(w, weights)
+    ordered = jnp.transpose(w / jnp.where(lengths > 0, lengths, 1), (*layers, *units, *weights))
+    count = math.prod(w.shape[axis] for axis in units)
+    size = math.prod(w.shape[axis] for axis in weights)
+    rows = ordered.reshape(*ordered.shape[: len(layers)], count, size)
+    found = jnp.matmul(rows, jnp.swapaxes(rows, -1, -2), precision=jax.lax.Precision.HIGHEST)
+    others = 1 - jnp.eye(count, dtype=w.dtype)
+    return found * others.reshape((1,) * len(layers) + others.shape)
+
+
+def _gathered(w: jax.Array, layers: Sequence[int]) -> jax.Array:
+    """The weights with all pairs of units of a layer on one device, if their sharding is explicit."""
     sharding = jax.typeof(w).sharding
-    if any(sharding.spec):  # explicit sharding: all pairs of units must meet on a device
-        w = jax.sharding.reshard(w, NamedSharding(sharding.mesh, PartitionSpec()))
-    lengths = unit_norm(w, axes)
-    units = jnp.moveaxis(w / jnp.where(lengths > 0, lengths, 1), axes, range(-len(axes), 0))
-    rows = units.reshape(lengths.size, -1)
-    found = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
-    return found * (1 - jnp.eye(lengths.size, dtype=w.dtype))
+    kept = [name if axis in layers else None for axis, name in enumerate(sharding.spec)]
+    if list(sharding.spec) == kept:
+        return w
+    return jax.sharding.reshard(w, NamedSharding(sharding.mesh, PartitionSpec(*kept)))
 
 
 def _power_of_two(largest: jax.Array) -> jax.Array:
@@ -48,9 +63,3 @@ def _power_of_two(largest: jax.Array) -> jax.Array:
     _, exponent = jnp.frexp(largest)
     exponent = jnp.clip(exponent - 1, int(limits.minexp), int(limits.maxexp) - 1)
     return jnp.where((largest > 0) & (largest < jnp.inf), jnp.ldexp(jnp.ones_like(largest), exponent), 1)
-
-
-def axes_of_unit(w: jax.Array, unit_axis: UnitAxis, path: str = "") -> tuple[int, ...]:
-    """The axes of the weights of one unit: all except those that index the units."""
-    numbered = _checks.check_axes(_names.units(path, unit_axis, w.ndim), w.ndim, "unit_axis")
-    return tuple(axis for axis in range(w.ndim) if axis not in numbered)

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 
-from jaxdrop import _checks, _predictions, _selection, _sums, _unit_norms
+from jaxdrop import _checks, _predictions, _selection, _sums, _unit_norms, _units
 from jaxdrop._activity import Pair, activity, kl_sparsity
 from jaxdrop._selection import is_weight, weight_mask
 from jaxdrop._strengths import check_pair, check_strength
-from jaxdrop._types import ArrayLike, Numeric, PyTree, UnitAxis, Where
+from jaxdrop._types import ArrayLike, Numeric, PyTree, Stacked, UnitAxis, Where
 
 __all__ = [
     "activity",
@@ -125,7 +125,12 @@ def l1_l2(params: PyTree, strength: Pair, *, where: Where = None) -> jax.Array:
 
 
 def group_lasso(
-    params: PyTree, strength: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
+    params: PyTree,
+    strength: Numeric,
+    *,
+    unit_axis: UnitAxis = None,
+    stacked: Stacked = (),
+    where: Where = None,
 ) -> jax.Array:
     """Group lasso penalty, `strength * sum_g(sqrt(size_g) * ||w_g||)`: favors zero groups of weights.
 
@@ -139,6 +144,9 @@ def group_lasso(
       unit_axis: Axis, or axes, whose indices are the groups: -1 for the weights into a unit, -2 for
         those out of an input or the rows of a table, `(-2, -1)` for the units of all heads of Flax's
         attention. None: -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -159,15 +167,20 @@ def group_lasso(
       Array(4., dtype=float32)
     """
 
-    def size(w: jax.Array, path: str) -> jax.Array:
-        norms = _unit_norms.unit_norm(w, _unit_norms.axes_of_unit(w, unit_axis, path))
+    def size(w: jax.Array, path: str, layers: _units.Layers) -> jax.Array:
+        norms = _unit_norms.unit_norm(w, _units.axes(w, path, unit_axis, layers).weights)
         return jnp.sum(norms) * (w.size / max(norms.size, 1)) ** 0.5
 
-    return _total(size, params, strength, where, _selection.paths(params))
+    return _total(size, params, strength, where, _selection.paths(params), _units.layers(params, stacked))
 
 
 def orthogonal(
-    params: PyTree, strength: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
+    params: PyTree,
+    strength: Numeric,
+    *,
+    unit_axis: UnitAxis = None,
+    stacked: Stacked = (),
+    where: Where = None,
 ) -> jax.Array:
     """Orthogonality penalty: the mean absolute cosine between the weights of two units.
 
@@ -181,6 +194,9 @@ def orthogonal(
       strength: Finite, non-negative scalar; may be traced.
       unit_axis: Axis, or axes, whose indices are the units; the other axes are their weights. None:
         -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `weight_mask`).
 
     Returns:
@@ -199,12 +215,14 @@ def orthogonal(
       Array(0.6, dtype=float32)
     """
 
-    def size(w: jax.Array, path: str) -> jax.Array:
-        w = _checks.check_rank(w, 2, "[..., inputs, units]", "params")
-        cosines = _unit_norms.cosines(w, _unit_norms.axes_of_unit(w, unit_axis, path))
-        return _sums.absolute(cosines) / max(len(cosines) * (len(cosines) - 1), 1)
+    def size(w: jax.Array, path: str, layers: _units.Layers) -> jax.Array:
+        found = _units.axes(w, path, unit_axis, layers)
+        w = _checks.check_rank(w, 2 + len(found.layers), "[..., inputs, units]", "params")
+        cosines = _unit_norms.cosines(w, found.layers, found.units)
+        count = cosines.shape[-1]
+        return _sums.absolute(cosines) / max(count * (count - 1), 1)
 
-    return _total(size, params, strength, where, _selection.paths(params))
+    return _total(size, params, strength, where, _selection.paths(params), _units.layers(params, stacked))
 
 
 def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = None) -> jax.Array:
@@ -245,7 +263,11 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
 
 
 def _total(
-    size: _Size, params: PyTree, strength: Numeric, where: Where, *others: Iterable[ArrayLike | str]
+    size: _Size,
+    params: PyTree,
+    strength: Numeric,
+    where: Where,
+    *others: Iterable[ArrayLike | str | _units.Layers],
 ) -> jax.Array:
     """The sum over the selected leaves, in float32 or wider, each times its share of the strength."""
     strength = check_strength(strength)

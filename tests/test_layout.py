@@ -26,6 +26,7 @@ FLOORS = {
     "_draw": 2,
     "_selection": 2,
     "_unit_norms": 2,
+    "_units": 3,
     "_extra_args": 1,
     "_strengths": 2,
     "masks": 3,

@@ -1,6 +1,4 @@
-"""The axes of a unit's weights, and their norm."""
-
-import re
+"""The norm of a unit's weights, and cosines between units."""
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +8,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import _unit_norms, penalties
 from tests.devices import make_mesh
-
-
-@pytest.mark.parametrize(
-    ("unit_axis", "expected"), [(-1, (0, 1, 2)), (2, (0, 1, 3)), ((-2, -1), (0, 1)), ((0, 1, 2, 3), ())]
-)
-def test_axes(unit_axis, expected):
-    assert _unit_norms.axes_of_unit(jnp.ones((2, 3, 4, 5)), unit_axis) == expected
-
-
-def test_an_axis_that_is_not_there():
-    with pytest.raises(
-        ValueError, match=re.escape("`unit_axis` must lie in [-1, 0] for an array of rank 1, got -2.")
-    ):
-        _unit_norms.axes_of_unit(jnp.ones(3), -2)
-
-
-@pytest.mark.parametrize("unit_axis", [0, -1, (1,)])
-def test_a_scalar_has_no_axis(unit_axis):
-    axis = unit_axis[0] if isinstance(unit_axis, tuple) else unit_axis
-    message = f"`unit_axis` must be an axis, and an array of rank 0 has none, got {axis}."
-    with pytest.raises(ValueError, match=re.escape(message)):
-        _unit_norms.axes_of_unit(jnp.ones(()), unit_axis)
 
 
 def test_norm_against_numpy_with_a_gradient_of_zero_at_zero():
@@ -86,7 +62,7 @@ def test_cosines_between_units_on_several_devices(axes):
 
 def test_a_unit_of_zeros_is_orthogonal_to_all():
     np.testing.assert_allclose(
-        _unit_norms.cosines(jnp.array([[3.0, 1.0, 0.0], [4.0, 0.0, 0.0]]), (0,)),
+        _unit_norms.cosines(jnp.array([[3.0, 1.0, 0.0], [4.0, 0.0, 0.0]]), (), (1,)),
         [[0, 0.6, 0], [0.6, 0, 0], [0, 0, 0]],
         rtol=1e-6,
     )

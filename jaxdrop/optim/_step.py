@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrop import _checks, _selection
+from jaxdrop import _checks, _selection, _units
 from jaxdrop._checks import widened
-from jaxdrop._types import Numeric, PyTree, Where
+from jaxdrop._types import Numeric, PyTree, Stacked, Where
 
 Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: optax's take and give any number
 # `change(p, u, leaf, *values) -> u`: the new update of a parameter; all but `p` in float32 or wider.
@@ -25,11 +25,13 @@ class Leaf(NamedTuple):
       path: Its path.
       share: Its share of the strength.
       slack: Relative tolerance for norms of values that are rounded to the leaf's dtype.
+      layers: Layers that it stacks.
     """
 
     path: str
     share: Numeric
     slack: float
+    layers: _units.Layers
 
 
 class StepState(NamedTuple):
@@ -39,7 +41,11 @@ class StepState(NamedTuple):
 
 
 def transformation(
-    change: Change, where: Where, *values: Value, rule: Callable = _selection.strength_shares
+    change: Change,
+    where: Where,
+    *values: Value,
+    rule: Callable = _selection.strength_shares,
+    stacked: Stacked = (),
 ) -> optax.GradientTransformation:
     """Changes the update of each selected parameter, by values that may be schedules."""
 
@@ -53,18 +59,20 @@ def transformation(
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
 
-        def one(u: jax.Array | None, p: jax.Array, path: str, share: _selection.Share) -> jax.Array | None:
+        def one(
+            u: jax.Array | None, p: jax.Array, path: str, share: _selection.Share, layers: _units.Layers
+        ) -> jax.Array | None:
             if u is None or share is None:
                 return u
             p = _selection.check_floating(p, path)
             wide = widened(p.dtype)
             # An update is rounded, and so is its sum with the parameter.
-            leaf = Leaf(path, _as_wide(share, wide), 8 * float(jnp.finfo(p.dtype).eps))
+            leaf = Leaf(path, _as_wide(share, wide), 8 * float(jnp.finfo(p.dtype).eps), layers)
             new = change(p, u.astype(wide), leaf, *(jnp.asarray(v, wide) for v in now))
             with jax.numpy_dtype_promotion("standard"):  # on purpose, also where promotion is strict
                 return new.astype(jnp.promote_types(u.dtype, p.dtype))
 
-        told = (_selection.paths(params), rule(params, where))
+        told = (_selection.paths(params), rule(params, where), _units.layers(params, stacked))
         trees = map(jax.tree.structure(params).unflatten, told)
         # As in optax, None in the updates marks a frozen parameter, or a frozen part.
         new = jax.tree.map(one, updates, params, *trees, is_leaf=lambda u: u is None)
@@ -85,21 +93,27 @@ def to_end(act: Act) -> Change:
 
 
 def acted_on(
-    act: Act, params: PyTree, where: Where, *values: Numeric, rule: Callable = _selection.strength_shares
+    act: Act,
+    params: PyTree,
+    where: Where,
+    *values: Numeric,
+    rule: Callable = _selection.strength_shares,
+    stacked: Stacked = (),
 ) -> PyTree:
     """The parameters after an act on each selected leaf; a leaf that needs no change stays bit for bit."""
 
-    def one(p: jax.Array, path: str, share: _selection.Share) -> jax.Array:
+    def one(p: jax.Array, path: str, share: _selection.Share, layers: _units.Layers) -> jax.Array:
         if share is None:
             return p
         p = _selection.check_floating(p, path)
         wide = widened(p.dtype)
         slack = max(float(jnp.finfo(p.dtype).eps), 8 * float(jnp.finfo(wide).eps))
-        leaf = Leaf(path, _as_wide(share, wide), slack)
+        leaf = Leaf(path, _as_wide(share, wide), slack, layers)
         return act(p.astype(wide), leaf, *(jnp.asarray(v, wide) for v in values)).astype(p.dtype)
 
     leaves, structure = jax.tree.flatten(params)
-    return structure.unflatten(map(one, leaves, _selection.paths(params), rule(params, where)))
+    told = (_selection.paths(params), rule(params, where), _units.layers(params, stacked))
+    return structure.unflatten(map(one, leaves, *told))
 
 
 def _as_wide(share: Numeric, wide: jnp.dtype) -> Numeric:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrop import _checks, _selection, _unit_norms
-from jaxdrop._types import Numeric, PyTree, UnitAxis, Where
+from jaxdrop import _checks, _selection, _unit_norms, _units
+from jaxdrop._types import Numeric, PyTree, Stacked, UnitAxis, Where
 from jaxdrop.optim._step import Act, Leaf, Value, acted_on, check_value, to_end, transformation
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def max_norm(
-    limit: Value, *, unit_axis: UnitAxis = None, where: Where = None
+    limit: Value, *, unit_axis: UnitAxis = None, stacked: Stacked = (), where: Where = None
 ) -> optax.GradientTransformation:
     """Max-norm constraint: scales the weights of each unit to a norm of at most `limit`; last in a chain.
 
@@ -39,6 +39,9 @@ def max_norm(
         scheduled, and negative or NaN, the weights become NaN. A share in `where` multiplies it.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
@@ -61,10 +64,13 @@ def max_norm(
       Array([[1. , 0.3],
              [0. , 0.4]], dtype=float32)
     """
-    return transformation(to_end(_limited(unit_axis)), where, check_value(limit, "limit", finite=False))
+    value = check_value(limit, "limit", finite=False)
+    return transformation(to_end(_limited(unit_axis)), where, value, stacked=stacked)
 
 
-def unit_norm(*, unit_axis: UnitAxis = None, where: Where = None) -> optax.GradientTransformation:
+def unit_norm(
+    *, unit_axis: UnitAxis = None, stacked: Stacked = (), where: Where = None
+) -> optax.GradientTransformation:
     """Unit-norm constraint: scales the weights of each unit to norm 1; last in a chain.
 
     A unit of zeros has no direction and stays zero. A unit whose norm is 1 up to rounding is
@@ -75,6 +81,9 @@ def unit_norm(*, unit_axis: UnitAxis = None, where: Where = None) -> optax.Gradi
     Args:
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`). A share replaces
         the norm 1.
 
@@ -88,7 +97,7 @@ def unit_norm(*, unit_axis: UnitAxis = None, where: Where = None) -> optax.Gradi
     References:
       Salimans and Kingma, "Weight normalization", 2016, as a constraint.
     """
-    return transformation(to_end(_normalized(unit_axis)), where)
+    return transformation(to_end(_normalized(unit_axis)), where, stacked=stacked)
 
 
 def non_negative(*, where: Where = None) -> optax.GradientTransformation:
@@ -110,7 +119,7 @@ def non_negative(*, where: Where = None) -> optax.GradientTransformation:
 
 
 def projection_max_norm(
-    params: PyTree, limit: Numeric, *, unit_axis: UnitAxis = None, where: Where = None
+    params: PyTree, limit: Numeric, *, unit_axis: UnitAxis = None, stacked: Stacked = (), where: Where = None
 ) -> PyTree:
     """Scales the weights of each unit to a norm of at most `limit`: the projection of `max_norm`.
 
@@ -123,6 +132,9 @@ def projection_max_norm(
         NaN, the weights become NaN. A share in `where` multiplies it.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
@@ -142,10 +154,12 @@ def projection_max_norm(
              [0.8, 0.4]], dtype=float32)}
     """
     limit = _checks.check_nonnegative(_checks.check_scalar(limit, "limit"), "limit", finite=False)
-    return acted_on(_limited(unit_axis), params, where, limit)
+    return acted_on(_limited(unit_axis), params, where, limit, stacked=stacked)
 
 
-def projection_unit_norm(params: PyTree, *, unit_axis: UnitAxis = None, where: Where = None) -> PyTree:
+def projection_unit_norm(
+    params: PyTree, *, unit_axis: UnitAxis = None, stacked: Stacked = (), where: Where = None
+) -> PyTree:
     """Scales the weights of each unit to norm 1: the projection of `unit_norm`.
 
     Exact however large the weights are, and idempotent to the bit. A unit of zeros has no direction
@@ -155,6 +169,9 @@ def projection_unit_norm(params: PyTree, *, unit_axis: UnitAxis = None, where: W
       params: Tree of arrays, such as Flax's `params` or an NNX state.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`). A share replaces
         the norm 1.
 
@@ -169,7 +186,7 @@ def projection_unit_norm(params: PyTree, *, unit_axis: UnitAxis = None, where: W
     References:
       Salimans and Kingma, "Weight normalization", 2016, as a constraint.
     """
-    return acted_on(_normalized(unit_axis), params, where)
+    return acted_on(_normalized(unit_axis), params, where, stacked=stacked)
 
 
 def projection_non_negative(params: PyTree, *, where: Where = None) -> PyTree:
@@ -194,7 +211,7 @@ def projection_non_negative(params: PyTree, *, where: Where = None) -> PyTree:
 
 def _limited(unit_axis: UnitAxis) -> Act:
     def scale(end: jax.Array, leaf: Leaf, limit: jax.Array) -> jax.Array:
-        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis, leaf.path))
+        lengths = _unit_norms.unit_norm(end, _units.axes(end, leaf.path, unit_axis, leaf.layers).weights)
         most = limit * leaf.share
         over = lengths > most * (1 + leaf.slack)
         new = jnp.where(over, _unit_norms.scaled_to(end, jnp.where(over, lengths, 1), most), end)
@@ -205,7 +222,7 @@ def _limited(unit_axis: UnitAxis) -> Act:
 
 def _normalized(unit_axis: UnitAxis) -> Act:
     def scale(end: jax.Array, leaf: Leaf) -> jax.Array:
-        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis, leaf.path))
+        lengths = _unit_norms.unit_norm(end, _units.axes(end, leaf.path, unit_axis, leaf.layers).weights)
         off = (lengths > 0) & (jnp.abs(lengths - leaf.share) > leaf.share * leaf.slack)
         return jnp.where(off, _unit_norms.scaled_to(end, jnp.where(off, lengths, 1), leaf.share), end)
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrop import _unit_norms
+from jaxdrop import _unit_norms, _units
 from jaxdrop._strengths import check_pair
-from jaxdrop._types import UnitAxis, Where
+from jaxdrop._types import Stacked, UnitAxis, Where
 from jaxdrop.optim._step import Leaf, Value, check_step, check_value, to_end, transformation
 
 __all__ = ["proximal_elastic_net", "proximal_group_lasso", "proximal_l1"]
@@ -83,7 +83,12 @@ def proximal_elastic_net(
 
 
 def proximal_group_lasso(
-    strength: Value, learning_rate: Value, *, unit_axis: UnitAxis = None, where: Where = None
+    strength: Value,
+    learning_rate: Value,
+    *,
+    unit_axis: UnitAxis = None,
+    stacked: Stacked = (),
+    where: Where = None,
 ) -> optax.GradientTransformation:
     """The proximal step of `penalties.group_lasso`: removes whole units exactly; last in a chain.
 
@@ -95,6 +100,9 @@ def proximal_group_lasso(
       learning_rate: Learning rate of the optimizer: a non-negative scalar, or a schedule; may be traced.
       unit_axis: Axis, or axes, whose indices are the units: -1 for the weights into a unit, -2 for those
         out of an input or the rows of a table. None: -2 for embedding tables by their name, and else -1.
+      stacked: (pattern, axes) pairs that name the leaves of stacked layers and the axes of the layers, such
+        as `[("layers/*", 0)]` for `nn.scan` or `[("*", 0)]` for an ensemble. The first pattern that
+        matches a path applies. Each layer is treated alone, and `unit_axis` counts its axes alone.
       where: Leaves to act on; defaults to the weights (see `penalties.weight_mask`).
 
     Returns:
@@ -110,12 +118,12 @@ def proximal_group_lasso(
     """
 
     def shorten(end: jax.Array, leaf: Leaf, strength: jax.Array, rate: jax.Array) -> jax.Array:
-        lengths = _unit_norms.unit_norm(end, _unit_norms.axes_of_unit(end, unit_axis, leaf.path))
+        lengths = _unit_norms.unit_norm(end, _units.axes(end, leaf.path, unit_axis, leaf.layers).weights)
         off = rate * strength * leaf.share * (end.size / max(lengths.size, 1)) ** 0.5
         kept = jnp.where(lengths > off, lengths - off, 0) / jnp.where(lengths > 0, lengths, 1)
         return jnp.where(jnp.isnan(lengths), lengths, end * kept)
 
-    return transformation(to_end(shorten), where, *check_step(strength, learning_rate))
+    return transformation(to_end(shorten), where, *check_step(strength, learning_rate), stacked=stacked)
 
 
 def _nearer_to_zero(end: jax.Array, by: jax.Array) -> jax.Array:
