@@ -20,6 +20,7 @@ FLOORS = {
     "_carries": 1,
     "_meshes": 1,
     "_names": 1,
+    "_order": 1,
     "_sums": 1,
     "_activity": 3,
     "_predictions": 2,

@@ -9,6 +9,7 @@ import optax
 
 from jaxdrop import _checks, _selection, _units
 from jaxdrop._checks import widened
+from jaxdrop._order import EndState, GradientState
 from jaxdrop._types import Numeric, PyTree, Stacked, Where
 
 Value = Numeric | Callable[[Any], Any]  # a scalar, or a schedule: optax's take and give any number
@@ -34,27 +35,27 @@ class Leaf(NamedTuple):
     layers: _units.Layers
 
 
-class StepState(NamedTuple):
-    """The number of updates so far, an int32 scalar: the step of the schedules."""
-
-    step: jax.Array
-
-
 def transformation(
     change: Change,
     where: Where,
     *values: Value,
     rule: Callable = _selection.strength_shares,
     stacked: Stacked = (),
+    kind: type[EndState | GradientState] = EndState,
 ) -> optax.GradientTransformation:
-    """Changes the update of each selected parameter, by values that may be schedules."""
+    """Changes the update of each selected parameter, by values that may be schedules.
 
-    def init(params: PyTree) -> StepState:
-        state = StepState(jnp.zeros((), jnp.int32))
+    The class of the state, `kind`, tells the place in a chain.
+    """
+
+    def init(params: PyTree) -> EndState | GradientState:
+        state = kind(jnp.zeros((), jnp.int32))
         jax.eval_shape(update, params, state, params)  # raises now what the first step would raise
         return state
 
-    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, StepState]:
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None
+    ) -> tuple[PyTree, EndState | GradientState]:
         if params is None:
             raise ValueError("`params` must be given to `update`, got None.")
         now = [value(state.step) if callable(value) else value for value in values]
@@ -76,7 +77,7 @@ def transformation(
         trees = map(jax.tree.structure(params).unflatten, told)
         # As in optax, None in the updates marks a frozen parameter, or a frozen part.
         new = jax.tree.map(one, updates, params, *trees, is_leaf=lambda u: u is None)
-        return new, StepState(jnp.asarray(optax.safe_increment(state.step)))
+        return new, kind(jnp.asarray(optax.safe_increment(state.step)))
 
     return optax.GradientTransformation(init, update)
 

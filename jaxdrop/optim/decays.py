@@ -3,6 +3,7 @@
 import jax
 import optax
 
+from jaxdrop._order import GradientState
 from jaxdrop._types import Where
 from jaxdrop.optim._step import Leaf, Value, check_step, check_value, transformation
 
@@ -38,7 +39,7 @@ def coupled_l2(strength: Value, *, where: Where = None) -> optax.GradientTransfo
     def decay(p: jax.Array, u: jax.Array, leaf: Leaf, strength: jax.Array) -> jax.Array:
         return u + 2 * strength * leaf.share * p.astype(u.dtype)
 
-    return transformation(decay, where, check_value(strength, "strength"))
+    return transformation(decay, where, check_value(strength, "strength"), kind=GradientState)
 
 
 def decoupled_l2(

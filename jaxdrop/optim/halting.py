@@ -10,6 +10,7 @@ import optax
 
 from jaxdrop import _selection
 from jaxdrop._extra_args import accept_extra_args
+from jaxdrop._order import check_order
 from jaxdrop._types import PyTree
 
 __all__ = ["HaltState", "halt_on_nonfinite", "raise_if_halted"]
@@ -42,6 +43,9 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
     Returns:
       Optimizer with the updates of `inner` and a `HaltState`.
 
+    Raises:
+      ValueError: From `init`, if a transformation of `optim` stands in the wrong place of a chain.
+
     Examples:
       >>> params = {"a": jnp.ones(2), "b": jnp.ones(2)}
       >>> optimizer = halt_on_nonfinite(optax.sgd(0.1))
@@ -59,7 +63,9 @@ def halt_on_nonfinite(inner: optax.GradientTransformation) -> optax.GradientTran
         # The gradient of `optax.lookahead` is that of the fast parameters.
         trained = params.fast if isinstance(params, optax.LookaheadParams) else params
         fine = jax.tree.map(lambda _: jnp.zeros((), bool), trained)
-        return HaltState(inner.init(params), jnp.zeros((), jnp.int32), fine)
+        state = inner.init(params)
+        check_order(state)
+        return HaltState(state, jnp.zeros((), jnp.int32), fine)
 
     def update(
         updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any

@@ -18,6 +18,7 @@ import optax
 
 from jaxdrop import _checks, _keys
 from jaxdrop._extra_args import accept_extra_args
+from jaxdrop._order import check_order
 from jaxdrop._types import Key, PyTree
 from jaxdrop.training import _loss_fn
 
@@ -89,7 +90,8 @@ def trainer(
     Raises:
       TypeError: From `init`, if the key is not a PRNG key; from `step`, if the loss does not take
         the arguments or return the values above.
-      ValueError: From `init`, if there are several keys; from `step`, if the loss is not a scalar, or
+      ValueError: From `init`, if there are several keys, or a transformation of `jaxdrop.optim` stands in
+        the wrong place of a chain; from `step`, if the loss is not a scalar, or
         the new model state is not like the old one.
 
     Examples:
@@ -143,7 +145,8 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
 
     Raises:
       TypeError: As from `trainer`, by `init` and `step`.
-      ValueError: From `init`, if the leading axes differ; from `step`, as from `trainer`.
+      ValueError: From `init`, if the leading axes differ, or a transformation of `jaxdrop.optim` stands in
+        the wrong place of a chain; from `step`, as from `trainer`.
 
     Examples:
       >>> import jaxdrop
@@ -189,7 +192,9 @@ def _init_and_step(recipe: Recipe) -> Trainer:
     def init(key: Key, params: PyTree, hyper: PyTree, model_state: PyTree) -> TrainState:
         _, optimizer = recipe(hyper)
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(zero, key, params, optimizer.init(params), hyper, model_state)
+        opt_state = optimizer.init(params)
+        check_order(opt_state)
+        return TrainState(zero, key, params, opt_state, hyper, model_state)
 
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, tuple[jax.Array, PyTree]]:
         loss_fn, optimizer = recipe(state.hyper)
