@@ -122,15 +122,28 @@ def _check_some(found: list[Share], params: PyTree, where: Where) -> None:
         raise ValueError(f"`where` must select at least one leaf{rule}, got none of {names}.")
 
 
-def check_floating(leaf: PyTree, path: str) -> jax.Array:
+def check_floating(leaf: PyTree, path: str, name: str = "params") -> jax.Array:
     """A selected leaf, which must be an array of a floating-point dtype."""
-    array = _checks.check_array(leaf, "params", "a tree of floating-point arrays")
+    array = _checks.check_array(leaf, name, "a tree of floating-point arrays")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         place = f" at {path}" if path else ""
         raise TypeError(
-            f"`params` must be a floating-point array, got {array.dtype}{place}: exclude it with `where`."
+            f"`{name}` must be a floating-point array, got {array.dtype}{place}: exclude it with `where`."
         )
     return array
+
+
+def selected_floating(params: PyTree, where: Where) -> PyTree:
+    """`selected`, of leaves that are floating-point arrays.
+
+    Raises:
+      TypeError: If a selected leaf is not.
+    """
+    mask = selected(params, where)
+    for path, leaf, use in zip(paths(params), jax.tree.leaves(params), jax.tree.leaves(mask), strict=True):
+        if use:
+            check_floating(leaf, path)
+    return mask
 
 
 def once(params: PyTree, found: list[Share]) -> list[Share]:

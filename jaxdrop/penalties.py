@@ -9,6 +9,9 @@ Adam, and `optim.coupled_l2(c)`. AdamW's decay is decoupled from the gradient:
 its own strength, like Keras's `kernel_regularizer` and `bias_regularizer`:
 `l2(params, 1.0, where=[("Dense_0/kernel", 1e-4), ("*/kernel", 1e-3), ("*/bias", 1e-5)])`.
 
+`group_lasso` and `orthogonal` need the units of each leaf, and `stacked` the leaves that hold several
+layers, of `nn.scan`, `nnx.vmap` or an ensemble (see `jaxdrop.optim`).
+
 All sums are in float32 or wider, whatever the parameters' dtype.
 """
 
@@ -154,8 +157,9 @@ def group_lasso(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a leaf has no such axis,
-        its name does not tell its units (`weight`) and none is given, or `where` does not fit.
+      ValueError: If a concrete strength is negative or not finite, `where` or `stacked` does not
+        fit, a leaf has no such axis, its name does not tell its units (`weight`) and none are given, or
+        it shows layers that `stacked` does not name.
 
     References:
       Yuan and Lin, "Model selection and estimation in regression with grouped variables", 2006;
@@ -185,7 +189,7 @@ def orthogonal(
     """Orthogonality penalty: the mean absolute cosine between the weights of two units.
 
     For a kernel with units u: `strength * mean(|cos(w_u, w_v)|)` over all pairs u < v, summed over
-    the kernels. Norms do not matter; orthogonal units give 0. It is Keras's
+    the kernels, of stacked layers too. Norms do not matter; orthogonal units give 0. It is Keras's
     `OrthogonalRegularizer`: mode "columns" is `unit_axis=-1`, "rows" is 0. Unlike Keras's it takes
     kernels of any rank, is 0 for a single unit, and has a finite gradient for units of zeros.
 
@@ -204,8 +208,9 @@ def orthogonal(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete strength is negative or not finite, a leaf is of rank below 2, has no
-        such axis or a name that does not tell its units (`weight`), or `where` does not fit.
+      ValueError: If a concrete strength is negative or not finite, `where` or `stacked` does not
+        fit, a layer's leaf is of rank below 2 or has no such axis, its name does not tell its units
+        (`weight`) and none are given, or it shows layers that `stacked` does not name.
 
     References:
       Brock et al., "Neural photo editing with introspective adversarial networks", 2017.
@@ -241,7 +246,7 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
       A scalar.
 
     Raises:
-      TypeError: If a selected leaf is not floating-point.
+      TypeError: If a selected leaf, or its start, is not floating-point.
       ValueError: If the trees differ in paths or shapes, a concrete strength is negative or not
         finite, or `where` does not fit.
 
@@ -255,11 +260,11 @@ def l2_sp(params: PyTree, start: PyTree, strength: Numeric, *, where: Where = No
     """
     starts = _selection.leaves_like(start, params, "start")
 
-    def size(w: jax.Array, at: ArrayLike) -> jax.Array:
-        at = _checks.check_same_shape(_checks.check_floating(at, "start"), w, "start", "params")
+    def size(w: jax.Array, at: ArrayLike, path: str) -> jax.Array:
+        at = _checks.check_same_shape(_selection.check_floating(at, path, "start"), w, "start", "params")
         return _sums.squares(w - jax.lax.stop_gradient(at.astype(w.dtype)))
 
-    return _total(size, params, strength, where, starts)
+    return _total(size, params, strength, where, starts, _selection.paths(params))
 
 
 def _total(

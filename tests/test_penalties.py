@@ -251,6 +251,12 @@ def test_finite_for_one_unit_and_at_zero(penalty, kernel):
     np.testing.assert_array_equal(np.asarray(grad)[np.asarray(kernel) == 0], 0)
 
 
+def test_an_integer_start_is_named():
+    params, start = {"a": {"kernel": jnp.ones((2, 2))}}, {"a": {"kernel": jnp.ones((2, 2), jnp.int8)}}
+    with pytest.raises(TypeError, match="`start` must be a floating-point array, got int8 at a/kernel: "):
+        penalties.l2_sp(params, start, 0.5)
+
+
 def test_l2_sp_has_no_gradient_for_the_start():
     params, start = {"kernel": jnp.ones((2, 2))}, {"kernel": jnp.full((2, 2), 3.0)}
     grads = jax.grad(lambda p, s: penalties.l2_sp(p, s, 0.5), (0, 1))(params, start)

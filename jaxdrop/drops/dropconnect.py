@@ -51,17 +51,17 @@ def dropconnect(
              [2., 2., 2.]], dtype=float32)}
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
-    mask = _selection.selected(params, where)
+    mask = _selection.selected_floating(params, where)
     _checks.choose_width(bits, rate)
     if _checks.is_scalar(rate, 0):
         return params
     places = _selection.places(params, mask)
     keys = _bits.split(_checks.check_key(key), len({*places} - {None}))
 
-    def drop(leaf: ArrayLike, path: str, place: int | None) -> ArrayLike:
+    def drop(leaf: ArrayLike, place: int | None) -> ArrayLike:
         if place is None:
             return leaf
-        return dropout(keys[place], _selection.check_floating(leaf, path), rate, bits=bits)
+        return dropout(keys[place], leaf, rate, bits=bits)
 
     leaves, structure = jax.tree.flatten(params)
-    return structure.unflatten(map(drop, leaves, _selection.paths(params), places))
+    return structure.unflatten(map(drop, leaves, places))

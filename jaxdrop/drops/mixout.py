@@ -39,7 +39,7 @@ def mixout(
       Tree of the structure, shapes and dtypes of `params`; other leaves are returned unchanged.
 
     Raises:
-      TypeError: If a selected leaf is not floating-point.
+      TypeError: If a selected leaf, or its target, is not floating-point.
       ValueError: If the trees differ in paths or shapes, a concrete rate is outside [0, 1] or
         not a scalar, or `where` is a tree of another structure or selects no leaf.
 
@@ -53,25 +53,30 @@ def mixout(
              [5., 5., 5.]], dtype=float32)
     """
     rate = _checks.check_scalar(_checks.check_rate(rate), "rate")
-    mask = _selection.selected(params, where)
+    mask = _selection.selected_floating(params, where)
     starts = _selection.leaves_like(target, params, "target")
     draw = _checks.prepare(rate, (), bits)
+    places = _selection.places(params, mask)
+    leaves, structure = jax.tree.flatten(params)
+
+    def check(leaf: ArrayLike, path: str, start: ArrayLike, place: int | None) -> ArrayLike:
+        if place is None:
+            return start
+        start = _selection.check_floating(start, path, "target")
+        return _checks.check_same_shape(start, jnp.asarray(leaf), "target", "params")
+
+    starts = [*map(check, leaves, _selection.paths(params), starts, places)]
     if _checks.is_scalar(rate, 0):
         return params
-    places = _selection.places(params, mask)
     keys = _bits.split(_checks.check_key(key), len({*places} - {None}))
 
-    def mix(leaf: ArrayLike, path: str, start: ArrayLike, place: int | None) -> ArrayLike:
+    def mix(leaf: ArrayLike, start: ArrayLike, place: int | None) -> ArrayLike:
         if place is None:
             return leaf
-        leaf = _selection.check_floating(leaf, path)
-        start = _checks.check_same_shape(
-            _checks.check_array(start, "target"), leaf, "target", "params"
-        ).astype(leaf.dtype)
-        return _mixout(keys[place], (leaf, start), (draw, _checks.scale_of(draw, leaf.dtype)))
+        weights = (jnp.asarray(leaf), jnp.asarray(start, leaf.dtype))
+        return _mixout(keys[place], weights, (draw, _checks.scale_of(draw, leaf.dtype)))
 
-    leaves, structure = jax.tree.flatten(params)
-    return structure.unflatten(map(mix, leaves, _selection.paths(params), starts, places))
+    return structure.unflatten(map(mix, leaves, starts, places))
 
 
 @_remat.redraw_in_backward()

@@ -6,11 +6,20 @@ proximal step holds for the parameters themselves:
 
     optax.chain(optax.adam(1e-3), optim.proximal_l1(1e-4, 1e-3), optim.max_norm(3.0))
 
+`training.trainer`, `training.sweep` and `halt_on_nonfinite` refuse a chain of another order at `init`.
+Other training loops do not check it.
+
 A strength, limit or learning rate is a scalar, which may be traced, or a schedule: a function of
 the step, like optax's. `where` selects the leaves to act on and their shares of the strength (see
 `penalties.weight_mask`). Strengths are those of `penalties`: with plain SGD, `proximal_l1(c, lr)`
 converges to a minimum of the loss plus `penalties.l1(params, c)`. After Adam the threshold is the
 same for all weights, however their gradients were scaled.
+
+A unit is within one layer. `stacked` names the leaves that hold several layers, as `nn.scan`,
+`nnx.vmap` and ensembles stack them, and the axes of the layers: `stacked=[("layers/*", 0)]`. A shape does
+not tell: `[3, 4, 5]` may be three dense kernels, or a convolution of width 3. A leaf is refused if a bias
+beside it with several axes, or the rank of an embedding table, shows layers that `stacked` does not
+name. Within a sweep, the axis of runs is not seen.
 
 Half-precision parameters are computed in float32. An update has the wider dtype of gradient and
 parameter. An update is rounded, so limits hold to the rounding of one step; a step from far outside a

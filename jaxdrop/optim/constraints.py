@@ -48,9 +48,9 @@ def max_norm(
       Gradient transformation.
 
     Raises:
-      ValueError: If a concrete limit is negative or NaN; from `init` if `where` does not fit the
-        parameters, a leaf has no such axis, or its name does not tell its units (`weight`) and none is
-        given.
+      ValueError: If a concrete limit is negative or NaN; from `init` if `where` or `stacked`
+        does not fit the parameters, a leaf has no such axis, its name does not tell its units (`weight`)
+        and none are given, or it shows layers that `stacked` does not name.
 
     References:
       Srebro and Shraibman, "Rank, trace-norm and max-norm", 2005; Srivastava et al., "Dropout: a
@@ -91,8 +91,9 @@ def unit_norm(
       Gradient transformation.
 
     Raises:
-      ValueError: From `init`, if `where` does not fit the parameters, a leaf has no such axis, or its name
-        does not tell its units (`weight`) and none is given.
+      ValueError: From `init`, if `where` or `stacked` does not fit the parameters, a leaf has no such axis,
+        its name does not tell its units (`weight`) and none are given, or it shows layers that `stacked`
+        does not name.
 
     References:
       Salimans and Kingma, "Weight normalization", 2016, as a constraint.
@@ -142,8 +143,9 @@ def projection_max_norm(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If a concrete limit is negative or NaN, `where` does not fit, a leaf has no such
-        axis, or its name does not tell its units (`weight`) and none is given.
+      ValueError: If a concrete limit is negative or NaN, `where` or `stacked` does not fit, a leaf has
+        no such axis, its name does not tell its units (`weight`) and none are given, or it shows layers
+        that `stacked` does not name.
 
     References:
       Srebro and Shraibman, "Rank, trace-norm and max-norm", 2005.
@@ -180,8 +182,8 @@ def projection_unit_norm(
 
     Raises:
       TypeError: If a selected leaf is not floating-point.
-      ValueError: If `where` does not fit, a leaf has no such axis, or its name does not tell its units
-        (`weight`) and none is given.
+      ValueError: If `where` or `stacked` does not fit, a leaf has no such axis, its name does not tell its
+        units (`weight`) and none are given, or it shows layers that `stacked` does not name.
 
     References:
       Salimans and Kingma, "Weight normalization", 2016, as a constraint.

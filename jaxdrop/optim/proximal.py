@@ -110,8 +110,8 @@ def proximal_group_lasso(
 
     Raises:
       ValueError: If a concrete strength or learning rate is negative or not finite; from `init` if
-        `where` does not fit the parameters, a leaf has no such axis, or its name does not tell its
-        units (`weight`) and none is given.
+        `where` or `stacked` does not fit the parameters, a leaf has no such axis, its name does not tell
+        its units (`weight`) and none are given, or it shows layers that `stacked` does not name.
 
     References:
       Yuan and Lin, "Model selection and estimation in regression with grouped variables", 2006.

@@ -14,6 +14,7 @@ from tests.family import FAMILY
 
 WHOLE = jnp.arange(32).reshape(8, 4)
 ENDS = {"senders": jnp.arange(8) % 3, "receivers": jnp.arange(8) % 2}
+LAYERS = {"kernel": jnp.stack([KERNEL] * 8), "bias": jnp.ones((8, 3))}
 MASK = jnp.arange(24).reshape(4, 6) % 3 != 0
 
 # What `tests.family` calls in one way only, and what it leaves out.
@@ -102,6 +103,9 @@ PENALTIES = {
     "l2": call(lambda params, strength: penalties.l2(params, strength, where=[("k*", 2.0)]), PARAMS, RATE),
     "l2_sp": call(penalties.l2_sp, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
     "orthogonal": call(penalties.orthogonal, PARAMS, RATE),
+    "orthogonal of layers": call(
+        lambda params, strength: penalties.orthogonal(params, strength, stacked=[("*", 0)]), LAYERS, RATE
+    ),
     "weight_mask": call(lambda params: jax.tree.map(jnp.asarray, penalties.weight_mask(params)), PARAMS),
 }
 LOSSES = {
@@ -155,6 +159,9 @@ OPTIM = {
     "proximal_group_lasso": stepped(lambda c: optim.proximal_group_lasso(c, 0.1), RATE),
     "proximal_l1": stepped(lambda c: optim.proximal_l1(c, 0.1), RATE),
     "projection_max_norm": call(optim.projection_max_norm, PARAMS, RATE),
+    "projection_max_norm of layers": call(
+        lambda params, limit: optim.projection_max_norm(params, limit, stacked=[("*", 0)]), LAYERS, RATE
+    ),
     "projection_non_negative": call(optim.projection_non_negative, PARAMS),
     "projection_unit_norm": call(optim.projection_unit_norm, PARAMS),
     "raise_if_halted": Call(not_halted, (PARAMS,), traced=False),

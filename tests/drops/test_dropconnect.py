@@ -81,3 +81,9 @@ def test_leaves_that_are_whole_numbers_are_left_alone():
     message = "`params` must be a floating-point array, got int32 at ids/table: exclude it with `where`."
     with pytest.raises(TypeError, match=re.escape(message)):
         jaxdrop.dropconnect(KEY, {"ids": {"table": jnp.ones((2, 3), int)}, **tree}, 0.5)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_integer_leaves_are_named(rate):
+    with pytest.raises(TypeError, match="`params` must be a floating-point array, got int8 at a/kernel: "):
+        jaxdrop.dropconnect(jax.random.key(0), {"a": {"kernel": jnp.ones((2, 3), jnp.int8)}}, rate)

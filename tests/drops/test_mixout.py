@@ -64,6 +64,14 @@ def test_bad_input():
         jaxdrop.mixout(KEY, {"kernel": W}, {"kernel": T[0]}, 0.5)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_integer_leaves_are_named(rate):
+    for params, target, name in ((W.astype(int), T, "params"), (W, T.astype(int), "target")):
+        message = f"`{name}` must be a floating-point array, got int32 at a/kernel: exclude it with `where`."
+        with pytest.raises(TypeError, match=re.escape(message)):
+            jaxdrop.mixout(KEY, {"a": {"kernel": params}}, {"a": {"kernel": target}}, rate)
+
+
 def test_a_traced_rate_of_zero_leaves_an_infinite_target_out():
     params, target = jnp.ones((2, 3)), jnp.full((2, 3), jnp.inf)
     y = jax.jit(lambda rate: jaxdrop.mixout(jax.random.key(0), params, target, rate))(0.0)
