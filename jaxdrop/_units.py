@@ -1,5 +1,6 @@
 """The axes of the layers, the units and the weights of a leaf."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -77,7 +78,9 @@ def _least(shape: tuple[int, ...], path: str, bias: tuple[int, ...]) -> int:
     entries = bias
     while entries and entries[-1] == 1:  # as of convolutions with channels first
         entries = entries[:-1]
-    if len(entries) > 1 and shape[-len(bias) :] != bias:
+    # Each of its axes is one of the kernel, which has others: a GRU's bias of two rows is of one layer.
+    fits = len(shape) > len(entries) and not Counter(entries) - Counter(shape)
+    if len(entries) > 1 and fits and shape[-len(bias) :] != bias:
         return len(entries)
     return len(shape) - 1 if len(shape) > 2 and _names.is_table(path) else 0
 

@@ -184,7 +184,7 @@ def test_a_scalar_has_no_axis(unit_axis):
 
 
 # Shapes of a leaf and its bias of one layer: Flax's dense layers of several axes and of attention, a
-# convolution, and those of Haiku and Equinox with channels first.
+# convolution, those of Haiku and Equinox with channels first, and a GRU of Keras.
 SINGLE = [
     ("kernel", (4, 6), (6,)),
     ("kernel", (4, 2, 3), (2, 3)),
@@ -193,6 +193,7 @@ SINGLE = [
     ("kernel", (3, 4, 6), ()),
     ("w", (3, 3, 4, 6), (6, 1, 1)),
     ("weight", (6, 4, 3, 3), (6, 1, 1)),
+    ("kernel", (4, 6), (2, 6)),
     ("embedding", (5, 4), ()),
 ]
 
@@ -204,7 +205,7 @@ def test_a_single_layer_is_not_taken_for_several(name, shape, bias):
     (told,) = (x for x, path in zip(_units.layers(tree, ()), sorted(tree), strict=True) if path == name)
     assert told == (None, bias)
     assert _units.axes(tree[name], name, unit_axis, told).layers == ()
-    if bias or name == "embedding":
+    if (bias and len(bias) < len(shape)) or name == "embedding":
         with pytest.raises(ValueError, match="`stacked` must name "):
             _units.axes(jnp.ones((7, *shape)), name, unit_axis, _units.Layers(None, bias and (7, *bias)))
 

@@ -37,6 +37,19 @@ def test_haiku():
         assert chosen(params) == {"linear/w", "gru/w_i", "gru/w_h", "embed/embeddings"}
 
 
+def test_a_layer_stack_of_haiku():
+    hk = pytest.importorskip("haiku")
+
+    def net(x):
+        return hk.experimental.layer_stack(3)(lambda x: hk.Linear(4)(x))(x)
+
+    params = hk.transform(net).init(KEY, jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"`stacked` must name .*/w, whose shape \(3, 4, 4\)"):
+        optim.projection_unit_norm(params, unit_axis=(-1,), where=lambda path, leaf: path.endswith("w"))
+    (found,) = optim.projection_unit_norm(params, stacked=[("*", 0)]).values()
+    assert jnp.allclose(jnp.linalg.norm(found["w"], axis=1), 1)
+
+
 def test_equinox():
     eqx = pytest.importorskip("equinox")
 
