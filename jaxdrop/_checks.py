@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.core
@@ -20,6 +20,8 @@ from jaxdrop._types import ArrayLike, Bits, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
 FLAX_WIDTH = 32
+
+_Array = TypeVar("_Array", bound=ArrayLike)
 
 
 def is_concrete(value: object) -> bool:
@@ -139,7 +141,7 @@ def check_same_array(array: jax.Array, like: jax.Array, name: str, of: str) -> j
     return array
 
 
-def check_same_shape(array: jax.Array, like: jax.Array, name: str, of: str) -> jax.Array:
+def check_same_shape(array: _Array, like: ArrayLike, name: str, of: str) -> _Array:
     """An array of the shape of another."""
     if array.shape != like.shape:
         raise ValueError(f"`{name}` must have the shape of `{of}`, {like.shape}, got {array.shape}.")
