@@ -94,6 +94,7 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
     return jnp.where(x == 0, 0, jnp.sqrt(jnp.where(x == 0, 1, x)))
 
 
+@jax.jit
 def mean_absolute(off: jax.Array, stddev: jax.Array) -> jax.Array:
     """The mean absolute value of normal variables of these means and standard deviations."""
     # Beyond 20 standard deviations all the mass is on one side, and the division needs no gradient.
@@ -102,6 +103,7 @@ def mean_absolute(off: jax.Array, stddev: jax.Array) -> jax.Array:
     return off * jax.lax.erf(z / 2**0.5) + 2 * stddev * jax.scipy.stats.norm.pdf(z)
 
 
+@jax.jit
 def normal_cdf(off: jax.Array, stddev: jax.Array) -> jax.Array:
     """The probability of a normal value up to `off` above its mean; without a spread, half at the mean."""
     # Beyond 40 standard deviations it is 0 or 1 in float64 too, and the division needs no gradient.

@@ -130,7 +130,7 @@ def gaussian_mixture_quantile(
     if np.ndim(level) > 1:
         raise ValueError(f"`level` must be a scalar or have one axis, got shape {np.shape(level)}.")
     above, tail = (jnp.asarray(value) for value in _tails(level))
-    solve = _quantile if above.ndim == 0 else jax.vmap(_quantile, in_axes=(None, None, 0, 0))
+    solve = _quantiles if above.ndim else _quantile
     out = jax.sharding.PartitionSpec(*[None] * above.ndim, *_examples(means))
     stddevs = jnp.broadcast_to(stddevs, means.shape)
     found = _meshes.on_automatic_axes(solve, means, stddevs, above, tail.astype(means.dtype), out=out)
@@ -154,6 +154,7 @@ def _examples(means: jax.Array) -> jax.sharding.PartitionSpec:
     return jax.sharding.PartitionSpec(*_meshes.partition(means)[1:])
 
 
+@jax.jit
 def _crps(off: jax.Array, stddevs: jax.Array) -> jax.Array:
     stddevs = jnp.broadcast_to(stddevs, off.shape)
     scale = _ensembles.scale_of(off, stddevs, axes=(0,))
@@ -178,6 +179,7 @@ def _tails(level: Numeric) -> tuple[ArrayLike, ArrayLike]:
     return level > 0.5, jnp.log(jnp.where(level > 0.5, 1 - level, level))
 
 
+@jax.jit
 def _quantile(means: jax.Array, stddevs: jax.Array, above: jax.Array, log_tail: jax.Array) -> jax.Array:
     """The quantile of one level."""
     # The upper tail is the lower one of the mirrored distribution.
@@ -208,6 +210,9 @@ def _quantile(means: jax.Array, stddevs: jax.Array, above: jax.Array, log_tail: 
     q = q + (rest - jax.lax.stop_gradient(rest)) / slope
     valid = jnp.all(fixed[1] > 0, axis=0)
     return jnp.where(valid, jnp.where(above, -q, q), jnp.nan)
+
+
+_quantiles = jax.jit(jax.vmap(_quantile, in_axes=(None, None, 0, 0)))
 
 
 def _order(x: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """Scores of samples of several outputs at once, which see whether their dependence is right."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,7 @@ def energy_score(
     _ensembles.check_fair(fair, len(samples))
     off = _ensembles.shifted(samples, y, where, features=1)
     off = _predictions.check_finite(off, "samples - y")
-    score = _meshes.on_automatic_axes(lambda off: _energy(off, fair), off, out=_examples(off))
+    score = _meshes.on_automatic_axes(functools.partial(_energy, fair=fair), off, out=_examples(off))
     return _predictions.filled(score, where, jnp.nan)
 
 
@@ -105,12 +107,13 @@ def variogram_score(
     _checks.check_nonnegative(weights, "weights")
     # An offset of all outputs does not count, but would cost digits.
     first = y[..., :1]
-    x = _predictions.check_finite(_ensembles.shifted(samples, first, where, features=1), "samples - y[0]")
-    y = _predictions.check_finite(_ensembles.shifted(y[None], first, where, features=1), "y - y[0]")
-    score = _meshes.on_automatic_axes(_variogram, x, y, order, weights, out=_examples(x))
+    target = _predictions.check_finite(_ensembles.shifted(y[None], first, where, features=1), "y")
+    x = _predictions.check_finite(_ensembles.shifted(samples, first, where, features=1), "samples")
+    score = _meshes.on_automatic_axes(_variogram, x, target, order, weights, out=_examples(x))
     return _predictions.filled(score, where, jnp.nan)
 
 
+@functools.partial(jax.jit, static_argnames="fair")
 def _energy(off: jax.Array, fair: bool) -> jax.Array:
     scale = _ensembles.scale_of(off, axes=(0, -1))
     off = off / scale
@@ -123,6 +126,7 @@ def _energy(off: jax.Array, fair: bool) -> jax.Array:
     return (jnp.mean(distance(off), axis=0) - spread) * scale[0, ..., 0]
 
 
+@jax.jit
 def _variogram(x: jax.Array, y: jax.Array, order: Numeric, weights: jax.Array) -> jax.Array:
     order = jnp.asarray(order).astype(x.dtype)
     order = jnp.where(order > 0, order, jnp.nan)

@@ -135,6 +135,7 @@ def fit_recalibration(pit: ArrayLike, *, where: ArrayLike | None = None) -> Reca
     return Recalibration(*_meshes.on_automatic_axes(_fitted, pit.reshape(-1), used))
 
 
+@jax.jit
 def _fitted(pit: jax.Array, used: jax.Array) -> tuple[jax.Array, jax.Array]:
     count = jnp.sum(used, dtype=jnp.int32)
     valid = jnp.all(jnp.where(used, (pit >= 0) & (pit <= 1), True)) & (count > 0)
@@ -156,7 +157,7 @@ def _fitted(pit: jax.Array, used: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _mapped(probs: Numeric, name: str, thresholds: jax.Array, values: jax.Array) -> jax.Array:
     array = _check_probs(_predictions.check_values(probs, name), name)
     out = _meshes.partition(array)
-    return _meshes.on_automatic_axes(interpolated, array, thresholds, values, out=out)
+    return _meshes.on_automatic_axes(jax.jit(interpolated), array, thresholds, values, out=out)
 
 
 def _check_probs(probs: jax.Array, name: str) -> jax.Array:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 6])
+@pytest.mark.parametrize("count", [1, 5, 6])
 def test_a_sum_over_pairs_is_the_double_sum(count: int):
     x = RNG.normal(size=(count, 3))
     found = _ensembles.sum_over_pairs(lambda a, b: jnp.abs(a - b), jnp.asarray(x))
@@ -32,12 +32,13 @@ def test_the_memory_of_a_gradient_over_pairs_is_linear():
 
 
 def test_the_mean_of_an_absolute_normal_value_is_its_integral():
-    for off, stddev in ((0.3, 0.7), (-2.0, 0.5), (0.0, 1.5)):
-        density = stats.norm(off, stddev).pdf
-        expected = integrate.quad(lambda x, density=density: abs(x) * density(x), -20, 20, points=[0, off])[0]
-        np.testing.assert_allclose(
-            _ensembles.mean_absolute(jnp.array(off), jnp.array(stddev)), expected, rtol=1e-6
-        )
+    pairs = np.array([(0.3, 0.7), (-2.0, 0.5), (0.0, 1.5)])
+    densities = [stats.norm(*pair).pdf for pair in pairs]
+    expected = [
+        integrate.quad(lambda x, density=density: abs(x) * density(x), -20, 20, points=[-2, 0])[0]
+        for density in densities
+    ]
+    np.testing.assert_allclose(_ensembles.mean_absolute(*jnp.asarray(pairs.T)), expected, rtol=1e-6)
 
 
 def test_a_scale_is_a_power_of_two():
@@ -50,5 +51,5 @@ def test_a_normal_cdf_far_out_and_without_a_spread():
     off, stddev = jnp.array([-50.0, 50.0, -1.0, 0.0, 1.0, -6.0]), jnp.array([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
     found = _ensembles.normal_cdf(off, stddev)
     np.testing.assert_allclose(found, [0, 1, 0, 0.5, 1, stats.norm.cdf(-6)], rtol=1e-5)
-    grads = jax.grad(lambda *args: _ensembles.normal_cdf(*args).sum(), (0, 1))(off, stddev)
+    grads = jax.jit(jax.grad(lambda *args: _ensembles.normal_cdf(*args).sum(), (0, 1)))(off, stddev)
     assert all(np.isfinite(grad).all() for grad in grads)
