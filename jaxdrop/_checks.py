@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.core
@@ -20,8 +20,6 @@ from jaxdrop._types import ArrayLike, Bits, Numeric, PyTree, Rate
 
 WIDTHS = (8, 16, 24, 32)
 FLAX_WIDTH = 32
-
-_Array = TypeVar("_Array", bound=ArrayLike)
 
 
 def is_concrete(value: object) -> bool:
@@ -141,7 +139,7 @@ def check_same_array(array: jax.Array, like: jax.Array, name: str, of: str) -> j
     return array
 
 
-def check_same_shape(array: _Array, like: ArrayLike, name: str, of: str) -> _Array:
+def check_same_shape(array: jax.Array, like: jax.Array, name: str, of: str) -> jax.Array:
     """An array of the shape of another."""
     if array.shape != like.shape:
         raise ValueError(f"`{name}` must have the shape of `{of}`, {like.shape}, got {array.shape}.")

@@ -36,6 +36,12 @@ def check_ensemble(
     return samples, y, where
 
 
+def check_shape_of(array: ArrayLike, like: ArrayLike, name: str, of: str) -> None:
+    """Raises unless an array that is not cast yet has the shape of another."""
+    if np.shape(array) != np.shape(like):
+        raise ValueError(f"`{name}` must have the shape of `{of}`, {np.shape(like)}, got {np.shape(array)}.")
+
+
 def check_spreads(stddevs: ArrayLike, shape: tuple[int, ...], where: ArrayLike | None) -> jax.Array:
     """Finite standard deviations that broadcast to samples of a shape; 1 where masked."""
     given = np.shape(stddevs)
@@ -51,8 +57,8 @@ def check_normal(
     where = _predictions.check_mask(where, np.shape(y))
     y = _predictions.check_exact(y, "y", where)
     mean = _predictions.check_exact(mean, "mean", where if np.shape(mean) == y.shape else None)
-    off = _predictions.shifted(y, _checks.check_same_shape(mean, y, "mean", "y"))
-    off = _predictions.filled(off, where, 0)
+    check_shape_of(mean, y, "mean", "y")
+    off = _predictions.filled(_predictions.shifted(y, mean), where, 0)
     matching = where if np.shape(stddev) == off.shape else None
     spread = _checks.check_broadcastable(_predictions.check_values(stddev, name, matching), off.shape, name)
     return off, _predictions.filled(spread, matching, 1), where

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _predictions
 from jaxdrop._types import ArrayLike, Numeric
+from jaxdrop.uncertainty._ensembles import check_shape_of
 
 __all__ = ["interval_score", "weighted_interval_score"]
 
@@ -94,8 +95,8 @@ def weighted_interval_score(
         raise ValueError(f"`level` must have one axis, got shape {np.shape(level)}.")
     y = _predictions.exact(y)
     median = _predictions.check_exact(median, "median", where if np.shape(median) == np.shape(y) else None)
-    off = _predictions.shifted(_checks.check_same_shape(median, y, "median", "y"), y)
-    off = _predictions.filled(off, where, 0)
+    check_shape_of(median, y, "median", "y")
+    off = _predictions.filled(_predictions.shifted(median, y), where, 0)
     below, above = (jnp.sum(jnp.where(end >= 0, half, half - 1) * end, axis=0) for end in ends)
     score = (jnp.abs(off) / 2 + below + above) / (len(half) + 0.5)
     return _predictions.filled(score, where, jnp.nan)
@@ -110,7 +111,7 @@ def _ends(
     y = _predictions.check_exact(y, "y", where)
     lower = _predictions.check_exact(lower, "lower", each)
     upper = _predictions.check_exact(upper, "upper", each if np.shape(upper) == lower.shape else None)
-    _checks.check_same_shape(upper, lower, "upper", "lower")
+    check_shape_of(upper, lower, "upper", "lower")
     level = _predictions.check_level(_predictions.exact(level))
     _predictions.check_not_empty(np.shape(level), "level")
     if np.ndim(level) > 1 or lower.shape != np.shape(level) + y.shape:

@@ -45,9 +45,9 @@ class Recalibration(NamedTuple):
     thresholds: jax.Array
     values: jax.Array
 
-    def __call__(self, probs: ArrayLike) -> jax.Array:
-        """Calibrated probabilities of values of the predicted CDF, such as a PIT, `[...]` in [0, 1]."""
-        return _mapped(probs, "probs", self.thresholds, self.values)
+    def __call__(self, pit: ArrayLike) -> jax.Array:
+        """Calibrated values of a PIT, or of any values of the predicted CDF, `[...]` in [0, 1]."""
+        return _mapped(pit, "pit", self.thresholds, self.values)
 
     def inverse(self, level: Numeric) -> jax.Array:
         """The level of the predicted quantile that is the calibrated quantile of a level, `[...]`."""
