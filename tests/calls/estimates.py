@@ -114,7 +114,6 @@ UNCERTAINTY = {
     "conformal_quantile": call(lambda y: uncertainty.conformal_quantile(y, 0.7), Y),
     "coverage": call(uncertainty.coverage, Y - 1, Y, Z),
     "crps": call(lambda logits, y: uncertainty.crps(logits, y), LOGITS, LOGITS[0]),
-    "crps of a fair ensemble": call(lambda z, y: uncertainty.crps(z, y, fair=True), LOGITS, LOGITS[0]),
     "crps_gaussian": call(uncertainty.crps_gaussian, Y, Z, Y + 1),
     "crps_gaussian_mixture": call(uncertainty.crps_gaussian_mixture, LOGITS, SAMPLES, LOGITS[1]),
     "decompose_variance": call(uncertainty.decompose_variance, LOGITS, SAMPLES),

@@ -33,7 +33,8 @@ def test_interval_score():
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
     traced = jax.jit(uncertainty.interval_score)(LOWER[0], UPPER[0], Y, 0.1)
     np.testing.assert_allclose(traced, expected[0], rtol=1e-5)
-    assert np.isinf(uncertainty.interval_score([-np.inf], [np.inf], [0.0], 0.5)).all()
+    infinite = np.full(Y.shape, np.inf)
+    assert np.isinf(uncertainty.interval_score(-infinite, infinite, Y, 0.5)).all()
 
 
 def test_the_mean_over_levels_is_that_of_uncertainty_toolbox():
@@ -49,8 +50,9 @@ def test_the_mean_over_levels_is_that_of_uncertainty_toolbox():
 def test_a_level_near_1_is_not_rounded():
     """In float32 1 - level would be wrong by 5 %."""
     level = 1 - 1e-6 - 2e-8
-    expected = by_definition(np.zeros(1), np.ones(1), np.full(1, 2.0), level)
-    np.testing.assert_allclose(uncertainty.interval_score([0.0], [1.0], [2.0], level), expected, rtol=1e-6)
+    expected = by_definition(LOWER[0], UPPER[0], Y, level)
+    found = uncertainty.interval_score(LOWER[0], UPPER[0], Y, level)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_weighted_interval_score_is_twice_the_mean_pinball_loss():
@@ -72,7 +74,7 @@ def test_weighted_interval_score_of_many_levels_is_the_crps():
     mean, stddev, y = RNG.normal(size=5), RNG.uniform(0.5, 2, 5), RNG.normal(size=5)
     lower, upper = (stats.norm.ppf((1 + sign * levels[:, None]) / 2, mean, stddev) for sign in (-1, 1))
     expected = uncertainty.crps_gaussian(mean, stddev, y)
-    found = uncertainty.weighted_interval_score(mean, lower, upper, y, levels)
+    found = jax.jit(uncertainty.weighted_interval_score)(mean, lower, upper, y, levels)
     np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
@@ -90,10 +92,12 @@ def test_a_mask_leaves_targets_out_and_large_offsets_are_subtracted_first():
 
 
 def test_half_precision_is_widened():
-    half = jnp.ones((1, 3), jnp.float16)
-    assert uncertainty.interval_score(half[0], half[0], half[0], 0.5).dtype == jnp.float32
-    scores = uncertainty.weighted_interval_score(half[0], half, half, half[0], jnp.array([0.5], jnp.float16))
-    assert scores.dtype == jnp.float32
+    lower, upper, y = (array.astype(np.float16) for array in (LOWER, UPPER, Y))
+    assert uncertainty.interval_score(lower[0], upper[0], y, 0.5).dtype == jnp.float32
+    found = uncertainty.weighted_interval_score(y, lower, upper, y, LEVELS.astype(np.float16))
+    expected = uncertainty.weighted_interval_score(Y, LOWER, UPPER, Y, LEVELS)
+    np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-3)
+    assert found.dtype == jnp.float32
 
 
 @pytest.mark.parametrize(
