@@ -127,6 +127,15 @@ def added(x: ArrayLike, by: ArrayLike, toward: float) -> jax.Array:
     return total + jax.lax.stop_gradient(jnp.where(off, step, 0))
 
 
+def shifted(x: ArrayLike, by: ArrayLike) -> jax.Array:
+    """The difference `x - by`, in float32 or wider; that of concrete float64 is formed before the cast."""
+    if (is_wide(x) or is_wide(by)) and is_visible(x) and is_visible(by):
+        with np.errstate(invalid="ignore", over="ignore"):  # of examples that are masked, and of infinities
+            wide = np.asarray(x, np.float64) - np.asarray(by, np.float64)
+            return jnp.asarray(wide.astype(jax.dtypes.canonicalize_dtype(np.float64)))
+    return widened(x) - widened(by)
+
+
 def likeliest(probs: ArrayLike) -> jax.Array:
     """The index of the largest value along the last axis, found before a cast."""
     probs = exact(probs)

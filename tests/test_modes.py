@@ -109,8 +109,8 @@ NO_CALL = {
     "schedules.": {"Schedule"},
     "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
     "uncertainty.": {
-        *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "Reliability", "RiskCoverage", "Selection"},
-        *{"Temperature", "Variance", "VectorScaling"},
+        *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "QuantileReliability", "Recalibration", "Reliability"},
+        *{"RiskCoverage", "Selection", "StddevScale", "Temperature", "Variance", "VectorScaling"},
     },
 }
 

@@ -218,6 +218,15 @@ def test_ranks_keep_the_order_of_what_a_cast_would_merge():
     np.testing.assert_array_equal(_predictions.ranked(jnp.array([2**24 + 1]), jnp.array([0.5]))[0], [1])
 
 
+def test_a_difference_of_float64_is_formed_before_the_cast():
+    x, by = 1e8 + np.arange(3.0), np.float64(1e8)
+    np.testing.assert_array_equal(_predictions.shifted(x, by), [0, 1, 2])
+    np.testing.assert_array_equal(_predictions.shifted(2**40 + np.arange(3), np.int64(2**40)), [0, 1, 2])
+    half = _predictions.shifted(jnp.ones(3, jnp.float16), jnp.arange(3))
+    assert half.dtype == jnp.float32
+    assert np.isinf(_predictions.shifted(np.array([1e300]), np.float64(0))).all()
+
+
 def test_a_sum_is_rounded_toward_an_infinity():
     x, by = np.float32([1e6, -1e6, 0.1, 1.0]), np.float32([0.3, 1e-9, -1e-9, 0.5])
     exact, apart = x.astype(np.float64) + by, np.abs(np.spacing(x))

@@ -36,8 +36,28 @@ from jaxdrop.uncertainty.decomposition import (
     total_entropy,
     variation_ratio,
 )
+from jaxdrop.uncertainty.intervals import interval_score, weighted_interval_score
 from jaxdrop.uncertainty.isotonic import Isotonic, fit_isotonic, isotonic_regression
+from jaxdrop.uncertainty.mixtures import (
+    crps_gaussian_mixture,
+    gaussian_mixture_quantile,
+    pit_gaussian_mixture,
+)
+from jaxdrop.uncertainty.multivariate import energy_score, variogram_score
+from jaxdrop.uncertainty.recalibration import (
+    Recalibration,
+    StddevScale,
+    fit_recalibration,
+    fit_stddev_scale,
+)
 from jaxdrop.uncertainty.regression import coverage, crps, crps_gaussian, gaussian_nll, pinball, sharpness
+from jaxdrop.uncertainty.regression_calibration import (
+    QuantileReliability,
+    ence,
+    pit,
+    pit_gaussian,
+    quantile_reliability,
+)
 from jaxdrop.uncertainty.selective import RiskCoverage, aurc, auroc, fpr95, risk_coverage
 
 __all__ = [
@@ -45,9 +65,12 @@ __all__ = [
     "LAC",
     "AdaptiveSets",
     "Isotonic",
+    "QuantileReliability",
+    "Recalibration",
     "Reliability",
     "RiskCoverage",
     "Selection",
+    "StddevScale",
     "Temperature",
     "Variance",
     "VectorScaling",
@@ -66,8 +89,11 @@ __all__ = [
     "coverage",
     "crps",
     "crps_gaussian",
+    "crps_gaussian_mixture",
     "decompose_variance",
     "ece",
+    "ence",
+    "energy_score",
     "entropy",
     "expected_entropy",
     "fit_aps",
@@ -75,21 +101,31 @@ __all__ = [
     "fit_isotonic",
     "fit_lac",
     "fit_raps",
+    "fit_recalibration",
+    "fit_stddev_scale",
     "fit_temperature",
     "fit_vector_scaling",
     "fpr95",
+    "gaussian_mixture_quantile",
     "gaussian_nll",
+    "interval_score",
     "isotonic_regression",
     "max_entropy",
     "mutual_information",
     "nll",
     "pinball",
+    "pit",
+    "pit_gaussian",
+    "pit_gaussian_mixture",
+    "quantile_reliability",
     "reliability",
     "risk_coverage",
     "sharpness",
     "top",
     "total_entropy",
     "variation_ratio",
+    "variogram_score",
+    "weighted_interval_score",
 ]
 
 

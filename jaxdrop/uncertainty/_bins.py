@@ -50,18 +50,22 @@ def binned(
 def _binned(
     confidence: jax.Array, order: jax.Array, hits: jax.Array, used: jax.Array, bins: int, mode: Mode
 ) -> Reliability:
-    index = _equal_width(confidence, bins) if mode == "equal_width" else _equal_mass(order, used, bins)
+    index = _equal_width(confidence, bins) if mode == "equal_width" else equal_mass(order, used, bins)
     index = jnp.where(used, index, bins)  # beyond the bins, where it is dropped
     count = jnp.zeros(bins, jnp.int32).at[index].add(1, mode="drop")
     right = jnp.zeros(bins, jnp.int32).at[index].add((hits > 0).astype(jnp.int32), mode="drop")
     unknown = jnp.zeros(bins, bool).at[index].max(jnp.isnan(hits), mode="drop")
     share = 1 / jnp.maximum(count, 1).astype(confidence.dtype)
+    accuracy = jnp.where(unknown, jnp.nan, right.astype(share.dtype) * share)
+    return Reliability(sums_of(confidence, index, bins) * share, accuracy, count)
+
+
+def sums_of(values: jax.Array, index: jax.Array, bins: int) -> jax.Array:
+    """The sum of the values in each bin; an index beyond the bins is dropped."""
     # A float32 sum of a million values is wrong in the third digit, so blocks of 256 are summed first.
     group = jnp.arange(len(index)) // 256
-    sums = jnp.zeros((-(-len(index) // 256), bins), confidence.dtype)
-    sums = sums.at[group, index].add(confidence, mode="drop")
-    accuracy = jnp.where(unknown, jnp.nan, right.astype(share.dtype) * share)
-    return Reliability(sums.sum(0) * share, accuracy, count)
+    sums = jnp.zeros((-(-len(index) // 256), bins), values.dtype)
+    return sums.at[group, index].add(values, mode="drop").sum(0)
 
 
 def _equal_width(confidence: jax.Array, bins: int) -> jax.Array:
@@ -69,7 +73,7 @@ def _equal_width(confidence: jax.Array, bins: int) -> jax.Array:
     return jnp.searchsorted(jnp.asarray(edges), confidence, side="left")
 
 
-def _equal_mass(order: jax.Array, used: jax.Array, bins: int) -> jax.Array:
+def equal_mass(order: jax.Array, used: jax.Array, bins: int) -> jax.Array:
     """Bins by rank among those used; equal confidences have the rank of the first of them."""
     # Confidences are at most 1, and ranks below the largest integer.
     last = jnp.inf if jnp.issubdtype(order.dtype, jnp.floating) else jnp.iinfo(order.dtype).max

@@ -1,4 +1,4 @@
-"""Entropies and label look-ups without checks, for values that are valid by construction."""
+"""Entropies, label look-ups and interpolation without checks, for values that are valid by construction."""
 
 import jax
 import jax.numpy as jnp
@@ -24,3 +24,13 @@ def at_labels(probs: jax.Array, labels: jax.Array) -> jax.Array:
     inside = (labels >= 0) & (labels < probs.shape[-1])
     found = jnp.take_along_axis(probs, jnp.where(inside, labels, 0)[..., None], axis=-1)
     return jnp.where(inside, found[..., 0], jnp.nan)
+
+
+def interpolated(x: jax.Array, thresholds: jax.Array, values: jax.Array) -> jax.Array:
+    """A function at `x`: linear between thresholds, which may be equal, constant beyond."""
+    # Not `jnp.interp`, which takes thresholds closer than 1e-14 for equal.
+    index = jnp.clip(jnp.searchsorted(thresholds, x, side="right"), 1, max(len(values) - 1, 1))
+    low, high = thresholds[index - 1], thresholds[index]
+    share = jnp.where(high > low, (x - low) / jnp.where(high > low, high - low, 1), 0)
+    between = values[index - 1] + share * (values[index] - values[index - 1])
+    return jnp.where(x >= thresholds[-1], values[-1], jnp.where(x <= thresholds[0], values[0], between))

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdrop import _carries, _meshes, _predictions
 from jaxdrop._types import ArrayLike
+from jaxdrop.uncertainty._unchecked import interpolated
 
 __all__ = ["Isotonic", "fit_isotonic", "isotonic_regression"]
 
@@ -32,7 +33,7 @@ class Isotonic(NamedTuple):
             raise ValueError(
                 f"`probs` must have the {len(self.values)} classes of the fit, got {probs.shape[-1]}."
             )
-        of_class = jax.vmap(_interpolated, in_axes=(-1, 0, 0), out_axes=-1)
+        of_class = jax.vmap(interpolated, in_axes=(-1, 0, 0), out_axes=-1)
         out = _meshes.partition(probs)
         mapped = _meshes.on_automatic_axes(of_class, probs, self.thresholds, self.values, out=out)
         total = jnp.sum(mapped, axis=-1, keepdims=True)
@@ -129,16 +130,6 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None =
 
     found = _meshes.on_automatic_axes(fit, y, order, weight, new)
     return _predictions.filled(found, where, jnp.nan)
-
-
-def _interpolated(x: jax.Array, thresholds: jax.Array, values: jax.Array) -> jax.Array:
-    """The function of a class at `x`: linear between thresholds, which may be equal, constant beyond."""
-    # Not `jnp.interp`, which takes thresholds closer than 1e-14 for equal.
-    index = jnp.clip(jnp.searchsorted(thresholds, x, side="right"), 1, max(len(values) - 1, 1))
-    low, high = thresholds[index - 1], thresholds[index]
-    share = jnp.where(high > low, (x - low) / jnp.where(high > low, high - low, 1), 0)
-    between = values[index - 1] + share * (values[index] - values[index - 1])
-    return jnp.where(x >= thresholds[-1], values[-1], jnp.where(x <= thresholds[0], values[0], between))
 
 
 def _sorted(

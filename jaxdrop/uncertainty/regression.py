@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric
+from jaxdrop.uncertainty import _ensembles
 
 __all__ = ["coverage", "crps", "crps_gaussian", "gaussian_nll", "pinball", "sharpness"]
 
@@ -36,8 +37,7 @@ def gaussian_nll(
       >>> gaussian_nll(jnp.zeros(1), jnp.ones(1), jnp.ones(1))
       Array([1.4189385], dtype=float32)
     """
-    mean, y, where = _pair(mean, y, "mean", where)
-    variance = _fitting(variance, mean, "variance", "mean", where)
+    off, variance, where = _ensembles.check_normal(mean, variance, y, where, "variance")
     _predictions.check_positive(variance, "variance")
     smallest = jnp.finfo(variance.dtype).tiny
     if _checks.is_concrete(variance):
@@ -45,11 +45,13 @@ def gaussian_nll(
         _checks.check_all(variance, "variance", expected, lambda values: values >= smallest)
     variance = jnp.where(variance >= smallest, variance, jnp.nan)
     # Neither 2 pi times a large variance nor the square of a large distance overflows.
-    z = (y - mean) / jnp.sqrt(variance)
+    z = off / jnp.sqrt(variance)
     return _predictions.filled(0.5 * (float(np.log(2 * np.pi)) + jnp.log(variance) + z**2), where, jnp.nan)
 
 
-def crps(samples: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
+def crps(
+    samples: ArrayLike, y: ArrayLike, *, fair: bool = False, where: ArrayLike | None = None
+) -> jax.Array:
     """CRPS, the continuous ranked probability score of samples, exact in time T log T.
 
     It is `mean(|x - y|) - mean(|x - x'|) / 2` over the samples and over all their pairs, including each
@@ -59,6 +61,8 @@ def crps(samples: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) ->
     Args:
       samples: Samples of each prediction, `[T, ...]`, with the axis of samples first.
       y: Targets, `[...]`.
+      fair: Whether pairs of a sample with itself are left out: with independent samples the mean is then
+        the score of their distribution, whatever T. Needs T of at least 2.
       where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
@@ -66,33 +70,28 @@ def crps(samples: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) ->
       where masked, so average with `jnp.mean(..., where=where)`.
 
     Raises:
-      TypeError: If an argument is not real, or `where` is not boolean.
-      ValueError: If an argument is empty, the shapes do not match, or concrete values are NaN.
+      TypeError: If an argument is not real, `fair` is not a bool, or `where` is not boolean.
+      ValueError: If an argument is empty, the shapes do not match, concrete values are NaN, or `fair` is
+        true for one sample.
 
     References:
       Matheson and Winkler, "Scoring rules for continuous probability distributions", 1976; the
       sorted form: Laio and Tamea, "Verification tools for probabilistic forecasts of continuous
-      hydrological variables", 2007.
+      hydrological variables", 2007; `fair`: Ferro, "Fair scores for ensemble forecasts", 2014.
 
     Examples:
       >>> crps(jnp.array([[0.0], [2.0]]), jnp.array([1.0]))
       Array([0.5], dtype=float32)
     """
-    where = _predictions.check_mask(where, np.shape(y))
-    each = None if where is None else _predictions.check_mask(where, np.shape(samples))
-    samples = _checks.check_rank(
-        _predictions.check_values(samples, "samples", each), 1, "[T, ...]", "samples"
-    )
-    y = _predictions.check_values(y, "y", where)
-    if y.shape != samples.shape[1:]:
-        expected = f"the shape of `samples` without its first axis, {samples.shape[1:]}"
-        raise ValueError(f"`y` must have {expected}, got {y.shape}.")
-    samples, y = _predictions.filled(samples, each, 0), _predictions.filled(y, where, 0)
-    distance = jnp.sort(samples, axis=0) - y[None]
-    level = (np.arange(len(samples)) + 0.5) / len(samples)
-    level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * y.ndim)
+    samples, y, where = _ensembles.check_ensemble(samples, y, where)
+    count = len(samples)
+    _ensembles.check_fair(fair, count)
+    distance = jnp.sort(_ensembles.shifted(samples, y, where), axis=0)
+    level = np.arange(count) / (count - 1) if fair else (np.arange(count) + 0.5) / count
+    level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * (distance.ndim - 1))
     # Twice the mean pinball loss of the order statistics: all terms are non-negative, so none cancel.
-    score = 2 * jnp.mean(jnp.where(distance > 0, 1 - level, -level) * distance, axis=0)
+    weight = jnp.where(distance > 0, 1 - level, -level)
+    score = 2 * jnp.mean(weight * jnp.where(weight == 0, 0, distance), axis=0)
     return _predictions.filled(score, where, jnp.nan)
 
 
@@ -125,14 +124,9 @@ def crps_gaussian(
       >>> crps_gaussian(jnp.zeros(2), jnp.array([1.0, 0.0]), jnp.ones(2)).round(4)
       Array([0.6024, 1.    ], dtype=float32)
     """
-    mean, y, where = _pair(mean, y, "mean", where)
-    stddev = _fitting(stddev, mean, "stddev", "mean", where)
+    off, stddev, where = _ensembles.check_normal(mean, stddev, y, where)
     _checks.check_nonnegative(stddev, "stddev")
-    off = y - mean
-    # Beyond 20 standard deviations all the mass is on one side, and the division needs no gradient.
-    far = jnp.abs(off) > 20 * stddev
-    z = jnp.where(far, 20 * jnp.sign(off), off / jnp.where(far | (stddev == 0), 1, stddev))
-    score = off * jax.lax.erf(z / 2**0.5) + stddev * (2 * jax.scipy.stats.norm.pdf(z) - np.pi**-0.5)
+    score = _ensembles.mean_absolute(off, stddev) - np.pi**-0.5 * stddev
     return _predictions.filled(score, where, jnp.nan)
 
 
@@ -168,16 +162,17 @@ def pinball(
     """
     where = _predictions.check_mask(where, np.shape(y))
     each = None if where is None else _predictions.check_mask(where, np.shape(quantiles))
-    quantiles = _predictions.check_values(quantiles, "quantiles", each)
-    y = _predictions.filled(_predictions.check_values(y, "y", where), where, 0)
+    quantiles = _predictions.check_exact(quantiles, "quantiles", each)
+    y = _predictions.check_exact(y, "y", where)
     level = _predictions.check_values(_predictions.check_level(level), "level")
     if level.ndim > 1 or quantiles.shape != level.shape + y.shape:
         raise ValueError(
             "`quantiles` must have the shape of `level`, () or (Q,), followed by that of `y`, "
             f"{level.shape} and {y.shape}, got {quantiles.shape}."
         )
-    above = y.reshape((1,) * level.ndim + y.shape) - _predictions.filled(quantiles, each, 0)
-    level = level.astype(quantiles.dtype).reshape(level.shape + (1,) * y.ndim)
+    above = _predictions.shifted(y.reshape((1,) * level.ndim + y.shape), quantiles)
+    above = _predictions.filled(above, each, 0)
+    level = level.astype(above.dtype).reshape(level.shape + (1,) * y.ndim)
     return _predictions.filled(jnp.where(above >= 0, level, level - 1) * above, each, jnp.nan)
 
 
@@ -252,13 +247,6 @@ def _pair(
     matching = where if np.shape(prediction) == y.shape else None
     prediction = _checks.check_same_shape(_predictions.check_values(prediction, name, matching), y, name, "y")
     return _predictions.filled(prediction, where, 0), _predictions.filled(y, where, 0), where
-
-
-def _fitting(value: ArrayLike, like: jax.Array, name: str, of: str, where: ArrayLike | None) -> jax.Array:
-    """Spreads that broadcast to the predictions; what is masked is 1, if they have that shape."""
-    matching = where if np.shape(value) == like.shape else None
-    array = _checks.check_broadcastable(_predictions.check_values(value, name, matching), like.shape, name)
-    return _predictions.filled(array, matching, 1)
 
 
 def _device(where: ArrayLike | None) -> jax.Array | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxdrop
 from jaxdrop import mc, uncertainty
@@ -38,6 +39,10 @@ def estimated(
         return mc.estimate(predict, key, x, reducers=reducer, **options, **more)[:2]
 
     return call(run, KEY, X, *(() if targets is None else (targets,)))
+
+
+def _both(fitted: uncertainty.Recalibration, probs: jax.Array) -> PyTree:
+    return fitted(probs), fitted.inverse(probs)
 
 
 def merged(key: jax.Array, x: jax.Array) -> PyTree:
@@ -110,11 +115,14 @@ UNCERTAINTY = {
     "coverage": call(uncertainty.coverage, Y - 1, Y, Z),
     "crps": call(lambda logits, y: uncertainty.crps(logits, y), LOGITS, LOGITS[0]),
     "crps_gaussian": call(uncertainty.crps_gaussian, Y, Z, Y + 1),
+    "crps_gaussian_mixture": call(uncertainty.crps_gaussian_mixture, LOGITS, SAMPLES, LOGITS[1]),
     "decompose_variance": call(uncertainty.decompose_variance, LOGITS, SAMPLES),
     "ece": call(uncertainty.ece, PROBS, LABELS),
     "ece of equal mass": call(
         lambda probs, labels: uncertainty.ece(probs, labels, bins=3, mode="equal_mass"), PROBS, LABELS
     ),
+    "ence": call(lambda *args: uncertainty.ence(*args, bins=3), Y, Z, Y + 1),
+    "energy_score": call(lambda z, y: uncertainty.energy_score(z, y), LOGITS, LOGITS[1]),
     "entropy": call(uncertainty.entropy, PROBS),
     "expected_entropy": call(uncertainty.expected_entropy, SAMPLES),
     "fit_aps": call(lambda p, labels: uncertainty.fit_aps(p, labels, level=0.6)(p), PROBS, LABELS),
@@ -129,19 +137,36 @@ UNCERTAINTY = {
     "fit_isotonic": call(lambda p, labels: uncertainty.fit_isotonic(p, labels)(p), PROBS, LABELS),
     "fit_lac": call(lambda p, labels: uncertainty.fit_lac(p, labels, level=0.6)(p), PROBS, LABELS),
     "fit_raps": call(lambda p, labels: uncertainty.fit_raps(p, labels, level=0.6, free=1)(p), PROBS, LABELS),
+    "fit_recalibration": call(lambda p: _both(uncertainty.fit_recalibration(p), p), Z),
+    "fit_stddev_scale": call(lambda *args: uncertainty.fit_stddev_scale(*args)(args[1]), Y, Z, Y + 1),
     "fit_temperature": call(lambda z, labels: uncertainty.fit_temperature(z, labels)(z), LOGITS[0], LABELS),
     "fit_vector_scaling": call(
         lambda z, labels: uncertainty.fit_vector_scaling(z, labels, steps=5)(z), LOGITS[0], LABELS
     ),
     "fpr95": call(uncertainty.fpr95, Y, Z),
     "gaussian_nll": call(uncertainty.gaussian_nll, Y, Z, Y + 1),
+    "gaussian_mixture_quantile": call(
+        lambda means, stddevs: uncertainty.gaussian_mixture_quantile(means, stddevs, np.array([0.1, 0.7])),
+        LOGITS,
+        SAMPLES,
+    ),
+    "interval_score": call(lambda *args: uncertainty.interval_score(*args, 0.8), Y - 1, Y, Z),
     "isotonic_regression": call(uncertainty.isotonic_regression, Y, Z),
     "max_entropy": call(uncertainty.max_entropy, SAMPLES),
     "mutual_information": call(uncertainty.mutual_information, SAMPLES),
     "nll": call(uncertainty.nll, PROBS, LABELS),
+    "pit": call(lambda z, y, key: uncertainty.pit(z, y, key=key), LOGITS, LOGITS[1], KEY),
+    "pit_gaussian": call(uncertainty.pit_gaussian, Y, Z, Y + 1),
+    "pit_gaussian_mixture": call(uncertainty.pit_gaussian_mixture, LOGITS, SAMPLES, LOGITS[1]),
     "pinball": call(uncertainty.pinball, Y, Z, jnp.float32(0.7)),
     "pinball of levels": call(
         lambda y, level: uncertainty.pinball(LOGITS[:2, 0, 0], y, level), jnp.ones(()), jnp.array([0.2, 0.7])
+    ),
+    "quantile_reliability": call(
+        lambda z, y, level: uncertainty.quantile_reliability(z, y, level),
+        LOGITS,
+        LOGITS[1],
+        jnp.linspace(0.1, 0.9, 5),
     ),
     "reliability": call(uncertainty.reliability, PROBS, LABELS),
     "risk_coverage": call(uncertainty.risk_coverage, Y, Z),
@@ -149,6 +174,15 @@ UNCERTAINTY = {
     "top": call(lambda y: uncertainty.top(y, 2), Y),
     "total_entropy": call(uncertainty.total_entropy, SAMPLES),
     "variation_ratio": call(uncertainty.variation_ratio, SAMPLES),
+    "variogram_score": call(lambda z, y: uncertainty.variogram_score(z, y), LOGITS, LOGITS[1]),
+    "weighted_interval_score": call(
+        lambda median, z, y: uncertainty.weighted_interval_score(
+            median, z - 1, z + 1, y, jnp.linspace(0.1, 0.9, 5)
+        ),
+        PROBS,
+        LOGITS,
+        LOGITS[1],
+    ),
 }
 ESTIMATES = {
     f"{module}.{name}": one

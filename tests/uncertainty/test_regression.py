@@ -19,9 +19,10 @@ MEAN, Y = RNG.normal(size=(2, 40)).astype(np.float32)
 STDDEV = RNG.uniform(0.2, 2, size=40).astype(np.float32)
 
 
-def brute_crps(samples: np.ndarray, y: np.ndarray) -> np.ndarray:
+def brute_crps(samples: np.ndarray, y: np.ndarray, fair: bool = False) -> np.ndarray:
     samples, y = np.asarray(samples, np.float64), np.asarray(y, np.float64)
-    return np.abs(samples - y).mean(0) - np.abs(samples[:, None] - samples).mean((0, 1)) / 2
+    pairs = np.abs(samples[:, None] - samples).sum((0, 1)) / (len(samples) * (len(samples) - fair))
+    return np.abs(samples - y).mean(0) - pairs / 2
 
 
 def test_gaussian_nll():
@@ -43,6 +44,31 @@ def test_crps_is_the_double_sum():
     np.testing.assert_allclose(
         jax.jit(uncertainty.crps)(samples, y), brute_crps(samples, y), rtol=1e-5, atol=1e-6
     )
+
+
+def test_fair_crps_leaves_out_pairs_of_a_sample_with_itself():
+    """Its mean over samples is the score of their distribution, also for few of them."""
+    samples = RNG.normal(size=(3, 8, 5))
+    y = Y.reshape(8, 5)
+    found = uncertainty.crps(samples, y, fair=True)
+    np.testing.assert_allclose(found, brute_crps(samples, y, fair=True), rtol=1e-5, atol=1e-6)
+    scores = uncertainty.crps(RNG.normal(size=(3, 10_000)), np.full(10_000, 0.5), fair=True)
+    expected = uncertainty.crps_gaussian(0.0, 1.0, 0.5)
+    assert abs(scores.mean() - expected) < 5 * scores.std() / 100
+    # The limit of a sample that goes to infinity, with a weight of 0.
+    np.testing.assert_allclose(uncertainty.crps([0.0, 1.0, np.inf], 0.0, fair=True), 1 / 3, rtol=1e-6)
+
+
+def test_large_offsets_are_subtracted_before_a_cast():
+    """Float32 would leave none of the digits."""
+    mean, y, samples = 1e8 + np.float64(MEAN), 1e8 + np.float64(Y), RNG.normal(size=(25, 40))
+    np.testing.assert_allclose(uncertainty.crps(1e8 + samples, y), brute_crps(samples, Y), rtol=1e-4)
+    found = uncertainty.crps_gaussian(mean, STDDEV, y)
+    np.testing.assert_allclose(found, uncertainty.crps_gaussian(MEAN, STDDEV, Y), rtol=1e-4, atol=1e-6)
+    found = uncertainty.gaussian_nll(mean, STDDEV**2, y)
+    np.testing.assert_allclose(found, uncertainty.gaussian_nll(MEAN, STDDEV**2, Y), rtol=1e-4, atol=1e-5)
+    found = uncertainty.pinball(mean, y, 0.7)
+    np.testing.assert_allclose(found, uncertainty.pinball(MEAN, Y, 0.7), rtol=1e-4, atol=1e-6)
 
 
 def test_crps_is_half_the_squared_energy_distance():
@@ -122,7 +148,7 @@ def test_pinball_of_several_levels():
     y = Y.reshape(8, 5)
     result = jax.jit(uncertainty.pinball)(quantiles, y, levels)
     expected = [uncertainty.pinball(q, y, level) for q, level in zip(quantiles, levels, strict=True)]
-    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_the_mean_pinball_over_many_levels_is_half_the_crps():
@@ -218,6 +244,12 @@ def test_gaussian_nll_of_large_and_small_variances():
         ),
         (lambda: uncertainty.crps(jnp.ones((0, 2)), jnp.ones(2)), ValueError, "`samples` must not be empty"),
         (lambda: uncertainty.crps(1.0, 1.0), ValueError, "`samples` must be of shape [T, ...], got ()."),
+        (
+            lambda: uncertainty.crps([1.0], 1.0, fair=True),
+            ValueError,
+            "`samples` must hold at least 2 samples for `fair=True`, got 1.",
+        ),
+        (lambda: uncertainty.crps([1.0], 1.0, fair=1), TypeError, "`fair` must be a bool, got 1."),
         (lambda: uncertainty.crps("a", 1.0), TypeError, "`samples` must be a real number"),
         (
             lambda: uncertainty.crps_gaussian(MEAN, -1.0, Y),
