@@ -244,6 +244,17 @@ def check_class_logits(logits: jax.Array, name: str) -> jax.Array:
     return logits
 
 
+def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
+    """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
+    if where is not None and not np.any(where):
+        return
+    tolerance = sum_tolerance(logits)
+    rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    parts = blocks(rows, where)
+    if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
+        raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
+
+
 def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else _HALF_TOLERANCE

@@ -1,4 +1,4 @@
-"""Entropies and label look-ups without checks, for values that are valid by construction."""
+"""Entropies, label look-ups and errors of means, without checks, for values valid by construction."""
 
 import jax
 import jax.numpy as jnp
@@ -24,3 +24,12 @@ def at_labels(probs: jax.Array, labels: jax.Array) -> jax.Array:
     inside = (labels >= 0) & (labels < probs.shape[-1])
     found = jnp.take_along_axis(probs, jnp.where(inside, labels, 0)[..., None], axis=-1)
     return jnp.where(inside, found[..., 0], jnp.nan)
+
+
+def variance_of_mean(values: jax.Array, used: jax.Array) -> jax.Array:
+    """The variance of a mean of those used; NaN for fewer than two."""
+    count = jnp.sum(used, dtype=jnp.int32).astype(values.dtype)
+    rest = jnp.where(used, values - jnp.mean(values, where=used, keepdims=True), 0)
+    two = count > 1
+    variance = jnp.sum(rest**2) / jnp.where(two, count * (count - 1), 1)
+    return jnp.where(two, variance, jnp.nan)
