@@ -89,12 +89,12 @@ def bootstrap(
         def one(index: jax.Array) -> PyTree:
             keys = jax.random.split(jax.random.fold_in(key, index), len(counts))
             parts = [
-                _taken(group, jax.random.randint(own, (count,), 0, count))
+                _taken(group, jax.random.randint(own, (count,), 0, count, jnp.int32))
                 for own, group, count in zip(keys, (arrays,) if paired else arrays, counts, strict=True)
             ]
             return jax.tree.map(_predictions.widened, score(*(parts[0] if paired else parts)))
 
-        found = jax.lax.map(one, jnp.arange(num_resamples))
+        found = jax.lax.map(one, jnp.arange(num_resamples, dtype=jnp.int32))
         return jax.tree.map(lambda leaf: jnp.std(leaf, axis=0, ddof=1), found)
 
     return Score(value, _meshes.on_automatic_axes(jax.jit(resampled), key, *arrays))

@@ -88,6 +88,8 @@ MC = {
     "merge": call(merged, KEY, X),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
 }
+
+
 def of_features(fit: Callable[..., Callable[[jax.Array], jax.Array]]) -> Call:
     """A fit to features of three classes, and the score of others."""
     return call(lambda x, labels: fit(x, labels, 3, shrinkage=0.3)(x + 1), X, LABELS)

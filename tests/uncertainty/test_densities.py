@@ -101,7 +101,10 @@ def test_a_shrunk_singular_covariance(name):
 
 
 SINGULAR = {
-    "constant": (np.where(np.arange(WIDTH) == 1, 2, FEATURES), "200 examples of 6 features, 1 of them constant"),
+    "constant": (
+        np.where(np.arange(WIDTH) == 1, 2, FEATURES),
+        "200 examples of 6 features, 1 of them constant",
+    ),
     "repeated": (np.concatenate([FEATURES, FEATURES], -1), "200 examples of 12 features, 0 of them constant"),
     "dependent": (
         np.concatenate([FEATURES, FEATURES.sum(-1, keepdims=True)], -1),
@@ -113,7 +116,9 @@ SINGULAR = {
 @each
 def test_singular_covariances_are_refused(name):
     for features, told in SINGULAR.values():
-        message = f"`features` must have a covariance of full rank to the precision of float32, got one of {told}"
+        message = (
+            f"`features` must have a covariance of full rank to the precision of float32, got one of {told}"
+        )
         with pytest.raises(ValueError, match=re.escape(message)):
             FITS[name](features, LABELS, CLASSES)
     few = slice(0, 8)
