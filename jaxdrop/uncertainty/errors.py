@@ -53,7 +53,8 @@ def bootstrap(
     Args:
       key: A PRNG key, used once.
       score: A function of the arrays that can be traced and returns a tree of floating-point arrays, such
-        as `auroc`. Concrete float64 numbers are float32 in the resamples, unless x64 is enabled.
+        as `auroc`; hashable, and compiled once if it is one object in all calls. Concrete float64 numbers
+        are float32 in the resamples, unless x64 is enabled.
       *arrays: Arguments of `score`: arrays of examples along the first axis, or trees of them. A mask is
         an array like others.
       paired: If true, all arguments describe the same examples, and are resampled by the same indices:
@@ -82,22 +83,29 @@ def bootstrap(
     _checks.check_key(key)
     _checks.check_count(num_resamples, "num_resamples", 2)
     groups = (arrays,) if paired else arrays
-    counts = [_count(group, paired) for group in groups] or [_count((), paired)]
+    counts = tuple(_count(group, paired) for group in groups) or (_count((), paired),)
     value = jax.tree.map(_predictions.widened, score(*arrays))
+    resample = functools.partial(_spread, score=score, counts=counts, paired=paired, num=num_resamples)
+    return Score(value, _meshes.on_automatic_axes(resample, key, *arrays))
 
-    def resampled(key: Key, *arrays: PyTree) -> PyTree:
-        def one(index: jax.Array) -> PyTree:
-            keys = jax.random.split(jax.random.fold_in(key, index), len(counts))
-            parts = [
-                _taken(group, jax.random.randint(own, (count,), 0, count, jnp.int32))
-                for own, group, count in zip(keys, (arrays,) if paired else arrays, counts, strict=True)
-            ]
-            return jax.tree.map(_predictions.widened, score(*(parts[0] if paired else parts)))
 
-        found = jax.lax.map(one, jnp.arange(num_resamples, dtype=jnp.int32))
-        return jax.tree.map(lambda leaf: jnp.std(leaf, axis=0, ddof=1), found)
+# Compiled once for each function and shapes: a lambda that is written in a call is another each time.
+@functools.partial(jax.jit, static_argnames=("score", "counts", "paired", "num"))
+def _spread(
+    key: Key, *arrays: PyTree, score: Callable[..., PyTree], counts: tuple[int, ...], paired: bool, num: int
+) -> PyTree:
+    """The standard deviations of a score over resamples."""
 
-    return Score(value, _meshes.on_automatic_axes(jax.jit(resampled), key, *arrays))
+    def one(index: jax.Array) -> PyTree:
+        keys = jax.random.split(jax.random.fold_in(key, index), len(counts))
+        parts = [
+            _taken(group, jax.random.randint(own, (count,), 0, count, jnp.int32))
+            for own, group, count in zip(keys, (arrays,) if paired else arrays, counts, strict=True)
+        ]
+        return jax.tree.map(_predictions.widened, score(*(parts[0] if paired else parts)))
+
+    found = jax.lax.map(one, jnp.arange(num, dtype=jnp.int32))
+    return jax.tree.map(lambda leaf: jnp.std(leaf, axis=0, ddof=1), found)
 
 
 def mean_with_error(values: ArrayLike, *, where: ArrayLike | None = None) -> Score:

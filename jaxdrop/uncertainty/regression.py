@@ -88,7 +88,7 @@ def crps(samples: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) ->
         expected = f"the shape of `samples` without its first axis, {samples.shape[1:]}"
         raise ValueError(f"`y` must have {expected}, got {y.shape}.")
     samples, y = _predictions.filled(samples, each, 0), _predictions.filled(y, where, 0)
-    distance = jnp.sort(samples, axis=0) - y[None]
+    distance = _predictions.ascending(samples) - y[None]
     level = (np.arange(len(samples)) + 0.5) / len(samples)
     level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * y.ndim)
     # Twice the mean pinball loss of the order statistics: all terms are non-negative, so none cancel.

@@ -114,8 +114,8 @@ def test_the_bootstrap_of_two_sets_resamples_each_by_itself():
         (
             lambda: uncertainty.bootstrap(KEY, uncertainty.auroc, DOUBT, LOSS[:9], paired=True),
             ValueError,
-            "`arrays` must share a first axis of examples (`paired=False` is for sets of different examples), "
-            "got shapes (80,), (9,).",
+            "`arrays` must share a first axis of examples (`paired=False` is for sets of different "
+            "examples), got shapes (80,), (9,).",
         ),
         (
             lambda: uncertainty.bootstrap(KEY, jnp.mean, 1.0, paired=False),
