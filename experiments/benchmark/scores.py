@@ -25,7 +25,7 @@ from jaxdrop import uncertainty
 
 SORT = "NumPy's sort"
 SIZES = (1_000, 100_000, 1_000_000)
-QUICK_SIZES = (200, 400)
+QUICK_SIZES = (200,)
 SAMPLES, CLASSES, WIDTH, QUERIES = 10, 10, 32, 100
 # Times over a peer's, and the growth from 1e5 to 1e6 rows, that are worth a look: n log n has 1.08.
 SLOW, STEEP = 3.0, 1.3
@@ -308,7 +308,7 @@ def scores(setting: Setting) -> Iterator[Contest]:
     sizes = QUICK_SIZES if setting.quick else SIZES
     missing: set[str] = set()
     for title, rows in GROUPS.items():
-        yield Contest(title, SORT, partial(_programs, rows, sizes, missing), rounds=5)
+        yield Contest(title, SORT, partial(_programs, rows, sizes, missing), rounds=3)
     for name in sorted(missing):
         cli.say(f"{name} is not installed and is left out.")
 

@@ -30,8 +30,7 @@ def test_the_error_of_a_mean():
     np.testing.assert_allclose(found, (LOSS.mean(), LOSS.std(ddof=1) / np.sqrt(80)), rtol=1e-5)
     masked = np.where(WHERE, LOSS, np.nan)
     some = uncertainty.mean_with_error(LOSS[WHERE])
-    for fun in (uncertainty.mean_with_error, jax.jit(uncertainty.mean_with_error)):
-        np.testing.assert_allclose(fun(masked, where=WHERE), some, rtol=1e-5)
+    np.testing.assert_allclose(uncertainty.mean_with_error(masked, where=WHERE), some, rtol=1e-5)
     assert np.isnan(uncertainty.mean_with_error(LOSS[:1]).standard_error)
     # A million values far from 0.
     many = 1e3 + RNG.normal(size=1_000_000).astype(np.float32)
@@ -42,15 +41,14 @@ def test_masks_leave_examples_out():
     some = uncertainty.aurc_with_error(DOUBT[WHERE], LOSS[WHERE])
     np.testing.assert_allclose(some.value, uncertainty.aurc(DOUBT[WHERE], LOSS[WHERE]), rtol=1e-5)
     masked = np.where(WHERE, DOUBT, np.nan), np.where(WHERE, LOSS, np.nan)
-    for fun in (uncertainty.aurc_with_error, jax.jit(uncertainty.aurc_with_error)):
-        np.testing.assert_allclose(fun(*masked, where=WHERE), some, rtol=1e-5)
+    found = jax.jit(uncertainty.aurc_with_error)(*masked, where=WHERE)
+    np.testing.assert_allclose(found, some, rtol=1e-5)
     probs, labels = map(np.asarray, classified(KEY, 2.0))
     where = RNG.uniform(size=600) < 0.7
     some = uncertainty.ece_with_error(probs[where], labels[where])
     np.testing.assert_allclose(some.value, uncertainty.ece(probs[where], labels[where]))
-    found = uncertainty.ece_with_error(
-        np.where(where[:, None], probs, np.nan), np.where(where, labels, 255), where=where
-    )
+    masked = np.where(where[:, None], probs, np.nan), np.where(where, labels, 255)
+    found = uncertainty.ece_with_error(*masked, where=where)
     np.testing.assert_allclose(found, some, rtol=1e-4)
 
 
