@@ -136,6 +136,11 @@ def shifted(x: ArrayLike, by: ArrayLike) -> jax.Array:
     return widened(x) - widened(by)
 
 
+def ascending(x: jax.Array) -> jax.Array:
+    """Sorted along the first axis; NumPy sorts concrete numbers, ten times as fast as XLA on a CPU."""
+    return jnp.asarray(np.sort(x, axis=0)) if is_visible(x) else jnp.sort(x, axis=0)
+
+
 def likeliest(probs: ArrayLike) -> jax.Array:
     """The index of the largest value along the last axis, found before a cast."""
     probs = exact(probs)
@@ -251,6 +256,17 @@ def check_class_logits(logits: jax.Array, name: str) -> jax.Array:
         _checks.check_rank(logits, 1, "[..., K]", name).shape, name, "for one logit z, stack 0 and z"
     )
     return logits
+
+
+def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
+    """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
+    if where is not None and not np.any(where):
+        return
+    tolerance = sum_tolerance(logits)
+    rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    parts = blocks(rows, where)
+    if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
+        raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
 
 
 def sum_tolerance(probs: ArrayLike) -> float:

@@ -109,8 +109,9 @@ NO_CALL = {
     "schedules.": {"Schedule"},
     "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
     "uncertainty.": {
-        *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "QuantileReliability", "Recalibration", "Reliability"},
-        *{"RiskCoverage", "Selection", "StddevScale", "Temperature", "Variance", "VectorScaling"},
+        *{"AdaptiveSets", "CQR", "DDU", "Isotonic", "LAC", "Mahalanobis", "QuantileReliability"},
+        *{"Recalibration", "RelativeMahalanobis", "Reliability", "RiskCoverage", "Score", "Selection"},
+        *{"StddevScale", "Temperature", "Variance", "VectorScaling"},
     },
 }
 

@@ -59,7 +59,7 @@ def _quantile(scores: jax.Array, count: jax.Array, level: jax.Array) -> jax.Arra
     # Rounding errors, as in 0.55 * 100, must not increase the rank by one. 2e-7 is that of float32.
     whole = jnp.abs(rank - jnp.round(rank)) <= 2e-7 * rank
     rank = jnp.where(whole, jnp.round(rank), jnp.ceil(rank)).astype(jnp.int32)
-    ranked = jnp.sort(jnp.append(scores, jnp.full_like(scores[:1], jnp.inf), axis=0), axis=0)
+    ranked = _predictions.ascending(jnp.append(scores, jnp.full_like(scores[:1], jnp.inf), axis=0))
     index = jnp.broadcast_to(jnp.clip(rank - 1, 0, len(scores)), (1, *scores.shape[1:]))
     found = jnp.take_along_axis(ranked, index, axis=0)[0]
     return jnp.where(jnp.isnan(scores).any(0), jnp.nan, found)
