@@ -94,19 +94,43 @@ def gaps(
 
 def _index(confidence: jax.Array, order: jax.Array, used: jax.Array, bins: int, mode: Mode) -> jax.Array:
     """The bin of each example; beyond the bins, where it is dropped, if it is masked."""
-    index = _equal_width(confidence, bins) if mode == "equal_width" else equal_mass(order, used, bins)
+    index = equal_width(confidence, bins) if mode == "equal_width" else equal_mass(order, used, bins)
     return jnp.where(used, index, bins)
 
 
 def sums_of(values: jax.Array, index: jax.Array, bins: int) -> jax.Array:
     """The sum of the values in each bin; an index beyond the bins is dropped."""
-    # A float32 sum of a million values is wrong in the third digit, so blocks of 256 are summed first.
+    return sums_of_blocks(values, index, bins).sum(0)
+
+
+def sums_of_blocks(values: jax.Array, index: jax.Array, bins: int) -> jax.Array:
+    """The sums of the values in each bin of blocks of 256 values, `[blocks, bins]`."""
+    # A float32 sum of a million values is wrong in the third digit, so blocks are summed first.
     group = jnp.arange(len(index)) // 256
     sums = jnp.zeros((-(-len(index) // 256), bins), values.dtype)
-    return sums.at[group, index].add(values, mode="drop").sum(0)
+    return sums.at[group, index].add(values, mode="drop")
 
 
-def _equal_width(confidence: jax.Array, bins: int) -> jax.Array:
+def error_of(sums: Gaps) -> jax.Array:
+    """The standard error of the mean gap; NaN without examples.
+
+    The gap of each bin is taken to be normal, and its absolute value to be folded normal.
+    """
+    count = jnp.maximum(sums.count, 1).astype(sums.total.dtype)
+    gap = jnp.abs(sums.total / count)
+    variance = jnp.maximum(sums.squares / count - gap**2, 0) / count
+    spread = jnp.sqrt(variance)
+    z = gap / jnp.where(spread > 0, spread, 1)
+    # The variance of |z + noise|; 1 where the sign is sure, without a difference of large numbers.
+    near = jnp.minimum(z, 6)
+    mean = 2 * jax.scipy.stats.norm.pdf(near) + near * jax.lax.erf(near / 2**0.5)
+    folded = variance * jnp.where(z < 6, 1 + near**2 - mean**2, 1)
+    # An example more in one bin is one less in the others.
+    shared = (jnp.sum(gap) ** 2 - jnp.sum(gap**2)) / count
+    return jnp.where(sums.count > 0, jnp.sqrt(jnp.maximum(jnp.sum(folded) - shared, 0)), jnp.nan)
+
+
+def equal_width(confidence: jax.Array, bins: int) -> jax.Array:
     edges = (np.arange(1, bins) / bins).astype(confidence.dtype)
     return jnp.searchsorted(jnp.asarray(edges), confidence, side="left")
 

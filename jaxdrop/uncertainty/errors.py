@@ -261,16 +261,4 @@ def _aurc(risk: jax.Array, loss: jax.Array, certain: _ranks.Ranked) -> Score:
 def _ece_error(
     confidence: jax.Array, order: jax.Array, hits: jax.Array, used: jax.Array, bins: int, mode: _bins.Mode
 ) -> jax.Array:
-    sums = _bins.gaps(confidence, order, hits, used, bins, mode)
-    count = jnp.maximum(sums.count, 1).astype(confidence.dtype)
-    gap = jnp.abs(sums.total / count)
-    variance = jnp.maximum(sums.squares / count - gap**2, 0) / count
-    spread = jnp.sqrt(variance)
-    z = gap / jnp.where(spread > 0, spread, 1)
-    # The variance of |z + noise|; 1 where the sign is sure, without a difference of large numbers.
-    near = jnp.minimum(z, 6)
-    mean = 2 * jax.scipy.stats.norm.pdf(near) + near * jax.lax.erf(near / 2**0.5)
-    folded = variance * jnp.where(z < 6, 1 + near**2 - mean**2, 1)
-    # An example more in one bin is one less in the others.
-    shared = (jnp.sum(gap) ** 2 - jnp.sum(gap**2)) / count
-    return jnp.where(sums.count > 0, jnp.sqrt(jnp.maximum(jnp.sum(folded) - shared, 0)), jnp.nan)
+    return _bins.error_of(_bins.gaps(confidence, order, hits, used, bins, mode))
