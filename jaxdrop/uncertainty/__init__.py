@@ -74,6 +74,7 @@ from jaxdrop.uncertainty.regression_calibration import (
     pit_gaussian,
     quantile_reliability,
 )
+from jaxdrop.uncertainty.reports import Report, ReportRow, report
 from jaxdrop.uncertainty.selective import RiskCoverage, aupr, aurc, auroc, fpr95, risk_coverage
 from jaxdrop.uncertainty.tallies import (
     BinnedScore,
@@ -99,6 +100,8 @@ __all__ = [
     "Recalibration",
     "RelativeMahalanobis",
     "Reliability",
+    "Report",
+    "ReportRow",
     "RiskCoverage",
     "Score",
     "Selection",
@@ -170,6 +173,7 @@ __all__ = [
     "pit_gaussian_mixture",
     "quantile_reliability",
     "reliability",
+    "report",
     "risk_coverage",
     "sharpness",
     "tally_auroc",
