@@ -14,6 +14,7 @@ NAMED_TUPLES = (
     optim.HaltState,
     training.Choice,
     training.TrainState,
+    uncertainty.BinnedScore,
     uncertainty.CQR,
     uncertainty.DDU,
     uncertainty.LAC,
@@ -37,12 +38,13 @@ def register() -> None:
     """Registers each type once; without it JAX refuses to serialize a program that returns one."""
     for kind in NAMED_TUPLES:
         jax.export.register_namedtuple_serialization(kind, serialized_name=f"jaxdrop.{kind.__name__}")
-    jax.export.register_pytree_node_serialization(
-        uncertainty.AdaptiveSets,
-        serialized_name="jaxdrop.AdaptiveSets",
-        serialize_auxdata=lambda fields: json.dumps(fields).encode(),
-        deserialize_auxdata=lambda text: _tuples(json.loads(text)),
-    )
+    for kind in (uncertainty.AdaptiveSets, uncertainty.Tally):
+        jax.export.register_pytree_node_serialization(
+            kind,
+            serialized_name=f"jaxdrop.{kind.__name__}",
+            serialize_auxdata=lambda fields: json.dumps(fields).encode(),
+            deserialize_auxdata=lambda text: _tuples(json.loads(text)),
+        )
 
 
 def _tuples(value: PyTree) -> PyTree:

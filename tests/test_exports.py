@@ -27,3 +27,11 @@ def test_adaptive_sets_are_read_back():
     assert isinstance(found, uncertainty.AdaptiveSets)
     assert found.randomized is False
     np.testing.assert_array_equal(found.threshold, 1)
+
+
+def test_a_tally_is_read_back():
+    pytest.importorskip("flatbuffers")
+    tally = uncertainty.tally_mean(jnp.ones(3))
+    exported = jax.export.export(jax.jit(lambda tally: tally))(tally)
+    found = jax.export.deserialize(exported.serialize()).call(tally)
+    np.testing.assert_array_equal(uncertainty.finish(found).value, 1)

@@ -109,9 +109,10 @@ NO_CALL = {
     "schedules.": {"Schedule"},
     "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
     "uncertainty.": {
-        *{"AdaptiveSets", "CQR", "DDU", "Isotonic", "LAC", "Mahalanobis", "QuantileReliability"},
-        *{"Recalibration", "RelativeMahalanobis", "Reliability", "RiskCoverage", "Score", "Selection"},
-        *{"StddevScale", "Temperature", "Variance", "VectorScaling"},
+        *{"AdaptiveSets", "BinnedScore", "CQR", "DDU", "Isotonic", "LAC", "Mahalanobis"},
+        *{"QuantileReliability", "Recalibration", "RelativeMahalanobis", "Reliability", "Report"},
+        *{"ReportRow", "RiskCoverage", "Score", "Selection", "StddevScale", "Tally", "Temperature"},
+        *{"Variance", "VectorScaling"},
     },
 }
 

@@ -109,7 +109,7 @@ def of_normal(
         mean("nll", nll, LOWER, NATS),
         _rms("rmse", off, unit),
         mean("crps", regression.crps_gaussian(given, stddev, y), LOWER, unit),
-        *_of_interval(-end, end, off, level, unit),
+        *_of_interval(jnp.abs(off) <= end, -end, end, off, level, unit),
         _rms("sharpness", spread, unit),
         _ence_row(off, spread, bins, key),
     ]
@@ -127,11 +127,17 @@ def of_samples(samples: ArrayLike, y: ArrayLike, level: float, unit: str) -> Row
         )
     score = regression.crps(samples, y)
     off = np.sort(np.asarray(_predictions.shifted(samples, np.asarray(y)[None])), axis=0)
-    lower, upper = (_between(off, (count + 1) * share - 1) for share in ((1 - level) / 2, (1 + level) / 2))
+    # The interval at rank k from both ends covers one more sample with the probability 1 - 2 k / (T + 1).
+    rank = (count + 1) * (1 - level) / 2
+    k = int(rank + 1e-9)
+    wide, narrow = ((count + 1 - 2 * k) / (count + 1), max(count - 1 - 2 * k, 0) / (count + 1))
+    share = (level - narrow) / (wide - narrow)
+    inside = share * _is_inside(off, k) + (1 - share) * _is_inside(off, k + 1)
+    lower, upper = _at(off, rank), _at(off, count + 1 - rank)
     return [
         _rms("rmse", off.mean(0), unit),
         mean("crps", score, LOWER, unit),
-        *_of_interval(lower, upper, np.zeros_like(lower), level, unit),
+        *_of_interval(inside, lower, upper, np.zeros_like(lower), level, unit),
         _rms("sharpness", off.std(0, ddof=1), unit),
     ]
 
@@ -151,7 +157,7 @@ def of_mixture(
         mean("nll", nll, LOWER, NATS),
         _rms("rmse", off.mean(0), unit),
         mean("crps", score, LOWER, unit),
-        *_of_interval(lower, upper, jnp.zeros_like(lower), level, unit),
+        *_of_interval((lower <= 0) & (upper >= 0), lower, upper, jnp.zeros_like(lower), level, unit),
         _rms("sharpness", total, unit),
         _ence_row(off.mean(0), total, bins, key),
         _rms("aleatoric_stddev", jnp.sqrt(aleatoric), unit, NEITHER),
@@ -187,8 +193,9 @@ def _of_two(score: Callable[..., Score], values: ArrayLike, outside: np.ndarray)
     return score(values[~outside], values[outside])
 
 
-def _of_interval(lower: ArrayLike, upper: ArrayLike, y: ArrayLike, level: float, unit: str) -> Rows:
-    inside = (np.asarray(lower) <= np.asarray(y)) & (np.asarray(y) <= np.asarray(upper))
+def _of_interval(
+    inside: ArrayLike, lower: ArrayLike, upper: ArrayLike, y: ArrayLike, level: float, unit: str
+) -> Rows:
     return [
         mean("coverage", inside, f"nearer to {level:g}"),
         mean("interval_score", intervals.interval_score(lower, upper, y, level), LOWER, unit),
@@ -199,12 +206,17 @@ def _rms(name: str, values: ArrayLike, unit: str, better: str = LOWER) -> Report
     return row(name, _tallied.FINISHED["rms"](_tallied.sums_of_mean(values, None, True)), better, unit)
 
 
-def _between(ascending: np.ndarray, position: float) -> np.ndarray:
-    """The order statistic at a position, linear between two."""
-    position = min(max(position, 0.0), len(ascending) - 1.0)
-    first = min(int(position), len(ascending) - 2)
-    share = np.asarray(position - first, ascending.dtype)
-    return (1 - share) * ascending[first] + share * ascending[first + 1]
+def _is_inside(ascending: np.ndarray, rank: int) -> np.ndarray:
+    """Whether 0 lies between the samples of a rank from both ends; those may have crossed."""
+    rank = min(rank, len(ascending))
+    return ((ascending[rank - 1] <= 0) & (ascending[-rank] >= 0)).astype(ascending.dtype)
+
+
+def _at(ascending: np.ndarray, rank: float) -> np.ndarray:
+    """The sample of a rank from 1, linear between two."""
+    first = min(max(int(rank), 1), len(ascending) - 1)
+    share = np.asarray(rank - first, ascending.dtype)
+    return (1 - share) * ascending[first - 1] + share * ascending[first]
 
 
 def _ence_row(off: jax.Array, stddev: jax.Array, bins: int, key: Key | None) -> ReportRow:

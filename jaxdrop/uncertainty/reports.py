@@ -102,8 +102,9 @@ def report(
 
     Returns:
       A `Report`. The ends of a normal interval are quantiles of the normal distribution. Those of T samples
-      are at ranks `(T + 1) * (1 -+ level) / 2`, so that one more sample lies between them with the
-      probability `level`. `error_auroc_` rows say how well an uncertainty tells wrong predictions.
+      are at ranks `(T + 1) * (1 -+ level) / 2`. If those lie between two samples, the coverage is the mean
+      of two intervals, with weights by which it is `level` if the target is one more sample. Rows
+      `error_auroc_` say how well an uncertainty tells wrong predictions from right ones.
 
     Raises:
       TypeError: If an argument is of another type, arrays are traced, or the targets are not integers,
@@ -133,6 +134,7 @@ def report(
         raise TypeError(f"`samples` must be a bool, got {type(samples).__name__}.")
     if not isinstance(unit, str):
         raise TypeError(f"`unit` must be a string, got {type(unit).__name__}.")
+    key = None if key is None else _checks.check_key(key)
     given = [_concrete(array, "predictions") for array in _parts(predictions)]
     y = _concrete(targets, "targets")
     y = y.astype(np.int32) if y.dtype == np.bool_ else y
@@ -146,30 +148,48 @@ def report(
         y, given = y[chosen], [np.take(array, chosen, axis=int(samples)) for array in given]
     if not len(y):
         raise ValueError("`where` must select an example, got none.")
-    mixed = f", {len(given[0])} samples" if samples else ""
-    rank = given[0].ndim - samples
     if labels:
-        if len(given) == 2 or rank > 2:
-            expected = "probabilities [B, K] or [B] (after the axis of samples), as `targets` are labels"
-            raise ValueError(f"`predictions` must be {expected}, got {_told(given)}.")
-        probs = given[0]
-        _check_probs(probs, y, rank)
-        if rank == 2:
-            rows = _rows.of_classes(probs, y, samples, bins, key)
-            return Report(f"{probs.shape[-1]} classes, {len(y)} examples{mixed}", len(y), tuple(rows))
-        rows = _rows.of_binary(probs, y, samples, bins)
-        return Report(f"binary labels, {len(y)} examples{mixed}", len(y), tuple(rows))
-    if rank != 1 or (len(given) == 1 and not samples):
+        kind, rows = _of_labels(given, y, samples, bins, key)
+    else:
+        kind, rows = "regression", _of_numbers(given, y, samples, level, unit, bins, key)
+    mixed = f", {len(given[0])} samples" if samples else ""
+    return Report(f"{kind}, {len(y)} examples{mixed}", len(y), tuple(rows))
+
+
+def _of_labels(
+    given: list[np.ndarray], labels: np.ndarray, samples: bool, bins: int, key: Key | None
+) -> tuple[str, _rows.Rows]:
+    rank = given[0].ndim - samples
+    if len(given) == 2 or rank > 2:
+        expected = "probabilities, [B, K] or [B], as `targets` are labels (those of a regression are floats)"
+        raise ValueError(f"`predictions` must be {expected}, got {_told(given)}.")
+    probs = given[0]
+    classes = probs.shape[-1] if rank == 2 else 2
+    if rank == 2:
+        _predictions.check_probabilities(probs, "[..., K]", "predictions")
+    else:
+        array = _checks.check_floating(probs, "predictions")
+        _checks.check_all(array, "predictions", "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
+    of = jax.ShapeDtypeStruct((len(labels), classes), probs.dtype)
+    _predictions.check_labels(labels, of, "targets", "predictions")
+    if rank == 2:
+        return f"{classes} classes", _rows.of_classes(probs, labels, samples, bins, key)
+    return "binary labels", _rows.of_binary(probs, labels, samples, bins)
+
+
+def _of_numbers(
+    given: list[np.ndarray], y: np.ndarray, samples: bool, level: float, unit: str, bins: int, key: Key | None
+) -> _rows.Rows:
+    if given[0].ndim - samples != 1 or (len(given) == 1 and not samples):
         expected = "a pair of means and standard deviations, or samples with `samples=True`"
         raise ValueError(f"`predictions` must be {expected}, as `targets` are numbers, got {_told(given)}.")
     for array, name in ((y, "targets"), *((array, "predictions") for array in given)):
         _predictions.check_finite(_predictions.check_values(array, name), name)
-    title = f"regression, {len(y)} examples{mixed}"
     if len(given) == 1:
-        return Report(title, len(y), tuple(_rows.of_samples(given[0], y, level, unit)))
+        return _rows.of_samples(given[0], y, level, unit)
     _predictions.check_positive(given[1], "predictions[1]")
     of_parts = _rows.of_mixture if samples else _rows.of_normal
-    return Report(title, len(y), tuple(of_parts(*given, y, level, unit, bins, key)))
+    return of_parts(*given, y, level, unit, bins, key)
 
 
 def _parts(predictions: ArrayLike | tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ...]:
@@ -203,16 +223,6 @@ def _check_shapes(given: list[np.ndarray], y: np.ndarray, samples: bool) -> None
         raise ValueError("`predictions` must have at least 2 samples, got 1.")
     if len({array.shape for array in given}) > 1:
         raise ValueError(f"`predictions` must be a pair of one shape, got {_told(given)}.")
-
-
-def _check_probs(probs: np.ndarray, labels: np.ndarray, rank: int) -> None:
-    if rank == 2:
-        _predictions.check_probabilities(probs, "[..., K]", "predictions")
-    else:
-        array = _checks.check_floating(probs, "predictions")
-        _checks.check_all(array, "predictions", "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
-    of = jax.ShapeDtypeStruct((len(labels), probs.shape[-1] if rank == 2 else 2), probs.dtype)
-    _predictions.check_labels(labels, of, "targets", "predictions")
 
 
 def _told(given: list[np.ndarray]) -> str:

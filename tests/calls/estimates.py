@@ -56,6 +56,17 @@ def of_data(key: jax.Array, x: jax.Array) -> PyTree:
     return mc.estimate_dataset(predict, key, x, **options).value
 
 
+def merged_tallies(probs: jax.Array, labels: jax.Array) -> PyTree:
+    values = uncertainty.nll(probs, labels)
+    tallies = {"nll": uncertainty.tally_mean(values), "rms": uncertainty.tally_rms(values)}
+    return uncertainty.finish(uncertainty.merge(tallies, tallies))
+
+
+def reported(samples: jax.Array, y: jax.Array) -> PyTree:
+    found = uncertainty.report(samples, y, samples=True, level=0.5)
+    return [[row.value, row.standard_error] for row in found.rows]
+
+
 MC = {
     "Bernoulli": estimated(mc.Bernoulli(log_mean=True)),
     "BernoulliLogDensity": estimated(mc.BernoulliLogDensity(ignore=-1), jnp.sign(X).astype(int)),
@@ -147,6 +158,7 @@ UNCERTAINTY = {
     "energy": call(uncertainty.energy, LOGITS[0]),
     "entropy": call(uncertainty.entropy, PROBS),
     "expected_entropy": call(uncertainty.expected_entropy, SAMPLES),
+    "finish": call(lambda y: uncertainty.finish(uncertainty.tally_mean(y)), Y),
     "fit_aps": call(lambda p, labels: uncertainty.fit_aps(p, labels, level=0.6)(p), PROBS, LABELS),
     "fit_aps of a key": call(
         lambda p, labels, key, other: uncertainty.fit_aps(p, labels, level=0.6, key=key)(p, key=other),
@@ -183,6 +195,7 @@ UNCERTAINTY = {
     "max_logit": call(uncertainty.max_logit, LOGITS[0]),
     "max_probability": call(uncertainty.max_probability, LOGITS[0]),
     "mean_with_error": call(uncertainty.mean_with_error, Y),
+    "merge": call(merged_tallies, PROBS, LABELS),
     "mutual_information": call(uncertainty.mutual_information, SAMPLES),
     "nll": call(uncertainty.nll, PROBS, LABELS),
     "pit": call(lambda z, y, key: uncertainty.pit(z, y, key=key), LOGITS, LOGITS[1], KEY),
@@ -199,8 +212,16 @@ UNCERTAINTY = {
         jnp.linspace(0.1, 0.9, 5),
     ),
     "reliability": call(uncertainty.reliability, PROBS, LABELS),
+    "report": Call(reported, (LOGITS[..., 0], Y + 1), traced=False),
     "risk_coverage": call(uncertainty.risk_coverage, Y, Z),
     "sharpness": call(uncertainty.sharpness, PROBS),
+    "tally_auroc": call(lambda y: uncertainty.finish(uncertainty.tally_auroc(y, y > 0, bits=10)), Y),
+    "tally_classwise_ece": call(
+        lambda *args: uncertainty.finish(uncertainty.tally_classwise_ece(*args, bins=3)), PROBS, LABELS
+    ),
+    "tally_ece": call(lambda *args: uncertainty.finish(uncertainty.tally_ece(*args)), PROBS, LABELS),
+    "tally_mean": call(uncertainty.tally_mean, Y),
+    "tally_rms": call(lambda y: uncertainty.finish(uncertainty.tally_rms(y)), Y),
     "top": call(lambda y: uncertainty.top(y, 2), Y),
     "total_entropy": call(uncertainty.total_entropy, SAMPLES),
     "variation_ratio": call(uncertainty.variation_ratio, SAMPLES),
