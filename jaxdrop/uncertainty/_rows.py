@@ -52,7 +52,7 @@ class ReportRow:
 Rows = list[ReportRow]
 
 
-def row(name: str, score: Score, better: str, unit: str = "") -> ReportRow:
+def row(name: str, score: Score | _tallied.BinnedScore, better: str, unit: str = "") -> ReportRow:
     """A row of a score that is computed."""
     return ReportRow(name, float(score.value), float(score.standard_error), better, unit)
 

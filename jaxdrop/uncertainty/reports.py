@@ -189,7 +189,7 @@ def _of_numbers(
         return _rows.of_samples(given[0], y, level, unit)
     _predictions.check_positive(given[1], "predictions[1]")
     of_parts = _rows.of_mixture if samples else _rows.of_normal
-    return of_parts(*given, y, level, unit, bins, key)
+    return of_parts(given[0], given[1], y, level, unit, bins, key)
 
 
 def _parts(predictions: ArrayLike | tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ...]:

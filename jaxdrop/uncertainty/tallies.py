@@ -18,6 +18,7 @@ from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, PyTree
 from jaxdrop.uncertainty import _bins, _pairs, _tallied, classification
 from jaxdrop.uncertainty._tallied import BinnedScore
+from jaxdrop.uncertainty.errors import Score
 
 __all__ = [
     "BinnedScore",
@@ -212,12 +213,12 @@ def tally_auroc(
     if not 10 <= _checks.check_integer(bits, "bits") <= 24:
         raise ValueError(f"`bits` must be between 10 and 24, got {bits}.")
     shape = np.shape(scores)
-    outside = _predictions.check_mask(outside, shape, "outside")
-    if outside is None:
+    is_outside = _predictions.check_mask(outside, shape, "outside")
+    if is_outside is None:
         raise TypeError("`outside` must be a boolean array, got None.")
     where = _predictions.check_mask(where, shape)
     scores = _predictions.check_values(scores, "scores", where)
-    return Tally(_tallied.counts_of(scores, outside, where, bits), "auroc")
+    return Tally(_tallied.counts_of(scores, is_outside, where, bits), "auroc")
 
 
 def merge(first: PyTree, *others: PyTree) -> PyTree:
@@ -239,13 +240,12 @@ def merge(first: PyTree, *others: PyTree) -> PyTree:
       >>> finish(merge(*parts))["nll"].value
       Array(1., dtype=float32)
     """
-    leaves, structure = _flat(first)
+    merged = _checked(first)
     for other in others:
-        more, found = _flat(other)
-        if found != structure:
+        if _structure(_checked(other)) != _structure(first):
             raise ValueError("`others` must have the tree structure of `first`, got another.")
-        leaves = [_merged(a, b) for a, b in zip(leaves, more, strict=True)]
-    return structure.unflatten(leaves)
+        merged = jax.tree.map(_merged, merged, other, is_leaf=_is_tally)
+    return merged
 
 
 def finish(tallies: PyTree) -> PyTree:
@@ -255,7 +255,7 @@ def finish(tallies: PyTree) -> PyTree:
       tallies: A `Tally`, or a tree of them.
 
     Returns:
-      A `Score` in the place of each, or a `BinnedScore` of an AUROC. Values are NaN without examples.
+      A `Score` for each, or a `BinnedScore` for an AUROC, in the same tree. Values are NaN without examples.
 
     Raises:
       TypeError: If a leaf is not a `Tally`.
@@ -264,18 +264,26 @@ def finish(tallies: PyTree) -> PyTree:
       >>> finish({"accuracy": tally_mean(jnp.array([True, False]))})["accuracy"].value
       Array(0.5, dtype=float32)
     """
-    leaves, structure = _flat(tallies)
-    return structure.unflatten(
-        [_meshes.on_automatic_axes(_tallied.FINISHED[tally.kind], tally.sums) for tally in leaves]
-    )
+    return jax.tree.map(_finished, _checked(tallies), is_leaf=_is_tally)
 
 
-def _flat(tallies: PyTree) -> tuple[list[Tally], jax.tree_util.PyTreeDef]:
-    leaves, structure = jax.tree.flatten(tallies, is_leaf=lambda leaf: isinstance(leaf, Tally))
-    for leaf in leaves:
-        if not isinstance(leaf, Tally):
+def _is_tally(leaf: PyTree) -> bool:
+    return isinstance(leaf, Tally)
+
+
+def _checked(tallies: PyTree) -> PyTree:
+    for leaf in jax.tree.leaves(tallies, is_leaf=_is_tally):
+        if not _is_tally(leaf):
             raise TypeError(f"`tallies` must be a tree of `Tally`, got a leaf {type(leaf).__name__}.")
-    return leaves, structure
+    return tallies
+
+
+def _finished(tally: Tally) -> Score | BinnedScore:
+    return _meshes.on_automatic_axes(_tallied.FINISHED[tally.kind], tally.sums)
+
+
+def _structure(tallies: PyTree) -> PyTree:
+    return jax.tree.structure(tallies, is_leaf=_is_tally)
 
 
 def _merged(a: Tally, b: Tally) -> Tally:
