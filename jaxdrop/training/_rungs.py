@@ -21,7 +21,7 @@ BatchFn = Callable[[PyTree, jax.Array], PyTree]
 # The step of a sweep.
 Step = Callable[[TrainState, PyTree], tuple[TrainState, tuple[jax.Array, PyTree]]]
 # Called with the number of steps taken.
-Progress = Callable[[int], object]
+Progress = Callable[[int], None]
 # The runs that took part in a rung, and their scores.
 _Record = tuple[jax.Array, jax.Array]
 # Calls of `progress` in a program.
@@ -67,9 +67,10 @@ def program(
     every = max(total // _CALLS, 1)
 
     def tell(done: jax.Array) -> None:
-        if progress is not None:
-            told = partial(jax.debug.callback, lambda done: progress(int(done)), done)
-            jax.lax.cond((done % every == 0) | (done == total), told, lambda: None)
+        if progress is None:
+            return
+        due, call = (done % every == 0) | (done == total), progress
+        jax.lax.cond(due, lambda: jax.debug.callback(lambda done: call(int(done)), done), lambda: None)
 
     def run(
         states: TrainState, first: jax.Array, members: jax.Array, train: PyTree, valid: PyTree

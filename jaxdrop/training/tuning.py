@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks
@@ -95,15 +94,16 @@ def tune(
         callable or does not take the arguments above, a number of steps is not an integer, or a score
         is not a real scalar.
       ValueError: If `states` is that of one run, its runs have taken different numbers of steps, a
-        number of steps is below 1, settings differ in their number of runs, `factor` is not above 1,
-        `simpler` is given and settings have a single run, or all settings failed.
+        number of steps is below 1, settings differ in their number of runs, a setting has a value of
+        `over` twice, `factor` is not above 1, `simpler` is given and settings have a single run, or all
+        settings failed.
 
     References:
       Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
       2016 (successive halving).
 
     Examples:
-      >>> import jaxdrop, optax
+      >>> import jax.numpy as jnp, jaxdrop, optax
       >>> from jaxdrop.training import grid, sweep
       >>> def recipe(hyper):
       ...     def loss_fn(params, key, batch):
@@ -201,14 +201,17 @@ def _members(hyper: Mapping[str, np.ndarray], over: str | None, simpler: str | S
     if len(set(counts)) != 1:
         numbers = ", ".join(map(str, sorted(set(counts.tolist()))))
         raise ValueError(f"`states` must hold the same number of runs of each setting, got {numbers}.")
+    members = np.argsort(of_run, kind="stable").reshape(len(counts), -1)
+    if over is not None and any(len(set(row)) < len(row) for row in hyper[over][members].tolist()):
+        raise ValueError(f"`states` must hold each setting once for each value of {over!r}, got one twice.")
     if simpler and counts[0] < 2:
         raise ValueError(
             "`states` must hold two or more runs of each setting for the one-standard-error rule, got 1."
         )
     choose(hyper, np.zeros(size), over=over, simpler=simpler)
-    return np.argsort(of_run, kind="stable").reshape(len(counts), -1)
+    return members
 
 
-def _settings(choice: Choice) -> list[dict[str, float]]:
+def _settings(choice: Choice) -> list[Mapping[str, float]]:
     columns = {name: column.tolist() for name, column in choice.settings.items()}
     return [{name: columns[name][i] for name in columns} for i in range(len(choice.mean))]

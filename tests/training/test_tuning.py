@@ -245,4 +245,3 @@ def test_what_is_refused():
     refused(TypeError, words, batch_fn=lambda step: TRAIN)
     words = "`scores` must be finite for all runs of at least one setting, got none."
     refused(ValueError, words, score_fn=lambda *_: jnp.nan)
-
