@@ -2,5 +2,4 @@
 
 from jaxdrop._commands import app, tune
 
-app.add(tune.tune)
-app.run()
+app.run(tune.tune)

@@ -76,11 +76,12 @@ def tuning_curve(result: Choice | Tuned, *, x: str | None = None, ax: Axes | Non
     whole = np.ones(len(choice.mean), bool)
     if isinstance(result, Tuned):
         whole = result.rung == result.rung.max()
-    if ax is None:
-        _, ax = plt.subplots(layout="constrained")
     values, finite = choice.settings[x], np.isfinite(choice.mean)
     others = {name: choice.settings[name].tolist() for name in names if name != x}
     groups = list(zip(*others.values(), strict=True)) or [()] * len(whole)
+    beside = len(set(groups)) > _INSIDE
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8.4 if beside else 6.4, 4.8), layout="constrained")
     for i, group in enumerate(dict.fromkeys(groups)):
         label = _told(dict(zip(others, group, strict=True)))
         own = np.array([other == group for other in groups]) & finite
@@ -102,8 +103,8 @@ def tuning_curve(result: Choice | Tuned, *, x: str | None = None, ax: Axes | Non
     ax.set_xlabel(x)
     several = np.isfinite(choice.standard_error).any()
     ax.set_ylabel("validation score, mean ± standard error" if several else "validation score")
-    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)} if len(set(groups)) > _INSIDE else {}
-    ax.legend(fontsize="small", **beside)
+    place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)} if beside else {}
+    ax.legend(fontsize="small", **place)
     return ax
 
 

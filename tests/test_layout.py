@@ -38,9 +38,12 @@ FLOORS = {
     "training": 4,
     "_exports": 5,
     "adapters": 5,
+    "plots": 5,
     "optim": 4,
     "_modules": 5,
+    "_commands": 6,
     "linen": 6,
+    "__main__": 7,
     "nnx": 7,
 }
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
@@ -88,6 +91,8 @@ def test_tests_mirror_the_sources(folder: str):
         if relative.name in ("__init__.py", "_remat.py", "_draw.py"):  # held by the law suite
             continue
         if relative.parts[0] == "_modules":  # held by the tests of both APIs
+            continue
+        if relative == Path("__main__.py"):  # held by the tests of the commands
             continue
         if relative.name == "__main__.py":
             relative = relative.parent.with_suffix(".py")

@@ -20,7 +20,6 @@ from jaxdrop._types import PyTree
 
 # Text is printed as it is: a path may look like markup, or like an emoji.
 console = rich.console.Console(markup=False, emoji=False)
-_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 # Modules between the library's call and its error that are not the user's.
 _OWN = {"contextlib", "functools", "jax", "jaxdrop"}
 
@@ -29,23 +28,22 @@ class BadInputError(ValueError):
     """Invalid input; the message names the expectation and the value."""
 
 
-@_app.callback()
-def _jaxdrop() -> None:
-    """Dropout and its relatives for JAX."""
-
-
-def add(command: Callable[..., None]) -> None:
-    """Adds a command under its name."""
-    _app.command()(command)
-
-
-def run() -> None:
+def run(*commands: Callable[..., None]) -> None:
     """Runs the command that the arguments name; invalid input ends with one line and exit code 2."""
+    app = typer.Typer(
+        help="Dropout and its relatives for JAX.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+    )
+    app.callback()(lambda: None)  # else one command would need no name
+    for command in commands:
+        app.command()(command)
     # A name that the terminal cannot show must not end a run.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        _app(prog_name="python -m jaxdrop")
+        app(prog_name="python -m jaxdrop")
     except (BadInputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
