@@ -20,6 +20,12 @@ except ImportError as error:
 
 __all__ = ["PALETTE", "tuning_curve"]
 
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
+
 # Colors that color-blind readers can tell apart: Okabe and Ito, "Color universal design", 2008.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "black")
 _MARKERS = "osD^vP*"

@@ -56,7 +56,8 @@ def tune(
     With one number of `steps` every run is trained to the end. With several it is successive halving:
     after each rung but the last, the settings of the lowest mean score are trained on and the others
     are stopped. All runs of a setting are trained on or stopped together. Only settings that are
-    trained to the end can be chosen, by the rule of `choose`.
+    trained to the end can be chosen, by the rule of `choose`. Strong regularization learns slowly, so a
+    short first rung prefers weak regularization.
 
     A run fails at its first loss that is not finite, or if a parameter or the score is not finite. Its
     score is then NaN, and its setting is not chosen. Other runs are not affected.
