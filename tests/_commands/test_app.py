@@ -1,14 +1,11 @@
 """The shared part of the commands: functions by name, errors of one line, files written whole."""
 
-import subprocess
+import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
 from jaxdrop._commands import app
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_a_function_by_name():
@@ -69,12 +66,7 @@ def test_refusals_of_the_library_are_told_from_errors_of_the_user():
     assert app.is_refusal(error.value.with_traceback(error.tb.tb_next))
 
 
-def test_without_typer_an_error_says_what_to_install():
-    code = (
-        "import sys; sys.modules['typer'] = None\n"
-        "try: import jaxdrop.__main__\n"
-        "except ImportError as error: print(error)"
-    )
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    needs = 'The commands of jaxdrop need typer and rich; run `pip install "jaxdrop[cli]"`.'
-    assert out.stdout.strip() == needs
+def test_without_typer_an_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(ImportError, match=r"need typer and rich; run `pip install \"jaxdrop\[cli\]\"`"):
+        runpy.run_path(app.__file__)

@@ -1,5 +1,6 @@
 """The tuner: halving and grids as by hand, failures, models with a state, devices, and what is refused."""
 
+import functools
 import re
 
 import jax
@@ -40,6 +41,8 @@ def batch_fn(train, step):
 
 
 INIT, STEP = sweep(recipe)
+BATCH = jax.jit(batch_fn)
+SCORE = jax.jit(jax.vmap(lambda state: score_fn(state, None, VALID)))
 
 
 def start(rates=RATES, seeds=(0, 1)):
@@ -49,14 +52,13 @@ def start(rates=RATES, seeds=(0, 1)):
     return INIT(keys, {"a": jax.vmap(lambda key: jax.random.normal(key, (4, 8)))(keys)}, hyper)
 
 
-def by_hand(states, lengths, keep, **options):
+def by_hand(states, lengths, keep, batch=BATCH, **options):
     """The states, the runs and the choice after each rung."""
-    score = jax.jit(jax.vmap(lambda state: score_fn(state, None, VALID)))
-    batch, runs, found = jax.jit(batch_fn), np.arange(len(states.step)), []
+    runs, found = np.arange(len(states.step)), []
     for length, kept in zip(lengths, keep, strict=True):
         for _ in range(length):
             states, _ = STEP(states, batch(TRAIN, states.step[0]))
-        scores = score(states)
+        scores = SCORE(states)
         choice = choose(states.hyper, scores, **options)
         found.append((states, runs, scores, choice))
         places = np.flatnonzero(choice.rank < kept)
@@ -101,15 +103,15 @@ def test_halving_equals_that_by_hand():
 
 def test_a_grid_equals_a_sweep_and_goes_on_from_it():
     """The steps of the batches and of the result count those of the sweep before."""
-    ((middle, *_),) = by_hand(start(RATES[:3]), (2,), (3,))
-    ((last, _, scores, choice),) = by_hand(middle, (3,), (3,))
+    ((middle, *_),) = by_hand(start(), (2,), (8,))
+    ((last, _, scores, choice),) = by_hand(middle, (3,), (8,))
     found = tune(STEP, middle, TRAIN, VALID, score_fn=score_fn, batch_fn=batch_fn, steps=3)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
     exact = choose(middle.hyper, found.scores)
     jax.tree.map(np.testing.assert_array_equal, found.choice, exact)
     assert found.choice.setting == choice.setting
-    assert found.steps.tolist() == [5, 5, 5]
-    assert found.rung.tolist() == [0, 0, 0]
+    assert found.steps.tolist() == [5] * 8
+    assert found.rung.tolist() == [0] * 8
     np.testing.assert_array_equal(found.states.hyper["rate"], [found.choice.setting["rate"]] * 2)
     np.testing.assert_array_equal(found.states.hyper["seed"], [0, 1])
     chosen = np.flatnonzero(choice.rank == 0)
@@ -138,14 +140,14 @@ def test_runs_that_fail_do_so_alone():
     def with_step(train, step):
         return {**batch_fn(train, step), "step": step}
 
-    states = start(RATES[:5])
+    states = start()
     options = {"batch_fn": with_step, "score_fn": fragile_score, "steps": 4}
     with np.errstate(invalid="ignore"):
         found = tune(sweep(fragile)[1], states, TRAIN, VALID, **options)
-    np.testing.assert_array_equal(np.isfinite(found.choice.mean), [True, False, False, False, True])
-    np.testing.assert_array_equal(np.isnan(found.scores.reshape(2, 5)[0]), [0, 1, 1, 0, 0])
-    ((_, _, scores, _),) = by_hand(states, (4,), (5,))
-    kept = [0, 4, 5, 9]
+    np.testing.assert_array_equal(np.isfinite(found.choice.mean), [1, 0, 0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(np.isfinite(found.scores[:8]), [1, 0, 0, 1, 1, 1, 1, 1])
+    ((_, _, scores, _),) = by_hand(states, (4,), (8,))
+    kept = np.isfinite(found.scores)
     np.testing.assert_allclose(found.scores[kept], np.asarray(scores)[kept], rtol=1e-4)
 
 
@@ -173,37 +175,32 @@ def test_an_nnx_model_with_batch_statistics():
 
 
 def test_data_outside_of_the_memory():
-    """A callback loads the batch of a step; the result is that of the same data in memory."""
+    """A callback loads the batch of a step."""
     pool = np.asarray(X)
 
     def load(step):
         return pool[int(step) : int(step) + 6]
 
-    def loaded(train, step):
-        x = jax.pure_callback(load, jax.ShapeDtypeStruct((6, 4), jnp.float32), step)
+    def batch(train, step, call=jax.pure_callback):
+        x = call(load, jax.ShapeDtypeStruct((6, 4), jnp.float32), step)
         return {"x": x, "y": jnp.sin(x.sum(-1))}
 
-    def sliced(train, step):
-        x = jax.lax.dynamic_slice_in_dim(train, step, 6)
-        return {"x": x, "y": jnp.sin(x.sum(-1))}
-
-    options = {"score_fn": score_fn, "steps": 3, "over": "seed"}
-    first = tune(STEP, start([0.5]), (), VALID, batch_fn=loaded, **options)
-    second = tune(STEP, start([0.5]), X, VALID, batch_fn=sliced, **options)
-    np.testing.assert_array_equal(first.scores, second.scores)
+    found = tune(STEP, start(), (), VALID, batch_fn=batch, score_fn=score_fn, steps=3)
+    at_once = functools.partial(batch, call=lambda load, kind, step: jnp.asarray(load(step)))
+    ((_, _, scores, _),) = by_hand(start(), (3,), (8,), at_once)
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
 
 
 def test_runs_on_several_devices():
-    """On an explicit mesh; the last runs cannot be shared by four devices."""
-    options = {"score_fn": score_fn, "batch_fn": batch_fn, "steps": (2, 2)}
-    expected = tune(STEP, start(RATES[:2]), TRAIN, VALID, **options)
+    """On an explicit mesh; its devices share the last eight runs, but not the two that are chosen."""
     mesh = make_mesh((4,), ("runs",), (AxisType.Explicit,))
     runs = NamedSharding(mesh, PartitionSpec("runs"))
-    states = jax.tree.map(lambda leaf: jax.device_put(leaf, runs), start(RATES[:2]))
+    states = jax.tree.map(lambda leaf: jax.device_put(leaf, runs), start())
     with jax.set_mesh(mesh):
-        found = tune(STEP, states, TRAIN, VALID, **options)
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
-    assert found.choice.setting == expected.choice.setting
+        found = tune(STEP, states, TRAIN, VALID, batch_fn=batch_fn, score_fn=score_fn, steps=(2, 2))
+    _, (_, last, scores, choice) = by_hand(start(), (2, 2), (4, 4))
+    np.testing.assert_allclose(found.scores[last], scores, rtol=1e-5)
+    assert found.choice.setting == choice.setting
 
 
 def test_what_is_refused():
