@@ -123,7 +123,8 @@ def tune(
       ({'rate': 0.0}, array([30, 30, 10, 10]), (2, 4))
     """
     _check_functions(step=step, score_fn=score_fn)
-    _check_functions(**{name: f for name, f in {"batch_fn": batch_fn, "progress": progress}.items() if f})
+    options = {"batch_fn": batch_fn, "progress": progress}
+    _check_functions(**{name: one for name, one in options.items() if one is not None})
     lengths = _check_steps(steps)
     if not factor > 1:
         raise ValueError(f"`factor` must be above 1, got {factor:g}.")

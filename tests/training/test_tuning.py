@@ -214,7 +214,18 @@ def test_what_is_refused():
 
     refused(TypeError, "`step` must be a function, got Trainer.", step=sweep(recipe))
     refused(TypeError, "`score_fn` must be a function, got NoneType.", score_fn=None)
-    refused(TypeError, "`batch_fn` must be a function, got dict.", batch_fn=TRAIN)
+    refused(TypeError, "`batch_fn` must be a function, got dict.", batch_fn={})
+    refused(TypeError, "`progress` must be a function, got int.", progress=1)
+
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, *_):
+            return 0.0
+
+    refused(
+        TypeError, "`score_fn` must be hashable, as functions are, got Unhashable.", score_fn=Unhashable()
+    )
     refused(TypeError, "`states` must be the `TrainState` of a sweep, got dict.", states=states._asdict())
     one = jax.tree.map(lambda leaf: leaf[0], states)
     refused(ValueError, "`states` must be those of a sweep, with a leading axis of runs, got one run.", one)
@@ -223,6 +234,8 @@ def test_what_is_refused():
     refused(ValueError, "the same number of steps in all runs, got 0, 1, 2, 3.", apart)
     uneven = jax.tree.map(lambda leaf: leaf[:3], states)
     refused(ValueError, "`states` must hold the same number of runs of each setting, got 1, 2.", uneven)
+    words = "`states` must hold each setting once for each value of 'seed', got one twice."
+    refused(ValueError, words, start([0.1], [3, 3]))
     refused(ValueError, "`over` must be one of 'rate', 'seed', or None", over="seeds")
     refused(ValueError, "`simpler` must be one of 'rate', 'seed', got 'decay'.", simpler="decay")
     words = "two or more runs of each setting for the one-standard-error rule, got 1."
