@@ -14,6 +14,7 @@ NAMED_TUPLES = (
     optim.HaltState,
     training.Choice,
     training.TrainState,
+    training.Tuned,
     uncertainty.CQR,
     uncertainty.LAC,
     uncertainty.Isotonic,

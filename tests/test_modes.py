@@ -107,7 +107,10 @@ NO_CALL = {
     "optim.": {"HaltState"},
     "penalties.": {"is_weight"},
     "schedules.": {"Schedule"},
-    "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
+    "training.": {
+        *{"BatchFn", "Choice", "LossFn", "Recipe", "ScoreFn", "StatefulLossFn", "TrainState", "Trainer"},
+        "Tuned",
+    },
     "uncertainty.": {
         *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "QuantileReliability", "Recalibration", "Reliability"},
         *{"RiskCoverage", "Selection", "StddevScale", "Temperature", "Variance", "VectorScaling"},

@@ -200,6 +200,20 @@ def swept(params: PyTree, key: jax.Array, batch: jax.Array, hyper: PyTree) -> Py
     return state.params, loss
 
 
+def tuned(params: PyTree, key: jax.Array, batch: jax.Array, hyper: PyTree) -> PyTree:
+    def recipe(hyper: PyTree) -> tuple[training.LossFn, optax.GradientTransformation]:
+        return lambda *args: loss_fn(*args, hyper["rate"]), optax.sgd(0.1)
+
+    def score_fn(state: training.TrainState, key: jax.Array, valid: jax.Array) -> jax.Array:
+        return loss_fn(state.params, key, valid, state.hyper["rate"])[0]
+
+    init, step = training.sweep(recipe)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+    states = init(jax.random.split(key, 2), both, hyper)
+    found = training.tune(step, states, batch, batch, score_fn=score_fn, steps=(1, 1), over=None)
+    return found.states.params, jnp.asarray(found.scores)
+
+
 def chosen(scores: jax.Array) -> PyTree:
     choice = training.choose(training.grid(rate=[0.1, 0.2, 0.3], seed=[0, 1]), scores)
     return jnp.asarray(choice.mean), jnp.asarray(choice.rank)
@@ -211,6 +225,7 @@ TRAINING = {
     "sweep": call(swept, PARAMS, KEY, X, {"rate": jnp.array([0.2, 0.5])}),
     "trainer": call(trained, PARAMS, KEY, X),
     "trainer of a model with state": call(trained_with_state, PARAMS, KEY, X),
+    "tune": Call(tuned, (PARAMS, KEY, X, {"rate": jnp.array([0.2, 0.5])}), traced=False),
 }
 FUNCTIONS = {
     f"{module}.{name}": one
