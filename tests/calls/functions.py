@@ -14,6 +14,7 @@ from tests.family import FAMILY
 
 WHOLE = jnp.arange(32).reshape(8, 4)
 ENDS = {"senders": jnp.arange(8) % 3, "receivers": jnp.arange(8) % 2}
+SOFT = jax.nn.softmax(LOGITS[0])
 MASK = jnp.arange(24).reshape(4, 6) % 3 != 0
 
 # What `tests.family` calls in one way only, and what it leaves out.
@@ -40,8 +41,30 @@ DROPS: dict[str, Call] = {
     ),
     "drop_key of a mask": call(lambda key, x, mask: jaxdrop.drop_key(key, x, 0.3, mask=mask), KEY, X, MASK),
     "drop_key_mask": call(lambda key: jaxdrop.drop_key_mask(key, (8, 4, 6), 0.3), KEY),
+    "cutmix": call(jaxdrop.cutmix, KEY, X, SOFT, RATE),
+    "cutmix of boxes per example": call(
+        lambda key, x, y, alpha: jaxdrop.cutmix(key, x, y, alpha, per_example=True, channel_axis=1),
+        KEY,
+        X[..., None],
+        SOFT,
+        RATE,
+    ),
+    "manifold_mixup": call(
+        lambda key, x, y, kernel, alpha: jaxdrop.manifold_mixup(
+            key, [lambda h: h @ kernel, jnp.tanh], x, y, alpha
+        ),
+        KEY,
+        X[:, 0],
+        SOFT,
+        KERNEL,
+        RATE,
+    ),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
+    "mixup": call(jaxdrop.mixup, KEY, X, SOFT, RATE),
+    "mixup of weights per example": call(
+        lambda key, x, y, alpha: jaxdrop.mixup(key, x, y, alpha, per_example=True), KEY, X, SOFT, RATE
+    ),
     "mixout": call(jaxdrop.mixout, KEY, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
     "shakeout": call(
         lambda key, x, kernel, rate: jaxdrop.shakeout(key, x, kernel, rate, constant=0.1),
