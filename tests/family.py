@@ -245,6 +245,7 @@ SPECIAL = (
         shardable="none",
         exported="b, 4",
         keeps_nothing=False,
+        form_of="mixup",
     ),
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
 )

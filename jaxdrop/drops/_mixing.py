@@ -1,7 +1,7 @@
 """What the functions that mix examples share: partners, weights, and the mixture."""
 
-from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,21 +35,30 @@ def check_alpha(alpha: Numeric) -> ArrayLike | float:
     return jnp.where((alpha >= 0) & jnp.isfinite(alpha), alpha, jnp.nan)
 
 
-@partial(jax.jit, static_argnames=("size", "per_example", "centers"))
-def draw(
-    keys: Sequence[Key], alpha: ArrayLike, *, size: int, per_example: bool, centers: int = 0
-) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-    """Partners and weights from two keys, and the words of the weights.
+class Pairs(NamedTuple):
+    """Partners of a batch, and how they are mixed.
 
-    Returns:
-      The index of each example's partner, int32 `[B]`, a uniformly random permutation; the smaller part
-      of each mixture, float32 `[B]` or, for one per batch, `[1]`; and two random words of shape
-      `[B or 1, 1 + centers]`. Of the first column the high 23 bits are used.
+    Attributes:
+      rows: The index of each example's partner, a uniformly random permutation, int32 `[B]`.
+      part: The smaller part of each mixture, in [0, 1/2], float32 `[B]` or, for one per batch, `[1]`.
+      words: Two random words of each part, of shape `[B or 1, 1 + more]`. Of the first column the high
+        23 bits are used.
     """
-    rows = _bits.order(_bits.consume(keys[0]), (size,))
-    words = _bits.words(_bits.consume(keys[1]), (size if per_example else 1, 1 + centers))
-    first, second = words
-    return rows, smaller_part(first[:, 0], second[:, 0], alpha), words
+
+    rows: jax.Array
+    part: jax.Array
+    words: tuple[jax.Array, jax.Array]
+
+
+@partial(jax.jit, static_argnames=("size", "per_example", "more"))
+def draw(key: Key, alpha: ArrayLike, *, size: int, per_example: bool, more: int = 0) -> Pairs:
+    """The pairs of a batch of this size, the same for any number of words."""
+    pair = _bits.words(_bits.consume(key), (size, 2 + more))
+    first, second = (word[:, 0] for word in pair)
+    rows = jnp.lexsort((second, first)).astype(jnp.int32)
+    count = size if per_example else 1
+    first, second = (word[:count, 1:] for word in pair)
+    return Pairs(rows, smaller_part(first[:, 0], second[:, 0], alpha), (first, second))
 
 
 def smaller_part(first: jax.Array, second: jax.Array, alpha: ArrayLike) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _checks, _draw
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.drops import _mixing
 
@@ -80,9 +80,8 @@ def cutmix(
 def _cutmix(
     key: Key, x: jax.Array, y: jax.Array, alpha: ArrayLike, *, axes: tuple[int, ...], per_example: bool
 ) -> tuple[jax.Array, jax.Array]:
-    rows, part, (first, second) = _mixing.draw(
-        _bits.split(key, 2), alpha, size=x.shape[0], per_example=per_example, centers=len(axes)
-    )
+    pairs = _mixing.draw(key, alpha, size=x.shape[0], per_example=per_example, more=len(axes))
+    part, (first, second) = pairs.part, pairs.words
     # The smaller part is the box or what surrounds it, by a bit that drew neither.
     is_box = (second[:, 0] & np.uint32(1) == 0) | (alpha == 0)
     scale = jnp.where(is_box, part, 1 - part) ** (1 / len(axes))
@@ -96,5 +95,6 @@ def _cutmix(
         inside = inside & (place >= _mixing.per_example(start, x)) & (place < _mixing.per_example(end, x))
         pixels = pixels * (end - start).astype(jnp.float32)
     share = pixels / math.prod(x.shape[axis] for axis in axes)
-    pasted = jnp.where(inside, _mixing.taken(x, rows), x)
-    return _draw.nan_where_rate_invalid(pasted, part), _mixing.mixed(y, rows, share)
+    pasted = jnp.where(inside, _mixing.taken(x, pairs.rows), x)
+    pasted = _draw.nan_where_rate_invalid(pasted, _mixing.per_example(part, x))
+    return pasted, _mixing.mixed(y, pairs.rows, _draw.nan_where_rate_invalid(share, part))

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, Numeric, PyTree
 from jaxdrop.drops import _mixing
 
@@ -67,15 +68,18 @@ def manifold_mixup(
     alpha = _mixing.check_alpha(alpha)
     if _checks.is_scalar(alpha, 0):
         return reduce(lambda h, layer: layer(h), layers, x), y
-    *keys, of_layer = _bits.split(_checks.check_key(key), 3)
-    rows, part, _ = _mixing.draw(keys, alpha, size=x.shape[0], per_example=per_example)
-    chosen = _bits.words(_bits.consume(of_layer), ())[0] % np.uint32(len(layers))
+    pairs = _mixing.draw(_checks.check_key(key), alpha, size=x.shape[0], per_example=per_example, more=1)
+    chosen = jnp.max(pairs.words[0][:1, 1], initial=0) % np.uint32(len(layers))
+
+    def mix(h: jax.Array) -> jax.Array:
+        return _mixing.mixed(h, pairs.rows, pairs.part)
+
     h = x
     for i, layer in enumerate(layers):
         h = _check_input(h, f"layers[{i - 1}](...)" if i else "x", x)
-        h = jax.lax.cond(chosen == i, lambda h: _mixing.mixed(h, rows, part), lambda h: h, h)
+        h = jax.lax.cond(chosen == i, mix, lambda h: h, h)
         h = layer(h)
-    return h, _mixing.mixed(y, rows, part)
+    return h, mix(y)
 
 
 def _check_layers(layers: Sequence[_Layer]) -> list[_Layer]:

@@ -4,7 +4,7 @@ from functools import partial
 
 import jax
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, Numeric
 from jaxdrop.drops import _mixing
 
@@ -61,5 +61,5 @@ def mixup(
 def _mixup(
     key: Key, x: jax.Array, y: jax.Array, alpha: ArrayLike, *, per_example: bool
 ) -> tuple[jax.Array, jax.Array]:
-    rows, part, _ = _mixing.draw(_bits.split(key, 2), alpha, size=x.shape[0], per_example=per_example)
-    return _mixing.mixed(x, rows, part), _mixing.mixed(y, rows, part)
+    pairs = _mixing.draw(key, alpha, size=x.shape[0], per_example=per_example)
+    return _mixing.mixed(x, pairs.rows, pairs.part), _mixing.mixed(y, pairs.rows, pairs.part)

@@ -50,21 +50,15 @@ DROPS: dict[str, Call] = {
         RATE,
     ),
     "manifold_mixup": call(
-        lambda key, x, y, kernel, alpha: jaxdrop.manifold_mixup(
-            key, [lambda h: h @ kernel, jnp.tanh], x, y, alpha
-        ),
+        lambda key, x, y, alpha: jaxdrop.manifold_mixup(key, [jnp.tanh, jnp.sin], x, y, alpha),
         KEY,
-        X[:, 0],
+        X,
         SOFT,
-        KERNEL,
         RATE,
     ),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
     "mixup": call(jaxdrop.mixup, KEY, X, SOFT, RATE),
-    "mixup of weights per example": call(
-        lambda key, x, y, alpha: jaxdrop.mixup(key, x, y, alpha, per_example=True), KEY, X, SOFT, RATE
-    ),
     "mixout": call(jaxdrop.mixout, KEY, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
     "shakeout": call(
         lambda key, x, kernel, rate: jaxdrop.shakeout(key, x, kernel, rate, constant=0.1),
@@ -134,6 +128,16 @@ LOSSES = {
         lambda key, x: losses.multi_sample(key, lambda key: jaxdrop.dropout(key, x, 0.5).sum(), 3), KEY, X
     ),
     "r_drop": call(losses.r_drop, X, -X),
+    "reg_mixup": call(
+        lambda key, x, y, alpha, strength: losses.reg_mixup(
+            key, lambda _, x, y: jnp.mean(x**2) + jnp.mean(y**2), x, y, alpha, strength=strength
+        ),
+        KEY,
+        X,
+        SOFT,
+        RATE,
+        RATE,
+    ),
     "temporal_activation_regularization": call(losses.temporal_activation_regularization, X, RATE),
 }
 STEPS = jnp.arange(8)
