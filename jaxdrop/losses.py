@@ -190,6 +190,7 @@ def reg_mixup(
       >>> x, y = jnp.array([[0.0, 2.0], [2.0, 0.0]]), jnp.eye(2)
       >>> loss_fn = lambda key, x, y: -jnp.mean(jnp.sum(y * jax.nn.log_softmax(x), axis=-1))
       >>> reg_mixup(jax.random.key(0), loss_fn, x, y, 10.0)
+      Array(2.847797, dtype=float32)
     """
     weight = jnp.asarray(check_strength(strength))
     of_mixup, *of_losses = jax.random.split(_checks.check_key(key), 3)

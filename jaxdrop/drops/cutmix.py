@@ -60,8 +60,14 @@ def cutmix(
 
     Examples:
       >>> x = jnp.arange(2.0)[:, None, None, None] * jnp.ones((1, 4, 4, 1))
-      >>> x, y = cutmix(jax.random.key(1), x, jnp.eye(2), 1.0)
-      >>> x[..., 0], y
+      >>> x, y = cutmix(jax.random.key(9), x, jnp.eye(2), 1.0)
+      >>> x[0, :, :, 0]
+      Array([[0., 0., 0., 0.],
+             [1., 1., 1., 0.],
+             [1., 1., 1., 0.],
+             [1., 1., 1., 0.]], dtype=float32)
+      >>> y[0]  # 9 of 16 pixels
+      Array([0.4375, 0.5625], dtype=float32)
     """
     x = _checks.check_rank(_checks.check_floating(x), 3, "[B, ..., C] with an axis between")
     x, y = _mixing.check_batch(x, y)

@@ -60,8 +60,11 @@ def manifold_mixup(
 
     Examples:
       >>> layers = [lambda h: 10 * h, lambda h: h**2]
-      >>> h, y = manifold_mixup(jax.random.key(0), layers, jax.numpy.arange(2.0), jax.numpy.eye(2), 2.0)
-      >>> h, y
+      >>> h, y = manifold_mixup(jax.random.key(0), layers, jnp.arange(2.0), jnp.eye(2), 2.0)
+      >>> h.round()
+      Array([11., 44.], dtype=float32)
+      >>> y[0].round(2)
+      Array([0.65999997, 0.34      ], dtype=float32)
     """
     layers = _check_layers(layers)
     x, y = _mixing.check_batch(x, y)

@@ -47,8 +47,13 @@ def mixup(
       Zhang et al., "mixup: beyond empirical risk minimization", 2018.
 
     Examples:
-      >>> x, y = jax.numpy.array([[0.0], [1.0], [2.0]]), jax.numpy.eye(3)
-      >>> mixup(jax.random.key(0), x, y, 1.0)
+      >>> x, y = mixup(jax.random.key(5), jax.numpy.array([0.0, 1.0, 2.0]), jax.numpy.eye(3), 1.0)
+      >>> x.round(2)
+      Array([0.39     , 1.39     , 1.2099999], dtype=float32)
+      >>> y.round(2)
+      Array([[0.61, 0.39, 0.  ],
+             [0.  , 0.61, 0.39],
+             [0.39, 0.  , 0.61]], dtype=float32)
     """
     x, y = _mixing.check_batch(x, y)
     alpha = _mixing.check_alpha(alpha)

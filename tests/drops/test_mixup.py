@@ -82,7 +82,7 @@ def test_the_gradient_goes_to_both_of_a_pair():
     def mixed(x):
         return jaxdrop.mixup(KEY, x, Y, 1.0)
 
-    (x, y), pull = jax.vjp(mixed, X)
+    (_, y), pull = jax.vjp(mixed, X)
     (found,) = pull((cotangent, jnp.zeros_like(y)))
     np.testing.assert_allclose(found, jnp.einsum("ij,i...->j...", y, cotangent), rtol=1e-5, atol=1e-6)
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(pull)) <= 16 * 8 + 64
