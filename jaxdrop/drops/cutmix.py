@@ -91,7 +91,7 @@ def _cutmix(
     # The smaller part is the box or what surrounds it, by a bit that drew neither.
     is_box = (second[:, 0] & np.uint32(1) == 0) | (alpha == 0)
     scale = jnp.where(is_box, part, 1 - part) ** (1 / len(axes))
-    inside, pixels = jnp.ones((), bool), 1.0
+    inside, pixels = jnp.ones((), bool), jnp.ones((), jnp.float32)
     for i, axis in enumerate(axes, 1):
         size = x.shape[axis]
         side = jnp.round(scale * size).astype(jnp.int32)

@@ -130,7 +130,12 @@ LOSSES = {
     "r_drop": call(losses.r_drop, X, -X),
     "reg_mixup": call(
         lambda key, x, y, alpha, strength: losses.reg_mixup(
-            key, lambda _, x, y: jnp.mean(x**2) + jnp.mean(y**2), x, y, alpha, strength=strength
+            key,
+            lambda _, x, y: sum(jnp.sum(a**2, dtype=jnp.float32) for a in (x, y)),
+            x,
+            y,
+            alpha,
+            strength=strength,
         ),
         KEY,
         X,

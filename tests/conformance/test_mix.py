@@ -18,7 +18,7 @@ DRAWN = (np.arange(4000) + 0.5) / 4000  # weights of an example at alpha 1, whos
 
 
 def test_mixup_is_the_formula_of_all_three():
-    """With our partners in the place of theirs; timm smooths the labels, as optax does."""
+    """With our partners instead of theirs; timm smooths the labels, as optax does."""
     x = np.asarray(jax.random.normal(KEY, (8, 4, 4, 3)), np.float64)
     one_hot = jax.nn.one_hot(LABELS, 3)
     mixed, pairs = jaxdrop.mixup(KEY, x, jnp.eye(8), 0.8)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import jaxdrop
 from jaxdrop.drops import _mixing
+from tests import gpu
 
 KEY = jax.random.key(3)
 
@@ -60,3 +62,14 @@ def test_bad_alphas(alpha, message):
         _mixing.check_alpha(alpha)
     if np.ndim(alpha) == 0:
         assert jnp.isnan(jax.jit(_mixing.check_alpha)(alpha))
+
+
+@gpu.needs_plugin
+@pytest.mark.parametrize("mix", [jaxdrop.mixup, jaxdrop.cutmix])
+def test_a_gpu_mixes_in_one_kernel(mix):
+    """Partners are read where they are mixed: no copy of the batch is written."""
+    x, y = jax.ShapeDtypeStruct((64, 32, 32, 3), jnp.bfloat16), jax.ShapeDtypeStruct((64, 10), jnp.float32)
+    program = gpu.compiled(lambda key, x, y: mix(key, x, y, 1.0), KEY, x, y)
+    assert len(program.writers(x.size)) == 1
+    assert program.loops == []
+    assert program.temporary_bytes < 2**15
