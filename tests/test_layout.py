@@ -34,7 +34,7 @@ FLOORS = {
     "schedules": 2,
     "uncertainty": 3,
     "drops": 4,
-    "losses": 3,
+    "losses": 5,
     "mc": 4,
     "penalties": 4,
     "training": 4,

@@ -15,6 +15,7 @@ from tests.family import FAMILY
 WHOLE = jnp.arange(32).reshape(8, 4)
 ENDS = {"senders": jnp.arange(8) % 3, "receivers": jnp.arange(8) % 2}
 LAYERS = {"kernel": jnp.stack([KERNEL] * 8), "bias": jnp.ones((8, 3))}
+SOFT = jax.nn.softmax(LOGITS[0])
 MASK = jnp.arange(24).reshape(4, 6) % 3 != 0
 
 # What `tests.family` calls in one way only, and what it leaves out.
@@ -41,8 +42,24 @@ DROPS: dict[str, Call] = {
     ),
     "drop_key of a mask": call(lambda key, x, mask: jaxdrop.drop_key(key, x, 0.3, mask=mask), KEY, X, MASK),
     "drop_key_mask": call(lambda key: jaxdrop.drop_key_mask(key, (8, 4, 6), 0.3), KEY),
+    "cutmix": call(jaxdrop.cutmix, KEY, X, SOFT, RATE),
+    "cutmix of boxes per example": call(
+        lambda key, x, y, alpha: jaxdrop.cutmix(key, x, y, alpha, per_example=True, channel_axis=1),
+        KEY,
+        X[..., None],
+        SOFT,
+        RATE,
+    ),
+    "manifold_mixup": call(
+        lambda key, x, y, alpha: jaxdrop.manifold_mixup(key, [jnp.tanh, jnp.sin], x, y, alpha),
+        KEY,
+        X,
+        SOFT,
+        RATE,
+    ),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
+    "mixup": call(jaxdrop.mixup, KEY, X, SOFT, RATE),
     "mixout": call(jaxdrop.mixout, KEY, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
     "shakeout": call(
         lambda key, x, kernel, rate: jaxdrop.shakeout(key, x, kernel, rate, constant=0.1),
@@ -115,6 +132,21 @@ LOSSES = {
         lambda key, x: losses.multi_sample(key, lambda key: jaxdrop.dropout(key, x, 0.5).sum(), 3), KEY, X
     ),
     "r_drop": call(losses.r_drop, X, -X),
+    "reg_mixup": call(
+        lambda key, x, y, alpha, strength: losses.reg_mixup(
+            key,
+            lambda _, x, y: sum(jnp.sum(a**2, dtype=jnp.float32) for a in (x, y)),
+            x,
+            y,
+            alpha,
+            strength=strength,
+        ),
+        KEY,
+        X,
+        SOFT,
+        RATE,
+        RATE,
+    ),
     "temporal_activation_regularization": call(losses.temporal_activation_regularization, X, RATE),
 }
 STEPS = jnp.arange(8)
