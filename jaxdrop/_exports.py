@@ -16,13 +16,18 @@ NAMED_TUPLES = (
     training.TrainState,
     uncertainty.CQR,
     uncertainty.LAC,
+    uncertainty.FNRSets,
+    uncertainty.GroupQuantile,
     uncertainty.Isotonic,
     uncertainty.Reliability,
+    uncertainty.Residual,
     uncertainty.RiskCoverage,
     uncertainty.Selection,
+    uncertainty.SetCoverage,
     uncertainty.Temperature,
     uncertainty.Variance,
     uncertainty.VectorScaling,
+    uncertainty.WeightedQuantile,
 )
 
 

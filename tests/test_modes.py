@@ -109,8 +109,9 @@ NO_CALL = {
     "schedules.": {"Schedule"},
     "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
     "uncertainty.": {
-        *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "Reliability", "RiskCoverage", "Selection"},
-        *{"Temperature", "Variance", "VectorScaling"},
+        *{"AdaptiveSets", "CQR", "FNRSets", "GroupQuantile", "Isotonic", "LAC", "Reliability", "Residual"},
+        *{"RiskCoverage", "Selection", "SetCoverage", "Temperature", "Variance", "VectorScaling"},
+        "WeightedQuantile",
     },
 }
 
