@@ -193,8 +193,8 @@ UNCERTAINTY = {
         lambda losses: uncertainty.risk_threshold(losses, jnp.arange(3.0), risk=0.4, delta=0.3), PROBS
     ),
     "set_coverage": call(
-        lambda p, labels, groups: uncertainty.set_coverage(p > 0.3, labels, groups=groups, num_groups=2),
-        PROBS,
+        lambda sets, labels, groups: uncertainty.set_coverage(sets, labels, groups=groups, num_groups=2),
+        PROBS > 0.3,
         LABELS,
         LABELS % 2,
     ),
