@@ -18,7 +18,6 @@ MAY_BE_INFINITE = {
     "uncertainty.conformal_quantile",
     "uncertainty.fit_box",
     "uncertainty.fit_cqr",
-    "uncertainty.fit_cqr of tails",
     "uncertainty.fit_group_quantile",
     "uncertainty.fit_residual",
     "uncertainty.fit_weighted_quantile",

@@ -132,9 +132,6 @@ UNCERTAINTY = {
         PROBS,
     ),
     "fit_cqr": call(lambda *fitted: uncertainty.fit_cqr(*fitted, level=0.6)(Y, Y), Y - 1, Y + 1, Z),
-    "fit_cqr of tails": call(
-        lambda *fitted: uncertainty.fit_cqr(*fitted, level=0.6, symmetric=False)(Y, Y), Y - 1, Y + 1, Z
-    ),
     "fit_fnr": call(
         lambda p, labels: uncertainty.fit_fnr(p, labels, risk=0.3)(p), PROBS, (PROBS > 0.3).astype(int)
     ),
@@ -152,14 +149,6 @@ UNCERTAINTY = {
         PROBS,
         LABELS,
         LABELS % 2,
-    ),
-    "fit_lac of weights": call(
-        lambda p, labels, weights: uncertainty.fit_lac(p, labels, level=0.6, weights=weights)(
-            p, weights=weights
-        ),
-        PROBS,
-        LABELS,
-        Z,
     ),
     "fit_raps": call(lambda p, labels: uncertainty.fit_raps(p, labels, level=0.6, free=1)(p), PROBS, LABELS),
     "fit_residual": call(

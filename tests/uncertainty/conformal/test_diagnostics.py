@@ -45,11 +45,16 @@ def test_groups_and_masks():
     where = RNG.uniform(size=80) < 0.8
     groups = np.where(where, np.where(np.arange(80) == np.argmax(where), 2, LABELS % 2), 77)
     labels = np.where(where, LABELS, -100)
-    found = uncertainty.set_coverage(SETS, labels, groups=groups, num_groups=4, where=where)
+    by_group = jax.jit(
+        lambda *args: uncertainty.set_coverage(*args, groups=groups, num_groups=4, where=where)
+    )
+    found = by_group(SETS, labels)
     for group in (0, 1):
         some = where & (groups == group)
-        one = uncertainty.set_coverage(SETS[some], LABELS[some])
-        np.testing.assert_allclose(np.stack(one), np.stack(found)[:, group], rtol=1e-6)
+        covered, sizes, count = SETS[some, LABELS[some]], SIZES[some], some.sum()
+        expected = [covered.mean(), covered.std() / count**0.5, sizes.mean(), sizes.std(ddof=1) / count**0.5]
+        np.testing.assert_allclose(np.stack(found[:4])[:, group], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found.num_examples[2:], [1, 0])
     assert np.isnan(found.coverage[3])
     assert np.isnan(found.size_error[2])
     assert np.isfinite(found.size[2])

@@ -48,9 +48,10 @@ def test_the_threshold_of_crc_is_that_of_mapie():
 def test_a_risk_that_cannot_be_had_gives_infinity():
     """MAPIE warns, and returns the last parameter, which has no guarantee."""
     losses = np.ones((9, 3))
-    assert uncertainty.risk_threshold(losses, np.arange(3.0), risk=0.5) == np.inf
-    assert uncertainty.risk_threshold(losses * 0, np.arange(3.0), risk=0.05) == np.inf
-    assert uncertainty.risk_threshold(losses * 0, np.arange(3.0), risk=0.1) == 0
+    found = jax.jit(lambda losses, risk: uncertainty.risk_threshold(losses, np.arange(3.0), risk=risk))
+    assert found(losses, 0.5) == np.inf
+    assert found(losses * 0, 0.05) == np.inf
+    assert found(losses * 0, 0.1) == 0
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
@@ -72,24 +73,23 @@ def test_losses_that_increase_count_as_their_largest():
     assert uncertainty.risk_threshold(losses, np.arange(5.0), risk=0.1) == 3
 
 
-@pytest.mark.parametrize("delta", [None, 0.1])
-def test_fnr_sets_are_those_of_the_general_form(delta: float | None):
+def test_fnr_sets_are_those_of_the_general_form():
     """The exact threshold is between the grid's and the next, with a mask as well."""
-    for where in (None, MASK):
-        fit = jax.jit(
-            lambda *args, where=where: uncertainty.fit_fnr(*args, risk=0.25, delta=delta, where=where)
-        )
-        probs = PROBS if where is None else np.where(where, PROBS, np.nan)
-        labels = LABELS if where is None else np.where(where, LABELS, 255)
-        losses = np.stack([misses(PROBS, LABELS, 1 - value, where) for value in LAMBDAS], axis=-1)
-        rows = None if where is None else where.any(-1)
-        found = jax.jit(
-            lambda losses, rows: uncertainty.risk_threshold(
-                losses, LAMBDAS, risk=0.25, delta=delta, where=rows
-            )
-        )(losses, rows)
-        exact = 1 - fit(probs, labels).threshold
-        assert 0 <= found - exact <= 0.005 + 1e-6
+    masked = np.where(MASK, PROBS, np.nan), np.where(MASK, LABELS, 255)
+
+    @jax.jit
+    def both(losses: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
+        found = []
+        for delta in (None, 0.1):
+            for data, lost, where in zip(((PROBS, LABELS), masked), losses, (None, MASK), strict=True):
+                rows, options = None if where is None else where.any(-1), {"risk": 0.25, "delta": delta}
+                exact = uncertainty.fit_fnr(*map(jnp.asarray, data), **options, where=where).threshold
+                found.append((uncertainty.risk_threshold(lost, LAMBDAS, **options, where=rows), 1 - exact))
+        return found
+
+    masked_losses = np.stack([misses(PROBS, LABELS, 1 - value, MASK) for value in LAMBDAS], axis=-1)
+    for general, exact in both([LOSSES, masked_losses]):
+        assert 0 <= general - exact <= 0.005 + 1e-6
 
 
 def test_risks_of_new_examples_over_splits():
@@ -114,11 +114,12 @@ def test_risks_of_new_examples_over_splits():
 
 
 def test_too_few_examples_and_invalid_labels_give_all_labels():
-    sets = uncertainty.fit_fnr(PROBS[:8], LABELS[:8], risk=0.1)(PROBS)
-    assert sets.all()
-    fitted = jax.jit(lambda labels: uncertainty.fit_fnr(PROBS, labels, risk=0.2))(LABELS + 1)
-    assert np.isnan(fitted.threshold)
-    assert fitted(PROBS).all()
+    fit = jax.jit(lambda labels, risk: uncertainty.fit_fnr(PROBS[:8], labels, risk=risk))
+    few, invalid = fit(LABELS[:8] + 0, 0.1), fit(LABELS[:8] + 1, 0.3)
+    assert few.threshold == -np.inf
+    assert few(PROBS).all()
+    assert np.isnan(invalid.threshold)
+    assert invalid(PROBS).all()
     traced = jax.jit(lambda losses: uncertainty.risk_threshold(losses, LAMBDAS, risk=0.2))
     assert traced(LOSSES - 0.01) == np.inf
     assert traced(np.where(LOSSES > 0.5, np.nan, LOSSES)) == np.inf
@@ -128,9 +129,7 @@ def test_pixels_of_a_mask():
     """Images without a true pixel lose nothing and count."""
     probs, labels = RNG.uniform(size=(2, 40, 3, 5))
     labels = (labels < probs) & (np.arange(40) % 4 > 0)[:, None, None]
-    fitted = uncertainty.fit_fnr(probs, labels, risk=0.2)
-    flat = uncertainty.fit_fnr(probs.reshape(40, -1), labels.reshape(40, -1), risk=0.2)
-    assert fitted.threshold == flat.threshold
+    fitted = jax.jit(lambda *args: uncertainty.fit_fnr(*args, risk=0.2))(probs, labels)
     assert fitted(probs).shape == probs.shape
     missed = misses(np.float32(probs).reshape(40, -1), labels.reshape(40, -1), np.float32(fitted.threshold))
     assert missed.sum() <= 41 * 0.2 - 1

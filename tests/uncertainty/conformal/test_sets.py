@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -276,15 +277,23 @@ def test_each_class_has_the_threshold_of_its_examples():
 
 def test_groups_and_weights_of_examples():
     """Each group has the sets of a fit to it, and weights of 0 and 1 are a mask."""
-    groups, new, where = np.arange(99) % 3, np.arange(60) % 3, RNG.uniform(size=99) < 0.8
-    some = where & (groups == 1)
-    for fit in (uncertainty.fit_lac, uncertainty.fit_aps):
-        grouped = fit(PROBS, LABELS, level=0.8, groups=groups, num_groups=3, where=where)
-        weighted = fit(PROBS, LABELS, level=0.8, weights=some.astype(np.float32))
-        expected = fit(PROBS, LABELS, level=0.8, where=some)(NEW)
-        sets = jax.jit(lambda fitted, new: fitted(NEW, groups=new))(grouped, new)
-        np.testing.assert_array_equal(sets[new == 1], expected[new == 1])
-        np.testing.assert_array_equal(weighted(NEW, weights=np.ones(60)), expected)
+    groups, where = np.arange(99) % 3, RNG.uniform(size=99) < 0.8
+    some, new = where & (groups == 1), np.ones(60, int)
+    options = {"labels": LABELS, "level": 0.8}
+
+    @jax.jit
+    def sets(probs: jax.Array) -> list[tuple[jax.Array, ...]]:
+        def each(fit: Callable[..., Callable[..., jax.Array]]) -> tuple[jax.Array, ...]:
+            grouped = fit(probs, **options, groups=groups, num_groups=3, where=where)
+            weighted = fit(probs, **options, weights=some.astype(np.float32))
+            masked = fit(probs, **options, where=some)
+            return grouped(NEW, groups=new), weighted(NEW, weights=new), masked(NEW)
+
+        return [each(fit) for fit in (uncertainty.fit_lac, uncertainty.fit_aps)]
+
+    for grouped, weighted, expected in sets(PROBS):
+        np.testing.assert_array_equal(grouped, expected)
+        np.testing.assert_array_equal(weighted, expected)
 
 
 def test_classes_cover_where_one_threshold_fails():
