@@ -17,16 +17,21 @@ NAMED_TUPLES = (
     training.Tuned,
     uncertainty.CQR,
     uncertainty.LAC,
+    uncertainty.FNRSets,
+    uncertainty.GroupQuantile,
     uncertainty.Isotonic,
     uncertainty.QuantileReliability,
     uncertainty.Recalibration,
     uncertainty.Reliability,
+    uncertainty.Residual,
     uncertainty.RiskCoverage,
     uncertainty.Selection,
+    uncertainty.SetCoverage,
     uncertainty.StddevScale,
     uncertainty.Temperature,
     uncertainty.Variance,
     uncertainty.VectorScaling,
+    uncertainty.WeightedQuantile,
 )
 
 

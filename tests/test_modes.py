@@ -112,8 +112,9 @@ NO_CALL = {
         "Tuned",
     },
     "uncertainty.": {
-        *{"AdaptiveSets", "CQR", "Isotonic", "LAC", "QuantileReliability", "Recalibration", "Reliability"},
-        *{"RiskCoverage", "Selection", "StddevScale", "Temperature", "Variance", "VectorScaling"},
+        *{"AdaptiveSets", "CQR", "FNRSets", "GroupQuantile", "Isotonic", "LAC", "QuantileReliability"},
+        *{"Recalibration", "Reliability", "Residual", "RiskCoverage", "Selection", "SetCoverage"},
+        *{"StddevScale", "Temperature", "Variance", "VectorScaling", "WeightedQuantile"},
     },
 }
 

@@ -133,15 +133,48 @@ UNCERTAINTY = {
         jax.random.key(3),
         jax.random.key(4),
     ),
+    "fit_box": call(
+        lambda mean, y, stddev: uncertainty.fit_box(mean, y, stddev, level=0.6)(mean, stddev=stddev),
+        LOGITS[0],
+        LOGITS[1],
+        PROBS,
+    ),
     "fit_cqr": call(lambda *fitted: uncertainty.fit_cqr(*fitted, level=0.6)(Y, Y), Y - 1, Y + 1, Z),
+    "fit_fnr": call(
+        lambda p, labels: uncertainty.fit_fnr(p, labels, risk=0.3)(p), PROBS, (PROBS > 0.3).astype(int)
+    ),
+    "fit_group_quantile": call(
+        lambda y, groups: uncertainty.fit_group_quantile(y, groups, level=0.6, num_groups=3)(groups),
+        Y,
+        LABELS,
+    ),
     "fit_isotonic": call(lambda p, labels: uncertainty.fit_isotonic(p, labels)(p), PROBS, LABELS),
     "fit_lac": call(lambda p, labels: uncertainty.fit_lac(p, labels, level=0.6)(p), PROBS, LABELS),
+    "fit_lac of groups": call(
+        lambda p, labels, groups: uncertainty.fit_lac(p, labels, level=0.6, groups=groups, num_groups=2)(
+            p, groups=groups
+        ),
+        PROBS,
+        LABELS,
+        LABELS % 2,
+    ),
     "fit_raps": call(lambda p, labels: uncertainty.fit_raps(p, labels, level=0.6, free=1)(p), PROBS, LABELS),
     "fit_recalibration": call(lambda p: _both(uncertainty.fit_recalibration(p), p), Z),
     "fit_stddev_scale": call(lambda *args: uncertainty.fit_stddev_scale(*args)(args[1]), Y, Z, Y + 1),
+    "fit_residual": call(
+        lambda mean, y, stddev: uncertainty.fit_residual(mean, y, level=0.6, stddev=stddev)(
+            mean, stddev=stddev
+        ),
+        Y,
+        Z,
+        Y**2 + 1,
+    ),
     "fit_temperature": call(lambda z, labels: uncertainty.fit_temperature(z, labels)(z), LOGITS[0], LABELS),
     "fit_vector_scaling": call(
         lambda z, labels: uncertainty.fit_vector_scaling(z, labels, steps=5)(z), LOGITS[0], LABELS
+    ),
+    "fit_weighted_quantile": call(
+        lambda y, weights: uncertainty.fit_weighted_quantile(y, weights, level=0.6)(weights), Y, Z
     ),
     "fpr95": call(uncertainty.fpr95, Y, Z),
     "gaussian_nll": call(uncertainty.gaussian_nll, Y, Z, Y + 1),
@@ -170,6 +203,15 @@ UNCERTAINTY = {
     ),
     "reliability": call(uncertainty.reliability, PROBS, LABELS),
     "risk_coverage": call(uncertainty.risk_coverage, Y, Z),
+    "risk_threshold": call(
+        lambda losses: uncertainty.risk_threshold(losses, jnp.arange(3.0), risk=0.4, delta=0.3), PROBS
+    ),
+    "set_coverage": call(
+        lambda sets, labels, groups: uncertainty.set_coverage(sets, labels, groups=groups, num_groups=2),
+        PROBS > 0.3,
+        LABELS,
+        LABELS % 2,
+    ),
     "sharpness": call(uncertainty.sharpness, PROBS),
     "top": call(lambda y: uncertainty.top(y, 2), Y),
     "total_entropy": call(uncertainty.total_entropy, SAMPLES),
