@@ -1,13 +1,16 @@
 """Monte-Carlo dropout: samples of any predictor `predict(key, x)`, and statistics streamed from them."""
 
 from jaxdrop.mc.datasets import estimate_dataset
+from jaxdrop.mc.ensembles import ensemble
 from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
+from jaxdrop.mc.indexed import Indexed
 from jaxdrop.mc.last_layer import LastLayer, last_layer
 from jaxdrop.mc.reducers import (
     Bernoulli,
     BernoulliLogDensity,
     Categorical,
     CategoricalLogDensity,
+    Clustered,
     GaussianLogDensity,
     Grouped,
     Moments,
@@ -23,9 +26,11 @@ __all__ = [
     "BernoulliLogDensity",
     "Categorical",
     "CategoricalLogDensity",
+    "Clustered",
     "Estimate",
     "GaussianLogDensity",
     "Grouped",
+    "Indexed",
     "LastLayer",
     "Moments",
     "Part",
@@ -34,6 +39,7 @@ __all__ = [
     "State",
     "Until",
     "accumulate",
+    "ensemble",
     "estimate",
     "estimate_dataset",
     "finish",

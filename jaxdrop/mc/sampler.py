@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program
+from jaxdrop.mc import _devices, _program, _samples
 from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 
 __all__ = ["sample"]
@@ -76,6 +76,7 @@ def sample(
     """
     most = _checks.check_count(num_samples, "num_samples")
     plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic)
+    plan.program.static.check_count(most, "num_samples")
     return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 
 
@@ -85,9 +86,9 @@ def _sample(
     chunks = -(-count // execution.chunk)
 
     def run(arrays: Arrays, key: Key, x: PyTree) -> PyTree:
-        sampler = _program.make_sampler(static, arrays, key, x, execution)
-        index = jnp.arange(chunks * execution.chunk).reshape(chunks, execution.chunk)
-        samples = sampler.draw(index[0]) if chunks == 1 else jax.lax.map(sampler.draw, index)
+        sampler = _samples.make_sampler(static, arrays, key, x, execution)
+        numbers = jnp.arange(chunks, dtype=jnp.int32)
+        samples = sampler.draw(0) if chunks == 1 else jax.lax.map(sampler.draw, numbers)
         lead = 1 if chunks == 1 else 2
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
 
