@@ -20,8 +20,10 @@ from jaxdrop.mc.reducers import (
 )
 from jaxdrop.mc.sampler import sample
 from jaxdrop.mc.stopping import Until
+from jaxdrop.mc.swag import SWAG, swag
 
 __all__ = [
+    "SWAG",
     "Bernoulli",
     "BernoulliLogDensity",
     "Categorical",
@@ -46,6 +48,7 @@ __all__ = [
     "last_layer",
     "merge",
     "sample",
+    "swag",
 ]
 
 

@@ -56,11 +56,9 @@ def ensemble(predict: Callable[[PyTree, Key, PyTree], PyTree], members: PyTree, 
       >>> found.value["mutual_information"].shape
       (2,)
     """
-    if not callable(predict):
-        raise TypeError(f"`predict` must be a function (member, key, x), got {type(predict).__name__}.")
+    of = indexed.as_partial(predict, "a function (member, key, x)")
     count = indexed.count_rows(members, "members")
     _checks.check_count(draws, "draws")
-    of = predict if isinstance(predict, jax.tree_util.Partial) else jax.tree_util.Partial(predict)
     function = jax.tree_util.Partial(_with_number, of)
     return Indexed(function, members, count * draws, count if draws > 1 else None)
 

@@ -25,6 +25,13 @@ def count_rows(tree: PyTree, name: str) -> int:
     return count
 
 
+def as_partial(function: Callable[..., PyTree], expected: str) -> jax.tree_util.Partial:
+    """A function as a pytree, so that predictors made of it share programs."""
+    if not callable(function):
+        raise TypeError(f"`predict` must be {expected}, got {type(function).__name__}.")
+    return function if isinstance(function, jax.tree_util.Partial) else jax.tree_util.Partial(function)
+
+
 class Design(NamedTuple):
     """The counts of an `Indexed`."""
 
@@ -78,6 +85,6 @@ class Indexed:
     def __call__(self, key: Key, x: PyTree) -> NoReturn:
         """Refuses a call that does not say the number of the sample."""
         raise TypeError(
-            "`predict` must be given as it is to a function of `jaxdrop.mc`, which alone passes the number of a "
-            "sample, got a call with a key. To change outputs, change the function that it is made of."
+            "`predict` must be given as it is to a function of `jaxdrop.mc`, which alone passes the number "
+            "of a sample, got a call with a key. To change outputs, change the function that it is made of."
         )
