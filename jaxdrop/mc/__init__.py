@@ -4,6 +4,7 @@ from jaxdrop.mc.datasets import estimate_dataset
 from jaxdrop.mc.ensembles import ensemble
 from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
 from jaxdrop.mc.indexed import Indexed
+from jaxdrop.mc.laplace import Laplace, laplace_classification, laplace_regression
 from jaxdrop.mc.last_layer import LastLayer, last_layer
 from jaxdrop.mc.reducers import (
     Bernoulli,
@@ -33,6 +34,7 @@ __all__ = [
     "GaussianLogDensity",
     "Grouped",
     "Indexed",
+    "Laplace",
     "LastLayer",
     "Moments",
     "Part",
@@ -45,6 +47,8 @@ __all__ = [
     "estimate",
     "estimate_dataset",
     "finish",
+    "laplace_classification",
+    "laplace_regression",
     "last_layer",
     "merge",
     "sample",
