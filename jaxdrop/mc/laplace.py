@@ -273,8 +273,10 @@ def _regression(
         fit = n * outputs * jnp.log(precision / (2 * jnp.pi)) - precision * residual
         return 0.5 * (fit + volume)
 
-    known = prior is not None and noise is not None
-    ratio = (prior / noise).astype(dtype) if known else _maximized(evidence, (size**2).max())
+    if prior is not None and noise is not None:
+        ratio = (prior / noise).astype(dtype)
+    else:
+        ratio = _maximized(evidence, (size**2).max())
     alpha, beta = precisions(ratio)
     weights = _product(left, (size / (size**2 + ratio))[:, None] * along)
     precision = jnp.broadcast_to((beta * size**2 + alpha)[:, None], (len(size), outputs))

@@ -90,9 +90,7 @@ class SWAG(NamedTuple):
         """
         shapes, expected = (jax.tree.map(jnp.shape, tree) for tree in (params, self.mean))
         if shapes != expected:
-            raise ValueError(
-                f"`params` must have the structure and shapes of the state, {expected}, got {shapes}."
-            )
+            raise ValueError(f"`params` must have the shapes of those of `begin`, {expected}, got {shapes}.")
         number = self.num_iterates
         wide = jax.tree.map(lambda mean, leaf: jnp.asarray(leaf).astype(mean.dtype), self.mean, params)
         off = jax.tree.map(jnp.subtract, wide, self.mean)

@@ -1,0 +1,146 @@
+"""Ensembles: each member once, in any chunks, on any devices, with errors between members."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxdrop
+import jaxdrop.linen
+from jaxdrop import mc, training
+from tests.devices import make_mesh
+
+KEY = jax.random.key(0)
+MEMBERS = {"w": jax.random.normal(jax.random.key(1), (8, 6, 3)), "b": jax.random.normal(KEY, (8, 3))}
+X = jax.random.normal(jax.random.key(2), (4, 6))
+OUTPUTS = np.einsum("bi,mik->mbk", *(np.asarray(a, np.float64) for a in (X, MEMBERS["w"])))
+OUTPUTS = OUTPUTS + np.asarray(MEMBERS["b"], np.float64)[:, None]
+
+
+def member(params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
+    return x @ params["w"] + params["b"][None]
+
+
+def noisy(params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
+    return member(params, key, jaxdrop.dropout(key, x, 0.5))
+
+
+PREDICT = mc.ensemble(member, MEMBERS)
+
+
+def close(found: jax.Array, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sample_t_is_member_t():
+    mesh = make_mesh((2, 2), ("samples", "batch"))
+    for options in ({}, {"chunk_size": 3}, {"mesh": mesh}, {"mesh": mesh, "chunk_size": 2}, {"shared": True}):
+        close(mc.sample(PREDICT, KEY, X, num_samples=8, **options), OUTPUTS)
+    close(mc.sample(PREDICT, KEY, X, num_samples=3), OUTPUTS[:3])
+    close(mc.sample(PREDICT, KEY, X, num_samples=5, mesh=mesh), OUTPUTS[:5])
+
+
+def test_moments_and_their_errors_are_those_of_the_members(tmp_path):
+    reducers = mc.Moments()
+    parts = [
+        mc.accumulate(PREDICT, KEY, X, num_samples=4, first=4, reducers=reducers, chunk_size=3),
+        mc.accumulate(PREDICT, KEY, X, num_samples=4, reducers=reducers),
+    ]
+    once = mc.accumulate(PREDICT, KEY, X, num_samples=2, reducers=reducers)
+    options = {"num_samples": 8, "reducers": reducers}
+    for found in (
+        mc.estimate(PREDICT, KEY, X, **options),
+        mc.finish(reducers, mc.merge(reducers, *parts)),
+        mc.finish(reducers, mc.accumulate(PREDICT, KEY, X, state=once, **options)),
+        mc.estimate_dataset(PREDICT, KEY, np.asarray(X), batch_size=3, folder=tmp_path, **options),
+    ):
+        close(found.value["mean"], OUTPUTS.mean(0))
+        close(found.value["variance"], OUTPUTS.var(0, ddof=1))
+        close(found.standard_error["mean"], OUTPUTS.std(0, ddof=1) / 8**0.5)
+    changed = mc.ensemble(member, {**MEMBERS, "b": -MEMBERS["b"]})
+    with pytest.raises(ValueError, match=r"weights of `predict`"):
+        mc.estimate_dataset(changed, KEY, np.asarray(X), batch_size=3, folder=tmp_path, **options)
+
+
+def test_draws_of_stochastic_members_have_errors_between_members():
+    predict = mc.ensemble(noisy, MEMBERS, draws=20)
+    drawn = np.asarray(mc.sample(predict, KEY, X, num_samples=160), np.float64)
+    third = jax.tree.map(lambda leaf: leaf[3], MEMBERS)
+    close(drawn[[3, 11]], np.stack([noisy(third, jax.random.fold_in(KEY, t), X) for t in (3, 11)]))
+    reducers = mc.Clustered(mc.Moments(), 8)
+    found = mc.estimate(predict, KEY, X, num_samples=160, reducers=reducers, chunk_size=12)
+    close(found.value["mean"], drawn.mean(0))
+    means = drawn.reshape(20, 8, 4, 3).mean(0)
+    close(found.standard_error["mean"], means.std(0, ddof=1) / 8**0.5)
+    with pytest.raises(ValueError, match=r"`reducers` must be `Clustered` in 8 clusters, .* got Moments"):
+        mc.estimate(predict, KEY, X, num_samples=160, reducers=mc.Moments())
+
+
+def test_one_chunk_moves_and_copies_no_parameters():
+    """Members that are sharded as samples stay where they are; a larger chunk than one copies its own."""
+    mesh = make_mesh((4,), ("samples",))
+
+    def run(members: dict, x: jax.Array, **options) -> jax.Array:
+        return mc.sample(mc.ensemble(member, members), KEY, x, num_samples=8, **options)
+
+    rows = jax.NamedSharding(mesh, jax.P("samples"))
+    texts = [
+        jax.jit(lambda *args: run(*args, mesh=mesh)).lower(jax.device_put(MEMBERS, rows), X),
+        jax.jit(run).lower(MEMBERS, X),
+    ]
+    for text in (lowered.compile().as_text() for lowered in texts):
+        assert not [op for op in (" all-gather(", " all-reduce(", " all-to-all(", " gather(") if op in text]
+
+
+def test_a_new_ensemble_of_one_function_is_not_compiled_again():
+    mc.sample(PREDICT, KEY, X, num_samples=8)
+    other = mc.ensemble(member, jax.tree.map(jnp.negative, MEMBERS))
+    with jax.no_tracing():
+        mc.sample(other, KEY, X, num_samples=8)
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Dense(8)(x))))
+
+
+def test_networks_of_a_sweep_with_and_without_dropout():
+    net = Net()
+
+    def recipe(hyper: dict) -> tuple:
+        def loss_fn(params: dict, key: jax.Array, x: jax.Array) -> tuple:
+            y = net.apply({"params": params}, x, train=True, rngs={"dropout": key})
+            return jnp.mean(y**2), {}
+
+        return loss_fn, optax.sgd(hyper["rate"])
+
+    keys = jax.random.split(KEY, 3)
+    params = jax.vmap(lambda key: net.init(key, X, train=False)["params"])(keys)
+    init, step = training.sweep(recipe)
+    states, _ = step(init(keys, params, {"rate": jnp.full(3, 0.1)}), X)
+    plain = mc.ensemble(lambda params, key, x: net.apply({"params": params}, x, train=False), states.params)
+    found = mc.sample(plain, KEY, X, num_samples=3)
+    one = jax.tree.map(lambda leaf: leaf[1], states.params)
+    close(found[1], net.apply({"params": one}, X, train=False))
+    members = jax.vmap(lambda params: jaxdrop.linen.stochastic(net, {"params": params}, X, train=True))(
+        states.params
+    )
+    drawn = mc.sample(mc.ensemble(lambda member, key, x: member(key, x), members), KEY, X, num_samples=3)
+    key = jax.random.fold_in(KEY, 1)
+    close(drawn[1], net.apply({"params": one}, X, train=True, rngs={"dropout": key}))
+
+
+@pytest.mark.parametrize("wrong", [{}, {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, {"w": jnp.ones(())}])
+def test_members_must_share_an_axis(wrong: dict):
+    with pytest.raises(ValueError, match=r"`members` must hold arrays that share one non-empty leading axis"):
+        mc.ensemble(member, wrong)
+
+
+def test_wrong_arguments():
+    with pytest.raises(TypeError, match=r"`predict` must be a function \(member, key, x\), got dict"):
+        mc.ensemble(MEMBERS, member)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"`draws` must be at least 1, got 0"):
+        mc.ensemble(member, MEMBERS, draws=0)
