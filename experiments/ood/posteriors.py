@@ -99,13 +99,13 @@ def last_layer(plan: networks.Plan, x: jax.Array, y: jax.Array, params: Any) -> 
 
 
 def shifted(key: chex.PRNGKey, x: jax.Array) -> jax.Array:
-    """Shifts each square image, as a row, by up to a fourteenth of its side along both axes."""
+    """Shifts each square image, as a row, by up to a fourteenth of its side along each axis."""
     side = round(x.shape[1] ** 0.5)
-    most = max(1, side // 14)
-    places = jax.random.randint(key, (len(x), 2), 0, 2 * most + 1)
-    padded = jnp.pad(x.reshape(-1, side, side), ((0, 0), (most, most), (most, most)))
-    cut = jax.vmap(lambda image, place: jax.lax.dynamic_slice(image, place, (side, side)))
-    return cut(padded, places).reshape(x.shape)
+    shifts = jax.random.uniform(key, (len(x), 2, 1, 1), minval=-side / 14, maxval=side / 14)
+    places = jnp.asarray(np.mgrid[:side, :side], x.dtype)[None] + shifts
+    images = x.reshape(-1, side, side)
+    moved = jax.vmap(lambda image, place: jax.scipy.ndimage.map_coordinates(image, list(place), order=1))
+    return moved(images, places).reshape(x.shape)
 
 
 def predictor(plan: networks.Plan, name: str, posterior: Any) -> Any:

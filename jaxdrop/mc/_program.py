@@ -217,13 +217,13 @@ def _forget(_: object, programs: dict[Static, Program] = _programs) -> None:
             programs.pop(static, None)
 
 
-def check_batch(x: PyTree) -> int:
+def check_batch(x: PyTree, name: str = "x") -> int:
     """The size of the leading axis."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or not all(size and size[0] for size in sizes):
         shapes = " and ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(x))
         found = f"shapes {shapes}" if shapes else "no arrays"
-        raise ValueError(f"`x` must hold arrays that share one non-empty leading axis, got {found}.")
+        raise ValueError(f"`{name}` must hold arrays that share one non-empty leading axis, got {found}.")
     ((batch,),) = sizes
     return batch
 

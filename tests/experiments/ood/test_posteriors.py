@@ -37,9 +37,10 @@ def test_posteriors_of_each_seed_are_about_its_network(tmp_path):
     np.testing.assert_allclose(logits, PLAN.model().apply(one, images[0]), rtol=1e-4, atol=1e-5)
 
 
-def test_images_are_shifted_by_whole_pixels():
+def test_images_are_shifted_by_parts_of_pixels():
     x = jnp.zeros((50, 64)).at[:, 27].set(1.0)
-    shifted = np.asarray(posteriors.shifted(jax.random.key(0), x))
-    found = {divmod(int(row.argmax()), 8) for row in shifted}
-    assert found == {(3 + i, 3 + j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
-    np.testing.assert_array_equal(shifted.sum(1), 1)
+    shifted = np.asarray(posteriors.shifted(jax.random.key(0), x)).reshape(50, 8, 8)
+    np.testing.assert_allclose(shifted.sum((1, 2)), 1, atol=1e-6)
+    centers = np.einsum("bij,aij->ba", shifted, np.mgrid[:8, :8])
+    assert np.abs(centers - 3).max() <= 8 / 14 + 1e-5
+    assert (centers.std(0) > 0.2).all()
