@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _calls, _program
+from jaxdrop.mc import _calls, _devices, _program
 
 
 @partial(register_dataclass, data_fields=["variables", "data"], meta_fields=["call", "batch_size"])
@@ -43,7 +44,12 @@ class MinibatchPredictor:
         """
         rows = np.shape(jax.tree.leaves(self.data)[0])[0]
         chosen = jax.random.choice(key, rows, (self.batch_size,), replace=False)
-        return self.call(self.variables, jax.tree.map(lambda leaf: leaf[chosen], self.data), x)
+        batch = _devices.on_automatic_axes(_take, self.data, chosen)
+        return self.call(self.variables, batch, x)
+
+
+def _take(data: PyTree, chosen: jax.Array) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], data)
 
 
 def check_data(data: PyTree, batch_size: int) -> PyTree:

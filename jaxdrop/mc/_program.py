@@ -6,6 +6,7 @@ from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
@@ -75,11 +76,11 @@ class Static(NamedTuple):
         return jax.random.fold_in(key, t) if self.design is None else (t, row)
 
     def like_source(self, arrays: Arrays, key: Key) -> PyTree:
-        """The types of a source."""
+        """A source of which only the types count; within a trace."""
         if self.design is None:
             return key
         _, rows = self.bind(arrays)
-        return jax.ShapeDtypeStruct((), np.int32), jax.tree.map(_like_row, rows)
+        return self.source(key, jnp.int32(0), jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], rows))
 
     def check_count(self, count: int, name: str, first: int = 0) -> None:
         """Raises an error if there are not so many samples."""
@@ -287,11 +288,6 @@ def function(static: Static, arrays: Arrays, key: Key, x: PyTree, shared: bool) 
         return jax.tree.map(lambda leaf: leaf[0], outputs)
 
     return lambda source: jax.vmap(partial(one_row, source))(x)
-
-
-def _like_row(leaf: ArrayLike) -> jax.ShapeDtypeStruct:
-    shape, dtype = kind(leaf)
-    return jax.ShapeDtypeStruct(shape[1:], dtype)
 
 
 def _is_array(leaf: object) -> bool:

@@ -64,9 +64,7 @@ class Laplace(NamedTuple):
           ValueError: If their shape does not fit.
         """
         h = self._checked(features)
-        z = jax.random.normal(key, self.precision.shape, self.precision.dtype) / jnp.sqrt(self.precision)
-        noise = _product(_product(_product(h, self.left), z), self.right.T)
-        return _mean(self, h) + noise
+        return _devices.on_automatic_axes(_draw, self, key, h, out=_of_examples(h))
 
     def moments(self, features: ArrayLike) -> LastLayer:
         """Exact mean and covariance of the outputs over the posterior.
@@ -83,8 +81,7 @@ class Laplace(NamedTuple):
           ValueError: If their shape does not fit.
         """
         h = self._checked(features)
-        batch = PartitionSpec(*jax.typeof(h).sharding.spec[:1])
-        return _devices.on_automatic_axes(_moments, self, h, out=batch)
+        return _devices.on_automatic_axes(_moments, self, h, out=_of_examples(h))
 
     def probabilities(self, features: ArrayLike) -> jax.Array:
         """Class probabilities without sampling: the probit approximation, of pairs of classes.
@@ -114,12 +111,11 @@ class Laplace(NamedTuple):
         return jax.nn.softmax(-jax.nn.logsumexp(odds, -1))
 
     def _checked(self, features: ArrayLike) -> jax.Array:
-        """Features with the column of the bias, if there is one."""
+        """Features in the dtype of the weights."""
         h = _predictions.as_wide(features, "features")
         if h.ndim != 2 or h.shape[1] != self.kernel.shape[0]:
             raise ValueError(f"`features` must have shape [B, {self.kernel.shape[0]}], got {h.shape}.")
-        h = h.astype(self.kernel.dtype)
-        return h if self.bias is None else _with_ones(h)
+        return h.astype(self.kernel.dtype)
 
 
 def laplace_regression(
@@ -341,17 +337,30 @@ def _split(weights: jax.Array, has_bias: bool) -> tuple[jax.Array, jax.Array | N
     return (weights[:-1], weights[-1]) if has_bias else (weights, None)
 
 
-def _mean(laplace: Laplace, h: jax.Array) -> jax.Array:
-    """The mean outputs of features with the column of the bias."""
-    bias = laplace.bias
-    weights = laplace.kernel if bias is None else jnp.concatenate([laplace.kernel, bias[None]])
-    return _product(h, weights)
+def _of_examples(h: jax.Array) -> PartitionSpec:
+    return PartitionSpec(*jax.typeof(h).sharding.spec[:1])
+
+
+def _parts(laplace: Laplace, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean outputs, and the features in the basis of the posterior."""
+    mean = _product(h, laplace.kernel)
+    if laplace.bias is None:
+        return mean, _product(h, laplace.left)
+    return mean + laplace.bias[None], _product(_with_ones(h), laplace.left)
+
+
+def _draw(laplace: Laplace, key: Key, h: jax.Array) -> jax.Array:
+    mean, along = _parts(laplace, h)
+    shape, dtype = laplace.precision.shape, laplace.precision.dtype
+    z = jax.random.normal(key, shape, dtype) / jnp.sqrt(laplace.precision)
+    return mean + _product(_product(along, z), laplace.right.T)
 
 
 def _moments(laplace: Laplace, h: jax.Array) -> LastLayer:
-    variance = _product(_product(h, laplace.left) ** 2, 1 / laplace.precision)
+    mean, along = _parts(laplace, h)
+    variance = _product(along**2, 1 / laplace.precision)
     covariance = jnp.einsum("bk,ik,jk->bij", variance, laplace.right, laplace.right, precision="highest")
-    return LastLayer(_mean(laplace, h), covariance)
+    return LastLayer(mean, covariance)
 
 
 def _with_ones(h: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks
+from jaxdrop import _checks, _meshes
 from jaxdrop._types import Key, Numeric, PyTree
 from jaxdrop.mc import indexed
 
@@ -68,13 +68,9 @@ class SWAG(NamedTuple):
         for leaf in leaves:
             _checks.check_floating(leaf, "params")
 
-        def zeros(leaf: jax.Array, *lead: int) -> jax.Array:
-            return jnp.zeros((*lead, *jnp.shape(leaf)), _checks.widened(jnp.result_type(leaf)))
-
-        still = jax.tree.map(zeros, params)
-        return cls(
-            jnp.zeros((), jnp.int32), still, still, jax.tree.map(lambda leaf: zeros(leaf, rank), params)
-        )
+        still = jax.tree.map(lambda leaf: _zeros(leaf)[0], params)
+        deviations = jax.tree.map(lambda leaf: _zeros(leaf, rank), params)
+        return cls(jnp.zeros((), jnp.int32), still, still, deviations)
 
     def update(self, params: PyTree) -> "SWAG":
         """Adds an iterate; a pure function.
@@ -136,7 +132,8 @@ class SWAG(NamedTuple):
         for place, (mean, scatter, kept) in enumerate(zip(means, scatters, deviations, strict=True)):
             n, dtype = self.num_iterates.astype(mean.dtype), mean.dtype
             variance = jnp.where(n > 1, scatter.clip(0) / n, jnp.nan)
-            off = jnp.sqrt(variance) * jax.random.normal(keys[place], mean.shape, dtype)
+            noise = jax.random.normal(keys[place], mean.shape, dtype)
+            off = jnp.sqrt(variance) * _meshes.like(noise, mean)
             if rank:
                 along = jnp.tensordot(u.astype(dtype), kept, 1, precision="highest")
                 off = (off + along / jnp.sqrt(few.astype(dtype))) / jnp.sqrt(jnp.asarray(2, dtype))
@@ -185,6 +182,12 @@ def swag(
     """
     of = indexed.as_partial(predict, "a function (params, key, x)")
     return jax.tree_util.Partial(_with_weights, of, state, _check(state, scale))
+
+
+def _zeros(leaf: jax.Array, rows: int = 1) -> jax.Array:
+    """Rows of zeros in the shape of weights, sharded like them."""
+    one = jnp.zeros_like(leaf, dtype=_checks.widened(jnp.result_type(leaf)))[None]
+    return jnp.broadcast_to(one, (rows, *one.shape[1:]))
 
 
 def _check(state: SWAG, scale: Numeric) -> jax.Array:
