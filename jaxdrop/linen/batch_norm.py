@@ -1,8 +1,8 @@
 """Monte-Carlo batch normalization of a Linen model: the statistics of random training minibatches."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,12 +14,12 @@ from jaxdrop.mc._minibatches import MinibatchPredictor
 
 __all__ = ["mc_batch_norm"]
 
-# A context of its own, so that a module under `nn.jit` does not take the trace of another pass.
+# A separate context: a module under `nn.jit` must not take the trace of another pass.
 _LEARNING = _sites.Answer(forced=frozenset({("statistics of a minibatch", True)}))
 
 
 def mc_batch_norm(
-    model: nn.Module, variables: PyTree, data: PyTree, *, batch_size: int, **kwargs: Any
+    model: nn.Module, variables: PyTree, data: PyTree, *, batch_size: int, **kwargs: PyTree
 ) -> MinibatchPredictor:
     """Monte-Carlo batch normalization: each sample has the BatchNorm statistics of a drawn minibatch.
 
@@ -101,7 +101,13 @@ class _Call:
         return {**variables, **written}
 
 
-def _learn(found: list[str], call: Any, args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
+def _learn(
+    found: list[str],
+    call: Callable[..., PyTree],
+    args: tuple[PyTree, ...],
+    kwargs: dict[str, PyTree],
+    context: nn.module.InterceptorContext,
+) -> PyTree:
     """Lets BatchNorm normalize by its batch, and store just that batch's statistics."""
     module = context.module
     if not isinstance(module, nn.BatchNorm) or context.method_name != "__call__":

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +60,7 @@ def check_data(data: PyTree, batch_size: int) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), data)
 
 
-def static_arguments(kwargs: dict[str, Any]) -> tuple[_calls.Static, ...]:
+def static_arguments(kwargs: dict[str, PyTree]) -> tuple[_calls.Static, ...]:
     """The other arguments of a call, which must not be arrays."""
     arrays, static = _calls.split_static(kwargs)
     if arrays:

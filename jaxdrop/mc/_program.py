@@ -13,8 +13,9 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.mc import _devices, _prefix, _references
+from jaxdrop.mc._designs import Design
 from jaxdrop.mc._devices import Layout
-from jaxdrop.mc.indexed import Design, Indexed
+from jaxdrop.mc.indexed import Indexed
 
 # From a key and inputs `[B, ...]` to outputs `[B, ...]`.
 Predict = Callable[[Key, PyTree], PyTree]

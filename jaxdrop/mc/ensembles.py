@@ -6,7 +6,7 @@ import jax
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import indexed
+from jaxdrop.mc import _designs
 from jaxdrop.mc.indexed import Indexed
 
 __all__ = ["ensemble"]
@@ -56,8 +56,8 @@ def ensemble(predict: Callable[[PyTree, Key, PyTree], PyTree], members: PyTree, 
       >>> found.value["mutual_information"].shape
       (2,)
     """
-    of = indexed.as_partial(predict, "a function (member, key, x)")
-    count = indexed.count_rows(members, "members")
+    of = _designs.as_partial(predict, "a function (member, key, x)")
+    count = _designs.count_rows(members, "members")
     _checks.check_count(draws, "draws")
     function = jax.tree_util.Partial(_with_number, of)
     return Indexed(function, members, count * draws, count if draws > 1 else None)

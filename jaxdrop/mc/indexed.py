@@ -3,40 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-import jax
-import numpy as np
 from jax.tree_util import register_dataclass
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
+from jaxdrop.mc import _designs
+from jaxdrop.mc._designs import Design
 
 __all__ = ["Indexed"]
-
-
-def count_rows(tree: PyTree, name: str) -> int:
-    """The size of the leading axis that the arrays of a tree share."""
-    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)}
-    if len(sizes) != 1 or sizes & {(), (0,)}:
-        found = ", ".join(sorted(str(size[0]) if size else "none" for size in sizes)) or "no arrays"
-        raise ValueError(f"`{name}` must hold arrays that share one non-empty leading axis, got {found}.")
-    ((count,),) = sizes
-    return count
-
-
-def as_partial(function: Callable[..., PyTree], expected: str) -> jax.tree_util.Partial:
-    """A function as a pytree, so that predictors made of it share programs."""
-    if not callable(function):
-        raise TypeError(f"`predict` must be {expected}, got {type(function).__name__}.")
-    return function if isinstance(function, jax.tree_util.Partial) else jax.tree_util.Partial(function)
-
-
-class Design(NamedTuple):
-    """The counts of an `Indexed`."""
-
-    max_samples: int | None
-    clusters: int | None
 
 
 @partial(register_dataclass, data_fields=["function", "rows"], meta_fields=["max_samples", "clusters"])
@@ -75,7 +51,7 @@ class Indexed:
     def design(self) -> Design:
         """The counts, checked; JAX also calls the constructor, with other values."""
         if self.rows is not None:
-            count_rows(self.rows, "rows")
+            _designs.count_rows(self.rows, "rows")
         counts = Design(self.max_samples, self.clusters)
         for name, count in counts._asdict().items():
             if count is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxdrop import _checks, _meshes
 from jaxdrop._types import Key, Numeric, PyTree
-from jaxdrop.mc import indexed
+from jaxdrop.mc import _designs
 
 __all__ = ["SWAG", "swag"]
 
@@ -58,7 +58,7 @@ class SWAG(NamedTuple):
 
         Raises:
           TypeError: If a weight is not floating-point, or the rank is not an integer.
-          ValueError: If there are no weights, or the rank is negative or 1.
+          ValueError: If `params` holds no weight, or the rank is negative or 1.
         """
         if _checks.check_count(rank, "rank", 0) == 1:
             raise ValueError("`rank` must be 0 or at least 2, got 1: one deviation has no variance.")
@@ -180,7 +180,7 @@ def swag(
       >>> mc.sample(predict, jax.random.key(1), jnp.ones((3, 4)), num_samples=8).shape
       (8, 3, 2)
     """
-    of = indexed.as_partial(predict, "a function (params, key, x)")
+    of = _designs.as_partial(predict, "a function (params, key, x)")
     return jax.tree_util.Partial(_with_weights, of, state, _check(state, scale))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from flax import nnx
 
@@ -13,7 +12,9 @@ from jaxdrop.mc._minibatches import MinibatchPredictor
 __all__ = ["mc_batch_norm"]
 
 
-def mc_batch_norm(model: nnx.Module, data: PyTree, *, batch_size: int, **kwargs: Any) -> MinibatchPredictor:
+def mc_batch_norm(
+    model: nnx.Module, data: PyTree, *, batch_size: int, **kwargs: PyTree
+) -> MinibatchPredictor:
     """Monte-Carlo batch normalization: each sample has the BatchNorm statistics of a drawn minibatch.
 
     A sample draws `batch_size` different training examples by its key, passes them through the model with
@@ -72,7 +73,7 @@ class _Call:
 
     def __call__(self, variables: PyTree, batch: PyTree, x: PyTree) -> PyTree:
         """The outputs for x, with the statistics of the batch."""
-        model: Any = nnx.merge(self.graphdef, variables, copy=True)
+        model: PyTree = nnx.merge(self.graphdef, variables, copy=True)
         named = {one.name: one.value for one in self.kwargs}
         model.eval()
         for norm in _norms(model):
