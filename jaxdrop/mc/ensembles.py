@@ -48,6 +48,7 @@ def ensemble(predict: Callable[[PyTree, Key, PyTree], PyTree], members: PyTree, 
       deep ensembles", 2017.
 
     Examples:
+      >>> import jax.numpy as jnp
       >>> from jaxdrop import mc
       >>> kernels = jax.random.normal(jax.random.key(0), (5, 4, 3))  # five members
       >>> predict = ensemble(lambda kernel, key, x: x @ kernel, kernels)

@@ -36,7 +36,7 @@ class Indexed:
         to cluster t modulo C. Reducers must then be `Clustered`. None: all samples are independent.
 
     Examples:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> from jaxdrop import mc
       >>> predict = Indexed(lambda row, key, t, x: row * x, jnp.array([1.0, 2.0, 4.0]), max_samples=3)
       >>> mc.sample(predict, jax.random.key(0), jnp.ones((1, 2)), num_samples=3)[:, 0, 0]

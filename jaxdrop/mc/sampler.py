@@ -39,7 +39,8 @@ def sample(
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`. For a Threefry key, JAX's
         default, this always holds. For an `rbg` key it holds with `jaxdrop`'s draws only: JAX's draws
         under `vmap`, as in Flax's Dropout, depend on the size of the chunk. For an `unsafe_rbg` key it
-        holds with chunks of one only.
+        holds with chunks of one only. An `Indexed` predictor, such as an `ensemble`, gets the key itself
+        and t.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The number of samples T, at least 1.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
@@ -61,8 +62,9 @@ def sample(
 
     Raises:
       TypeError: If a count is not an integer.
-      ValueError: If a count is below 1, the batch is empty, the outputs do not have one row per
-        example or do not depend on the key, or `spec` does not fit the mesh or the batch.
+      ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
+        outputs do not have one row per example or do not depend on the key, or `spec` does not fit the mesh
+        or the batch.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.

@@ -10,6 +10,7 @@ import pytest
 import jaxdrop
 import jaxdrop.linen
 from jaxdrop import mc, training
+from tests import gpu
 from tests.devices import make_mesh
 
 KEY = jax.random.key(0)
@@ -92,6 +93,18 @@ def test_one_chunk_moves_and_copies_no_parameters():
     ]
     for text in (lowered.compile().as_text() for lowered in texts):
         assert not [op for op in (" all-gather(", " all-reduce(", " all-to-all(", " gather(") if op in text]
+
+
+@gpu.needs_plugin
+def test_one_chunk_copies_no_parameters_on_a_gpu():
+    shapes = (8, 64, 256), (8, 256), (32, 64)
+    w, b, x = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+
+    def run(members: dict, x: jax.Array) -> jax.Array:
+        return mc.sample(mc.ensemble(member, members), KEY, x, num_samples=8, chunk_size=8)
+
+    found = gpu.compiled(run, {"w": w, "b": b}, x)
+    assert not [kernel for kernel in found.kernels for shape in kernel.shapes if 64 in shape]
 
 
 def test_a_new_ensemble_of_one_function_is_not_compiled_again():
