@@ -4,14 +4,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import jaxdrop
 import jaxdrop.linen
-from jaxdrop import mc, training
+from jaxdrop import mc
 from tests import gpu
 from tests.devices import make_mesh
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
 MEMBERS = {"w": jax.random.normal(jax.random.key(1), (8, 6, 3)), "b": jax.random.normal(KEY, (8, 3))}
@@ -37,7 +38,7 @@ def close(found: jax.Array, expected: np.ndarray) -> None:
 
 def test_sample_t_is_member_t():
     mesh = make_mesh((2, 2), ("samples", "batch"))
-    for options in ({}, {"chunk_size": 3}, {"mesh": mesh}, {"mesh": mesh, "chunk_size": 2}, {"shared": True}):
+    for options in ({}, {"chunk_size": 3}, {"mesh": mesh, "chunk_size": 4}):
         close(mc.sample(PREDICT, KEY, X, num_samples=8, **options), OUTPUTS)
     close(mc.sample(PREDICT, KEY, X, num_samples=3), OUTPUTS[:3])
     close(mc.sample(PREDICT, KEY, X, num_samples=5, mesh=mesh), OUTPUTS[:5])
@@ -46,15 +47,12 @@ def test_sample_t_is_member_t():
 def test_moments_and_their_errors_are_those_of_the_members(tmp_path):
     reducers = mc.Moments()
     parts = [
-        mc.accumulate(PREDICT, KEY, X, num_samples=4, first=4, reducers=reducers, chunk_size=3),
-        mc.accumulate(PREDICT, KEY, X, num_samples=4, reducers=reducers),
+        mc.accumulate(PREDICT, KEY, X, num_samples=4, first=first, reducers=reducers, chunk_size=3)
+        for first in (4, 0)
     ]
-    once = mc.accumulate(PREDICT, KEY, X, num_samples=2, reducers=reducers)
     options = {"num_samples": 8, "reducers": reducers}
     for found in (
-        mc.estimate(PREDICT, KEY, X, **options),
         mc.finish(reducers, mc.merge(reducers, *parts)),
-        mc.finish(reducers, mc.accumulate(PREDICT, KEY, X, state=once, **options)),
         mc.estimate_dataset(PREDICT, KEY, np.asarray(X), batch_size=3, folder=tmp_path, **options),
     ):
         close(found.value["mean"], OUTPUTS.mean(0))
@@ -66,19 +64,20 @@ def test_moments_and_their_errors_are_those_of_the_members(tmp_path):
 
 
 def test_draws_of_stochastic_members_have_errors_between_members():
-    predict = mc.ensemble(noisy, MEMBERS, draws=20)
-    drawn = np.asarray(mc.sample(predict, KEY, X, num_samples=160), np.float64)
+    predict = mc.ensemble(noisy, MEMBERS, draws=3)
+    drawn = np.asarray(mc.sample(predict, KEY, X, num_samples=24), np.float64)
     third = jax.tree.map(lambda leaf: leaf[3], MEMBERS)
     close(drawn[[3, 11]], np.stack([noisy(third, jax.random.fold_in(KEY, t), X) for t in (3, 11)]))
     reducers = mc.Clustered(mc.Moments(), 8)
-    found = mc.estimate(predict, KEY, X, num_samples=160, reducers=reducers, chunk_size=12)
+    found = mc.estimate(predict, KEY, X, num_samples=24, reducers=reducers, chunk_size=12)
     close(found.value["mean"], drawn.mean(0))
-    means = drawn.reshape(20, 8, 4, 3).mean(0)
+    means = drawn.reshape(3, 8, 4, 3).mean(0)
     close(found.standard_error["mean"], means.std(0, ddof=1) / 8**0.5)
     with pytest.raises(ValueError, match=r"`reducers` must be `Clustered` in 8 clusters, .* got Moments"):
-        mc.estimate(predict, KEY, X, num_samples=160, reducers=mc.Moments())
+        mc.estimate(predict, KEY, X, num_samples=24, reducers=mc.Moments())
 
 
+@pytest.mark.usefixtures("optimized", "on_cpu")
 def test_one_chunk_moves_and_copies_no_parameters():
     """Members that are sharded as samples stay where they are; a larger chunk than one copies its own."""
     mesh = make_mesh((4,), ("samples",))
@@ -120,30 +119,18 @@ class Net(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Dense(8)(x))))
 
 
-def test_networks_of_a_sweep_with_and_without_dropout():
+def test_networks_with_dropout_are_stacked_predictors():
     net = Net()
+    params = [net.init(key, X, train=False)["params"] for key in jax.random.split(KEY, 2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
 
-    def recipe(hyper: dict) -> tuple:
-        def loss_fn(params: dict, key: jax.Array, x: jax.Array) -> tuple:
-            y = net.apply({"params": params}, x, train=True, rngs={"dropout": key})
-            return jnp.mean(y**2), {}
+    def one(params: dict) -> object:
+        return jaxdrop.linen.stochastic(net, {"params": params}, X, train=True)
 
-        return loss_fn, optax.sgd(hyper["rate"])
-
-    keys = jax.random.split(KEY, 3)
-    params = jax.vmap(lambda key: net.init(key, X, train=False)["params"])(keys)
-    init, step = training.sweep(recipe)
-    states, _ = step(init(keys, params, {"rate": jnp.full(3, 0.1)}), X)
-    plain = mc.ensemble(lambda params, key, x: net.apply({"params": params}, x, train=False), states.params)
-    found = mc.sample(plain, KEY, X, num_samples=3)
-    one = jax.tree.map(lambda leaf: leaf[1], states.params)
-    close(found[1], net.apply({"params": one}, X, train=False))
-    members = jax.vmap(lambda params: jaxdrop.linen.stochastic(net, {"params": params}, X, train=True))(
-        states.params
-    )
-    drawn = mc.sample(mc.ensemble(lambda member, key, x: member(key, x), members), KEY, X, num_samples=3)
-    key = jax.random.fold_in(KEY, 1)
-    close(drawn[1], net.apply({"params": one}, X, train=True, rngs={"dropout": key}))
+    members = jax.vmap(one)(stacked)
+    drawn = mc.sample(mc.ensemble(lambda member, key, x: member(key, x), members), KEY, X, num_samples=2)
+    rngs = {"dropout": jax.random.fold_in(KEY, 1)}
+    close(drawn[1], net.apply({"params": params[1]}, X, train=True, rngs=rngs))
 
 
 @pytest.mark.parametrize("wrong", [{}, {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, {"w": jnp.ones(())}])

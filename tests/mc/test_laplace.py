@@ -63,8 +63,6 @@ def test_precisions_of_the_largest_evidence():
     np.testing.assert_allclose(found.log_evidence, log_evidence(*expected), rtol=1e-5)
     of_prior = mc.laplace_regression(H, Y, noise_precision=4.0).prior_precision
     np.testing.assert_allclose(of_prior, best(lambda a: log_evidence(a, 4.0), 1)[0], rtol=1e-2)
-    of_noise = mc.laplace_regression(H, Y, prior_precision=0.5).noise_precision
-    np.testing.assert_allclose(of_noise, best(lambda b: log_evidence(0.5, b), 1)[0], rtol=1e-2)
 
 
 def classified(**options) -> mc.Laplace:
@@ -96,17 +94,17 @@ def test_classes_have_the_kronecker_factored_posterior():
 
 def test_samples_agree_with_the_closed_form_and_the_probit_approximation():
     found = classified(prior_precision=2.0)
-    reducers = [mc.Moments(covariance=True), mc.Categorical()]
-    drawn = mc.estimate(found, KEY, X, num_samples=2000, chunk_size=1000, reducers=reducers)
-    for name, exact in zip(("mean", "covariance"), found.moments(X), strict=True):
-        error = np.asarray(drawn.standard_error[0][name])
-        assert (np.abs(np.asarray(drawn.value[0][name] - exact)) < 5 * error).all()
-    np.testing.assert_allclose(found.probabilities(X), drawn.value[1]["mean"], atol=0.03)
-    # One layer serves all examples, and chunks make no difference.
-    again = mc.sample(found, KEY, X, num_samples=3, chunk_size=2)
-    np.testing.assert_allclose(again[2], found(jax.random.fold_in(KEY, 2), X), rtol=1e-4, atol=1e-5)
-    alone = mc.sample(found, KEY, X[1:2], num_samples=3)
-    np.testing.assert_allclose(alone[:, 0], again[:, 1], rtol=1e-4, atol=1e-5)
+    drawn = np.asarray(mc.sample(found, KEY, X, num_samples=4000, chunk_size=4000), np.float64)
+    mean, covariance = found.moments(X)
+    spread = np.diagonal(covariance, axis1=1, axis2=2)
+    assert (np.abs(drawn.mean(0) - mean) < 5 * np.sqrt(spread / 4000) + 1e-5).all()
+    off = np.einsum("tbk,tbl->bkl", *(drawn - drawn.mean(0),) * 2) / 3999 - covariance
+    error = np.sqrt((spread[:, :, None] * spread[:, None] + np.square(covariance)) / 4000)
+    assert (np.abs(off) < 5 * error + 1e-5).all()
+    probs = np.exp(drawn) / np.exp(drawn).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found.probabilities(X), probs.mean(0), atol=0.03)
+    # One layer serves all examples, whichever they are.
+    np.testing.assert_allclose(drawn[2, 1:], found(jax.random.fold_in(KEY, 2), X[1:]), rtol=1e-3, atol=1e-4)
 
 
 def test_two_classes_have_mackays_probit():

@@ -9,6 +9,8 @@ from flax import nnx
 import jaxdrop.nnx as jn
 from jaxdrop import mc
 
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
 KEY = jax.random.key(0)
 DATA = 3 + 2 * jax.random.normal(jax.random.key(1), (20, 4))
 X = jax.random.normal(jax.random.key(2), (5, 4))
