@@ -9,7 +9,9 @@ from jaxdrop._types import PyTree
 
 NAMED_TUPLES = (
     mc.Estimate,
+    mc.Laplace,
     mc.LastLayer,
+    mc.SWAG,
     mc.State,
     optim.HaltState,
     training.Choice,

@@ -103,7 +103,17 @@ def test_without_jit(name: str):
 
 # Public names that need no call: what others return or take, and what every estimate calls.
 NO_CALL = {
-    "mc.": {"Estimate", "Grouped", "LastLayer", "Reducer", "State", "accumulate", "finish"},
+    "mc.": {
+        "Estimate",
+        "Grouped",
+        "Laplace",
+        "LastLayer",
+        "Reducer",
+        "SWAG",
+        "State",
+        "accumulate",
+        "finish",
+    },
     "optim.": {"HaltState"},
     "penalties.": {"is_weight"},
     "schedules.": {"Schedule"},

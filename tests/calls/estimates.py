@@ -51,6 +51,31 @@ def merged(key: jax.Array, x: jax.Array) -> PyTree:
     return mc.finish(reducer, mc.merge(reducer, *parts))[:2]
 
 
+def of_members(key: jax.Array, x: jax.Array, members: jax.Array) -> PyTree:
+    def member(kernel: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:
+        return predict(key, x) @ kernel
+
+    options = {"num_samples": 6, "reducers": mc.Clustered(mc.Moments(), 3), "chunk_size": 4}
+    return mc.estimate(mc.ensemble(member, members, draws=2), key, x, **options)[:2]
+
+
+def of_iterates(key: jax.Array, x: jax.Array, kernels: jax.Array) -> PyTree:
+    state = mc.SWAG.begin(kernels[0], rank=2)
+    for kernel in kernels:
+        state = state.update(kernel)
+    return mc.sample(mc.swag(lambda kernel, key, x: x @ kernel, state), key, x, num_samples=3)
+
+
+def of_layer(key: jax.Array, x: jax.Array, labels: jax.Array, kernel: jax.Array) -> PyTree:
+    found = mc.laplace_classification(x, labels, kernel, prior_precision=1.0)
+    return found.probabilities(x), found.log_evidence, mc.sample(found, key, x, num_samples=2).mean()
+
+
+def of_regression(x: jax.Array, y: jax.Array) -> PyTree:
+    found = mc.laplace_regression(x, y, prior_precision=1.0, noise_precision=1.0)
+    return found.moments(x), found.log_evidence
+
+
 def of_data(key: jax.Array, x: jax.Array) -> PyTree:
     options = {"num_samples": 4, "reducers": mc.Moments(), "batch_size": 3}
     return mc.estimate_dataset(predict, key, x, **options).value
@@ -64,6 +89,7 @@ MC = {
         mc.Categorical(from_logits=False), predict=lambda key, x: jax.nn.softmax(predict(key, x))
     ),
     "CategoricalLogDensity": estimated(mc.CategoricalLogDensity(), LABELS),
+    "Clustered": call(of_members, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
     "GaussianLogDensity": estimated(mc.GaussianLogDensity(2.0), X),
     "GaussianLogDensity of float64": call(
         lambda key, x: mc.estimate(
@@ -87,11 +113,30 @@ MC = {
     # Of more levels the standard error of so few samples would be NaN, as documented.
     "Quantiles": estimated(mc.Quantiles((0.5,))),
     "Until": estimated(mc.Moments(), num_samples=mc.Until(0.2, 20, every=4)),
+    "ensemble": call(
+        lambda key, x, members: mc.sample(
+            mc.ensemble(lambda kernel, key, x: x @ kernel, members), key, x, num_samples=3
+        ),
+        KEY,
+        X,
+        jnp.stack([KERNEL, -KERNEL, 2 * KERNEL]),
+    ),
     "estimate": estimated(mc.Moments(), shared=True),
     "estimate_dataset": Call(of_data, (KEY, X), traced=False),
+    "Indexed": call(
+        lambda key, x, rows: mc.sample(
+            mc.Indexed(lambda row, key, t, x: row * x, rows), key, x, num_samples=7, chunk_size=3
+        ),
+        KEY,
+        X,
+        Y,
+    ),
+    "laplace_classification": call(of_layer, KEY, X, LABELS, KERNEL),
+    "laplace_regression": call(of_regression, X, X[:, :3]),
     "last_layer": call(lambda *arrays: mc.last_layer(*arrays, rate=0.3), X, KERNEL, KERNEL[0]),
     "merge": call(merged, KEY, X),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
+    "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
 }
 UNCERTAINTY = {
     "accuracy": call(uncertainty.accuracy, PROBS, LABELS),
