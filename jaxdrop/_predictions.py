@@ -136,6 +136,11 @@ def shifted(x: ArrayLike, by: ArrayLike) -> jax.Array:
     return widened(x) - widened(by)
 
 
+def ascending(x: jax.Array) -> jax.Array:
+    """Sorted along the first axis; NumPy sorts numbers of the host, ten times as fast as XLA."""
+    return jnp.asarray(np.sort(x, axis=0)) if is_on_host(x) else jnp.sort(x, axis=0)
+
+
 def likeliest(probs: ArrayLike) -> jax.Array:
     """The index of the largest value along the last axis, found before a cast."""
     probs = exact(probs)
@@ -253,6 +258,17 @@ def check_class_logits(logits: jax.Array, name: str) -> jax.Array:
     return logits
 
 
+def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
+    """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
+    if where is not None and not np.any(where):
+        return
+    tolerance = sum_tolerance(logits)
+    rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    parts = blocks(rows, where)
+    if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
+        raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
+
+
 def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else _HALF_TOLERANCE
@@ -312,6 +328,12 @@ def _is_list(value: object) -> bool:
 def is_visible(value: object) -> bool:
     """Whether the values can be inspected: not traced, and all of them in this process."""
     return _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True)
+
+
+def is_on_host(value: ArrayLike) -> bool:
+    """Whether the values can be inspected and lie on one CPU: NumPy then computes without a copy."""
+    devices = value.devices() if is_visible(value) and isinstance(value, jax.Array) else ()
+    return is_visible(value) and len(devices) < 2 and all(one.platform == "cpu" for one in devices)
 
 
 def widened(x: ArrayLike) -> jax.Array:

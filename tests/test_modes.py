@@ -122,9 +122,10 @@ NO_CALL = {
         "Tuned",
     },
     "uncertainty.": {
-        *{"AdaptiveSets", "CQR", "FNRSets", "GroupQuantile", "Isotonic", "LAC", "QuantileReliability"},
-        *{"Recalibration", "Reliability", "Residual", "RiskCoverage", "Selection", "SetCoverage"},
-        *{"StddevScale", "Temperature", "Variance", "VectorScaling", "WeightedQuantile"},
+        *{"AdaptiveSets", "CQR", "DDU", "FNRSets", "GroupQuantile", "Isotonic", "LAC", "Mahalanobis"},
+        *{"QuantileReliability", "Recalibration", "RelativeMahalanobis", "Reliability", "Residual"},
+        *{"RiskCoverage", "Score", "Selection", "SetCoverage", "StddevScale", "Temperature", "Variance"},
+        *{"VectorScaling", "WeightedQuantile"},
     },
 }
 

@@ -6,8 +6,8 @@ times with the backward pass; in reused memory it takes two copies, and is 25 to
 a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take as long as without
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
-    python -m experiments.benchmark                  # all suites, about 25 minutes
-    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family, sweep
+    python -m experiments.benchmark                  # all suites, about 30 minutes
+    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family, sweep, scores
 
 `pip install -e ".[benchmark]"` installs the other libraries; missing ones are left out and named. All
 contenders are timed in turn, round after round, in one process, so that noise of the machine affects
@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import cli, plots, report
-from experiments.benchmark import family, models, ops, peers, sweeps, timing
+from experiments.benchmark import family, models, ops, peers, scores, sweeps, timing
 
 SUITES = {
     "ops": ops.ops,
@@ -35,6 +35,7 @@ SUITES = {
     "compile": ops.compiling,
     "family": family.family,
     "sweep": sweeps.sweeps,
+    "scores": scores.scores,
 }
 DEVICES = ("cpu", "gpu")
 # Color and marker of each contender, the same in every plot.
@@ -68,7 +69,7 @@ FLOORS = {"copy": "a copy", "none": "no dropout", "jitted vmap": "a jitted vmap"
 
 def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, Any]:
     """Runs one contest: median, quartiles and ratios of each contender and form."""
-    programs = contest.build()
+    programs, rounds = contest.build(), min(rounds, contest.rounds or rounds)
     times = timing.interleave(programs, rounds, seconds, title=contest.title)
     rows: dict[str, dict[str, Any]] = {}
     for (name, form), mine in times.items():
@@ -91,6 +92,8 @@ def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, A
 
 def table(result: dict[str, Any]) -> report.Table:
     """Table of one contest."""
+    if result["title"] in scores.GROUPS:
+        return scores.table(result)
     rows = result["rows"]
     columns = [["", *(row["name"] for row in rows)]]
 
@@ -212,14 +215,14 @@ def _log_ticks(panel: Axes) -> None:
 
 def main(
     suite: Annotated[
-        str | None, typer.Option(help="One of ops, step, mc, compile, family, sweep; by default all.")
+        str | None, typer.Option(help="One of ops, step, mc, compile, family, sweep, scores; by default all.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or gpu; by default JAX's default device.")] = None,
     out: cli.Out = Path("results"),
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 11,
     quick: cli.Quick = False,
 ) -> None:
-    """Time dropout against other libraries and against no dropout; write OUT/benchmark.
+    """Time dropout and uncertainty metrics against other libraries; write OUT/benchmark.
 
     "/copy", "/none" and "/dropout": time over that of a copy, of no dropout, or of plain dropout. "x Flax":
     speed over that of Flax's Dropout. "±%": half the interquartile range. "MB moved": bytes that XLA
@@ -246,7 +249,7 @@ def main(
         )
         text = [f"{result['title']}:\n\n{table(result).markdown()}" for result in results]
         report.write_text(folder / f"{name}.md", "\n".join(text))
-        figure = {"family": plot_members, "sweep": plot_sweep}.get(name, plot)(results)
+        figure = {"family": plot_members, "sweep": plot_sweep, "scores": scores.plot}.get(name, plot)(results)
         report.write_figure(folder / f"{name}.png", figure)
         plt.close(figure)
 

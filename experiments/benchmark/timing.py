@@ -33,11 +33,15 @@ SECONDS = 0.02
 
 @dataclass
 class Contest:
-    """Programs that are timed together. The floor is the contender without dropout."""
+    """Programs that are timed together. The floor is the contender without dropout.
+
+    Not every contender needs every form, but the floor does. `rounds` is the largest number of rounds.
+    """
 
     title: str
     floor: str
     build: Callable[[], Programs]
+    rounds: int | None = None
 
 
 def compiled(function: Callable, *args: Any) -> Program:

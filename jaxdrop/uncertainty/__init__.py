@@ -48,6 +48,21 @@ from jaxdrop.uncertainty.decomposition import (
     total_entropy,
     variation_ratio,
 )
+from jaxdrop.uncertainty.densities import (
+    DDU,
+    Mahalanobis,
+    RelativeMahalanobis,
+    fit_ddu,
+    fit_mahalanobis,
+    fit_relative_mahalanobis,
+)
+from jaxdrop.uncertainty.detection import (
+    aupr_with_error,
+    auroc_difference,
+    auroc_with_error,
+    fpr95_with_error,
+)
+from jaxdrop.uncertainty.errors import Score, aurc_with_error, bootstrap, ece_with_error, mean_with_error
 from jaxdrop.uncertainty.intervals import interval_score, weighted_interval_score
 from jaxdrop.uncertainty.isotonic import Isotonic, fit_isotonic, isotonic_regression
 from jaxdrop.uncertainty.mixtures import (
@@ -56,6 +71,7 @@ from jaxdrop.uncertainty.mixtures import (
     pit_gaussian_mixture,
 )
 from jaxdrop.uncertainty.multivariate import energy_score, variogram_score
+from jaxdrop.uncertainty.ood import energy, knn_distance, max_logit, max_probability
 from jaxdrop.uncertainty.recalibration import (
     Recalibration,
     StddevScale,
@@ -70,20 +86,24 @@ from jaxdrop.uncertainty.regression_calibration import (
     pit_gaussian,
     quantile_reliability,
 )
-from jaxdrop.uncertainty.selective import RiskCoverage, aurc, auroc, fpr95, risk_coverage
+from jaxdrop.uncertainty.selective import RiskCoverage, aupr, aurc, auroc, fpr95, risk_coverage
 
 __all__ = [
     "CQR",
+    "DDU",
     "LAC",
     "AdaptiveSets",
     "FNRSets",
     "GroupQuantile",
     "Isotonic",
+    "Mahalanobis",
     "QuantileReliability",
     "Recalibration",
+    "RelativeMahalanobis",
     "Reliability",
     "Residual",
     "RiskCoverage",
+    "Score",
     "Selection",
     "SetCoverage",
     "StddevScale",
@@ -92,14 +112,20 @@ __all__ = [
     "VectorScaling",
     "WeightedQuantile",
     "accuracy",
+    "aupr",
+    "aupr_with_error",
     "aurc",
+    "aurc_with_error",
     "auroc",
+    "auroc_difference",
+    "auroc_with_error",
     "bald",
     "batch_bald",
     "binary_brier",
     "binary_ece",
     "binary_nll",
     "binary_reliability",
+    "bootstrap",
     "brier",
     "classwise_ece",
     "conformal_quantile",
@@ -109,30 +135,40 @@ __all__ = [
     "crps_gaussian_mixture",
     "decompose_variance",
     "ece",
+    "ece_with_error",
     "ence",
+    "energy",
     "energy_score",
     "entropy",
     "expected_entropy",
     "fit_aps",
     "fit_box",
     "fit_cqr",
+    "fit_ddu",
     "fit_fnr",
     "fit_group_quantile",
     "fit_isotonic",
     "fit_lac",
+    "fit_mahalanobis",
     "fit_raps",
     "fit_recalibration",
+    "fit_relative_mahalanobis",
     "fit_residual",
     "fit_stddev_scale",
     "fit_temperature",
     "fit_vector_scaling",
     "fit_weighted_quantile",
     "fpr95",
+    "fpr95_with_error",
     "gaussian_mixture_quantile",
     "gaussian_nll",
     "interval_score",
     "isotonic_regression",
+    "knn_distance",
     "max_entropy",
+    "max_logit",
+    "max_probability",
+    "mean_with_error",
     "mutual_information",
     "nll",
     "pinball",

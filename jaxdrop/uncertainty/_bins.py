@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _meshes
+from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
 
 Mode = Literal["equal_width", "equal_mass"]
@@ -33,6 +33,15 @@ def check_bins(bins: int, mode: Mode) -> None:
     _checks.check_choice(mode, ("equal_width", "equal_mass"), "mode")
 
 
+def confidences(given: ArrayLike, probs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of given probabilities, and numbers in their order before the cast."""
+    confidence = jnp.max(probs, axis=-1)
+    if not _predictions.is_wide(given):
+        return confidence, confidence
+    (order,) = _predictions.ranked(np.max(given, axis=-1))
+    return confidence, order
+
+
 def binned(
     confidence: jax.Array, order: jax.Array, hits: jax.Array, where: ArrayLike | None, bins: int, mode: Mode
 ) -> Reliability:
@@ -50,14 +59,43 @@ def binned(
 def _binned(
     confidence: jax.Array, order: jax.Array, hits: jax.Array, used: jax.Array, bins: int, mode: Mode
 ) -> Reliability:
-    index = _equal_width(confidence, bins) if mode == "equal_width" else equal_mass(order, used, bins)
-    index = jnp.where(used, index, bins)  # beyond the bins, where it is dropped
+    index = _index(confidence, order, used, bins, mode)
     count = jnp.zeros(bins, jnp.int32).at[index].add(1, mode="drop")
     right = jnp.zeros(bins, jnp.int32).at[index].add((hits > 0).astype(jnp.int32), mode="drop")
     unknown = jnp.zeros(bins, bool).at[index].max(jnp.isnan(hits), mode="drop")
     share = 1 / jnp.maximum(count, 1).astype(confidence.dtype)
     accuracy = jnp.where(unknown, jnp.nan, right.astype(share.dtype) * share)
     return Reliability(sums_of(confidence, index, bins) * share, accuracy, count)
+
+
+class Gaps(NamedTuple):
+    """Sums over the examples of each bin, `[bins]`.
+
+    Attributes:
+      total: Of the gaps, which are the confidences minus the hits.
+      squares: Of the squares of the gaps.
+      count: The number of examples, a scalar.
+    """
+
+    total: jax.Array
+    squares: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # hides `tuple.count`
+
+
+@functools.partial(jax.jit, static_argnames=("bins", "mode"))
+def gaps(
+    confidence: jax.Array, order: jax.Array, hits: jax.Array, used: jax.Array, bins: int, mode: Mode
+) -> Gaps:
+    """The gaps in the bins of `binned`, of arrays of one axis; NaN for a bin with an unknown hit."""
+    index = _index(confidence, order, used, bins, mode)
+    gap = confidence - hits
+    return Gaps(sums_of(gap, index, bins), sums_of(gap**2, index, bins), jnp.sum(used, dtype=jnp.int32))
+
+
+def _index(confidence: jax.Array, order: jax.Array, used: jax.Array, bins: int, mode: Mode) -> jax.Array:
+    """The bin of each example; beyond the bins, where it is dropped, if it is masked."""
+    index = _equal_width(confidence, bins) if mode == "equal_width" else equal_mass(order, used, bins)
+    return jnp.where(used, index, bins)
 
 
 def sums_of(values: jax.Array, index: jax.Array, bins: int) -> jax.Array:

@@ -1,9 +1,10 @@
-"""Entropies, label look-ups and interpolation without checks, for values that are valid by construction."""
+"""Entropies, label look-ups, interpolation and errors of means, without checks of the values."""
 
 import jax
 import jax.numpy as jnp
 
 
+@jax.jit
 def entropy_of(probs: jax.Array) -> jax.Array:
     """The entropy along the last axis, in nats."""
     return jnp.sum(-xlogx(probs), axis=-1)
@@ -34,3 +35,12 @@ def interpolated(x: jax.Array, thresholds: jax.Array, values: jax.Array) -> jax.
     share = jnp.where(high > low, (x - low) / jnp.where(high > low, high - low, 1), 0)
     between = values[index - 1] + share * (values[index] - values[index - 1])
     return jnp.where(x >= thresholds[-1], values[-1], jnp.where(x <= thresholds[0], values[0], between))
+
+
+def variance_of_mean(values: jax.Array, used: jax.Array) -> jax.Array:
+    """The variance of a mean of those used; NaN for fewer than two."""
+    count = jnp.sum(used, dtype=jnp.int32).astype(values.dtype)
+    rest = jnp.where(used, values - jnp.mean(values, where=used, keepdims=True), 0)
+    two = count > 1
+    variance = jnp.sum(rest**2) / jnp.where(two, count * (count - 1), 1)
+    return jnp.where(two, variance, jnp.nan)

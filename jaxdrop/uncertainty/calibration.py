@@ -306,20 +306,9 @@ def _check(
     if all(map(_predictions.is_visible, (logits, labels))):
         _checks.check_all(logits, "logits", "be below infinity", lambda values: values < np.inf)
         _checks.check_all(at_labels(logits, labels), "logits", "be finite at the labels", np.isfinite)
-        _refuse_probabilities(logits, where)
+        _predictions.refuse_probabilities(logits, where)
     used = jnp.ones(labels.shape, bool) if where is None else jnp.asarray(where)
     return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), used.reshape(-1)
-
-
-def _refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
-    """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
-    if where is not None and not np.any(where):
-        return
-    tolerance = _predictions.sum_tolerance(logits)
-    rows = np.asarray(logits).reshape(-1, logits.shape[-1])
-    parts = _predictions.blocks(rows, where)
-    if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
-        raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
 
 
 def _wide(logits: ArrayLike, where: ArrayLike | None = None) -> jax.Array:

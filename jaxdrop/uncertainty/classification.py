@@ -2,11 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdrop import _predictions
 from jaxdrop._types import ArrayLike
-from jaxdrop.uncertainty._bins import Mode, Reliability, binned, check_bins, gap_of
+from jaxdrop.uncertainty._bins import Mode, Reliability, binned, check_bins, confidences, gap_of
 from jaxdrop.uncertainty._unchecked import at_labels
 
 __all__ = ["Reliability", "accuracy", "brier", "classwise_ece", "ece", "nll", "reliability"]
@@ -76,8 +75,13 @@ def brier(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
       Array([0.5, 0. ], dtype=float32)
     """
     probs, labels, where = _predictions.check_examples(probs, labels, where)
-    distance = jnp.sum((probs - jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)) ** 2, axis=-1)
-    return _predictions.filled(_known(distance, labels, probs), where, jnp.nan)
+    return _predictions.filled(_known(_distance(probs, labels), labels, probs), where, jnp.nan)
+
+
+@jax.jit
+def _distance(probs: jax.Array, labels: jax.Array) -> jax.Array:
+    """The squared distance to the corner of the label."""
+    return jnp.sum((probs - jax.nn.one_hot(labels, probs.shape[-1], dtype=probs.dtype)) ** 2, axis=-1)
 
 
 def accuracy(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
@@ -150,10 +154,7 @@ def reliability(
     check_bins(bins, mode)
     given = probs
     probs, labels, where = _predictions.check_examples(probs, labels, where)
-    confidence = jnp.max(probs, axis=-1)
-    order = confidence
-    if mode == "equal_mass" and _predictions.is_wide(given):
-        (order,) = _predictions.ranked(np.max(given, axis=-1))
+    confidence, order = confidences(given, probs)
     return binned(confidence, order, _hits(given, probs, labels), where, bins, mode)
 
 

@@ -129,7 +129,11 @@ def mutual_information(probs: ArrayLike) -> jax.Array:
       >>> mutual_information(jnp.array([[[1.0, 0.0]], [[0.0, 1.0]]]))
       Array([0.6931472], dtype=float32)
     """
-    probs = _samples(probs)
+    return _information(_samples(probs))
+
+
+@jax.jit
+def _information(probs: jax.Array) -> jax.Array:
     mean = jnp.mean(probs, axis=0, keepdims=True)
     gap = probs - mean
     near = probs > 0.5 * mean

@@ -86,7 +86,7 @@ def crps(
     samples, y, where = _ensembles.check_ensemble(samples, y, where)
     count = len(samples)
     _ensembles.check_fair(fair, count)
-    distance = jnp.sort(_ensembles.shifted(samples, y, where), axis=0)
+    distance = _predictions.ascending(_ensembles.shifted(samples, y, where))
     level = np.arange(count) / (count - 1) if fair else (np.arange(count) + 0.5) / count
     level = jnp.asarray(level, distance.dtype).reshape(-1, *[1] * (distance.ndim - 1))
     # Twice the mean pinball loss of the order statistics: all terms are non-negative, so none cancel.

@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
+from jaxdrop.uncertainty import _ranks
 
-__all__ = ["RiskCoverage", "aurc", "auroc", "fpr95", "risk_coverage"]
+__all__ = ["RiskCoverage", "aupr", "aurc", "auroc", "fpr95", "risk_coverage"]
 
 
 class RiskCoverage(NamedTuple):
@@ -129,13 +130,54 @@ def auroc(
       >>> auroc(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
       Array(0.9166667, dtype=float32)
     """
-    inside, outside = _scores(scores_in, scores_out, where_in, where_out)
-    below = jnp.searchsorted(inside.scores, outside.scores, side="left")
-    not_above = jnp.searchsorted(inside.scores, outside.scores, side="right")
-    # Masked scores are beyond the first `count`.
-    pairs = (jnp.minimum(below, inside.count) + jnp.minimum(not_above, inside.count)).astype(float)
+    inside, outside = _ranks.both(scores_in, scores_out, where_in, where_out)
+    pairs = _ranks.below(outside.scores, inside) + _ranks.not_above(outside.scores, inside)
+    pairs = pairs.astype(float)
     wins = jnp.sum(pairs / (2 * inside.count.astype(float)), where=outside.used)
     return jnp.where(inside.valid & outside.valid, wins / outside.count.astype(float), jnp.nan)
+
+
+def aupr(
+    scores_in: ArrayLike,
+    scores_out: ArrayLike,
+    *,
+    where_in: ArrayLike | None = None,
+    where_out: ArrayLike | None = None,
+) -> jax.Array:
+    """AUPR, the area under the precision-recall curve, for out-of-distribution detection.
+
+    It is the average precision: the mean over the out-of-distribution examples of the share of
+    out-of-distribution examples among those that score at least as high. It depends on M / N. With the
+    in-distribution examples as the positive ones it is `aupr(-scores_out, -scores_in)`.
+
+    Args:
+      scores_in: Uncertainties of in-distribution examples, `[N]`; may be infinite.
+      scores_out: Uncertainties of out-of-distribution examples, `[M]`, which should be larger; may be
+        infinite.
+      where_in: Boolean mask of the examples of `scores_in` that count. None: all.
+      where_out: Boolean mask of the examples of `scores_out` that count. None: all.
+
+    Returns:
+      Scalar in (0, 1], in float32 at least; about M / (M + N) for uninformative scores. Larger is better.
+      It has no gradient. NaN if a traced score is NaN, or a mask selects none.
+
+    Raises:
+      TypeError: If a score is not real, or a mask is not boolean.
+      ValueError: If an argument is empty or not of one axis, or concrete values are NaN.
+
+    References:
+      Davis and Goadrich, "The relationship between precision-recall and ROC curves", 2006.
+
+    Examples:
+      >>> aupr(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
+      Array(0.8333334, dtype=float32)
+    """
+    inside, outside = _ranks.both(scores_in, scores_out, where_in, where_out)
+    hits = outside.count - _ranks.below(outside.scores, outside)
+    alarms = inside.count - _ranks.below(outside.scores, inside)
+    precision = hits.astype(float) / (hits + alarms).astype(float)
+    area = jnp.sum(precision, where=outside.used) / outside.count.astype(float)
+    return jnp.where(inside.valid & outside.valid, area, jnp.nan)
 
 
 def fpr95(
@@ -176,47 +218,13 @@ def fpr95(
       >>> fpr95(jnp.array([0.1, 0.2, 0.3]), jnp.array([0.3, 0.4]))
       Array(0.5, dtype=float32)
     """
-    inside, outside = _scores(scores_in, scores_out, where_in, where_out)
+    inside, outside = _ranks.both(scores_in, scores_out, where_in, where_out)
     whole, rest = jnp.divmod(inside.count, 20)
     passing = 19 * whole - -19 * rest // 20
     threshold = inside.scores[passing - 1]
     accepted = jnp.sum(outside.scores <= threshold, where=outside.used, dtype=jnp.int32)
     share = accepted.astype(float) / outside.count.astype(float)
     return jnp.where(inside.valid & outside.valid, share, jnp.nan)
-
-
-class _Scores(NamedTuple):
-    """Scores in ascending order.
-
-    Attributes:
-      scores: The scores, those that are masked last.
-      used: Whether each counts.
-      count: The number of those that count.
-      valid: Whether there are any, and none of them is NaN.
-    """
-
-    scores: jax.Array
-    used: jax.Array
-    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # hides `tuple.count`
-    valid: jax.Array
-
-
-def _ascending(scores: jax.Array, where: ArrayLike | None) -> _Scores:
-    used = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
-    return _meshes.on_automatic_axes(lambda *of: _sorted(*of)[1], scores, used)
-
-
-def _sorted(scores: jax.Array, used: jax.Array) -> tuple[jax.Array, _Scores]:
-    """The order of scores, and the scores in it."""
-    # By the mask first, as a score may be infinite.
-    order = jnp.lexsort((scores, ~used))
-    ranked, used = scores[order], used[order]
-    count = jnp.sum(used, dtype=jnp.int32)
-    whole = jnp.issubdtype(ranked.dtype, jnp.integer)
-    nan = jnp.zeros_like(used) if whole else jnp.isnan(ranked)
-    # Those that are masked are last, and must not break the order.
-    last = ranked[jnp.maximum(count - 1, 0)]
-    return order, _Scores(jnp.where(used, ranked, last), used, count, (count > 0) & ~(nan & used).any())
 
 
 def _curve(
@@ -227,20 +235,22 @@ def _curve(
     (uncertainty,) = _predictions.ranked(_predictions.check_vector(uncertainty, "uncertainty", where))
     loss = _predictions.widened(_predictions.check_vector(loss, "loss", where))
     _checks.check_same_shape(loss, uncertainty, "loss", "uncertainty")
-    used = jnp.ones(loss.shape, bool) if where is None else jnp.asarray(where)
-    return _meshes.on_automatic_axes(_points, uncertainty, loss, used)
+    return _meshes.on_automatic_axes(_points, uncertainty, loss, where)
 
 
 def _points(
-    uncertainty: jax.Array, loss: jax.Array, used: jax.Array
+    uncertainty: jax.Array, loss: jax.Array, where: ArrayLike | None
 ) -> tuple[RiskCoverage, jax.Array, jax.Array]:
-    order, certain = _sorted(uncertainty, used)
-    ranked, total = certain.scores, jnp.maximum(certain.count, 1)
-    loss = jnp.where(certain.used, loss[order], 0)
+    return _risks(loss, _ranks.ascending(uncertainty, where))
+
+
+@jax.jit
+def _risks(loss: jax.Array, certain: _ranks.Ranked) -> tuple[RiskCoverage, jax.Array, jax.Array]:
+    loss, total = jnp.where(certain.used, loss[certain.order], 0), jnp.maximum(certain.count, 1)
     count = jnp.minimum(jnp.arange(1, len(loss) + 1, dtype=jnp.int32), total)
     # Within a group of ties the sum of the losses is linear.
-    first = jnp.searchsorted(ranked, ranked, side="left")
-    stop = jnp.minimum(jnp.searchsorted(ranked, ranked, side="right"), total)
+    first, stop = _ranks.ties(certain.scores)
+    stop = jnp.minimum(stop, total)
     sums = jnp.cumsum(loss)
     before, after = jnp.where(first > 0, sums[first - 1], 0), sums[stop - 1]
     share = (count - first).astype(loss.dtype) / (stop - first).astype(loss.dtype)
@@ -248,15 +258,3 @@ def _points(
     count, total = count.astype(loss.dtype), total.astype(loss.dtype)
     risk = jnp.where(certain.valid, (before + share * rise) / count, jnp.nan)
     return RiskCoverage(count / total, risk), certain.used, total
-
-
-def _scores(
-    scores_in: ArrayLike, scores_out: ArrayLike, where_in: ArrayLike | None, where_out: ArrayLike | None
-) -> tuple[_Scores, _Scores]:
-    """Both in one dtype: equal numbers must stay equal."""
-    where_in = _predictions.check_mask(where_in, np.shape(scores_in), "where_in")
-    where_out = _predictions.check_mask(where_out, np.shape(scores_out), "where_out")
-    inside = _predictions.check_vector(scores_in, "scores_in", where_in)
-    outside = _predictions.check_vector(scores_out, "scores_out", where_out)
-    inside, outside = _predictions.ranked(inside, outside)
-    return _ascending(inside, where_in), _ascending(outside, where_out)

@@ -138,10 +138,22 @@ MC = {
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
     "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
 }
+
+
+def of_features(fit: Callable[..., Callable[[jax.Array], jax.Array]]) -> Call:
+    """A fit to features of three classes, and the score of others."""
+    return call(lambda x, labels: fit(x, labels, 3, shrinkage=0.3)(x + 1), X, LABELS)
+
+
 UNCERTAINTY = {
     "accuracy": call(uncertainty.accuracy, PROBS, LABELS),
+    "aupr": call(uncertainty.aupr, Y, Z),
+    "aupr_with_error": call(uncertainty.aupr_with_error, Y, Z),
     "aurc": call(uncertainty.aurc, Y, Z),
+    "aurc_with_error": call(uncertainty.aurc_with_error, Y, Z),
     "auroc": call(uncertainty.auroc, Y, Z),
+    "auroc_difference": call(lambda y, z: uncertainty.auroc_difference((y, z), (z, y)), Y, Z),
+    "auroc_with_error": call(uncertainty.auroc_with_error, Y, Z),
     "bald": call(uncertainty.bald, SAMPLES),
     "batch_bald": call(lambda key, probs: uncertainty.batch_bald(key, probs, 3), KEY, SAMPLES),
     "batch_bald of draws": call(
@@ -151,6 +163,14 @@ UNCERTAINTY = {
     "binary_ece": call(uncertainty.binary_ece, Z, LABELS > 0),
     "binary_nll": call(uncertainty.binary_nll, Z, LABELS > 0),
     "binary_reliability": call(uncertainty.binary_reliability, Z, LABELS > 0),
+    "bootstrap": call(
+        lambda key, *sets: uncertainty.bootstrap(
+            key, uncertainty.auroc, *sets, paired=False, num_resamples=4
+        ),
+        KEY,
+        Y,
+        Z,
+    ),
     "brier": call(uncertainty.brier, PROBS, LABELS),
     "brier of some": call(
         lambda *args: uncertainty.brier(*args, where=args[1] < 2).sum(where=args[1] < 2), PROBS, LABELS
@@ -168,6 +188,8 @@ UNCERTAINTY = {
     ),
     "ence": call(lambda *args: uncertainty.ence(*args, bins=3), Y, Z, Y + 1),
     "energy_score": call(lambda z, y: uncertainty.energy_score(z, y), LOGITS, LOGITS[1]),
+    "ece_with_error": call(uncertainty.ece_with_error, PROBS, LABELS),
+    "energy": call(uncertainty.energy, LOGITS[0]),
     "entropy": call(uncertainty.entropy, PROBS),
     "expected_entropy": call(uncertainty.expected_entropy, SAMPLES),
     "fit_aps": call(lambda p, labels: uncertainty.fit_aps(p, labels, level=0.6)(p), PROBS, LABELS),
@@ -214,6 +236,9 @@ UNCERTAINTY = {
         Z,
         Y**2 + 1,
     ),
+    "fit_ddu": of_features(uncertainty.fit_ddu),
+    "fit_mahalanobis": of_features(uncertainty.fit_mahalanobis),
+    "fit_relative_mahalanobis": of_features(uncertainty.fit_relative_mahalanobis),
     "fit_temperature": call(lambda z, labels: uncertainty.fit_temperature(z, labels)(z), LOGITS[0], LABELS),
     "fit_vector_scaling": call(
         lambda z, labels: uncertainty.fit_vector_scaling(z, labels, steps=5)(z), LOGITS[0], LABELS
@@ -222,6 +247,7 @@ UNCERTAINTY = {
         lambda y, weights: uncertainty.fit_weighted_quantile(y, weights, level=0.6)(weights), Y, Z
     ),
     "fpr95": call(uncertainty.fpr95, Y, Z),
+    "fpr95_with_error": call(uncertainty.fpr95_with_error, Y, Z),
     "gaussian_nll": call(uncertainty.gaussian_nll, Y, Z, Y + 1),
     "gaussian_mixture_quantile": call(
         lambda means, stddevs: uncertainty.gaussian_mixture_quantile(means, stddevs, np.array([0.1, 0.7])),
@@ -230,7 +256,11 @@ UNCERTAINTY = {
     ),
     "interval_score": call(lambda *args: uncertainty.interval_score(*args, 0.8), Y - 1, Y, Z),
     "isotonic_regression": call(uncertainty.isotonic_regression, Y, Z),
+    "knn_distance": call(lambda x, bank: uncertainty.knn_distance(x, bank, 2), X + 1, X),
     "max_entropy": call(uncertainty.max_entropy, SAMPLES),
+    "max_logit": call(uncertainty.max_logit, LOGITS[0]),
+    "max_probability": call(uncertainty.max_probability, LOGITS[0]),
+    "mean_with_error": call(uncertainty.mean_with_error, Y),
     "mutual_information": call(uncertainty.mutual_information, SAMPLES),
     "nll": call(uncertainty.nll, PROBS, LABELS),
     "pit": call(lambda z, y, key: uncertainty.pit(z, y, key=key), LOGITS, LOGITS[1], KEY),

@@ -1,6 +1,7 @@
 """The benchmark in its quick form: every figure is there; no time is asserted."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from experiments import cli
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import peers, timing
+from experiments.benchmark import peers, scores, timing
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -87,8 +88,27 @@ def test_quick_sweep(tmp_path, capsys):
     assert (folder / "sweep.png").stat().st_size > 10_000
 
 
+def test_quick_scores(tmp_path, monkeypatch):
+    """Some groups, and one peer that is not installed."""
+    names = ("scores of regression", "out-of-distribution scores")
+    few = {name: dict(list(scores.GROUPS[name].items())[:2]) for name in names}
+    monkeypatch.setattr(scores, "GROUPS", few)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    benchmark.main(suite="scores", out=tmp_path, quick=True)
+    folder = tmp_path / "benchmark-quick"
+    results = json.loads((folder / "scores.json").read_text())["results"]
+    assert [result["title"] for result in results] == list(names)
+    regression, detection = ([row["name"] for row in result["rows"]] for result in results)
+    assert set(regression) == {scores.SORT, "gaussian_nll", "crps"}
+    assert {"max_probability, SciPy", "max_logit, NumPy"} <= set(detection)
+    text = (folder / "scores.md").read_text()
+    assert "| max_logit |" in text
+    assert "growth" in text
+    assert (folder / "scores.png").stat().st_size > 10_000
+
+
 def test_bad_options(tmp_path):
-    suites = "ops, step, mc, compile, family, sweep"
+    suites = "ops, step, mc, compile, family, sweep, scores"
     with pytest.raises(ValueError, match=f"`suite` must be one of {suites}, got all"):
         benchmark.main(suite="all", out=tmp_path)
     with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):

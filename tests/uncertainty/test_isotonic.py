@@ -105,6 +105,13 @@ def test_a_mislabeled_example_at_the_top():
     np.testing.assert_allclose(uncertainty.isotonic_regression(x, y), expected, rtol=1e-5)
 
 
+def test_sorted_targets_are_their_own_fit():
+    """A masked point after the last falls nowhere."""
+    x, y = jnp.arange(7.0), jnp.array([0.0, 1.0, 1.0, 5.0, 6.0, 9.0, 0.0])
+    for fit in (uncertainty.isotonic_regression, jax.jit(uncertainty.isotonic_regression)):
+        np.testing.assert_array_equal(fit(x, y, where=jnp.arange(7) < 6)[:6], y[:6])
+
+
 def test_values_far_from_zero():
     x, noise = np.arange(2000), RNG.normal(size=2000)
     y = np.float32(1e4 + noise + x / 2000)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from jaxdrop import uncertainty
 
@@ -37,6 +37,14 @@ def test_auroc_is_that_of_scikit_learn(name):
     for jit in (lambda f: f, jax.jit):
         np.testing.assert_allclose(jit(uncertainty.auroc)(inside, outside), expected, rtol=1e-5)
         np.testing.assert_allclose(jit(uncertainty.auroc)(outside, inside), 1 - expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_aupr_is_that_of_scikit_learn(name):
+    inside, outside = SCORES[name]
+    expected = average_precision_score(*joined(inside, outside))
+    for jit in (lambda f: f, jax.jit):
+        np.testing.assert_allclose(jit(uncertainty.aupr)(inside, outside), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -150,7 +158,7 @@ def test_a_mask_leaves_examples_out():
     where_in, where_out = RNG.uniform(size=150) < 0.6, RNG.uniform(size=90) < 0.6
     inside, outside = INSIDE.round(1), OUTSIDE.round(1)
     scores = np.where(where_in, inside, np.nan), np.where(where_out, outside, np.nan)
-    for score in (uncertainty.auroc, uncertainty.fpr95):
+    for score in (uncertainty.auroc, uncertainty.aupr, uncertainty.fpr95):
         found = jax.jit(score)(*scores, where_in=where_in, where_out=where_out)
         np.testing.assert_allclose(found, score(inside[where_in], outside[where_out]), rtol=1e-5)
         assert np.isnan(jax.jit(score)(*scores))

@@ -221,7 +221,7 @@ def _rank(count: jax.Array, level: jax.Array) -> jax.Array:
 
 
 def _quantile(scores: jax.Array, count: jax.Array, level: jax.Array) -> jax.Array:
-    ranked = jnp.sort(jnp.append(scores, jnp.full_like(scores[:1], jnp.inf), axis=0), axis=0)
+    ranked = _predictions.ascending(jnp.append(scores, jnp.full_like(scores[:1], jnp.inf), axis=0))
     index = jnp.clip(_rank(count, level) - 1, 0, len(scores))
     found = jnp.take_along_axis(ranked, jnp.broadcast_to(index, (1, *scores.shape[1:])), axis=0)[0]
     return jnp.where(jnp.isnan(scores).any(0), jnp.nan, found)
