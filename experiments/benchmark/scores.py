@@ -27,8 +27,6 @@ SORT = "NumPy's sort"
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK_SIZES = (200,)
 SAMPLES, CLASSES, WIDTH, QUERIES = 10, 10, 32, 100
-# Times over a peer's, and the growth from 1e5 to 1e6 rows, that are worth a look: n log n has 1.08.
-SLOW, STEEP = 3.0, 1.3
 
 
 class Data:
