@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import jax
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxdrop import _meshes
@@ -40,7 +41,7 @@ def given(parts: PyTree, runs: bool = False) -> NamedSharding | None:
       runs: Whether all have a leading axis of runs, which is then sharded alike; otherwise replicated.
     """
     leaves = jax.tree.leaves(parts)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None
     found = [getattr(leaf, "sharding", None) for leaf in leaves]
     named = [one for one in found if isinstance(one, NamedSharding)]
@@ -94,9 +95,16 @@ def divided(steps: Callable[..., PyTree], home: NamedSharding) -> Callable[..., 
 def _put(leaf: PyTree, home: NamedSharding) -> jax.Array:
     """A leaf on the devices of `home`: where it is if it may stay there."""
     own = leaf.sharding if isinstance(leaf, jax.Array) else None
-    if not isinstance(own, NamedSharding) or own.device_set != home.device_set:
-        return jax.device_put(leaf, home)
-    return leaf if _leading(home) in ((), _leading(own)) else jax.device_put(leaf, home)
+    named = own if isinstance(own, NamedSharding) and own.device_set == home.device_set else None
+    if named is not None and _leading(home) in ((), _leading(named)):
+        return leaf
+    # Several processes: each gives the whole array, and `device_put` takes no keys there.
+    put = jax.device_put if home.is_fully_addressable else _put_everywhere
+    return put(leaf, home)
+
+
+def _put_everywhere(leaf: PyTree, home: NamedSharding) -> jax.Array:
+    return jax.jit(lambda x: x, out_shardings=home)(leaf)
 
 
 def _leading(sharding: NamedSharding) -> _meshes.Axes:

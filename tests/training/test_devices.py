@@ -1,5 +1,6 @@
 """Runs on many devices: shardings, collectives, agreement with one device, checkpoints, processes."""
 
+import functools
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 import jaxdrop
 from jaxdrop.training import grid, sweep, trainer
 from tests.devices import make_mesh
+from tests.experiments import test_loop
 
 ROOT = Path(__file__).parents[2]
 KEY = jax.random.key(0)
@@ -64,9 +66,10 @@ def stepped(step, state, x=X, steps=3):
     return state, out
 
 
-def collectives(step, *args):
-    text = step.lower(*args).compile().as_text()
-    return [line for line in text.splitlines() if re.search(COLLECTIVE, line)]
+def compiled(step, *args):
+    """The program of a step, which refuses a state of other shardings, and its lines that communicate."""
+    program = step.lower(*args).compile()
+    return program, [line for line in program.as_text().splitlines() if re.search(COLLECTIVE, line)]
 
 
 def local_bytes(tree):
@@ -83,11 +86,13 @@ def check_same(found, expected):
         chex.assert_trees_all_close(getattr(state, name), getattr(own, name), rtol=1e-4, atol=1e-6)
 
 
+@functools.cache
 def one_run():
     init, step = trainer(net_loss, optax.adam(1e-2))
     return stepped(step, init(KEY, init_params(KEY), MODEL_STATE))
 
 
+@functools.cache
 def all_runs():
     init, step = sweep(recipe)
     return stepped(step, init(*RUNS))
@@ -113,7 +118,7 @@ def test_one_run_follows_the_shardings_of_its_parameters_and_batch(kind, specs):
         assert (
             len({leaf.sharding.device_set == set(mesh.devices.flat) for leaf in jax.tree.leaves(state)}) == 1
         )
-        sums = collectives(step, state, x)
+        step, sums = compiled(step, state, x)
         share = local_bytes((state.params, state.opt_state)) / local_bytes(expected[0][2:4])
         state, out = stepped(step, state, x)
         check_same((state, out), expected)
@@ -127,65 +132,60 @@ def test_one_run_follows_the_shardings_of_its_parameters_and_batch(kind, specs):
         assert share < 1 / 7
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("by", ["mesh", "spec", "params", "keys"])
-def test_runs_of_a_sweep_on_eight_devices_do_not_communicate(kind, by):
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [
+        (AxisType.Auto, "mesh"),
+        (AxisType.Explicit, "spec"),
+        (AxisType.Auto, "params"),
+        (AxisType.Explicit, "keys"),
+    ],
+)
+def test_runs_of_a_sweep_on_many_devices_do_not_communicate(kind, by):
+    """By a mesh, by one and its axes, or by the shardings of some arguments."""
     mesh = make_mesh((4, 2), ("runs", "more"), (kind, kind))
     spec = P(("runs", "more")) if by == "spec" else P("runs")
-    pair = sweep(recipe, donate=True, mesh=mesh if by in ("mesh", "spec") else None,
-                 spec=spec if by == "spec" else None)  # fmt: skip
+    options = {"mesh": {"mesh": mesh}, "spec": {"mesh": mesh, "spec": spec}}.get(by, {})
+    init, step = sweep(recipe, donate=True, **options)
     parts = list(RUNS)
     for i in {"params": [1], "keys": [0, 2]}.get(by, []):
         parts[i] = jax.device_put(parts[i], NamedSharding(mesh, spec))
-    state = pair.init(*parts)
+    state = init(*parts)
     for leaf in jax.tree.leaves(state):
         assert leaf.sharding.is_equivalent_to(NamedSharding(mesh, spec), leaf.ndim)
-    assert not collectives(pair.step, state, X)
-    state, out = stepped(pair.step, state)
-    check_same((state, out), all_runs())
     assert local_bytes(state.params) == local_bytes(RUNS[1]) // (8 if by == "spec" else 4)
+    step, lines = compiled(step, state, X)
+    assert not lines
+    check_same(stepped(step, state), all_runs())
 
 
 def test_a_sweep_shares_its_batch_over_the_other_axes_of_its_mesh():
     mesh = make_mesh((2, 4), ("runs", "batch"), (AxisType.Auto,) * 2)
     init, step = sweep(recipe, mesh=mesh)
-    x = jax.device_put(X, NamedSharding(mesh, P("batch")))
-    state = init(*RUNS)
-    assert all("all-reduce" in line for line in collectives(step, state, x))
+    x, state = jax.device_put(X, NamedSharding(mesh, P("batch"))), init(*RUNS)
+    step, lines = compiled(step, state, x)
+    assert all("all-reduce" in line for line in lines)
     check_same(stepped(step, state, x), all_runs())
 
 
-def test_a_line_search_ends_on_each_device_by_its_own_runs():
-    """Left to the compiler, each round of the search asks all devices whether a run goes on."""
+def test_a_loop_ends_on_each_device_by_its_own_runs():
+    """Left to the compiler, each round asks all devices whether a run continues."""
 
-    def with_search(rate):
-        return lambda params, key, x: (net_loss(params, MODEL_STATE, key, x, rate)[0], {}), optax.lbfgs()
+    def counting(most):
+        def loss_fn(params, key, x):
+            return params.sum(), jax.lax.while_loop(lambda n: n < most, lambda n: n + 1, 0)
+
+        return loss_fn, optax.sgd(0.1)
 
     mesh = make_mesh((2,), ("runs",), (AxisType.Auto,))
-    parts = KEYS[:2], jax.tree.map(lambda leaf: leaf[:2], RUNS[1]), jnp.array([0.1, 0.5])
-    alone, given, divided = sweep(with_search), sweep(with_search), sweep(with_search, mesh=mesh)
-    placed = jax.device_put(parts, NamedSharding(mesh, P("runs")))
-    assert collectives(given.step, given.init(*placed), X)
-    state = divided.init(*placed)
-    assert not collectives(divided.step, state, X)
-    found, expected = (
-        stepped(*one, steps=2) for one in ((divided.step, state), (alone.step, alone.init(*parts)))
-    )
-    np.testing.assert_allclose(found[1][0], expected[1][0], rtol=1e-4)
-
-
-def test_a_step_on_many_devices_is_compiled_once():
-    """No sharding changes in the first step."""
-    mesh = make_mesh((8,), ("data",), (AxisType.Auto,))
-    init, step = trainer(net_loss, optax.MultiSteps(optax.chain(optax.ema(0.9), optax.adam(1e-2)), 2))
-    x = jax.device_put(X, NamedSharding(mesh, P("data")))
-    state = init(KEY, put(init_params(KEY), mesh, FSDP), MODEL_STATE)
-    state, _ = step(state, x)
-    stepped(step, state, x)
-    assert step._cache_size() == 1
-    pair = sweep(recipe, mesh=make_mesh((8,), ("runs",), (AxisType.Auto,)))
-    stepped(pair.step, pair.init(*RUNS))
-    assert pair.step._cache_size() == 1
+    parts = jax.device_put((KEYS[:2], jnp.ones((2, 3)), jnp.array([3, 7])), NamedSharding(mesh, P("runs")))
+    lines = {}
+    for name, own in (("given", None), ("mesh", mesh)):
+        init, step = sweep(counting, mesh=own)
+        step, lines[name] = compiled(step, init(*parts), None)
+        assert step(init(*parts), None)[1][1].tolist() == [3, 7]
+    assert lines["given"]
+    assert not lines["mesh"]
 
 
 def test_the_state_of_any_optimizer_lies_beside_its_parameters():
@@ -275,9 +275,11 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(address, num_processes=2, process_id=number)
 from jax.experimental.multihost_utils import process_allgather
 from pathlib import Path
+from tests.experiments import test_loop
 from tests.training import test_devices as own
 def keep(name, found):
-    leaves = process_allgather(jax.tree.leaves((own.saved(found[0]), found[1])), tiled=True)
+    leaves = jax.tree.leaves((own.saved(found[0]), found[1]))
+    leaves = [leaf if getattr(leaf, "is_fully_addressable", True) else process_allgather(leaf, tiled=True) for leaf in leaves]
     np.savez(out + f"{name}-{number}", *leaves)
 step, state, x = own.sharded(jax.devices())
 state, _ = own.stepped(step, state, x, steps=2)
@@ -287,8 +289,12 @@ _, fresh, _ = own.sharded(jax.devices())
 keep("again", own.stepped(step, own.restored(Path(out) / "alone", fresh), x, steps=1))
 init, step = own.sweep(own.recipe, mesh=jax.make_mesh((4,), ("runs",)))
 state = init(*own.RUNS)
-assert not own.collectives(step, state, own.X)
+step, lines = own.compiled(step, state, own.X)
+assert not lines
 keep("runs", own.stepped(step, state))
+options = {"setup": test_loop.with_a_model_state, "devices": 4}
+test_loop.interrupted(Path(out) / "loop", test_loop.pytest.MonkeyPatch(), **options)
+keep("loop", test_loop.run(Path(out) / "loop", **options))
 """
 
 
@@ -310,11 +316,13 @@ def test_two_processes_give_what_one_gives(tmp_path):
         for process in running:
             process.kill()
     one, runs = one_run(), all_runs()
+    loop = test_loop.run(tmp_path / "loop-alone", setup=test_loop.with_a_model_state)
     check_same(stepped(step, restored(tmp_path / "many", state), x, steps=1), one)
-    for name, expected in (("one", one), ("again", one), ("runs", runs)):
+    for name, expected in (("one", one), ("again", one), ("runs", runs), ("loop", loop)):
         for number in range(2):
             with np.load(tmp_path / f"{name}-{number}.npz") as file:
                 leaves = [file[f"arr_{i}"] for i in range(len(file.files))]
             tree = jax.tree.structure((saved(expected[0]), expected[1]))
             state, out = jax.tree.unflatten(tree, leaves)
-            check_same((expected[0]._replace(**state), out), expected)
+            check = test_loop.check_close if name == "loop" else check_same
+            check((expected[0]._replace(**state), out), expected)
