@@ -34,20 +34,22 @@ def check_runs(count: int, home: NamedSharding | None) -> None:
 
 
 def given(parts: PyTree, runs: bool = False) -> NamedSharding | None:
-    """Where arrays that have no place lie, by the shardings of the others; None for none, or under `jit`.
+    """Where arrays without a sharding lie, by the shardings of the others; None if there are none.
 
     Args:
       parts: What `init` is given.
       runs: Whether all have a leading axis of runs, which is then sharded alike; otherwise replicated.
     """
-    leaves = jax.tree.leaves(parts)
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
-        return None
-    found = [getattr(leaf, "sharding", None) for leaf in leaves]
+    found = [leaf.sharding for leaf in jax.tree.leaves(parts) if isinstance(leaf, jax.Array)]
     named = [one for one in found if isinstance(one, NamedSharding)]
     if runs:
         named.sort(key=lambda one: not _leading(one))  # an axis of runs that is sharded comes first
     return NamedSharding(named[0].mesh, PartitionSpec(*named[0].spec[:runs])) if named else None
+
+
+def is_traced(parts: PyTree) -> bool:
+    """Whether `init` is called under `jit`, where the compiler shards its results."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(parts))
 
 
 def begin(init: Callable[..., PyTree], parts: tuple[PyTree, ...], home: NamedSharding) -> PyTree:

@@ -126,7 +126,7 @@ def trainer(
 
     def init_one(key: Key, params: PyTree, model_state: PyTree = None) -> TrainState:
         parts = (_checks.check_key(key), params, (), model_state)
-        home = _devices.given(parts)
+        home = None if _devices.is_traced(parts) else _devices.given(parts)
         return start(*parts) if home is None else _devices.begin(begin, parts, home)
 
     return Trainer(init_one, jax.jit(step, donate_argnums=0 if donate else ()))
@@ -195,7 +195,7 @@ def sweep(
             names = "`keys`, `params` and `hyper`" if model_state is None else "all arguments"
             raise ValueError(f"{names} must share one leading axis of runs, got axes of {', '.join(found)}.")
         _devices.check_runs(len(keys), runs)
-        home = runs or _devices.given(parts, runs=True)
+        home = None if _devices.is_traced(parts) else runs or _devices.given(parts, runs=True)
         return start(*parts) if home is None else _devices.begin(begin, parts, home)
 
     steps = jax.vmap(step, in_axes=(0, None))

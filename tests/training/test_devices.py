@@ -184,6 +184,7 @@ def test_a_loop_ends_on_each_device_by_its_own_runs():
         init, step = sweep(counting, mesh=own)
         step, lines[name] = compiled(step, init(*parts), None)
         assert step(init(*parts), None)[1][1].tolist() == [3, 7]
+        assert jax.jit(init)(*parts).step.shape == (2,)  # under `jit` the compiler shards
     assert lines["given"]
     assert not lines["mesh"]
 
@@ -279,7 +280,8 @@ from tests.experiments import test_loop
 from tests.training import test_devices as own
 def keep(name, found):
     leaves = jax.tree.leaves((own.saved(found[0]), found[1]))
-    leaves = [leaf if getattr(leaf, "is_fully_addressable", True) else process_allgather(leaf, tiled=True) for leaf in leaves]
+    far = lambda leaf: not getattr(leaf, "is_fully_addressable", True)
+    leaves = [process_allgather(leaf, tiled=True) if far(leaf) else leaf for leaf in leaves]
     np.savez(out + f"{name}-{number}", *leaves)
 step, state, x = own.sharded(jax.devices())
 state, _ = own.stepped(step, state, x, steps=2)
