@@ -28,7 +28,6 @@ def test_checks():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "0"], "`seeds` must be at least 1, got 0."),
         (
             ["--devices", "3", "--seeds", "2", "--quick"],
             "`devices` must divide the number of runs, 50, got 3.",
