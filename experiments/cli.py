@@ -1,12 +1,14 @@
 """Command line: shared options, checks of options, error messages and progress bars."""
 
 import io
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import rich.console
 import rich.progress
 import typer
@@ -26,6 +28,36 @@ Quick = Annotated[bool, typer.Option("--quick", help="Smoke test: a small versio
 
 class BadInputError(ValueError):
     """Invalid input; the message names the expectation and the value."""
+
+
+def start_devices(devices: int | None) -> int | None:
+    """Joins the other hosts, or makes devices of the CPU, before JAX starts; returns the option.
+
+    Several hosts run one command, each with JAX_COORDINATOR_ADDRESS, and JAX_NUM_PROCESSES and JAX_PROCESS_ID
+    unless a cluster such as Slurm tells JAX both. The first host prints and writes.
+    """
+    if devices is not None:
+        check_count("devices", devices)
+    try:
+        if "JAX_COORDINATOR_ADDRESS" in os.environ:
+            given = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+            count, index = (None if value is None else int(value) for value in given)
+            jax.distributed.initialize(num_processes=count, process_id=index)
+            console.quiet = jax.process_index() > 0
+        elif devices is not None and devices > 1:
+            jax.config.update("jax_num_cpu_devices", devices)
+    except RuntimeError as error:
+        raise BadInputError(f"`devices` must be set before JAX starts its devices, got: {error}") from None
+    return devices
+
+
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        callback=start_devices,
+        help="Devices to divide the runs over; a CPU is made into so many. Default: all GPUs, or one CPU.",
+    ),
+]
 
 
 def run(main: Callable[..., Any]) -> None:

@@ -3,10 +3,12 @@
 A run may be killed at any moment. A checkpoint is written under another name and then renamed. The last two
 are kept until the results are written. Writing the results again does not change them. A checkpoint holds the
 digests of its files; a damaged one is dropped, and the run resumes from the one before or starts anew.
+
+Runs may be divided over devices, of several hosts too. They train without communication; a checkpoint is of
+all runs, and another number of devices resumes it.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import logging
@@ -17,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from experiments import cli
+from experiments import cli, hosts
 from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState
 
@@ -39,6 +42,8 @@ def train(
     title: str,
     checkpoints: Path,
     save_every: float = SECONDS_BETWEEN_CHECKPOINTS,
+    devices: int | None = 1,
+    own_batches: bool = False,
 ) -> tuple[TrainState, np.ndarray]:
     """Trains a run or a sweep, `every` steps per call, and evaluates after each call.
 
@@ -49,15 +54,18 @@ def train(
       pair: The init/step pair.
       state: The initial state.
       batch: The batch of every step.
-      evaluate: `evaluate(state, batch)`, an array of metrics; jitted here.
+      evaluate: `evaluate(state, batch)`, an array of metrics; jitted here. On several devices, `[runs, ...]`.
       steps: The number of steps, a multiple of `every`.
       every: The steps between two evaluations.
       title: The title of the progress bar.
       checkpoints: The folder of the checkpoints; see `checkpoint_folder`.
       save_every: The least seconds between two checkpoints; 0 saves after each chunk.
+      devices: The devices to divide the runs over; see `hosts.mesh`.
+      own_batches: Whether the batch too has a leading axis of runs; otherwise all runs share it.
 
     Returns:
-      The final state, and the metrics after each chunk with a leading axis of `steps / every`.
+      The final state, on one device, and the metrics after each chunk with a leading axis of
+      `steps / every`.
 
     Raises:
       BadInputError: If an optimizer under `optim.halt_on_nonfinite` has halted; the message names the
@@ -65,31 +73,43 @@ def train(
       OSError: If a checkpoint cannot be written; the earlier ones are kept.
     """
 
-    @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: TrainState, batch: Any) -> tuple[TrainState, jax.Array]:
         state, _ = jax.lax.scan(lambda s, _: (pair.step(s, batch)[0], None), state, length=every)
         return state, evaluate(state, batch)
 
     shape = jax.eval_shape(evaluate, state, batch)
     history = np.full((steps // every, *shape.shape), np.nan, np.float32)
-    _drop_damaged(checkpoints)
+    first, mesh = state, None if devices == 1 else hosts.mesh(devices, len(state.step))
+    if mesh is not None:
+        of_batch = hosts.RUNS if own_batches else hosts.SHARED
+        state, batch = hosts.put(state, mesh, hosts.RUNS), hosts.put(batch, mesh, of_batch)
+        advance = jax.shard_map(
+            advance, mesh=mesh, in_specs=(hosts.RUNS, of_batch), out_specs=hosts.RUNS, check_vma=False
+        )
+    advance = jax.jit(advance, donate_argnums=0)
+    if hosts.is_first():
+        _drop_damaged(checkpoints)
+    hosts.wait("checked")
     with _manager(checkpoints) as manager:
         step = manager.latest_step()
         if step is not None:
             if step > steps or step % every:
                 raise _foreign(checkpoints / str(step), f"one of {step} steps")
             state, history = _restore(manager, step, checkpoints, state, history)
-        first = (step or 0) // every
-        bar, task = cli.progress(title, steps, first * every)
+        done = (step or 0) // every
+        bar, task = cli.progress(title, steps, done * every)
         with bar:
             saved = time.monotonic()
-            for chunk in range(first, steps // every):
-                state, history[chunk] = advance(state, batch)
+            for chunk in range(done, steps // every):
+                state, metrics = advance(state, batch)
+                history[chunk] = hosts.whole(metrics)
                 _check_finite(state)
                 bar.advance(task, every)
-                if time.monotonic() - saved >= save_every:
+                if hosts.agreed(time.monotonic() - saved >= save_every):
                     _save(manager, (chunk + 1) * every, checkpoints, state, history)
                     saved = time.monotonic()
+    if mesh is not None:
+        state = first._replace(**jax.tree.map(jnp.asarray, hosts.whole(_changing(state))))
     return state, history
 
 
@@ -111,6 +131,8 @@ def resumable(out: Path, config: dict[str, Any], arrays: Any = ()) -> Iterator[P
 
 def forget(checkpoints: Path) -> None:
     """Removes the checkpoints of a finished run."""
+    if not hosts.is_first():
+        return
     # Rename first: a half-removed folder must not be taken for checkpoints.
     gone = checkpoints.with_name(f".gone-{checkpoints.name}")
     shutil.rmtree(gone, ignore_errors=True)
@@ -124,7 +146,7 @@ def _check_finite(state: TrainState) -> None:
     if not any(isinstance(part, optim.HaltState) for part in parts):
         return  # an optimizer that does not halt
     try:
-        optim.raise_if_halted(state.opt_state)
+        optim.raise_if_halted(hosts.whole(state.opt_state))
     except FloatingPointError as error:
         raise cli.BadInputError(str(error)) from None
 
@@ -139,15 +161,14 @@ def _manager(folder: Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
+def _changing(state: TrainState) -> dict[str, Any]:
     """Parts of the state that change; the caller makes keys and hyperparameters again."""
-    saved = {
-        "step": state.step,
-        "params": state.params,
-        "opt_state": state.opt_state,
-        "history": history,
-    }
-    return saved if state.model_state is None else saved | {"model_state": state.model_state}
+    parts = {"step": state.step, "params": state.params, "opt_state": state.opt_state}
+    return parts if state.model_state is None else parts | {"model_state": state.model_state}
+
+
+def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
+    return _changing(state) | {"history": history}
 
 
 def _save(
@@ -156,8 +177,9 @@ def _save(
     own = folder / str(step)
     try:
         manager.save(step, args=ocp.args.StandardSave(_saved(state, history)))
-        found = _digests(own)
-        (own / _DIGESTS).write_text(json.dumps(found | {_DIGESTS: _digest(found)}))
+        if hosts.is_first():
+            found = _digests(own)
+            (own / _DIGESTS).write_text(json.dumps(found | {_DIGESTS: _digest(found)}))
     except Exception as error:  # Orbax reports a full disk as an error of many types.
         raise OSError(
             f"`{folder}` must take the checkpoint of step {step}, got: {_first_line(error)}. Earlier "

@@ -1,7 +1,7 @@
 """Plots: one style, a color-blind safe palette, and figures made of arrays.
 
 A mapping gives each method or data set its name and its order. Color is never the only cue: markers, line
-styles or labels tell the same. Palette: Okabe and Ito, "Color universal design", 2008.
+styles or labels tell the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.means import Mean, mean_and_error
+from jaxdrop.plots import PALETTE
 
 mpl.use("agg")
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "black")
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, _ = PALETTE
 GRAY, LIGHT = "0.4", "0.6"
 MARKERS = "osD^vP*"
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 2)))

@@ -83,6 +83,8 @@ def publish(
       note: Text printed after the tables.
       about: What else run.json holds, beside the seconds and the environment.
     """
+    if jax.process_index() > 0:  # the first host writes
+        return
     for table in tables:
         table.print()
     if note:

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import batches, loop, plots, report
+from experiments import batches, hosts, loop, plots, report
 from experiments.means import Mean
 from jaxdrop import training
 
@@ -90,6 +90,7 @@ class Study(NamedTuple):
       across: `jax.vmap`, or `one_by_one` to score the runs in turn, which needs less memory.
       measures: Further measures of the chosen runs, each a function of the weights.
       published: Published scores of some methods, in the unit shown.
+      devices: The devices to divide the runs over; see `hosts.mesh`. Results are the same to rounding.
     """
 
     title: str
@@ -110,6 +111,7 @@ class Study(NamedTuple):
     across: Callable[[Callable], Callable] = jax.vmap
     measures: Mapping[str, Callable[[Params], jax.Array]] = {}
     published: Mapping[str, float] = {}
+    devices: int | None = 1
 
     @property
     def seeds(self) -> int:
@@ -207,6 +209,7 @@ def train(
         title=f"{', '.join(m.name for m in program.methods[:2])}: {settings} x {study.seeds} runs, steps",
         checkpoints=checkpoints,
         save_every=save_every,
+        devices=study.devices,
     )
     return state.params, state.hyper, history.reshape(study.chunks, settings, study.seeds, 2)
 
@@ -293,7 +296,12 @@ def conduct(
       caption: The caption of the table, after the sentences that all tables share.
       conclude: From the rows to further metrics, and to text printed after the table.
       save_every: The least seconds between two checkpoints.
+
+    Raises:
+      BadInputError: If the devices do not divide the runs of a program.
     """
+    for program in study.programs:
+        hosts.mesh(study.devices, len(program.settings()) * study.seeds)
     settings = [(program.settings(), program.steps) for program in study.programs]
     config = study.config | {"settings": settings}
     with loop.resumable(folder, config, (study.rows, study.pool)) as checkpoints:

@@ -1,6 +1,7 @@
 """Dropout and its relatives for JAX: pure functions of explicit PRNG keys, and Monte-Carlo uncertainty.
 
 `jaxdrop.linen` and `jaxdrop.nnx`, the Flax modules, load at first use: `import jaxdrop` imports no Flax.
+So does `jaxdrop.plots`, which needs matplotlib and is therefore not listed in `__all__`.
 """
 
 import importlib
@@ -26,6 +27,7 @@ from jaxdrop.masks import *
 
 if TYPE_CHECKING:
     from jaxdrop import linen, nnx
+    from jaxdrop import plots as plots
 
 __all__ = [
     "adapters",
@@ -51,8 +53,8 @@ except importlib.metadata.PackageNotFoundError:  # A checkout that is not instal
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Imports `linen` and `nnx` at first use."""
-    if name in ("linen", "nnx"):
+    """Imports `linen`, `nnx` and `plots` at first use."""
+    if name in ("linen", "nnx", "plots"):
         return importlib.import_module(f"jaxdrop.{name}")
     raise AttributeError(f"module 'jaxdrop' has no attribute {name!r}")
 

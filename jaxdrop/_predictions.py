@@ -137,8 +137,8 @@ def shifted(x: ArrayLike, by: ArrayLike) -> jax.Array:
 
 
 def ascending(x: jax.Array) -> jax.Array:
-    """Sorted along the first axis; NumPy sorts concrete numbers, ten times as fast as XLA on a CPU."""
-    return jnp.asarray(np.sort(x, axis=0)) if is_visible(x) else jnp.sort(x, axis=0)
+    """Sorted along the first axis; NumPy sorts numbers of the host, ten times as fast as XLA."""
+    return jnp.asarray(np.sort(x, axis=0)) if is_on_host(x) else jnp.sort(x, axis=0)
 
 
 def likeliest(probs: ArrayLike) -> jax.Array:
@@ -328,6 +328,12 @@ def _is_list(value: object) -> bool:
 def is_visible(value: object) -> bool:
     """Whether the values can be inspected: not traced, and all of them in this process."""
     return _checks.is_concrete(value) and getattr(value, "is_fully_addressable", True)
+
+
+def is_on_host(value: ArrayLike) -> bool:
+    """Whether the values can be inspected and lie on one CPU: NumPy then computes without a copy."""
+    devices = value.devices() if is_visible(value) and isinstance(value, jax.Array) else ()
+    return is_visible(value) and len(devices) < 2 and all(one.platform == "cpu" for one in devices)
 
 
 def widened(x: ArrayLike) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Losses for dropout: penalties on activations and on the disagreement of several draws."""
+"""Losses for dropout and mixup: penalties on activations, and losses of several draws."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,14 @@ import numpy as np
 from jaxdrop import _checks, _predictions
 from jaxdrop._strengths import check_strength
 from jaxdrop._types import ArrayLike, Key, Numeric, PyTree
+from jaxdrop.drops.mixup import mixup
 
 __all__ = [
     "activation_regularization",
     "expectation_linear",
     "multi_sample",
     "r_drop",
+    "reg_mixup",
     "temporal_activation_regularization",
 ]
 
@@ -144,6 +146,61 @@ def multi_sample(key: Key, loss_fn: Callable[[Key], PyTree], num_samples: int) -
     count = _checks.check_count(num_samples, "num_samples")
     losses = jax.vmap(loss_fn)(jax.random.split(_checks.check_key(key), count))
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0, dtype=_mean_dtype(leaf)), losses)
+
+
+def reg_mixup(
+    key: Key,
+    loss_fn: Callable[[Key, jax.Array, jax.Array], jax.Array],
+    x: ArrayLike,
+    y: ArrayLike,
+    alpha: Numeric,
+    *,
+    strength: Numeric = 1.0,
+) -> jax.Array:
+    """RegMixup: the loss of a batch plus `strength` times the loss of the batch mixed by `mixup`.
+
+    The paper takes the cross-entropy, strength 1 and a large alpha (10 or 20), so that mixed examples lie
+    far from the data. `loss_fn` is called twice, so batch normalization sees the two batches apart. A model
+    whose loss returns a state, such as batch statistics, calls `mixup` itself.
+
+    Args:
+      key: A PRNG key, used once.
+      loss_fn: `loss_fn(key, x, y) -> loss`, a floating-point array: a scalar, or one value per example.
+        Each call has its key, for dropout.
+      x: Floating-point batch, `[B, ...]`.
+      y: Floating-point soft labels of the examples, such as `[B, K]` from `jax.nn.one_hot`, or targets
+        of a regression.
+      alpha: Parameter of the Beta distribution, finite and at least 0: a scalar; may be traced. At 0 the
+        two losses are the same.
+      strength: Weight of the second loss, finite and at least 0: a scalar; may be traced.
+
+    Returns:
+      The sum, of the shape of the loss, in float32 or wider.
+
+    Raises:
+      TypeError: If `x`, `y` or a loss is not floating-point.
+      ValueError: If `x` and `y` differ in the number of examples, or a concrete alpha or strength is
+        negative, not finite or not a scalar.
+
+    References:
+      Pinto et al., "Using mixup as a regularizer can surprisingly improve accuracy and
+      out-of-distribution robustness", 2022.
+
+    Examples:
+      >>> x, y = jnp.array([[0.0, 2.0], [2.0, 0.0]]), jnp.eye(2)
+      >>> loss_fn = lambda key, x, y: -jnp.mean(jnp.sum(y * jax.nn.log_softmax(x), axis=-1))
+      >>> reg_mixup(jax.random.key(0), loss_fn, x, y, 10.0)
+      Array(2.847797, dtype=float32)
+    """
+    weight = jnp.asarray(check_strength(strength))
+    of_mixup, *of_losses = jax.random.split(_checks.check_key(key), 3)
+    mixed_batch = mixup(of_mixup, x, y, alpha)
+    batches = (jnp.asarray(x), jnp.asarray(y)), mixed_batch
+    clean, mixed = (
+        _predictions.as_wide(loss_fn(own, *batch), "loss_fn(key, x, y)")
+        for own, batch in zip(of_losses, batches, strict=True)
+    )
+    return clean + weight.astype(mixed.dtype) * mixed
 
 
 def expectation_linear(stochastic: ArrayLike, deterministic: ArrayLike) -> jax.Array:

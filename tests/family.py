@@ -80,6 +80,11 @@ def _drop_edge(key, x, rate):
     return jaxdrop.drop_edge(key, x.reshape(-1), rate).reshape(x.shape)
 
 
+def _mixed(mix: Callable) -> Callable:
+    """A function that mixes examples and labels, of the examples alone."""
+    return lambda key, x, alpha: mix(key, x, jnp.ones((*jnp.shape(x)[:1], 2)), alpha)[0]
+
+
 def _shells(name: str) -> dict:
     return {"linen": getattr(jaxdrop.linen, name), "nnx": getattr(jaxdrop.nnx, name)}
 
@@ -217,6 +222,31 @@ SPECIAL = (
         keeps_nothing=False,
     ),
     Member("targeted_dropout", partial(jaxdrop.targeted_dropout, fraction=1.0), arrays=False, exported=None),
+    Member(
+        "mixup",
+        _mixed(jaxdrop.mixup),
+        function=jaxdrop.mixup,
+        level="alpha",
+        arrays=False,
+        elementwise=False,
+        selects=False,
+        shardable="none",
+        exported="b, 4",
+        keeps_nothing=False,
+    ),
+    Member(
+        "cutmix",
+        _mixed(jaxdrop.cutmix),
+        function=jaxdrop.cutmix,
+        level="alpha",
+        arrays=False,
+        elementwise=False,
+        selects=False,
+        shardable="none",
+        exported="b, 4",
+        keeps_nothing=False,
+        form_of="mixup",
+    ),
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
 )
 
@@ -225,6 +255,7 @@ EXCEPTIONS = {
     "block_mask": "draws a mask: takes a shape, not data",
     "concrete_dropout": "its logit is a learned parameter, and it returns a penalty too",
     "drop_key_mask": "draws a mask: takes a shape, not data",
+    "manifold_mixup": "`mixup` before a random function of several",
     "masksembles": "its masks are fixed: it takes no key and no rate",
     "masksembles_masks": "draws fixed masks: takes sizes, not data",
     "sparse_kernel": "prunes for evaluation: takes no key",
@@ -257,9 +288,12 @@ HELPERS = {
 # The last positional argument where it is not `rate`: a deviation, a learned parameter, fixed masks.
 LAST_ARGUMENTS = {
     "concrete_dropout": "logit",
+    "cutmix": "alpha",
     "gaussian_noise": "stddev",
+    "manifold_mixup": "alpha",
     "masksembles": "masks",
     "masksembles_masks": "scale",
+    "mixup": "alpha",
     "sparse_kernel": "log_variance",
     "sparse_variational_dropout": "log_variance",
     "standout": "logits",
@@ -276,7 +310,10 @@ SHELLS = {
     "variational_dropout": "VariationalDense",
 }
 NO_SHELL = {
+    "cutmix": "mixes labels too: call it where the loss is",
+    "manifold_mixup": "its layers are functions: call it inside a module",
     "mixout": "acts on all parameters of a model, before the model is applied",
+    "mixup": "mixes labels too: call it where the loss is, or inside a module",
     "subset_depth": "its branch is a function: call it inside a module",
 }
 

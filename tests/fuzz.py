@@ -16,9 +16,16 @@ from tests.calls import Call, is_key
 # Scores that are infinite for some finite arguments, as documented.
 MAY_BE_INFINITE = {
     "uncertainty.conformal_quantile",
+    "uncertainty.fit_box",
     "uncertainty.fit_cqr",
+    "uncertainty.fit_group_quantile",
+    "uncertainty.fit_residual",
+    "uncertainty.fit_weighted_quantile",
     "uncertainty.gaussian_nll",
     "uncertainty.nll",
+    "uncertainty.risk_threshold",
+    # NaN of groups of one example, as documented.
+    "uncertainty.set_coverage",
 }
 # Calls in which Flax, optax or a user's function looks at the arguments first.
 OF_OTHERS = (

@@ -153,6 +153,7 @@ KEYED = {
     "sparse_variational_dropout": lambda key: jaxdrop.sparse_variational_dropout(
         key, X, KERNEL, jnp.zeros((8, 3))
     ),
+    "manifold_mixup": lambda key: jaxdrop.manifold_mixup(key, [jnp.sin], X, KERNEL[:4], 0.5),
     "word_dropout": lambda key: jaxdrop.word_dropout(key, WHOLE, 0.5, replacement=0),
 } | {member.name: lambda key, member=member: member.pure(key, X, 0.5) for member in FAMILY}
 
@@ -192,6 +193,10 @@ OF_DATA = {
     "drop_edge, senders": lambda data: jaxdrop.drop_edge(
         KEY, jnp.ones(4), 0.5, senders=data, receivers=WHOLE[:, 0], undirected=True
     ),
+    "mixup": lambda data: jaxdrop.mixup(KEY, data, KERNEL[:4], 0.5),
+    "mixup, y": lambda data: jaxdrop.mixup(KEY, X, data, 0.5),
+    "cutmix": lambda data: jaxdrop.cutmix(KEY, data, KERNEL[:4], 0.5),
+    "manifold_mixup": lambda data: jaxdrop.manifold_mixup(KEY, [jnp.sin], data, KERNEL[:4], 0.5),
     "drop_key, mask": lambda data: jaxdrop.drop_key(KEY, X, 0.5, mask=data),
     "masksembles": lambda data: jaxdrop.masksembles(data, jnp.ones((2, 8), bool)),
     "masksembles, masks": lambda data: jaxdrop.masksembles(X, data),

@@ -21,8 +21,13 @@ SHAPES = ((4, 6, 16), (3, 5, 7))
 OTHERS: dict[str, Callable[[jax.Array, jax.Array, float], jax.Array]] = {
     "block_mask": lambda key, x, rate: jaxdrop.block_mask(key, x.shape, rate, block_size=3),
     "concrete_dropout": lambda key, x, _: jaxdrop.concrete_dropout(key, x, jnp.array(-1.0))[0],
+    # The others show no mixture, as the examples of `inputs` are alike.
+    "cutmix": lambda key, x, _: jaxdrop.cutmix(
+        key, x * jnp.arange(len(x)).reshape(-1, 1, 1), jnp.eye(len(x)), 1.0, per_example=True
+    )[0],
     "drop_key_mask": lambda key, x, rate: jaxdrop.drop_key_mask(key, x.shape, rate),
     "masksembles_masks": lambda key, x, _: jaxdrop.masksembles_masks(key, x.shape[-1], 3, 2.0),
+    "mixup": lambda key, x, _: jaxdrop.mixup(key, x, jnp.eye(len(x)), 1.0, per_example=True)[1],
     "rbg": lambda _, x, rate: jaxdrop.dropout(jax.random.key(7, impl="rbg"), x, rate),
     "variational_dropout": lambda key, x, _: jaxdrop.variational_dropout(
         key, x, jnp.eye(x.shape[-1]), jnp.array(-1.0)
@@ -45,10 +50,12 @@ STORED: dict[str, tuple[str, tuple[float, ...]]] = {
     "drop_block": ("9b7047de57ac759b", (0.0, 1.590909, 1.590909, 0.0)),
     "patch_dropout": ("b633d888cda89bd7", (1.0, 1.0, 1.0, 1.0)),
     "cutout": ("acbb48ab3d3afb50", (1.0, 1.0, 1.0, 1.0)),
+    "cutmix": ("dccb5e22fbf06c65", (1.0, 1.0, 1.0, 1.0)),
     "drop_head": ("453fccebd3e36e01", (1.428578, 1.428578, 1.428578, 1.428578)),
     "drop_layer": ("5bd5145f6ae55495", (-1.0, -1.0, -1.0, -1.0)),
     "dropconnect": ("9d2cfb71436e654f", (1.428578, 1.428578, 0.0, 1.428578)),
     "mixout": ("9d2cfb71436e654f", (1.214289, 1.214289, 0.5, 1.214289)),
+    "mixup": ("1e3c12096356031e", (0.6061827, 0.3938173, 0.0, 0.0)),
     "locked_dropout": ("2899f9de7f571765", (1.428578, 0.0, 1.428578, 1.428578)),
     "embedding_dropout": ("da96d5bf3bcdfbc3", (1.428578, 1.428578, 1.428578, 1.428578)),
     "zoneout": ("165ffe97f71774c0", (1.0, -1.0, 1.0, 1.0)),

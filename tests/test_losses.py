@@ -226,3 +226,50 @@ def test_multi_sample_takes_one_key():
         losses.multi_sample(3, lambda key: jnp.zeros(()), 2)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="`key` must be one PRNG key"):
         losses.multi_sample(jax.random.split(KEY), lambda key: jnp.zeros(()), 2)
+
+
+def squared(key, x, y):
+    """A loss that depends on its key, its inputs and its labels."""
+    return jnp.mean((dropout(key, x, 0.5).sum((1, 2)) - y[:, 0]) ** 2)
+
+
+def test_reg_mixup_is_the_sum_of_a_clean_and_a_mixed_loss():
+    x, y = H, jnp.eye(4)
+    seen = []
+
+    def loss_fn(key, x, y):
+        seen.append((key, x, y))
+        return squared(key, x, y)
+
+    with jax.debug_key_reuse(True):
+        found = losses.reg_mixup(jax.random.key(2), loss_fn, x, y, 10.0, strength=0.5)
+    (one, clean_x, clean_y), (other, mixed_x, mixed_y) = seen
+    np.testing.assert_array_equal(clean_x, x)
+    np.testing.assert_array_equal(clean_y, y)
+    assert (mixed_y.max(1) < 0.95).any()
+    np.testing.assert_allclose(mixed_x, jnp.einsum("ij,jkl->ikl", mixed_y, x), rtol=1e-5, atol=1e-6)
+    assert not np.array_equal(jax.random.key_data(one), jax.random.key_data(other))
+    again = [squared(jax.random.clone(key), *batch) for key, *batch in seen]
+    np.testing.assert_allclose(found, again[0] + 0.5 * again[1], rtol=1e-6)
+    alone = losses.reg_mixup(KEY, lambda _, x, y: jnp.mean(x * y[:, :1, None], (1, 2)), x, y, 0.0)
+    np.testing.assert_allclose(alone, 2 * jnp.mean(x * y[:, :1, None], (1, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "changed", "message"),
+    [
+        (ValueError, {"strength": -1.0}, "`strength` must be finite and at least 0, got -1."),
+        (ValueError, {"alpha": -1.0}, "`alpha` must be finite and at least 0, got -1."),
+        (TypeError, {"y": jnp.arange(4)}, "`y` must be a floating-point array, such as `jax.nn.one_hot"),
+        (
+            TypeError,
+            {"loss_fn": lambda *_: 1},
+            "`loss_fn(key, x, y)` must be a floating-point array, got int",
+        ),
+        (TypeError, {"key": 3}, "`key` must be a PRNG key"),
+    ],
+)
+def test_reg_mixup_of_wrong_arguments(error, changed, message):
+    given = {"key": KEY, "loss_fn": squared, "x": H, "y": jnp.eye(4), "alpha": 1.0} | changed
+    with pytest.raises(error, match=re.escape(message)):
+        losses.reg_mixup(**given)

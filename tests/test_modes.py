@@ -103,16 +103,29 @@ def test_without_jit(name: str):
 
 # Public names that need no call: what others return or take, and what every estimate calls.
 NO_CALL = {
-    "mc.": {"Estimate", "Grouped", "LastLayer", "Reducer", "State", "accumulate", "finish"},
+    "mc.": {
+        "Estimate",
+        "Grouped",
+        "Laplace",
+        "LastLayer",
+        "Reducer",
+        "SWAG",
+        "State",
+        "accumulate",
+        "finish",
+    },
     "optim.": {"HaltState"},
     "penalties.": {"is_weight"},
     "schedules.": {"Schedule"},
-    "training.": {"Choice", "LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer"},
+    "training.": {
+        *{"BatchFn", "Choice", "LossFn", "Recipe", "ScoreFn", "StatefulLossFn", "TrainState", "Trainer"},
+        "Tuned",
+    },
     "uncertainty.": {
-        *{"AdaptiveSets", "BinnedScore", "CQR", "DDU", "Isotonic", "LAC", "Mahalanobis"},
-        *{"QuantileReliability", "Recalibration", "RelativeMahalanobis", "Reliability", "Report"},
-        *{"ReportRow", "RiskCoverage", "Score", "Selection", "StddevScale", "Tally", "Temperature"},
-        *{"Variance", "VectorScaling"},
+        *{"AdaptiveSets", "BinnedScore", "CQR", "DDU", "FNRSets", "GroupQuantile", "Isotonic", "LAC"},
+        *{"Mahalanobis", "QuantileReliability", "Recalibration", "RelativeMahalanobis", "Reliability"},
+        *{"Report", "ReportRow", "Residual", "RiskCoverage", "Score", "Selection", "SetCoverage"},
+        *{"StddevScale", "Tally", "Temperature", "Variance", "VectorScaling", "WeightedQuantile"},
     },
 }
 

@@ -6,7 +6,7 @@ times with the backward pass; in reused memory it takes two copies, and is 25 to
 a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take as long as without
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
-    python -m experiments.benchmark                  # all suites, about 25 minutes
+    python -m experiments.benchmark                  # all suites, about 30 minutes
     python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family, sweep, scores
 
 `pip install -e ".[benchmark]"` installs the other libraries; missing ones are left out and named. All
@@ -222,7 +222,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 11,
     quick: cli.Quick = False,
 ) -> None:
-    """Time dropout against other libraries and against no dropout; write OUT/benchmark.
+    """Time dropout and uncertainty metrics against other libraries; write OUT/benchmark.
 
     "/copy", "/none" and "/dropout": time over that of a copy, of no dropout, or of plain dropout. "x Flax":
     speed over that of Flax's Dropout. "±%": half the interquartile range. "MB moved": bytes that XLA

@@ -27,8 +27,6 @@ SORT = "NumPy's sort"
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK_SIZES = (200,)
 SAMPLES, CLASSES, WIDTH, QUERIES = 10, 10, 32, 100
-# Times over a peer's, and the growth from 1e5 to 1e6 rows, that are worth a look: n log n has 1.08.
-SLOW, STEEP = 3.0, 1.3
 
 
 class Data:
@@ -59,6 +57,21 @@ class Data:
     def numbers(self) -> jax.Array:
         """Samples of a regression, `[T, rows]`."""
         return self.x + jax.random.normal(self.key, (SAMPLES, self.rows))
+
+    @cached_property
+    def vectors(self) -> jax.Array:
+        """Samples of a regression with three outputs, `[T, rows, 3]`."""
+        return self.targets + jax.random.normal(self.key, (SAMPLES, *self.targets.shape))
+
+    @cached_property
+    def targets(self) -> jax.Array:
+        """Targets with three outputs, `[rows, 3]`."""
+        return jnp.stack([self.x, self.y, self.stddev], -1)
+
+    @cached_property
+    def many_labels(self) -> jax.Array:
+        """Labels of which an example has some, `[rows, K]` of 0 and 1."""
+        return (self.probs > 0.1).astype(jnp.int32)
 
     @cached_property
     def features(self) -> jax.Array:
@@ -218,8 +231,39 @@ GROUPS: dict[str, dict[str, Row]] = {
             SK,
             lambda d: sk("metrics").mean_pinball_loss(d.host["y"], d.host["x"], alpha=0.9),
         ),
+        "interval_score": Row(lambda d: _u.interval_score(d.x - d.stddev, d.x + d.stddev, d.y, 0.7)),
+        "weighted_interval_score": Row(
+            lambda d: _u.weighted_interval_score(
+                d.x, (d.x - d.stddev)[None], (d.x + d.stddev)[None], d.y, np.array([0.7])
+            )
+        ),
+        "energy_score": Row(lambda d: _u.energy_score(d.vectors, d.targets), most=_MANY),
+        "variogram_score": Row(lambda d: _u.variogram_score(d.vectors, d.targets), most=_MANY),
+        "crps_gaussian_mixture": Row(
+            lambda d: _u.crps_gaussian_mixture(d.numbers, jnp.ones_like(d.numbers), d.y), most=_MANY
+        ),
         "coverage": Row(lambda d: _u.coverage(d.x - d.stddev, d.x + d.stddev, d.y)),
         "sharpness": Row(lambda d: _u.sharpness(d.stddev)),
+    },
+    "calibration of regression": {
+        "pit": Row(lambda d: _u.pit(d.numbers, d.y)),
+        "pit_gaussian": Row(
+            lambda d: _u.pit_gaussian(d.x, d.stddev, d.y),
+            SP,
+            lambda d: sp("stats").norm.cdf(d.host["y"], d.host["x"], d.host["stddev"]),
+        ),
+        "pit_gaussian_mixture": Row(
+            lambda d: _u.pit_gaussian_mixture(d.numbers, jnp.ones_like(d.numbers), d.y), most=_MANY
+        ),
+        "gaussian_mixture_quantile": Row(
+            lambda d: _u.gaussian_mixture_quantile(d.numbers, jnp.ones_like(d.numbers), 0.9), most=_MANY
+        ),
+        "quantile_reliability": Row(
+            lambda d: _u.quantile_reliability(d.numbers, d.y, jnp.arange(0.05, 1, 0.1))
+        ),
+        "ence": Row(lambda d: _u.ence(d.x, d.stddev, d.y)),
+        "fit_stddev_scale": Row(lambda d: _u.fit_stddev_scale(d.x, d.stddev, d.y)),
+        "fit_recalibration": Row(lambda d: _u.fit_recalibration(d.probs[:, 0])),
     },
     "calibration": {
         "fit_temperature": Row(lambda d: _u.fit_temperature(d.logits, d.labels)),
@@ -247,6 +291,19 @@ GROUPS: dict[str, dict[str, Row]] = {
         "fit_aps": Row(lambda d: _u.fit_aps(d.probs, d.labels, level=0.9)),
         "fit_raps": Row(lambda d: _u.fit_raps(d.probs, d.labels, level=0.9)),
         "fit_cqr": Row(lambda d: _u.fit_cqr(d.x - d.stddev, d.x + d.stddev, d.y, level=0.9)),
+        "fit_residual": Row(lambda d: _u.fit_residual(d.x, d.y, level=0.9, stddev=d.stddev)),
+        "fit_box": Row(
+            lambda d: _u.fit_box(d.logits, d.probs, jnp.ones_like(d.logits), level=0.9), most=_MANY
+        ),
+        "fit_group_quantile": Row(
+            lambda d: _u.fit_group_quantile(d.x, d.labels, level=0.9, num_groups=CLASSES)
+        ),
+        "fit_weighted_quantile": Row(lambda d: _u.fit_weighted_quantile(d.x, d.stddev, level=0.9)),
+        "fit_fnr": Row(lambda d: _u.fit_fnr(d.probs, d.many_labels, risk=0.2)),
+        "risk_threshold": Row(
+            lambda d: _u.risk_threshold(jnp.sort(d.probs, -1)[:, ::-1], jnp.arange(10.0), risk=0.2)
+        ),
+        "set_coverage": Row(lambda d: _u.set_coverage(d.probs > 0.05, d.labels)),
     },
     "selective prediction and detection": {
         "risk_coverage": Row(lambda d: _u.risk_coverage(d.x, d.hits)),

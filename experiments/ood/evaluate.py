@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import cli, mlp, parts
-from experiments.ood import networks, sets
+from experiments.ood import networks, posteriors, sets
 from jaxdrop import linen, mc, uncertainty
 
 PLAIN, ONE, MC, LAST, ENSEMBLE = "no dropout", "weight scaling", "MC dropout", "MC, last layer", "ensemble"
@@ -41,12 +41,14 @@ class Method(NamedTuple):
       networks: The networks of a seed that it uses.
       sites: The dropout sites that are sampled.
       samples: The number of samples; 0 for weight scaling.
+      posterior: The posterior that is sampled, one of `posteriors.NAMES`, instead of dropout.
     """
 
     name: str
     networks: slice
     sites: str = ""
     samples: int = 0
+    posterior: str = ""
 
 
 def sampled_name(method: str, count: int) -> str:
@@ -85,15 +87,34 @@ def methods(plan: networks.Plan, counts: tuple[int, ...]) -> list[Method]:
     """All methods; the network without dropout is the first member of the ensemble."""
     last = plan.members
     still = [Method(PLAIN, slice(1)), Method(ONE, slice(last, None)), Method(ENSEMBLE, slice(last))]
-    return still + [
+    of_dropout = [
         Method(sampled_name(name, count), slice(last, None), sites, count)
         for name, sites in SITES.items()
         for count in counts
     ]
+    # One number of samples shows what a posterior is worth.
+    one = [ENOUGH if ENOUGH in counts else counts[-1]] if counts else []
+    of_posteriors = [
+        Method(sampled_name(name, count), slice(1), samples=count, posterior=name)
+        for name in posteriors.NAMES
+        for count in one
+    ]
+    return still + of_dropout + of_posteriors
 
 
-def predict(plan: networks.Plan, method: Method, params: Any, keys: chex.PRNGKey, x: jax.Array) -> Prediction:
+def predict(
+    plan: networks.Plan,
+    method: Method,
+    params: Any,
+    keys: chex.PRNGKey,
+    x: jax.Array,
+    fitted: posteriors.Posteriors | None = None,
+) -> Prediction:
     """Predictions of a method for the images of each seed, `[seeds, B, D]`."""
+    if method.posterior:
+        posterior = (fitted or {})[method.posterior]
+        found = posteriors.sampled(plan, method.posterior, posterior, keys, x, method.samples)
+        return Prediction(found["mean"], found["total_entropy"], found["mutual_information"])
     of = jax.tree.map(lambda leaf: leaf[:, method.networks], params)
     if not method.samples:
         return pooled(plan.model(), of, x)
@@ -114,7 +135,11 @@ def enough(plan: networks.Plan) -> int:
 
 
 def predictions(
-    plan: networks.Plan, params: Any, images: dict[str, sets.Images], folder: Path
+    plan: networks.Plan,
+    params: Any,
+    images: dict[str, sets.Images],
+    folder: Path,
+    fitted: posteriors.Posteriors | None = None,
 ) -> dict[str, dict[str, Prediction]]:
     """Predictions by set and method, each cached."""
     of_set = jax.jit(jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i), (0, None)))
@@ -130,7 +155,7 @@ def predictions(
 
             def compute(i: int = i, name: str = name, method: Method = method) -> dict[str, Any]:
                 keys = of_set(plan.seed + np.arange(plan.seeds), i)
-                return predict(plan, method, params, keys, jnp.asarray(images[name].x))._asdict()
+                return predict(plan, method, params, keys, jnp.asarray(images[name].x), fitted)._asdict()
 
             found[name][method.name] = Prediction(**parts.kept(folder, f"set-{i}-{j}", compute))
             bar.advance(task)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.means import Mean
-from experiments.ood import evaluate, networks, sets
+from experiments.ood import evaluate, networks, posteriors, sets
 from jaxdrop import uncertainty
 
 Rows = dict[str, dict[str, np.ndarray]]
@@ -53,7 +53,12 @@ def shown(plan: networks.Plan) -> list[str]:
     """Methods in the tables: numbers of samples that are powers of ten, and the largest."""
     counts = [count for count in plan.counts if str(count).strip("0") == "1" or count == plan.counts[-1]]
     sampled = [evaluate.sampled_name(method, count) for method in evaluate.SITES for count in counts]
-    return [evaluate.PLAIN, evaluate.ONE, *sampled, evaluate.ENSEMBLE]
+    return [evaluate.PLAIN, evaluate.ONE, *sampled, *of_posteriors(plan), evaluate.ENSEMBLE]
+
+
+def of_posteriors(plan: networks.Plan) -> list[str]:
+    """Methods that sample a posterior of the network without dropout."""
+    return [evaluate.sampled_name(name, evaluate.enough(plan)) for name in posteriors.NAMES]
 
 
 def quality_table(plan: networks.Plan, rows: Rows) -> Table:
@@ -89,6 +94,8 @@ def compare(plan: networks.Plan, rows: Rows, names: list[str]) -> list[Compariso
         ("MC, last layer vs MC dropout", last, full),
         ("ensemble vs MC dropout", evaluate.ENSEMBLE, full),
     ]
+    methods = zip(posteriors.NAMES, of_posteriors(plan), strict=True)
+    pairs += [(f"{name} vs no dropout", method, evaluate.PLAIN) for name, method in methods]
     measures = [f"{sets.IN}/{key}" for key, _, _, _ in QUALITY[:3]] + [f"{name}/entropy" for name in names]
     found = [
         _comparison(question, measure, rows[a][measure] - rows[b][measure])

@@ -155,6 +155,7 @@ def main(
     train_size: Annotated[int, typer.Option(help="Training examples of each seed.")] = 100,
     valid_size: Annotated[int, typer.Option(help="Validation examples of each seed.")] = 300,
     width: Annotated[int, typer.Option(help="Units of each of the two hidden layers.")] = 64,
+    devices: cli.Devices = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare regularizers on a training set small enough to memorize.
@@ -180,7 +181,7 @@ def main(
     config = Config(dataset, seed, seeds, steps, steps // CHUNKS, train_size, valid_size, width)
     folder = out / "regularizers" / (f"{dataset}-quick" if quick else dataset)
     caption = f"In percent; {train_size} training and {valid_size} validation examples per seed."
-    study.conduct(make(config, examples), folder, caption, conclude)
+    study.conduct(make(config, examples)._replace(devices=devices), folder, caption, conclude)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ def main(
     save_every: Annotated[
         float, typer.Option(help="Least seconds between checkpoints; 0 saves after every evaluation.")
     ] = loop.SECONDS_BETWEEN_CHECKPOINTS,
+    devices: cli.Devices = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare the regularizers of Srivastava et al., 2014, Table 9, on MNIST.
@@ -113,7 +114,7 @@ def main(
     )
     folder = out / "srivastava" / ("digits-quick" if quick else "mnist")
     made = methods.make(config, examples, {} if quick else methods.PUBLISHED)
-    study.conduct(made, folder, caption, conclude, save_every)
+    study.conduct(made._replace(devices=devices), folder, caption, conclude, save_every)
 
 
 if __name__ == "__main__":

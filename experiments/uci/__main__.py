@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from experiments import cli, loop, report
+from experiments import cli, hosts, loop, report
 from experiments.uci import compare, network, scores, splits
 from jaxdrop.training import TrainState
 
@@ -64,9 +64,18 @@ def chunk(epochs: int) -> int:
 
 
 def train(
-    plan: Plan, problem: splits.Problem, phase: str, rates: np.ndarray, taus: np.ndarray, checkpoints: Path
+    plan: Plan,
+    problem: splits.Problem,
+    phase: str,
+    rates: np.ndarray,
+    taus: np.ndarray,
+    checkpoints: Path,
+    devices: int | None,
 ) -> Trained:
-    """Trains runs of rates `[S, R]` and precisions `[S, T]`; `phase` is "grid" or "chosen"."""
+    """Trains runs of rates `[S, R]` and precisions `[S, T]`; `phase` is "grid" or "chosen".
+
+    Splits are divided over the devices.
+    """
     grid = phase == "grid"
     part = splits.part(problem, grid)
     trainer = network.trainer(problem.hidden)
@@ -82,6 +91,8 @@ def train(
         every=chunk(plan.epochs),
         title=f"{problem.name}: {phase}, {cells.strength.size} networks, epochs",
         checkpoints=checkpoints / phase,
+        devices=devices,
+        own_batches=True,
     )
     _check_finite(curves[-1], rates, taus)
     return Trained(part, state, taus, curves)
@@ -93,11 +104,11 @@ def score(plan: Plan, trained: Trained, samples: int, title: str) -> scores.Scor
     return scores.score(trained.state, trained.part, trained.taus, keys, samples, title)
 
 
-def search(plan: Plan, problem: splits.Problem, checkpoints: Path) -> dict[str, Any]:
+def search(plan: Plan, problem: splits.Problem, checkpoints: Path, devices: int | None = 1) -> dict[str, Any]:
     """Trains the grid and chooses a rate and a precision for each split."""
     count = len(problem.train)
     rates, taus = (np.tile(values, (count, 1)) for values in (problem.rates, problem.taus))
-    trained = train(plan, problem, "grid", rates, taus, checkpoints)
+    trained = train(plan, problem, "grid", rates, taus, checkpoints, devices)
     scored = score(plan, trained, plan.validation_samples, "validation: splits")
     rate, tau = np.unravel_index(scored.ll.reshape(count, -1).argmax(1), scored.ll.shape[1:])
     return {
@@ -107,25 +118,32 @@ def search(plan: Plan, problem: splits.Problem, checkpoints: Path) -> dict[str, 
     }
 
 
-def test(plan: Plan, problem: splits.Problem, chosen: dict[str, Any], checkpoints: Path) -> dict[str, Any]:
+def test(
+    plan: Plan,
+    problem: splits.Problem,
+    chosen: dict[str, Any],
+    checkpoints: Path,
+    devices: int | None,
+) -> dict[str, Any]:
     """Trains the chosen values on the whole training part and tests them."""
     rates, taus = chosen["chosen_rate"][:, None], chosen["chosen_tau"][:, None]
-    trained = train(plan, problem, "chosen", rates, taus, checkpoints)
+    trained = train(plan, problem, "chosen", rates, taus, checkpoints, devices)
     scored = score(plan, trained, plan.test_samples, "test: splits")
     found = {f"test_{name}": values.ravel() for name, values in scored._asdict().items()}
     return found | {"curves": trained.curves[..., 0, 0]}
 
 
-def run(plan: Plan, problem: splits.Problem, folder: Path) -> None:
+def run(plan: Plan, problem: splits.Problem, folder: Path, devices: int | None) -> None:
     """Searches, tests and publishes the results."""
+    hosts.mesh(devices, len(problem.train))
     grid = {"rates": problem.rates, "taus": problem.taus, "hidden": problem.hidden}
     config = plan._asdict() | {"protocol_epochs": problem.epochs, "batch": network.BATCH} | grid
     arrays = (problem.x, problem.y, problem.train, problem.test)
     with loop.resumable(folder, config, arrays) as checkpoints:
         started = time.monotonic()
-        chosen = search(plan, problem, checkpoints)
+        chosen = search(plan, problem, checkpoints, devices)
         searched = time.monotonic() - started
-        found = chosen | test(plan, problem, chosen, checkpoints)
+        found = chosen | test(plan, problem, chosen, checkpoints, devices)
         summary = compare.summarize(found, problem.reference)
         same = compare.agreement(found["chosen_tau"], problem.reference)
         title = f"{problem.name}, {plan.epochs:,} of {problem.epochs:,} epochs"
@@ -159,6 +177,7 @@ def main(
     epochs: Annotated[
         int | None, typer.Option(help="Training epochs; by default those of the protocol.")
     ] = None,
+    devices: cli.Devices = None,
     quick: cli.Quick = False,
 ) -> None:
     """Repeat Gal's UCI regression experiments with Monte-Carlo dropout.
@@ -174,7 +193,7 @@ def main(
     samples = (QUICK_SAMPLES, QUICK_SAMPLES) if quick else (VALIDATION_SAMPLES, TEST_SAMPLES)
     plan = Plan(problem.name, seed, epochs or problem.epochs, *samples)
     suffix = "" if plan.epochs == problem.epochs else f"-{plan.epochs}"
-    run(plan, problem, out / "uci" / f"{problem.name}{'-quick' if quick else ''}{suffix}")
+    run(plan, problem, out / "uci" / f"{problem.name}{'-quick' if quick else ''}{suffix}", devices)
 
 
 if __name__ == "__main__":

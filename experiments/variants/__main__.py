@@ -43,6 +43,7 @@ def main(
     out: cli.Out = Path("results"),
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 5,
+    devices: cli.Devices = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare variants of dropout on real data.
@@ -56,7 +57,9 @@ def main(
         made = make(name, data_dir, seed, min(seeds, 2) if quick else seeds, quick)
         baseline = "ReLU + dropout with the same optimizer" if name == "selu" else "none"
         folder = out / "variants" / (f"{name}-quick" if quick else name)
-        study.conduct(made, folder, f"{made.score.capitalize()}; the baseline is {baseline}.")
+        study.conduct(
+            made._replace(devices=devices), folder, f"{made.score.capitalize()}; the baseline is {baseline}."
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from jaxdrop.drops.alpha_dropout import alpha_dropout
 from jaxdrop.drops.attention_dropout import attention_dropout
 from jaxdrop.drops.concrete_dropout import concrete_dropout
+from jaxdrop.drops.cutmix import cutmix
 from jaxdrop.drops.cutout import cutout
 from jaxdrop.drops.drop_block import block_mask, drop_block
 from jaxdrop.drops.drop_edge import drop_edge
@@ -17,8 +18,10 @@ from jaxdrop.drops.feature_alpha_dropout import feature_alpha_dropout
 from jaxdrop.drops.gaussian_dropout import gaussian_dropout
 from jaxdrop.drops.gaussian_noise import gaussian_noise
 from jaxdrop.drops.locked_dropout import locked_dropout
+from jaxdrop.drops.manifold_mixup import manifold_mixup
 from jaxdrop.drops.masksembles import masksembles, masksembles_masks
 from jaxdrop.drops.mixout import mixout
+from jaxdrop.drops.mixup import mixup
 from jaxdrop.drops.patch_dropout import patch_dropout
 from jaxdrop.drops.shakeout import shakeout
 from jaxdrop.drops.sparse_variational_dropout import sparse_kernel, sparse_variational_dropout
@@ -35,6 +38,7 @@ __all__ = [
     "attention_dropout",
     "block_mask",
     "concrete_dropout",
+    "cutmix",
     "cutout",
     "drop_block",
     "drop_edge",
@@ -50,9 +54,11 @@ __all__ = [
     "gaussian_dropout",
     "gaussian_noise",
     "locked_dropout",
+    "manifold_mixup",
     "masksembles",
     "masksembles_masks",
     "mixout",
+    "mixup",
     "patch_dropout",
     "shakeout",
     "sparse_kernel",

@@ -11,6 +11,7 @@ modules.
 """
 
 from jaxdrop.linen.attention import AttentionDropout, DropHead, DropKey, attention_fn
+from jaxdrop.linen.batch_norm import mc_batch_norm
 from jaxdrop.linen.dense import ShakeoutDense, SparseVariationalDense, VariationalDense
 from jaxdrop.linen.elements import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, Standout
 from jaxdrop.linen.graphs import DropEdge
@@ -62,6 +63,7 @@ __all__ = [
     "ZoneoutCell",
     "attention_fn",
     "list_rates",
+    "mc_batch_norm",
     "stochastic",
     "with_rates",
 ]

@@ -1,13 +1,17 @@
 """Monte-Carlo dropout: samples of any predictor `predict(key, x)`, and statistics streamed from them."""
 
 from jaxdrop.mc.datasets import estimate_dataset
+from jaxdrop.mc.ensembles import ensemble
 from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, merge
+from jaxdrop.mc.indexed import Indexed
+from jaxdrop.mc.laplace import Laplace, laplace_classification, laplace_regression
 from jaxdrop.mc.last_layer import LastLayer, last_layer
 from jaxdrop.mc.reducers import (
     Bernoulli,
     BernoulliLogDensity,
     Categorical,
     CategoricalLogDensity,
+    Clustered,
     GaussianLogDensity,
     Grouped,
     Moments,
@@ -17,15 +21,20 @@ from jaxdrop.mc.reducers import (
 )
 from jaxdrop.mc.sampler import sample
 from jaxdrop.mc.stopping import Until
+from jaxdrop.mc.swag import SWAG, swag
 
 __all__ = [
+    "SWAG",
     "Bernoulli",
     "BernoulliLogDensity",
     "Categorical",
     "CategoricalLogDensity",
+    "Clustered",
     "Estimate",
     "GaussianLogDensity",
     "Grouped",
+    "Indexed",
+    "Laplace",
     "LastLayer",
     "Moments",
     "Part",
@@ -34,12 +43,16 @@ __all__ = [
     "State",
     "Until",
     "accumulate",
+    "ensemble",
     "estimate",
     "estimate_dataset",
     "finish",
+    "laplace_classification",
+    "laplace_regression",
     "last_layer",
     "merge",
     "sample",
+    "swag",
 ]
 
 

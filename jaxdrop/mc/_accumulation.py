@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _carries, _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program, _trees
+from jaxdrop.mc import _devices, _program, _samples, _trees
 from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Arrays, Execution, Predict, Program, Static
 from jaxdrop.mc.reducers import Reducer
@@ -128,6 +128,12 @@ def prepare(
         predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic
     )
     _trees.map_reducers(lambda one: _trees.check_reducer(one).check(plan.outputs, targets), reducers)
+    static, name = plan.program.static, "num_samples" if rule is None else "max_samples"
+    if state is None:
+        static.check_count(most, name, first)
+    elif _checks.is_concrete(state.count):
+        static.check_count(most, name, int(state.next_sample) - int(state.count))
+    _trees.check_clusters(reducers, static.design and static.design.clusters)
     if state is not None:
         empty = partial(_empty, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
         _trees.check_alike(state, jax.eval_shape(empty), "state", "these reducers and inputs")
@@ -169,12 +175,12 @@ def _accumulate(static: Static, inputs: Inputs, *, execution: Execution, only: i
 
 def _run(static: Static, execution: Execution, only: int | None, inputs: Inputs) -> State:
     arrays, key, x, targets, reducers, state, rule, first, most = inputs
-    sampler = _program.make_sampler(static, arrays, key, x, execution)
+    sampler = _samples.make_sampler(static, arrays, key, x, execution)
     targets = _devices.shard(targets, execution.layout, _devices.BATCH)
     places = np.arange(execution.chunk, dtype=np.int32)
 
-    def summarize(place: jax.Array, index: jax.Array) -> State:
-        samples = sampler.draw(place)
+    def summarize(chunk: int | jax.Array, index: jax.Array) -> State:
+        samples = sampler.draw(chunk)
         reduced = _trees.map_reducers(lambda one: one.summarize(samples, index, targets), reducers)
         bad = jnp.where((index >= 0) & _trees.has_nan(samples), index, _NEVER).min()
         return State(index.max() + 1, (index >= 0).sum().astype(jnp.int32), bad, reduced)
@@ -182,15 +188,17 @@ def _run(static: Static, execution: Execution, only: int | None, inputs: Inputs)
     if only is not None:
         with jax.ensure_compile_time_eval():  # reducers can see the numbers, and compute nothing from them
             index = jnp.asarray(np.where(places < only, places, np.int32(-1)))
-        return summarize(jnp.asarray(places), index)
+        return summarize(0, index)
     if state is None:
         state = _empty(reducers, sampler.outputs, targets, execution.chunk, jnp.asarray(first))
     last = state.next_sample + jnp.maximum(most - state.count, 0)
+    if static.design and static.design.max_samples is not None:  # of a traced state the sum is not known
+        last = jnp.minimum(last, static.design.max_samples)
 
     def add(chunk: jax.Array, state: State, stop: jax.Array) -> State:
         place = chunk * execution.chunk + places
         index = jnp.where((place >= state.next_sample) & (place < stop), place, -1)
-        return merged(reducers, state, summarize(place, index))
+        return merged(reducers, state, summarize(chunk, index))
 
     def add_up_to(stop: jax.Array, state: State) -> State:
         chunks = state.next_sample // execution.chunk, -(-stop // execution.chunk)
@@ -200,11 +208,14 @@ def _run(static: Static, execution: Execution, only: int | None, inputs: Inputs)
     if rule is None:
         return add_up_to(last, state)
 
+    def is_sure(found: Found) -> jax.Array:
+        return rule.is_sure(found.error, found.count)
+
     def more(now: State) -> State:
         return add_up_to(jnp.minimum(rule.next_look(now.next_sample), last), now)
 
     return jax.lax.while_loop(
-        lambda now: (now.next_sample < last) & ~rule.is_sure(finished(reducers, now).error, now.count),
+        lambda now: (now.next_sample < last) & ~is_sure(finished(reducers, now)),
         more,
         _carries.varying(more, state),
     )
@@ -226,4 +237,7 @@ def _empty(reducers: PyTree, outputs: PyTree, targets: PyTree, chunk: int, first
 def _finish(reducers: PyTree, state: State) -> Found:
     pairs = _trees.map_reducers(lambda one, reduced: one.finish(reduced), reducers, state.reduced)
     value, error = (_trees.map_reducers(lambda _, pair, i=i: pair[i], reducers, pairs) for i in (0, 1))
-    return Found(value, error, state.count, state.bad, _trees.any_nan(value))
+    # Samples of one cluster count once.
+    clusters = _trees.clusters(reducers)
+    count = state.count if clusters is None else jnp.minimum(state.count, clusters)
+    return Found(value, error, count, state.bad, _trees.any_nan(value))

@@ -7,12 +7,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxdrop._meshes import on_automatic_axes
+from jaxdrop._meshes import Axes, check_no_spec, chosen_axes, on_automatic_axes
 from jaxdrop._types import PyTree
 
 SAMPLES, BATCH = "samples", "batch"
-# Mesh axes that one axis of an array is sharded over.
-Axes = tuple[str, ...]
 _FREE = PartitionSpec.UNCONSTRAINED
 _WHOLE = PartitionSpec()
 
@@ -38,12 +36,10 @@ class Layout(NamedTuple):
 def make_layout(mesh: Mesh | None, spec: PartitionSpec | None, batch: int) -> Layout | None:
     """Checks a mesh and the axes it is used by; None for no mesh."""
     if mesh is None:
-        if spec is not None:
-            raise ValueError(f"`spec` must be given with a `mesh`, got {spec} alone.")
+        check_no_spec(spec)
         return None
-    if not isinstance(mesh, Mesh):
-        raise TypeError(f"`mesh` must be a `jax.sharding.Mesh`, got a {type(mesh).__name__}.")
-    layout = Layout(mesh, *(_by_name(mesh) if spec is None else _by_spec(mesh, spec)))
+    entries = "two entries, of samples and of examples"
+    layout = Layout(mesh, *chosen_axes(mesh, spec, (SAMPLES, BATCH), entries))
     parts = layout.shards(layout.batch)
     if batch % parts:
         axes = ", ".join(layout.batch)
@@ -52,37 +48,6 @@ def make_layout(mesh: Mesh | None, spec: PartitionSpec | None, batch: int) -> La
             f"({axes}), got {batch}."
         )
     return layout
-
-
-def _by_name(mesh: Mesh) -> tuple[Axes, Axes]:
-    if not {SAMPLES, BATCH} & set(mesh.axis_names):
-        raise ValueError(
-            f"`mesh` must have an axis named '{SAMPLES}' or '{BATCH}', or `spec` must name the axes to "
-            f"use, got {_listed(mesh.axis_names)}."
-        )
-    samples, batch = ((name,) if name in mesh.axis_names else () for name in (SAMPLES, BATCH))
-    return samples, batch
-
-
-def _by_spec(mesh: Mesh, spec: PartitionSpec) -> tuple[Axes, Axes]:
-    if not isinstance(spec, PartitionSpec):
-        raise TypeError(f"`spec` must be a `jax.sharding.PartitionSpec`, got a {type(spec).__name__}.")
-    if len(spec) > 2:
-        raise ValueError(f"`spec` must have at most two entries, of samples and of examples, got {spec}.")
-    entries = [*spec, None, None][:2]
-    samples, batch = (
-        () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry) for entry in entries
-    )
-    names = (*samples, *batch)
-    if not set(names) <= set(mesh.axis_names) or len(set(names)) < len(names):
-        raise ValueError(
-            f"`spec` must name axes of `mesh` ({_listed(mesh.axis_names)}), each once at most, got {spec}."
-        )
-    return samples, batch
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) or "none"
 
 
 def shard(tree: PyTree, layout: Layout | None, *leading: str) -> PyTree:

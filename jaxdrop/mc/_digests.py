@@ -79,10 +79,12 @@ def facts(
     """
     size = _batches.count(padded)
     plan = _program.plan(predict, key, padded.x, 1, 1, shared, allow_deterministic=True)
+    static = plan.program.static
     arrays, of_key, x, targets = jax.tree.map(_type, (plan.arrays, key, padded.x, padded.targets))
+    source = () if static.design is None else (jax.eval_shape(static.like_source, arrays, of_key),)
     sample = of_function(
-        lambda arrays, key, x: _program.function(plan.program.static, arrays, x, shared)(key),
-        *(arrays, of_key, x),
+        lambda arrays, key, x, *source: _program.function(static, arrays, key, x, shared)(*source or (key,)),
+        *(arrays, of_key, x, *source),
     )
     return {
         "format": _FORMAT,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import jax
 import jax.extend.core as jex
 
-from jaxdrop._types import Key, PyTree
+from jaxdrop._types import PyTree
 from jaxdrop.mc import _dependence
 
 Atom = jex.Var | jex.Literal
@@ -34,8 +34,8 @@ class KeyFreeSplit:
     It is valid only within the trace that creates it.
 
     Args:
-      fun: A function of a key; it may close over traced values.
-      key: A key; only its type is used.
+      fun: A function of a key, or of another tree; it may close over traced values.
+      key: A key or such a tree; only its types are used.
 
     Attributes:
       working_set: The most bytes that one key-dependent equation reads and writes.
@@ -43,17 +43,19 @@ class KeyFreeSplit:
       uses_key: Whether any output depends on the key.
     """
 
-    def __init__(self, fun: Callable[[Key], PyTree], key: Key):
+    def __init__(self, fun: Callable[[PyTree], PyTree], key: PyTree):
         closed, self.outputs = jax.make_jaxpr(fun, return_shape=True)(key)
-        self._part = _Part.of(closed.jaxpr, closed.consts, [False])
+        inputs = len(closed.jaxpr.invars)
+        self._part = _Part.of(closed.jaxpr, closed.consts, [False] * inputs)
         self.working_set = max(self._part.sizes(), default=1)
         # The split keeps some calls and all loops whole, which is too coarse for this.
-        self.uses_key = any(_dependence.dependent_outputs(closed.jaxpr, [True]))
+        self.uses_key = any(_dependence.dependent_outputs(closed.jaxpr, [True] * inputs))
 
-    def hoisted(self) -> Callable[[Key], PyTree]:
+    def hoisted(self) -> Callable[[PyTree], PyTree]:
         """Evaluates the key-free part; returns the same function of a key, which computes the rest."""
-        self._part.precompute([None])
-        return lambda key: jax.tree.structure(self.outputs).unflatten(self._part([key]))
+        self._part.precompute([None] * len(self._part.known))
+        outputs = jax.tree.structure(self.outputs)
+        return lambda key: outputs.unflatten(self._part(jax.tree.leaves(key)))
 
 
 @dataclass

@@ -6,13 +6,16 @@ from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.mc import _devices, _prefix, _references
-from jaxdrop.mc._devices import BATCH, SAMPLES, Layout
+from jaxdrop.mc._designs import Design
+from jaxdrop.mc._devices import Layout
+from jaxdrop.mc.indexed import Indexed
 
 # From a key and inputs `[B, ...]` to outputs `[B, ...]`.
 Predict = Callable[[Key, PyTree], PyTree]
@@ -53,18 +56,42 @@ class Static(NamedTuple):
       function: A reference to the function.
       treedef: The structure of the bound arguments.
       leaves: References to their leaves, with None for those that are arrays.
+      design: The counts of a predictor that is told the numbers of its samples; None for another.
     """
 
     function: _references.Reference
     treedef: Structure
     leaves: tuple[_references.Reference | None, ...]
+    design: Design | None
 
-    def bind(self, arrays: Arrays) -> Predict:
-        """The predictor with these arrays."""
+    def bind(self, arrays: Arrays) -> tuple[Callable[..., PyTree], PyTree]:
+        """The predictor with these arrays, and the arrays of which each sample gets a row."""
         pairs = zip(arrays, self.leaves, strict=True)
-        args, kwargs = self.treedef.unflatten([array if leaf is None else leaf() for array, leaf in pairs])
+        leaves = [array if leaf is None else leaf() for array, leaf in pairs]
+        args, kwargs, rows = self.treedef.unflatten(leaves)
         function: Any = self.function()
-        return partial(function, *args, **kwargs)
+        return partial(function, *args, **kwargs), rows
+
+    def source(self, key: Key, t: jax.Array, row: PyTree) -> PyTree:
+        """What sample t is drawn from: its own key, or its number and row."""
+        return jax.random.fold_in(key, t) if self.design is None else (t, row)
+
+    def like_source(self, arrays: Arrays, key: Key) -> PyTree:
+        """A source of which only the types count; within a trace."""
+        if self.design is None:
+            return key
+        _, rows = self.bind(arrays)
+        return self.source(key, jnp.int32(0), jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], rows))
+
+    def check_count(self, count: int, name: str, first: int = 0) -> None:
+        """Raises an error if there are not so many samples."""
+        most = None if self.design is None else self.design.max_samples
+        if most is not None and first + count > most:
+            start = f" from sample {first} on" if first else ""
+            raise ValueError(
+                f"`{name}` must be at most {most - first}{start}, the samples or members that "
+                f"`predict` has, {most} in all, got {count}."
+            )
 
     def is_whole(self) -> bool:
         """Whether everything referred to still exists."""
@@ -104,18 +131,6 @@ class Plan(NamedTuple):
     program: Program
     arrays: Arrays
     execution: Execution
-    outputs: PyTree
-
-
-class Sampler(NamedTuple):
-    """A sampler within a trace.
-
-    Attributes:
-      draw: From sample numbers `[C]` to samples `[C, B, ...]`.
-      outputs: The types of one sample.
-    """
-
-    draw: Callable[[jax.Array], PyTree]
     outputs: PyTree
 
 
@@ -162,11 +177,14 @@ def plan(
 
 def _split(predict: Predict) -> tuple[Program, Arrays]:
     """The program of a predictor, and its arrays."""
+    design = rows = None
+    if isinstance(predict, Indexed):
+        design, rows, predict = predict.design(), predict.rows, predict.function
     function, args, kwargs = _bound(predict)
-    leaves, treedef = jax.tree.flatten((args, kwargs))
+    leaves, treedef = jax.tree.flatten((args, kwargs, rows))
     others = tuple(None if _is_array(leaf) else _references.refer(leaf, _forget) for leaf in leaves)
     arrays = tuple(leaf if _is_array(leaf) else None for leaf in leaves)
-    static = Static(_references.refer(function, _forget), treedef, others)
+    static = Static(_references.refer(function, _forget), treedef, others, design)
     program = _programs.pop(static, None) or Program(static)
     _programs[static] = program
     while len(_programs) > _MOST_PROGRAMS:
@@ -201,13 +219,13 @@ def _forget(_: object, programs: dict[Static, Program] = _programs) -> None:
             programs.pop(static, None)
 
 
-def check_batch(x: PyTree) -> int:
+def check_batch(x: PyTree, name: str = "x") -> int:
     """The size of the leading axis."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(sizes) != 1 or not all(size and size[0] for size in sizes):
         shapes = " and ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves(x))
         found = f"shapes {shapes}" if shapes else "no arrays"
-        raise ValueError(f"`x` must hold arrays that share one non-empty leading axis, got {found}.")
+        raise ValueError(f"`{name}` must hold arrays that share one non-empty leading axis, got {found}.")
     ((batch,),) = sizes
     return batch
 
@@ -232,7 +250,9 @@ def _trace_outputs(
     found: list[_Traced] = []
 
     def trace(arrays: Arrays, key: Key, x: PyTree) -> None:
-        parts = _prefix.KeyFreeSplit(function(static, arrays, x, shared), key)
+        parts = _prefix.KeyFreeSplit(
+            function(static, arrays, key, x, shared), static.like_source(arrays, key)
+        )
         found.append(_Traced(parts.working_set, parts.outputs, parts.uses_key))
 
     arrays, key, x = structure.unflatten([jax.ShapeDtypeStruct(*kind) for kind in kinds])
@@ -250,38 +270,25 @@ def _check_rows(outputs: PyTree, batch: int) -> None:
             )
 
 
-def function(static: Static, arrays: Arrays, x: PyTree, shared: bool) -> Callable[[Key], PyTree]:
-    """The prediction as a function of the key alone."""
-    predict = static.bind(arrays)
-    if not shared:
-        return lambda key: predict(key, x)
+def function(static: Static, arrays: Arrays, key: Key, x: PyTree, shared: bool) -> Callable[[PyTree], PyTree]:
+    """The prediction as a function of a source alone: see `Static.source`."""
+    predict, _ = static.bind(arrays)
 
-    def one_row(key: Key, row: PyTree) -> PyTree:
-        outputs = predict(key, jax.tree.map(lambda leaf: leaf[None], row))
+    def given(source: PyTree, x: PyTree) -> PyTree:
+        if static.design is None:
+            return predict(source, x)
+        t, row = source
+        return predict(key, t, x) if row is None else predict(row, key, t, x)
+
+    if not shared:
+        return lambda source: given(source, x)
+
+    def one_row(source: PyTree, row: PyTree) -> PyTree:
+        outputs = given(source, jax.tree.map(lambda leaf: leaf[None], row))
         _check_rows(outputs, 1)
         return jax.tree.map(lambda leaf: leaf[0], outputs)
 
-    return lambda key: jax.vmap(partial(one_row, key))(x)
-
-
-def make_sampler(static: Static, arrays: Arrays, key: Key, x: PyTree, execution: Execution) -> Sampler:
-    """The sampler of a predictor; key-free parts are evaluated here."""
-    x = _devices.shard(x, execution.layout, BATCH)
-    parts = _prefix.KeyFreeSplit(function(static, arrays, x, execution.shared), key)
-    predict = parts.hoisted()
-
-    def draw(index: jax.Array) -> PyTree:
-        index = _devices.shard(index, execution.layout, SAMPLES)
-        # `vmap` moves the axes of keys, which `jax.debug_key_reuse` counts as a use of them.
-        over = jax.lax.map if jax.config.jax_debug_key_reuse else _vmap
-        samples = over(lambda t: predict(jax.random.fold_in(key, t)), index)
-        return _devices.shard(samples, execution.layout, SAMPLES, BATCH)
-
-    return Sampler(draw, parts.outputs)
-
-
-def _vmap(fun: Callable[[jax.Array], PyTree], index: jax.Array) -> PyTree:
-    return jax.vmap(fun)(index)
+    return lambda source: jax.vmap(partial(one_row, source))(x)
 
 
 def _is_array(leaf: object) -> bool:

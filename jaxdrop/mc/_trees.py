@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc.reducers import Reducer
+from jaxdrop.mc.reducers import Part, Reducer
 from jaxdrop.mc.reducers._grouped import explain_nan
 
 
@@ -22,6 +22,38 @@ def check_reducer(one: object) -> Reducer:
     if isinstance(one, type) or not hasattr(one, "summarize"):
         raise TypeError(f"`reducers` must be a reducer, such as `Moments()`, or a tree of them, got {one!r}.")
     return cast(Reducer, one)
+
+
+def clusters(reducers: PyTree) -> int | None:
+    """The least number of clusters that reducers have standard errors of; None if there are none."""
+    found = jax.tree.leaves(map_reducers(lambda one: getattr(_inner(one), "clusters", None), reducers))
+    return min(found, default=None)
+
+
+def check_clusters(reducers: PyTree, count: int | None) -> None:
+    """Checks that the clusters of all reducers are those of the predictor."""
+
+    def check(one: Reducer) -> None:
+        found = getattr(_inner(one), "clusters", None)
+        if found == count:
+            return
+        kind = type(_inner(one)).__name__
+        if count is None:
+            raise ValueError(
+                f"`reducers` must not be `Clustered` for independent samples, got {found} clusters."
+            )
+        got = f"{kind} without any" if found is None else str(found)
+        raise ValueError(
+            f"`reducers` must be `Clustered` in {count} clusters, as the samples of `predict` are, so that "
+            f"standard errors are between clusters, got {got}."
+        )
+
+    map_reducers(check, reducers)
+
+
+def _inner(one: Reducer) -> Reducer:
+    """The reducer of a part."""
+    return _inner(one.reducer) if isinstance(one, Part) else one
 
 
 def check_values(reducers: PyTree, value: PyTree, has_nan: bool) -> None:

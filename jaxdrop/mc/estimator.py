@@ -36,7 +36,8 @@ def estimate(
         compiled once for as long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`, so
         that new weights do not recompile.
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`, the same as in `sample`,
-        where the conditions on `rbg` keys are stated.
+        where the conditions on `rbg` keys are stated. An `Indexed` predictor, such as an `ensemble`, gets
+        the key itself and t.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The number of samples, at least 1; or `Until`, a stopping rule.
       reducers: One of `Moments`, `Quantiles`, `Categorical`, `Bernoulli`, `CategoricalLogDensity`,
@@ -62,9 +63,10 @@ def estimate(
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
       TypeError: If a count is not an integer, or a reducer is not one.
-      ValueError: If a count is below 1, the batch is empty, the outputs do not have one row per
-        example or do not depend on the key, `spec` does not fit the mesh or the batch, or a reducer
-        rejects the outputs or targets.
+      ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
+        outputs do not have one row per example or do not depend on the key, `spec` does not fit the mesh or
+        the batch, a reducer rejects the outputs or targets, or the samples of `predict` are not independent
+        and a reducer is not `Clustered`.
 
     Examples:
       >>> import jax, jax.numpy as jnp, jaxdrop

@@ -14,7 +14,7 @@ __all__ = ["LastLayer", "last_layer"]
 
 
 class LastLayer(NamedTuple):
-    """The exact moments of the outputs of a linear layer under dropout of its inputs.
+    """The exact moments of the outputs of a linear layer, of which the inputs or the weights are random.
 
     Attributes:
       mean: The means, `[B, K]`.

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program
+from jaxdrop.mc import _devices, _program, _samples
 from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 
 __all__ = ["sample"]
@@ -39,7 +39,8 @@ def sample(
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`. For a Threefry key, JAX's
         default, this always holds. For an `rbg` key it holds with `jaxdrop`'s draws only: JAX's draws
         under `vmap`, as in Flax's Dropout, depend on the size of the chunk. For an `unsafe_rbg` key it
-        holds with chunks of one only.
+        holds with chunks of one only. An `Indexed` predictor, such as an `ensemble`, gets the key itself
+        and t.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The number of samples T, at least 1.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
@@ -61,8 +62,9 @@ def sample(
 
     Raises:
       TypeError: If a count is not an integer.
-      ValueError: If a count is below 1, the batch is empty, the outputs do not have one row per
-        example or do not depend on the key, or `spec` does not fit the mesh or the batch.
+      ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
+        outputs do not have one row per example or do not depend on the key, or `spec` does not fit the mesh
+        or the batch.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
@@ -76,6 +78,7 @@ def sample(
     """
     most = _checks.check_count(num_samples, "num_samples")
     plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic)
+    plan.program.static.check_count(most, "num_samples")
     return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 
 
@@ -85,9 +88,9 @@ def _sample(
     chunks = -(-count // execution.chunk)
 
     def run(arrays: Arrays, key: Key, x: PyTree) -> PyTree:
-        sampler = _program.make_sampler(static, arrays, key, x, execution)
-        index = jnp.arange(chunks * execution.chunk).reshape(chunks, execution.chunk)
-        samples = sampler.draw(index[0]) if chunks == 1 else jax.lax.map(sampler.draw, index)
+        sampler = _samples.make_sampler(static, arrays, key, x, execution)
+        numbers = jnp.arange(chunks, dtype=jnp.int32)
+        samples = sampler.draw(0) if chunks == 1 else jax.lax.map(sampler.draw, numbers)
         lead = 1 if chunks == 1 else 2
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[lead:])[:count], samples)
 

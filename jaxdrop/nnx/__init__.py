@@ -11,6 +11,7 @@ default). Options are keyword-only. `jaxdrop.linen` has the same modules.
 """
 
 from jaxdrop.nnx.attention import AttentionDropout, DropHead, DropKey, attention_fn
+from jaxdrop.nnx.batch_norm import mc_batch_norm
 from jaxdrop.nnx.dense import ShakeoutDense, SparseVariationalDense, VariationalDense
 from jaxdrop.nnx.elements import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, Standout
 from jaxdrop.nnx.graphs import DropEdge
@@ -63,6 +64,7 @@ __all__ = [
     "ZoneoutCell",
     "attention_fn",
     "list_rates",
+    "mc_batch_norm",
     "stochastic",
     "trainable",
     "with_rates",

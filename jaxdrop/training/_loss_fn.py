@@ -74,11 +74,13 @@ def check_like(new: PyTree, old: PyTree, name: str, hint: str = "") -> None:
         )
 
 
-def check_takes(loss_fn: Callable[..., PyTree], arguments: tuple, expected: str) -> None:
+def check_takes(
+    function: Callable[..., PyTree], arguments: tuple, expected: str, name: str = "loss_fn"
+) -> None:
     try:
-        inspect.signature(loss_fn).bind(*arguments)
+        inspect.signature(function).bind(*arguments)
     except TypeError as error:
-        raise TypeError(f"`loss_fn` must take {expected}, got one with: {error}.") from None
+        raise TypeError(f"`{name}` must take {expected}, got one with: {error}.") from None
     except ValueError:  # a function without a signature
         pass
 

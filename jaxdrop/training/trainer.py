@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks, _keys
 from jaxdrop._extra_args import accept_extra_args
 from jaxdrop._order import check_order
 from jaxdrop._types import Key, PyTree
-from jaxdrop.training import _loss_fn
+from jaxdrop.training import _devices, _loss_fn
 
 __all__ = ["LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer", "sweep", "trainer"]
 
@@ -72,6 +73,10 @@ def trainer(
 ) -> Trainer:
     """Makes the init/step pair of one run.
 
+    A run on several devices follows the shardings of what it is given: `init` shards the optimizer state
+    as the parameters and replicates the rest. Losses are those of one device to rounding, and with
+    Threefry keys the masks are the same.
+
     Args:
       loss_fn: `loss_fn(params, key, batch) -> (loss, aux)`: a scalar and any tree of arrays. If `init`
         is given a model state, `loss_fn(params, model_state, key, batch) -> (loss, (aux,
@@ -118,15 +123,24 @@ def trainer(
       Array([0.1, 0.1, 0.1], dtype=float32)
     """
     init, step = _init_and_step(lambda _: (loss_fn, optimizer))
-    start = jax.jit(_copied(init) if donate else init)
+    begin = _copied(init) if donate else init
+    start = jax.jit(begin)
 
     def init_one(key: Key, params: PyTree, model_state: PyTree = None) -> TrainState:
-        return start(_checks.check_key(key), params, (), model_state)
+        parts = (_checks.check_key(key), params, (), model_state)
+        home = None if _devices.is_traced(parts) else _devices.given(parts)
+        return start(*parts) if home is None else _devices.begin(begin, parts, home)
 
     return Trainer(init_one, jax.jit(step, donate_argnums=0 if donate else ()))
 
 
-def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
+def sweep(
+    recipe: Recipe,
+    *,
+    donate: bool = False,
+    mesh: Mesh | None = None,
+    spec: PartitionSpec | None = None,
+) -> Trainer:
     """Makes the init/step pair of a grid of runs, trained by one compiled program.
 
     Args:
@@ -135,6 +149,11 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
         a penalty strength, and may be used wherever a traced scalar may.
       donate: Whether a step reuses the memory of the states that it is given, which are deleted.
         `init` then copies the parameters.
+      mesh: The devices that runs are sharded over; they train without communication, and the results are
+        those of one device. Replicated batches may be sharded over its other axes. None: one device, or
+        the shardings of what `init` is given.
+      spec: The mesh axes of runs, such as `PartitionSpec(("data", "fsdp"))`. None: the axis "runs".
+        Other mesh axes are left to the compiler.
 
     Returns:
       `init(keys, params, hyper, model_state=None)` and a jitted `step(states, batch)`. Keys, parameters,
@@ -144,9 +163,10 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
       depend on `vmap`.
 
     Raises:
-      TypeError: As from `trainer`, by `init` and `step`.
-      ValueError: From `init`, if the leading axes differ, or a transformation of `jaxdrop.optim` stands in
-        the wrong place of a chain; from `step`, as from `trainer`.
+      TypeError: If `mesh` or `spec` has a wrong type; from `init` and `step`, as from `trainer`.
+      ValueError: If `spec` does not fit the mesh; from `init`, if the leading axes differ, the number of
+        runs is not a multiple of the size of their mesh axes, or a transformation of `jaxdrop.optim`
+        stands in the wrong place of a chain; from `step`, as from `trainer`.
 
     Examples:
       >>> import jaxdrop
@@ -165,8 +185,10 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
       >>> losses.shape
       (6,)
     """
+    runs = _devices.of_runs(mesh, spec)
     init, step = _init_and_step(recipe)
-    start = jax.jit(jax.vmap(_copied(init) if donate else init))
+    begin = jax.vmap(_copied(init) if donate else init)
+    start = jax.jit(begin)
 
     def init_all(keys: Key, params: PyTree, hyper: PyTree, model_state: PyTree = None) -> TrainState:
         parts = (_keys.check_keys(keys), params, hyper, model_state)
@@ -175,9 +197,14 @@ def sweep(recipe: Recipe, *, donate: bool = False) -> Trainer:
             found = sorted(str(size[0]) if size else "none" for size in sizes)
             names = "`keys`, `params` and `hyper`" if model_state is None else "all arguments"
             raise ValueError(f"{names} must share one leading axis of runs, got axes of {', '.join(found)}.")
-        return start(*parts)
+        _devices.check_runs(len(keys), runs)
+        home = None if _devices.is_traced(parts) else runs or _devices.given(parts, runs=True)
+        return start(*parts) if home is None else _devices.begin(begin, parts, home)
 
-    return Trainer(init_all, jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0 if donate else ()))
+    steps = jax.vmap(step, in_axes=(0, None))
+    if runs is not None:
+        steps = _devices.divided(steps, runs)
+    return Trainer(init_all, jax.jit(steps, donate_argnums=0 if donate else ()))
 
 
 def _apart(key: Key) -> Key:

@@ -30,9 +30,9 @@ class Ranked(NamedTuple):
 
 
 def ascending(scores: jax.Array, where: ArrayLike | None) -> Ranked:
-    """Scores in ascending order. NumPy sorts concrete ones, ten times as fast as XLA."""
+    """Scores in ascending order. NumPy sorts those of the host, ten times as fast as XLA."""
     used = np.ones(scores.shape, bool) if where is None else where
-    if _predictions.is_visible(scores) and _predictions.is_visible(used):
+    if _predictions.is_on_host(scores) and _predictions.is_on_host(used):
         selected = np.flatnonzero(used)
         first = selected[np.argsort(np.asarray(scores)[selected])]
         order = jnp.asarray(np.concatenate([first, np.flatnonzero(~np.asarray(used))]).astype(np.int32))

@@ -1,4 +1,4 @@
-"""Entropies, look-ups, interpolation and errors of means, without checks, for values that are valid."""
+"""Entropies, label look-ups, interpolation and errors of means, without checks of the values."""
 
 import jax
 import jax.numpy as jnp

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _checks, _predictions
+from jaxdrop import _predictions
 from jaxdrop._types import ArrayLike
 from jaxdrop.uncertainty._bins import Mode, Reliability, binned, check_bins, gap_of
+from jaxdrop.uncertainty._examples import check_binary
 
 __all__ = ["binary_brier", "binary_ece", "binary_nll", "binary_reliability"]
 
@@ -43,7 +44,7 @@ def binary_nll(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None =
       Array([0.2876821, 0.       ], dtype=float32)
     """
     given = _predictions.exact(probs)
-    probs, labels, where = _check(probs, labels, where)
+    probs, labels, where = check_binary(probs, labels, where)
     if _predictions.is_wide(given):
         # Before the cast, which would round a probability near 1 to 1.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -84,7 +85,7 @@ def binary_brier(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None
       >>> binary_brier(jnp.array([0.75, 0.0]), jnp.array([1, 0]))
       Array([0.0625, 0.    ], dtype=float32)
     """
-    probs, labels, where = _check(probs, labels, where)
+    probs, labels, where = check_binary(probs, labels, where)
     return _known((probs - labels.astype(probs.dtype)) ** 2, labels, where)
 
 
@@ -127,7 +128,7 @@ def binary_reliability(
     """
     check_bins(bins, mode)
     given = _predictions.exact(probs)
-    probs, labels, where = _check(probs, labels, where)
+    probs, labels, where = check_binary(probs, labels, where)
     (order,) = _predictions.ranked(given) if _predictions.is_wide(given) else (probs,)
     return binned(probs, order, _known(labels.astype(probs.dtype), labels, None), where, bins, mode)
 
@@ -172,27 +173,6 @@ def binary_ece(
       Array(0.25, dtype=float32)
     """
     return gap_of(binary_reliability(probs, labels, bins=bins, mode=mode, where=where))
-
-
-def _check(
-    probs: ArrayLike, labels: ArrayLike, where: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, ArrayLike | None]:
-    """Probabilities and labels of one shape; those that the mask leaves out hold valid values."""
-    where = _predictions.check_mask(where, np.shape(probs))
-    array = _predictions.as_wide(probs, "probs")
-    _predictions.check_not_empty(array.shape, "probs")
-    array = _predictions.filled(array, where, 0.5)
-    if _predictions.is_visible(array):
-        _checks.check_all(array, "probs", "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
-    # Not converted before their check: JAX would cut 64-bit labels to their low half.
-    labels = _predictions.exact(labels)
-    if getattr(labels, "dtype", None) == jnp.bool_:
-        labels = labels.astype(jnp.int32)
-    if np.shape(labels) != array.shape:
-        raise ValueError(f"`labels` must have the shape of `probs`, {array.shape}, got {np.shape(labels)}.")
-    of = jax.ShapeDtypeStruct((*array.shape, 2), array.dtype)
-    labels = _predictions.check_labels(labels, of, where=where)
-    return array, _predictions.filled(labels, where, 0), where
 
 
 def _known(values: jax.Array, labels: jax.Array, where: ArrayLike | None) -> jax.Array:

@@ -68,7 +68,7 @@ def bootstrap(
 
     Raises:
       TypeError: If `key` is not a PRNG key, or `num_resamples` is not an integer.
-      ValueError: If there are no arrays, those of the same examples differ in their first axis or have
+      ValueError: If no array is given, arrays of the same examples differ in their first axis or have
         fewer than 2 examples, or `num_resamples` is below 2.
 
     References:
@@ -224,9 +224,9 @@ def _count(group: PyTree, paired: bool) -> int:
     counts = {shape[:1] for shape in shapes}
     if len(counts) != 1 or () in counts:
         of = "" if paired else "each of "
-        told = ", ".join(map(str, shapes)) or "no arrays"
+        told = f"shapes {', '.join(map(str, shapes))}" if shapes else "none"
         other = " (`paired=False` is for sets of different examples)" if paired else ""
-        raise ValueError(f"{of}`arrays` must share a first axis of examples{other}, got shapes {told}.")
+        raise ValueError(f"{of}`arrays` must share a first axis of examples{other}, got {told}.")
     ((count,),) = counts
     return _checks.check_count(count, "the number of examples", 2)
 

@@ -51,6 +51,31 @@ def merged(key: jax.Array, x: jax.Array) -> PyTree:
     return mc.finish(reducer, mc.merge(reducer, *parts))[:2]
 
 
+def of_members(key: jax.Array, x: jax.Array, members: jax.Array) -> PyTree:
+    def member(kernel: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:
+        return predict(key, x) @ kernel
+
+    options = {"num_samples": 6, "reducers": mc.Clustered(mc.Moments(), 3), "chunk_size": 4}
+    return mc.estimate(mc.ensemble(member, members, draws=2), key, x, **options)[:2]
+
+
+def of_iterates(key: jax.Array, x: jax.Array, kernels: jax.Array) -> PyTree:
+    state = mc.SWAG.begin(kernels[0], rank=2)
+    for kernel in kernels:
+        state = state.update(kernel)
+    return mc.sample(mc.swag(lambda kernel, key, x: x @ kernel, state), key, x, num_samples=3)
+
+
+def of_layer(key: jax.Array, x: jax.Array, labels: jax.Array, kernel: jax.Array) -> PyTree:
+    found = mc.laplace_classification(x, labels, kernel, prior_precision=1.0)
+    return found.probabilities(x), found.log_evidence, mc.sample(found, key, x, num_samples=2).mean()
+
+
+def of_regression(x: jax.Array, y: jax.Array) -> PyTree:
+    found = mc.laplace_regression(x, y, prior_precision=1.0, noise_precision=1.0)
+    return found.moments(x), found.log_evidence
+
+
 def of_data(key: jax.Array, x: jax.Array) -> PyTree:
     options = {"num_samples": 4, "reducers": mc.Moments(), "batch_size": 3}
     return mc.estimate_dataset(predict, key, x, **options).value
@@ -75,6 +100,7 @@ MC = {
         mc.Categorical(from_logits=False), predict=lambda key, x: jax.nn.softmax(predict(key, x))
     ),
     "CategoricalLogDensity": estimated(mc.CategoricalLogDensity(), LABELS),
+    "Clustered": call(of_members, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
     "GaussianLogDensity": estimated(mc.GaussianLogDensity(2.0), X),
     "GaussianLogDensity of float64": call(
         lambda key, x: mc.estimate(
@@ -98,11 +124,30 @@ MC = {
     # Of more levels the standard error of so few samples would be NaN, as documented.
     "Quantiles": estimated(mc.Quantiles((0.5,))),
     "Until": estimated(mc.Moments(), num_samples=mc.Until(0.2, 20, every=4)),
+    "ensemble": call(
+        lambda key, x, members: mc.sample(
+            mc.ensemble(lambda kernel, key, x: x @ kernel, members), key, x, num_samples=3
+        ),
+        KEY,
+        X,
+        jnp.stack([KERNEL, -KERNEL, 2 * KERNEL]),
+    ),
     "estimate": estimated(mc.Moments(), shared=True),
     "estimate_dataset": Call(of_data, (KEY, X), traced=False),
+    "Indexed": call(
+        lambda key, x, rows: mc.sample(
+            mc.Indexed(lambda row, key, t, x: row * x, rows), key, x, num_samples=7, chunk_size=3
+        ),
+        KEY,
+        X,
+        Y,
+    ),
+    "laplace_classification": call(of_layer, KEY, X, LABELS, KERNEL),
+    "laplace_regression": call(of_regression, X, X[:, :3]),
     "last_layer": call(lambda *arrays: mc.last_layer(*arrays, rate=0.3), X, KERNEL, KERNEL[0]),
     "merge": call(merged, KEY, X),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
+    "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
 }
 
 
@@ -167,18 +212,51 @@ UNCERTAINTY = {
         jax.random.key(3),
         jax.random.key(4),
     ),
+    "fit_box": call(
+        lambda mean, y, stddev: uncertainty.fit_box(mean, y, stddev, level=0.6)(mean, stddev=stddev),
+        LOGITS[0],
+        LOGITS[1],
+        PROBS,
+    ),
     "fit_cqr": call(lambda *fitted: uncertainty.fit_cqr(*fitted, level=0.6)(Y, Y), Y - 1, Y + 1, Z),
-    "fit_ddu": of_features(uncertainty.fit_ddu),
+    "fit_fnr": call(
+        lambda p, labels: uncertainty.fit_fnr(p, labels, risk=0.3)(p), PROBS, (PROBS > 0.3).astype(int)
+    ),
+    "fit_group_quantile": call(
+        lambda y, groups: uncertainty.fit_group_quantile(y, groups, level=0.6, num_groups=3)(groups),
+        Y,
+        LABELS,
+    ),
     "fit_isotonic": call(lambda p, labels: uncertainty.fit_isotonic(p, labels)(p), PROBS, LABELS),
     "fit_lac": call(lambda p, labels: uncertainty.fit_lac(p, labels, level=0.6)(p), PROBS, LABELS),
-    "fit_mahalanobis": of_features(uncertainty.fit_mahalanobis),
+    "fit_lac of groups": call(
+        lambda p, labels, groups: uncertainty.fit_lac(p, labels, level=0.6, groups=groups, num_groups=2)(
+            p, groups=groups
+        ),
+        PROBS,
+        LABELS,
+        LABELS % 2,
+    ),
     "fit_raps": call(lambda p, labels: uncertainty.fit_raps(p, labels, level=0.6, free=1)(p), PROBS, LABELS),
     "fit_recalibration": call(lambda p: _both(uncertainty.fit_recalibration(p), p), Z),
     "fit_stddev_scale": call(lambda *args: uncertainty.fit_stddev_scale(*args)(args[1]), Y, Z, Y + 1),
+    "fit_residual": call(
+        lambda mean, y, stddev: uncertainty.fit_residual(mean, y, level=0.6, stddev=stddev)(
+            mean, stddev=stddev
+        ),
+        Y,
+        Z,
+        Y**2 + 1,
+    ),
+    "fit_ddu": of_features(uncertainty.fit_ddu),
+    "fit_mahalanobis": of_features(uncertainty.fit_mahalanobis),
     "fit_relative_mahalanobis": of_features(uncertainty.fit_relative_mahalanobis),
     "fit_temperature": call(lambda z, labels: uncertainty.fit_temperature(z, labels)(z), LOGITS[0], LABELS),
     "fit_vector_scaling": call(
         lambda z, labels: uncertainty.fit_vector_scaling(z, labels, steps=5)(z), LOGITS[0], LABELS
+    ),
+    "fit_weighted_quantile": call(
+        lambda y, weights: uncertainty.fit_weighted_quantile(y, weights, level=0.6)(weights), Y, Z
     ),
     "fpr95": call(uncertainty.fpr95, Y, Z),
     "fpr95_with_error": call(uncertainty.fpr95_with_error, Y, Z),
@@ -214,6 +292,15 @@ UNCERTAINTY = {
     "reliability": call(uncertainty.reliability, PROBS, LABELS),
     "report": Call(reported, (LOGITS[..., 0], Y + 1), traced=False),
     "risk_coverage": call(uncertainty.risk_coverage, Y, Z),
+    "risk_threshold": call(
+        lambda losses: uncertainty.risk_threshold(losses, jnp.arange(3.0), risk=0.4, delta=0.3), PROBS
+    ),
+    "set_coverage": call(
+        lambda sets, labels, groups: uncertainty.set_coverage(sets, labels, groups=groups, num_groups=2),
+        PROBS > 0.3,
+        LABELS,
+        LABELS % 2,
+    ),
     "sharpness": call(uncertainty.sharpness, PROBS),
     "tally_auroc": call(lambda y: uncertainty.finish(uncertainty.tally_auroc(y, y > 0, bits=10)), Y),
     "tally_classwise_ece": call(

@@ -15,6 +15,7 @@ from tests.family import FAMILY
 WHOLE = jnp.arange(32).reshape(8, 4)
 ENDS = {"senders": jnp.arange(8) % 3, "receivers": jnp.arange(8) % 2}
 LAYERS = {"kernel": jnp.stack([KERNEL] * 8), "bias": jnp.ones((8, 3))}
+SOFT = jax.nn.softmax(LOGITS[0])
 MASK = jnp.arange(24).reshape(4, 6) % 3 != 0
 
 # What `tests.family` calls in one way only, and what it leaves out.
@@ -41,8 +42,24 @@ DROPS: dict[str, Call] = {
     ),
     "drop_key of a mask": call(lambda key, x, mask: jaxdrop.drop_key(key, x, 0.3, mask=mask), KEY, X, MASK),
     "drop_key_mask": call(lambda key: jaxdrop.drop_key_mask(key, (8, 4, 6), 0.3), KEY),
+    "cutmix": call(jaxdrop.cutmix, KEY, X, SOFT, RATE),
+    "cutmix of boxes per example": call(
+        lambda key, x, y, alpha: jaxdrop.cutmix(key, x, y, alpha, per_example=True, channel_axis=1),
+        KEY,
+        X[..., None],
+        SOFT,
+        RATE,
+    ),
+    "manifold_mixup": call(
+        lambda key, x, y, alpha: jaxdrop.manifold_mixup(key, [jnp.tanh, jnp.sin], x, y, alpha),
+        KEY,
+        X,
+        SOFT,
+        RATE,
+    ),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
+    "mixup": call(jaxdrop.mixup, KEY, X, SOFT, RATE),
     "mixout": call(jaxdrop.mixout, KEY, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
     "shakeout": call(
         lambda key, x, kernel, rate: jaxdrop.shakeout(key, x, kernel, rate, constant=0.1),
@@ -115,6 +132,21 @@ LOSSES = {
         lambda key, x: losses.multi_sample(key, lambda key: jaxdrop.dropout(key, x, 0.5).sum(), 3), KEY, X
     ),
     "r_drop": call(losses.r_drop, X, -X),
+    "reg_mixup": call(
+        lambda key, x, y, alpha, strength: losses.reg_mixup(
+            key,
+            lambda _, x, y: sum(jnp.sum(a**2, dtype=jnp.float32) for a in (x, y)),
+            x,
+            y,
+            alpha,
+            strength=strength,
+        ),
+        KEY,
+        X,
+        SOFT,
+        RATE,
+        RATE,
+    ),
     "temporal_activation_regularization": call(losses.temporal_activation_regularization, X, RATE),
 }
 STEPS = jnp.arange(8)
@@ -200,6 +232,20 @@ def swept(params: PyTree, key: jax.Array, batch: jax.Array, hyper: PyTree) -> Py
     return state.params, loss
 
 
+def tuned(params: PyTree, key: jax.Array, batch: jax.Array, hyper: PyTree) -> PyTree:
+    def recipe(hyper: PyTree) -> tuple[training.LossFn, optax.GradientTransformation]:
+        return lambda *args: loss_fn(*args, hyper["rate"]), optax.sgd(0.1)
+
+    def score_fn(state: training.TrainState, key: jax.Array, valid: jax.Array) -> jax.Array:
+        return loss_fn(state.params, key, valid, state.hyper["rate"])[0]
+
+    init, step = training.sweep(recipe)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+    states = init(jax.random.split(key, 2), both, hyper)
+    found = training.tune(step, states, batch, batch, score_fn=score_fn, steps=(1, 1), over=None)
+    return found.states.params, jnp.asarray(found.scores)
+
+
 def chosen(scores: jax.Array) -> PyTree:
     choice = training.choose(training.grid(rate=[0.1, 0.2, 0.3], seed=[0, 1]), scores)
     return jnp.asarray(choice.mean), jnp.asarray(choice.rank)
@@ -211,6 +257,7 @@ TRAINING = {
     "sweep": call(swept, PARAMS, KEY, X, {"rate": jnp.array([0.2, 0.5])}),
     "trainer": call(trained, PARAMS, KEY, X),
     "trainer of a model with state": call(trained_with_state, PARAMS, KEY, X),
+    "tune": Call(tuned, (PARAMS, KEY, X, {"rate": jnp.array([0.2, 0.5])}), traced=False),
 }
 FUNCTIONS = {
     f"{module}.{name}": one

@@ -66,6 +66,12 @@ def linen_sampled(key: jax.Array, x: jax.Array) -> PyTree:
     return jl.stochastic(model, variables, x)(second, x)
 
 
+def linen_batch_norm(key: jax.Array, data: jax.Array) -> PyTree:
+    model, (params, draw) = nn.Sequential([nn.BatchNorm(use_running_average=True)]), jax.random.split(key)
+    variables = model.init(params, data)
+    return jl.mc_batch_norm(model, variables, data, batch_size=2)(draw, data)
+
+
 def linen_rated(key: jax.Array, x: jax.Array) -> PyTree:
     rated = jl.with_rates(jl.Dropout(0.5, **ON).apply, {"*": 0.3})
     return rated({}, x, rngs={"dropout": key})
@@ -78,6 +84,11 @@ def nnx_trained(key: jax.Array, x: jax.Array) -> PyTree:
     init, step = training.trainer(loss_fn, optax.sgd(0.1))
     state, (loss, _) = step(init(key, parts.params, parts.model_state), x)
     return jax.tree.leaves(state.params), loss
+
+
+def nnx_batch_norm(key: jax.Array, data: jax.Array) -> PyTree:
+    model = nnx.Sequential(nnx.BatchNorm(6, rngs=nnx.Rngs(0)))
+    return jn.mc_batch_norm(model, data, batch_size=2)(key, data)
 
 
 def nnx_sampled(key: jax.Array, x: jax.Array) -> PyTree:
@@ -128,6 +139,7 @@ LINEN = {named(case): linen_case(case) for case in shells.ALL} | {
         KEY,
         X,
     ),
+    "mc_batch_norm": call(linen_batch_norm, KEY, X),
     "stochastic": call(linen_sampled, KEY, X),
     "with_rates": call(linen_rated, KEY, X),
 }
@@ -165,6 +177,7 @@ NNX = {named(case): nnx_case(case) for case in shells.ALL} | {
     "list_rates": call(
         lambda key: jnp.asarray([len(jn.list_rates(nnx.Dropout(0.5, rngs=nnx.Rngs(key))))]), KEY
     ),
+    "mc_batch_norm": call(nnx_batch_norm, KEY, X),
     "stochastic": call(nnx_sampled, KEY, X),
     "trainable": call(nnx_trained, KEY, X),
     "with_rates": of_nnx(lambda rngs: jn.with_rates(nnx.Dropout(0.5, rngs=rngs), {"*": 0.3}), X),

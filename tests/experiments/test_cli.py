@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from experiments import cli, report
@@ -27,7 +28,10 @@ def test_checks():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "0"], "`seeds` must be at least 1, got 0."),
+        (
+            ["--devices", "3", "--seeds", "2", "--quick"],
+            "`devices` must divide the number of runs, 50, got 3.",
+        ),
         (["--dataset", "[b]x"], "`dataset` must be one of digits, mnist, fashion-mnist, got [b]x."),
     ],
 )
@@ -105,6 +109,27 @@ def test_missing_data_leaves_nothing(name: str, options: dict, tmp_path):
     with pytest.raises(FileNotFoundError, match=re.escape(f"looked for {tmp_path}")):
         command(name)(data_dir=tmp_path, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_devices_are_set_before_jax_starts():
+    jax.devices()
+    assert cli.start_devices(1) == 1
+    assert cli.start_devices(None) is None
+    with pytest.raises(cli.BadInputError, match="`devices` must be set before JAX starts its devices, got:"):
+        cli.start_devices(2)
+    with pytest.raises(cli.BadInputError, match="`devices` must be at least 1, got 0"):
+        cli.start_devices(0)
+
+
+def test_hosts_are_joined_by_the_environment(monkeypatch):
+    joined = []
+    monkeypatch.setattr(cli.jax.distributed, "initialize", lambda **options: joined.append(options))
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "10.0.0.1:1234")
+    cli.start_devices(None)
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    monkeypatch.setenv("JAX_PROCESS_ID", "1")
+    cli.start_devices(None)
+    assert joined == [{"num_processes": None, "process_id": None}, {"num_processes": 2, "process_id": 1}]
 
 
 @pytest.mark.parametrize("name", ["run[/1]", "[b]x", ":x:"])

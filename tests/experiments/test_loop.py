@@ -39,7 +39,13 @@ def setup() -> tuple[Trainer, TrainState]:
 
 
 def run(
-    folder, evaluate=evaluate, setup=setup, save_every=loop.SECONDS_BETWEEN_CHECKPOINTS, steps=20, every=4
+    folder,
+    evaluate=evaluate,
+    setup=setup,
+    save_every=loop.SECONDS_BETWEEN_CHECKPOINTS,
+    steps=20,
+    every=4,
+    devices=1,
 ):
     pair, state = setup()
     return loop.train(
@@ -52,6 +58,7 @@ def run(
         title="test",
         checkpoints=folder,
         save_every=save_every,
+        devices=devices,
     )
 
 
@@ -93,12 +100,12 @@ def steps(folder):
     return sorted((path.name for path in folder.iterdir()), key=int)
 
 
-def interrupted(folder, monkeypatch):
+def interrupted(folder, monkeypatch, **options):
     """A folder as it is left by a run that ended in its third chunk."""
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
         with pytest.raises(Killed):
-            run(folder, save_every=0.0)
+            run(folder, save_every=0.0, **options)
     assert steps(folder) == ["4", "8"]
 
 
@@ -119,20 +126,42 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, ca
 
 
 def with_a_model_state() -> tuple[Trainer, TrainState]:
+    """Four runs whose state is the sum of their masks, times numbers that tell them apart."""
+
     def loss_fn(params, total, key, x):
         x = jaxdrop.dropout(key, x, 0.5)
-        return jnp.mean((x @ params["kernel"] - 1) ** 2), ((), total + x.sum())
+        marks = jnp.where(x != 0, jnp.arange(x.size).reshape(x.shape) ** 2, 0)
+        return jnp.mean((x @ params["kernel"] - 1) ** 2), ((), total + marks.sum())
 
-    pair = sweep(lambda rate: (loss_fn, optax.sgd(rate)))
-    keys, params = jax.random.split(jax.random.key(0), 3), {"kernel": jnp.ones((3, 4, 1))}
-    return pair, pair.init(keys, params, jnp.array([0.1, 0.2, 0.3]), jnp.zeros(3))
+    pair = sweep(lambda rate: (loss_fn, optax.adam(rate)))
+    keys, params = jax.random.split(jax.random.key(0), 4), {"kernel": jnp.ones((4, 4, 1))}
+    return pair, pair.init(keys, params, jnp.array([0.1, 0.2, 0.3, 0.4]), jnp.zeros(4, jnp.int32))
+
+
+def check_close(one, other):
+    """The masks to the bit, all else to rounding."""
+    np.testing.assert_array_equal(one[0].model_state, other[0].model_state)
+    assert one[0].model_state.sum() > 0
+    chex.assert_trees_all_close(one[0].params, other[0].params, rtol=1e-5)
+    chex.assert_trees_all_close(one[0].opt_state, other[0].opt_state, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 4)])
+def test_an_interrupted_run_is_resumed_on_another_number_of_devices(first, then, tmp_path, monkeypatch):
+    interrupted(tmp_path / "cut", monkeypatch, setup=with_a_model_state, devices=first)
+    again = run(tmp_path / "cut", setup=with_a_model_state, devices=then)
+    assert {leaf.sharding.num_devices for leaf in jax.tree.leaves(again[0])} == {1}
+    check_close(again, run(tmp_path / "whole", setup=with_a_model_state))
+
+
+def test_a_run_on_devices_that_diverges_is_named(tmp_path):
+    with pytest.raises(cli.BadInputError, match=r"that of `layer/kernel` at step 9 of run 1\."):
+        run(tmp_path, lambda state, batch: state.params["clock"], diverging, devices=3)
 
 
 def test_an_interrupted_run_keeps_its_model_state(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
-        with pytest.raises(Killed):
-            run(tmp_path / "cut", setup=with_a_model_state, save_every=0.0)
+    interrupted(tmp_path / "cut", monkeypatch, setup=with_a_model_state)
     again = run(tmp_path / "cut", setup=with_a_model_state)
     whole = run(tmp_path / "whole", setup=with_a_model_state)
     check_same(again, whole)

@@ -39,8 +39,8 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
     folder = tmp_path / "ood" / "digits-quick"
     assert len(list(folder.glob("checkpoints-*/set-*.npz"))) == 7
     job.main(out=tmp_path, quick=True)
-    # Five methods on three sets, and the one that was begun twice.
-    assert len(done) == 5 * 3 + 1
+    # Eight methods on three sets, and the one that was begun twice.
+    assert len(done) == 8 * 3 + 1
     assert {path.name for path in folder.iterdir()} == FILES
     resumed = (folder / "metrics.json").read_bytes()
     monkeypatch.setattr(job.results, "figures", lambda *_: {})
@@ -60,7 +60,7 @@ def test_a_set_of_too_few_images_is_refused(few, name, tmp_path):
 
 def check(metrics: dict) -> None:
     methods = metrics["methods"]
-    assert {"weight scaling", "MC dropout, T=3", "MC, last layer, T=3"} <= set(methods)
+    assert {"weight scaling", "MC dropout, T=3", "MC, last layer, T=3", "SWAG, T=3"} <= set(methods)
     for row in methods.values():
         assert len(row["in/error"]) == 2
         assert "rotated 90°/information" in row

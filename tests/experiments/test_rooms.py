@@ -15,13 +15,14 @@ FLOORS = {
     "relu_net": 0,
     "batches": 1,
     "data": 1,
-    "loop": 1,
+    "hosts": 1,
     "plots": 1,
     "report": 1,
+    "loop": 2,
     "parts": 2,
-    "study": 2,
+    "study": 3,
 }
-EXPERIMENT = 3
+EXPERIMENT = 4
 SOURCES = sorted(FOLDER.rglob("*.py"))
 
 

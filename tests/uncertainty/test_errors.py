@@ -120,7 +120,7 @@ def test_the_bootstrap_of_two_sets_resamples_each_by_itself():
             ValueError,
             "each of `arrays` must share a first axis of examples, got shapes ().",
         ),
-        (lambda: uncertainty.bootstrap(KEY, jnp.mean, paired=True), ValueError, "got shapes no arrays"),
+        (lambda: uncertainty.bootstrap(KEY, jnp.mean, paired=True), ValueError, "a first axis of examples"),
         (
             lambda: uncertainty.bootstrap(KEY, jnp.mean, LOSS, paired=True, num_resamples=1),
             ValueError,

@@ -9,6 +9,7 @@ the standard errors to three functions.
 from jaxdrop.mc.reducers._grouped import Grouped, Reducer
 from jaxdrop.mc.reducers.bernoulli import Bernoulli
 from jaxdrop.mc.reducers.categorical import Categorical
+from jaxdrop.mc.reducers.clustered import Clustered
 from jaxdrop.mc.reducers.densities import BernoulliLogDensity, CategoricalLogDensity, GaussianLogDensity
 from jaxdrop.mc.reducers.moments import Moments
 from jaxdrop.mc.reducers.part import Part
@@ -19,6 +20,7 @@ __all__ = [
     "BernoulliLogDensity",
     "Categorical",
     "CategoricalLogDensity",
+    "Clustered",
     "GaussianLogDensity",
     "Grouped",
     "Moments",

@@ -122,8 +122,17 @@ class Grouped(abc.ABC):
 
     def finish(self, state: Summary) -> tuple[Estimates, Estimates]:
         """Computes the estimates of all samples, and their standard errors."""
-        values = jax.vmap(self.values)(self._pool(state) if self.groups else state)
+        values = self._all_values(state)
         return jax.tree.map(lambda value: value[0], values), self._errors(state["n"], values)
+
+    def finish_by_groups(self, state: Summary) -> tuple[Estimates, Estimates]:
+        """The same with all errors from groups, whatever samples within a group have in common."""
+        values = self._all_values(state)
+        return jax.tree.map(lambda value: value[0], values), Grouped._errors(self, state["n"], values)
+
+    def _all_values(self, state: Summary) -> Estimates:
+        """The estimates of all groups, `[1 + G, ...]` with those of all but each."""
+        return jax.vmap(self.values)(self._pool(state) if self.groups else state)
 
     def _errors(self, sizes: jax.Array, values: Estimates) -> Estimates:
         """The standard errors of estimates from all groups, `[1 + G, ...]` with those from all but each."""

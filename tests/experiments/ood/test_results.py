@@ -28,7 +28,7 @@ def test_the_sets_out_of_distribution():
 
 def test_the_tables_show_powers_of_ten_and_the_last():
     shown = results.shown(PLAN)
-    assert len(shown) == 2 + 2 * 3 + 1
+    assert len(shown) == 2 + 2 * 3 + 3 + 1
     assert not any(name.endswith("T=3") for name in shown)
     header, body = results.quality_table(PLAN, rows())
     assert [row[0] for row in body] == shown

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 from mapie.classification import SplitConformalClassifier
 from mapie.conformity_scores.sets.aps import APSConformityScore
-from mapie.regression import ConformalizedQuantileRegressor
-from scipy import special, stats
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from scipy import special
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from jaxdrop import uncertainty
+from tests.splits import band, loop_quantile, over_splits
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -48,20 +49,6 @@ class Given(ClassifierMixin, BaseEstimator):
         return x.argmax(-1)
 
 
-class Column(RegressorMixin, BaseEstimator):
-    """A regressor whose prediction is one of its features."""
-
-    def __init__(self, column=0):
-        self.column = column
-
-    def fit(self, x, y):
-        self.fitted_ = True
-        return self
-
-    def predict(self, x):
-        return x[:, self.column]
-
-
 def loop_scores(probs, penalty=0.0, free=0.0, share=0.0) -> np.ndarray:
     """The score of each class: the cumulative probability, less a share of the class's."""
     scores = np.zeros(probs.shape)
@@ -70,38 +57,6 @@ def loop_scores(probs, penalty=0.0, free=0.0, share=0.0) -> np.ndarray:
             rank = 1 + (p > p[k]).sum()
             scores[n, k] = p[p >= p[k]].sum() - share * p[k] + penalty * max(rank - free, 0)
     return scores
-
-
-def loop_quantile(scores: np.ndarray, percent: int) -> float:
-    rank = -(-(len(scores) + 1) * percent // 100)
-    return np.sort(scores)[rank - 1] if rank <= len(scores) else np.inf
-
-
-@pytest.mark.parametrize("percent", [1, 7, 10, 29, 55, 57, 90, 95, 99])
-@pytest.mark.parametrize("count", [9, 19, 99, 999])
-def test_the_rank_of_the_quantile_is_exact(percent, count):
-    scores = RNG.permutation(count) + 1.0
-    expected = loop_quantile(scores, percent)
-    assert uncertainty.conformal_quantile(scores, percent / 100) == expected
-
-
-@pytest.mark.parametrize(("percent", "rank"), [(10, 100_001), (90, 900_001)])
-def test_the_rank_among_a_million_is_not_rounded_down(percent: int, rank: int):
-    assert uncertainty.conformal_quantile(jnp.arange(1.0, 1e6 + 1), percent / 100) == rank
-
-
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_a_level_of_half_precision_has_a_rank_of_its_own(dtype):
-    level = jnp.asarray(0.9, dtype)
-    expected = np.ceil(5000 * float(level))
-    assert uncertainty.conformal_quantile(np.arange(1.0, 5000), level) == expected
-
-
-def test_the_quantile_under_jit_and_of_several_columns():
-    scores = RNG.normal(size=(19, 3)).astype(np.float32)
-    expected = [uncertainty.conformal_quantile(column, 0.9) for column in scores.T]
-    np.testing.assert_array_equal(jax.jit(uncertainty.conformal_quantile)(scores, 0.9), expected)
-    assert uncertainty.conformal_quantile([1.0], 0.9) == np.inf
 
 
 def test_lac_is_that_of_mapie():
@@ -141,27 +96,6 @@ def test_random_scores_take_off_the_same_share_of_each_class():
     assert fitted(NEW, key=KEYS[1]).sum() < plain(NEW).sum()
 
 
-def test_cqr_is_that_of_mapie():
-    y = RNG.normal(size=99)
-    x = np.stack([RNG.normal(-0.5, 0.3, 99), RNG.normal(0.5, 0.3, 99)], axis=-1)
-    x = np.concatenate([x, x.mean(-1, keepdims=True)], axis=-1)
-    columns = [Column(column).fit(None, None) for column in range(3)]
-    peer = ConformalizedQuantileRegressor(columns, 0.8, prefit=True)
-    peer.conformalize(x, y)
-    _, expected = peer.predict_interval(x, symmetric_correction=True)
-    lower, upper = uncertainty.fit_cqr(x[:, 0], x[:, 1], y, level=0.8)(x[:, 0], x[:, 1])
-    np.testing.assert_allclose(np.stack([lower, upper], axis=-1), expected[..., 0], rtol=1e-4, atol=1e-5)
-
-
-def test_cqr_of_several_outputs_has_a_margin_for_each():
-    lower, y = RNG.normal(size=(2, 50, 3))
-    margin = jax.jit(uncertainty.fit_cqr)(lower, lower + 1, y, level=0.9).margin
-    expected = [
-        uncertainty.fit_cqr(lower[:, i], lower[:, i] + 1, y[:, i], level=0.9).margin for i in range(3)
-    ]
-    np.testing.assert_allclose(margin, expected, rtol=1e-6)
-
-
 def exchangeable(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     normal, choice = jax.random.split(key)
     logits = 1.5 * jax.random.normal(normal, (count, CLASSES))
@@ -194,30 +128,10 @@ def test_sets_cover_as_often_as_they_say(fit, randomized):
     assert abs(share - 0.8) <= 5 * np.sqrt(0.8 * 0.2 / 10_000)
 
 
-def test_intervals_cover_as_often_as_they_say():
-    """Whatever the intervals were: here half as wide as they should be."""
-
-    def covered(key):
-        y = jax.random.normal(key, (20,))
-        half = jnp.full(20, 0.5 * stats.norm.ppf(0.95))
-        cqr = uncertainty.fit_cqr(-half[1:], half[1:], y[1:], level=0.9)
-        lower, upper = cqr(-half[:1], half[:1])
-        return uncertainty.coverage(lower, upper, y[:1])
-
-    share = jax.jit(jax.vmap(covered))(jax.random.split(jax.random.key(4), 10_000)).mean()
-    assert abs(share - 0.9) <= 5 * np.sqrt(0.9 * 0.1 / 10_000)
-
-
-def test_too_few_examples_give_all_classes_and_the_whole_line():
+def test_too_few_examples_give_all_classes():
     probs, labels = PROBS[:8], LABELS[:8]
     assert uncertainty.fit_lac(probs, labels, level=0.9)(NEW).all()
     assert uncertainty.fit_aps(probs, labels, level=0.9)(NEW).all()
-    lower, upper = uncertainty.fit_cqr(jnp.zeros(8), jnp.ones(8), jnp.ones(8), level=0.9)(
-        jnp.zeros(2), jnp.ones(2)
-    )
-    assert (lower == -jnp.inf).all()
-    assert (upper == jnp.inf).all()
-    assert uncertainty.coverage(lower, upper, jnp.zeros(2)) == 1
 
 
 def test_lac_keeps_the_digits_of_small_probabilities():
@@ -234,10 +148,7 @@ def test_fits_pass_through_jit():
     assert at == uncertainty.fit_lac(PROBS, LABELS, level=0.9).threshold
 
 
-def test_traced_levels_and_labels_out_of_range_break_nothing():
-    threshold = jax.jit(lambda level: uncertainty.conformal_quantile(jnp.arange(5.0), level))
-    assert threshold(2.0) == np.inf
-    assert threshold(-1.0) == 0
+def test_traced_labels_out_of_range_break_nothing():
     fitted = jax.jit(uncertainty.fit_lac)(PROBS, jnp.full(99, CLASSES), level=0.9)
     assert fitted(NEW).shape == NEW.shape
 
@@ -249,12 +160,6 @@ def test_a_mask_leaves_examples_out():
         found = jax.jit(fit)(probs, labels, level=0.8, where=where)
         expected = fit(PROBS[where], LABELS[where], level=0.8)
         np.testing.assert_allclose(found.threshold, expected.threshold, rtol=1e-6)
-    y = np.where(where, PROBS[:, 0], np.nan)
-    found = uncertainty.fit_cqr(y - 1, y - 0.5, y, level=0.8, where=where)
-    np.testing.assert_allclose(found.margin, 0.5, rtol=1e-5)
-    scores, mask = RNG.normal(size=(19, 3)).astype(np.float32), RNG.uniform(size=(19, 3)) < 0.7
-    expected = [uncertainty.conformal_quantile(scores[mask[:, i], i], 0.6) for i in range(3)]
-    np.testing.assert_array_equal(uncertainty.conformal_quantile(scores, 0.6, where=mask), expected)
 
 
 @pytest.mark.parametrize("fit", [uncertainty.fit_lac, uncertainty.fit_aps])
@@ -282,13 +187,6 @@ def test_sets_of_a_confident_model_are_small_without_a_key(saturated: bool):
     sets = uncertainty.fit_aps(probs, labels, level=0.9)(probs)
     assert sets.sum(-1).mean() <= 1.1
     assert sets[np.arange(500), labels].mean() >= 0.85
-
-
-def test_a_quantile_is_not_rounded_below_a_score():
-    scores = 1e8 + np.arange(1.0, 20)
-    quantile = uncertainty.conformal_quantile(scores, 0.9)
-    assert float(quantile) >= scores[17]
-    assert int(uncertainty.conformal_quantile(jnp.array([2**24 + 1]), 0.5)) >= 2**24 + 1
 
 
 @pytest.mark.parametrize(
@@ -336,33 +234,25 @@ def test_a_quantile_is_not_rounded_below_a_score():
             "`key` must be None, as it was for the fit, got",
         ),
         (
-            lambda: uncertainty.fit_cqr([np.inf], [1.0], [0.0], level=0.5),
+            lambda: uncertainty.fit_lac(PROBS, LABELS, level=0.5, groups=LABELS),
             ValueError,
-            "`lower` must be finite, got inf.",
+            "`num_groups` must be given, as `groups` is, got None.",
         ),
         (
-            lambda: uncertainty.fit_cqr([0.0], [1.0, 2.0], [0.0], level=0.5),
+            lambda: uncertainty.fit_lac(PROBS, LABELS, level=0.5, by_class=True, weights=PROBS[:, 0]),
             ValueError,
-            "`upper` must have the shape of `lower`, (1,), got (2,).",
+            "`weights` must be None with `by_class`, got an array.",
         ),
-        (lambda: uncertainty.conformal_quantile([], 0.5), ValueError, "`scores` must not be empty"),
+        (
+            lambda: uncertainty.LAC(jnp.zeros(3))(NEW),
+            ValueError,
+            "`threshold` must broadcast to shape (60, 5), got (3,).",
+        ),
     ],
 )
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
-
-
-def test_cqr_of_several_outputs():
-    lower = np.random.default_rng(3).normal(size=(50, 2)).astype(np.float32)
-    fitted = uncertainty.fit_cqr(lower, lower + 1, lower + 0.5, level=0.9)
-    down, up = fitted(lower, lower + 1)
-    margin = np.asarray(fitted.margin, np.float64)
-    for end, exact, outward in ((down, lower - margin, -1), (up, np.float64(lower + 1) + margin, 1)):
-        assert (outward * (np.float64(end) - exact) >= 0).all()
-        np.testing.assert_allclose(end, exact, rtol=2e-7)
-    with pytest.raises(ValueError, match=r"`margin` must broadcast to shape \(4, 3\), got \(2,\)"):
-        fitted(np.zeros((4, 3)), np.ones((4, 3)))
 
 
 def test_aps_takes_one_key():
@@ -371,14 +261,52 @@ def test_aps_takes_one_key():
         uncertainty.fit_aps(probs, labels, level=0.5, key=jax.random.split(jax.random.key(0)))
 
 
-def test_cqr_of_a_large_offset_covers():
-    y = 1e6 + np.random.default_rng(0).random(999)
-    ends = np.full(999, 1e6)
-    cqr = uncertainty.fit_cqr(ends, ends, y, level=0.9)
-    assert 0 <= np.float64(cqr.margin) - np.sort(y - 1e6)[899] <= 1e-7
-    for given in (ends, ends.astype(np.float32)):
-        for call in (cqr, lambda *both: jax.jit(lambda fitted, both: fitted(*both))(cqr, both)):
-            assert uncertainty.coverage(*call(given, given), y).mean() >= 0.9
-    lower, upper = jax.jit(lambda cqr: cqr(ends + 0.01, ends + 0.01))(cqr)
-    assert (np.float64(lower) <= 1e6 + 0.01 - np.float64(cqr.margin)).all()
-    assert (np.float64(upper) >= 1e6 + 0.01 + np.float64(cqr.margin)).all()
+def test_each_class_has_the_threshold_of_its_examples():
+    """A class of too few examples is in all sets."""
+    labels = np.where(np.arange(99) < 3, 4, LABELS % 4)
+    for fit in (uncertainty.fit_lac, uncertainty.fit_aps):
+        found = jax.jit(functools.partial(fit, level=0.8, by_class=True))(PROBS, labels)
+        expected = [fit(PROBS, labels, level=0.8, where=labels == k).threshold for k in range(CLASSES)]
+        np.testing.assert_array_equal(found.threshold, expected)
+        assert np.isinf(expected[4])
+        sets = found(NEW)
+        assert sets[:, 4].all()
+        each = [fit(PROBS, labels, level=0.8, where=labels == k)(NEW)[:, k] for k in range(CLASSES)]
+        np.testing.assert_array_equal(sets, np.stack(each, axis=-1))
+
+
+def test_groups_and_weights_of_examples():
+    """Each group has the sets of a fit to it, and weights of 0 and 1 are a mask."""
+    groups, where = np.arange(99) % 3, RNG.uniform(size=99) < 0.8
+    some, new = where & (groups == 1), np.ones(60, int)
+    options = {"labels": LABELS, "level": 0.8}
+
+    @jax.jit
+    def sets(probs: jax.Array) -> list[tuple[jax.Array, ...]]:
+        def each(fit: Callable[..., Callable[..., jax.Array]]) -> tuple[jax.Array, ...]:
+            grouped = fit(probs, **options, groups=groups, num_groups=3, where=where)
+            weighted = fit(probs, **options, weights=some.astype(np.float32))
+            masked = fit(probs, **options, where=some)
+            return grouped(NEW, groups=new), weighted(NEW, weights=new), masked(NEW)
+
+        return [each(fit) for fit in (uncertainty.fit_lac, uncertainty.fit_aps)]
+
+    for grouped, weighted, expected in sets(PROBS):
+        np.testing.assert_array_equal(grouped, expected)
+        np.testing.assert_array_equal(weighted, expected)
+
+
+def test_classes_cover_where_one_threshold_fails():
+    """Class 0 is rare and hard: its own threshold covers it."""
+
+    def one(key: jax.Array) -> jax.Array:
+        labels = jnp.where(jnp.arange(200) < 30, 0, 1 + jnp.arange(200) % 2)
+        scale = jnp.where(labels == 0, 0.3, 3.0)[:, None] * jax.nn.one_hot(labels, 3)
+        old, new = jax.nn.softmax(scale[None] + jax.random.normal(key, (2, 200, 3)))
+        own, common = (uncertainty.fit_lac(old, labels, level=0.8, by_class=by) for by in (True, False))
+        return jnp.stack([own(new), common(new)])[:, :30, 0].mean(1)
+
+    found = over_splits(one, 2)
+    mean, error = band(0.8, 30, 30)
+    assert abs(found[:, 0].mean() - mean) <= error
+    assert found[:, 1].mean() < 0.8 - error

@@ -1,0 +1,1 @@
+"""The commands of `python -m jaxdrop`, one per file; they need the extra `cli`."""
