@@ -189,8 +189,8 @@ def _of_two(score: Callable[..., Score], values: ArrayLike, outside: np.ndarray)
     """A score that tells some examples from the others; NaN if there are none of either."""
     if outside.all() or not outside.any():
         return Score(np.nan, np.nan)
-    values = np.asarray(values)
-    return score(values[~outside], values[outside])
+    # Masks, as arrays of other sizes would be compiled again.
+    return score(values, values, where_in=~outside, where_out=outside)
 
 
 def _of_interval(

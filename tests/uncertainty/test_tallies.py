@@ -89,11 +89,14 @@ def test_two_hosts(parts: list[PyTree]):
     """Each has half of the examples: a sum over the mesh is the tally of all."""
     mesh = make_mesh((2,), ("hosts",), (jax.sharding.AxisType.Auto,))
 
-    def on_each(*arrays: jax.Array) -> PyTree:
-        return jax.lax.psum(tallied(*arrays), "hosts")
+    def on_each(probs: jax.Array, labels: jax.Array, off: jax.Array, where: jax.Array) -> PyTree:
+        rmse, ece = uncertainty.tally_rms(off, where=where), uncertainty.tally_ece(probs, labels, where=where)
+        return jax.lax.psum({"rmse": rmse, "ece": ece}, "hosts")
 
-    whole = jax.shard_map(on_each, mesh=mesh, in_specs=P("hosts"), out_specs=P())(*hidden())
-    close(uncertainty.finish(whole), uncertainty.finish(uncertainty.merge(*parts)), 1e-4)
+    probs, labels, off, _, _, where = hidden()
+    both = jax.shard_map(on_each, mesh=mesh, in_specs=P("hosts"), out_specs=P())(probs, labels, off, where)
+    found, expected = uncertainty.finish(both), uncertainty.finish(uncertainty.merge(*parts))
+    close(found, {name: expected[name] for name in found}, 1e-4)
 
 
 def test_many_batches_of_values_far_from_zero():
@@ -112,11 +115,11 @@ def test_many_batches_of_values_far_from_zero():
 
 def test_two_classes_have_the_error_of_the_classes():
     """Their gaps are equal; the score is that of the binary probabilities."""
-    p = RNG.uniform(size=400).astype(np.float32)
-    labels = (RNG.uniform(size=400) < p**2).astype(int)
+    p = RNG.uniform(size=600).astype(np.float32)
+    labels = (RNG.uniform(size=600) < p**2).astype(int)
     found = uncertainty.finish(uncertainty.tally_classwise_ece(np.stack([1 - p, p], -1), labels, bins=4))
     np.testing.assert_allclose(found.value, uncertainty.binary_ece(p, labels, bins=4), rtol=1e-4)
-    sums = _bins.gaps(p, p, labels.astype(np.float32), np.ones(400, bool), 4, "equal_width")
+    sums = _bins.gaps(p, p, labels.astype(np.float32), np.ones(600, bool), 4, "equal_width")
     np.testing.assert_allclose(found.standard_error, _bins.error_of(sums), rtol=1e-4)
 
 
@@ -131,11 +134,11 @@ def test_without_examples_or_with_a_traced_nan_scores_are_nan():
 
 
 def test_wrong_arguments():
-    mean, ece = uncertainty.tally_mean(OFF), uncertainty.tally_ece(PROBS, LABELS)
+    mean, auroc = uncertainty.tally_mean(OFF), uncertainty.tally_auroc(OFF, WRONG, bits=10)
     with pytest.raises(ValueError, match="must be of one kind and number of bins, got mean of shapes"):
-        uncertainty.merge(mean, ece)
-    with pytest.raises(ValueError, match="must be of one kind and number of bins, got ece"):
-        uncertainty.merge(ece, uncertainty.tally_ece(PROBS, LABELS, bins=3))
+        uncertainty.merge(mean, auroc)
+    with pytest.raises(ValueError, match="must be of one kind and number of bins, got auroc of shapes"):
+        uncertainty.merge(auroc, uncertainty.tally_auroc(OFF, WRONG, bits=11))
     with pytest.raises(ValueError, match="`others` must have the tree structure of `first`"):
         uncertainty.merge(mean, {"nll": mean})
     with pytest.raises(TypeError, match=re.escape("must be a tree of `Tally`, got a leaf float")):
