@@ -67,6 +67,8 @@ def of_classes(probs: ArrayLike, labels: ArrayLike, samples: bool, bins: int, ke
     drawn = probs
     if samples:
         probs = jnp.mean(_predictions.widened(drawn), axis=0)
+        if drawn.dtype.itemsize < 4:  # the sums are of half precision, and are checked as of float32
+            probs = probs / jnp.sum(probs, axis=-1, keepdims=True)
     hits = classification.accuracy(probs, labels)
     rows = [
         mean("accuracy", hits, HIGHER),

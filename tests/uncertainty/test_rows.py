@@ -60,6 +60,12 @@ def test_samples_of_classes():
     assert [found[name].better for name in ("accuracy", "ece", "total_entropy")] == ["higher", "lower", ""]
 
 
+def test_samples_in_half_precision():
+    half = jnp.asarray(SAMPLES, jnp.bfloat16)
+    found = uncertainty.report(half, LABELS, samples=True)
+    close(found["nll"], uncertainty.mean_with_error(uncertainty.nll(SAMPLES.mean(0), LABELS)), 0.01)
+
+
 def test_probabilities_of_classes_and_of_binary_labels():
     probs = SAMPLES.mean(0)
     found = uncertainty.report(probs, LABELS)
