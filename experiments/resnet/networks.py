@@ -2,8 +2,8 @@
 
 He et al., "Identity mappings in deep residual networks", 2016; Huang et al., "Deep networks with stochastic
 depth", 2016. Branch l of L is dropped with probability `rate * l / L`, for each example. Both networks draw
-the mask of branch i from `fold_in(key, i)`: NNX's streams derive keys in this way, and the Linen network gives
-them to its branches. The same key therefore gives both the same masks.
+the mask of branch i from `fold_in(key, i)`: NNX's streams derive keys in this way, and the Linen network
+gives them to its branches. The same key therefore gives both the same masks.
 """
 
 from collections.abc import Callable, Mapping
@@ -165,13 +165,14 @@ def stem(x: jax.Array) -> jax.Array:
 
 def init(shape: Shape, seed: int, side: int) -> tuple[Any, Any]:
     """First parameters, and the model state with the batch statistics, of the Linen network."""
-    variables = dict(LinenResNet(shape, 0.0).init(jax.random.key(seed), jax.numpy.zeros((1, side, side, 1))))
+    image = jax.numpy.zeros((1, side, side, 1))
+    variables: Any = dict(jax.jit(LinenResNet(shape, 0.0).init)(jax.random.key(seed), image))
     return variables.pop("params"), variables
 
 
 def nnx_model(shape: Shape, rate: float, params: Any, model_state: Any, drop_path: str) -> NNXResNet:
     """The NNX network with the parameters and batch statistics of a Linen network."""
-    model = NNXResNet(shape, rate, NNX_DROP_PATHS[drop_path], rngs=nnx.Rngs(0))
+    model = nnx.eval_shape(lambda: NNXResNet(shape, rate, NNX_DROP_PATHS[drop_path], rngs=nnx.Rngs(0)))
     for kind, values in ((nnx.Param, params), (nnx.BatchStat, model_state["batch_stats"])):
         state = nnx.state(model, kind)
         nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.array, values))
