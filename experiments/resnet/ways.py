@@ -209,17 +209,17 @@ def table(rows: list[dict[str, Any]]) -> report.Table:
 
 
 def plot(curves: dict[str, np.ndarray]) -> Figure:
-    """Loss curves, which lie on each other, and their differences from the reference."""
+    """Loss curves, and the running maximum of their differences from the reference."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, plots.HEIGHT))
     for i, (name, losses) in enumerate(curves.items()):
         steps = np.arange(1, len(losses) + 1)
         look = {"color": plots.color(i), "ls": plots.LINES[i], "label": name}
         left.plot(steps, losses, **look)
         if name != REFERENCE:
-            off = np.abs(losses.astype(np.float64) - curves[REFERENCE])
+            off = np.maximum.accumulate(np.abs(losses.astype(np.float64) - curves[REFERENCE]))
             right.plot(steps, np.where(off > 0, off, np.nan), **look)
     left.set_ylabel("training loss (nats)")
-    right.set_ylabel(f"difference from {REFERENCE} (nats)")
+    right.set_ylabel(f"largest difference so far from\n{REFERENCE} (nats)")
     right.set_yscale("log")
     for axis in (left, right):
         axis.set_xlabel("step")
