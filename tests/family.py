@@ -1,5 +1,6 @@
 """The family of regularizers as the law suite sees it: every function of `jaxdrop.drops`, or why not."""
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +79,11 @@ def _shakeout(key, x, rate):
 def _drop_edge(key, x, rate):
     x = jnp.asarray(x)
     return jaxdrop.drop_edge(key, x.reshape(-1), rate).reshape(x.shape)
+
+
+def _drop_node(key, x, rate):
+    x = jnp.asarray(x)
+    return jaxdrop.drop_node(key, x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rate).reshape(x.shape)
 
 
 def _shells(name: str) -> dict:
@@ -218,6 +224,16 @@ SPECIAL = (
     ),
     Member("targeted_dropout", partial(jaxdrop.targeted_dropout, fraction=1.0), arrays=False, exported=None),
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
+    Member("drop_message", jaxdrop.drop_message, variance=bernoulli, form_of="dropout"),
+    Member(
+        "drop_node",
+        _drop_node,
+        function=jaxdrop.drop_node,
+        variance=bernoulli,
+        shared=128,
+        arrays=False,
+        form_of="dropout",
+    ),
 )
 
 # Functions of `jaxdrop.drops` that the laws do not fit, with the reason.

@@ -108,6 +108,8 @@ GRAPHS = (
         called=ENDS,
         still=lambda: jaxdrop.drop_edge(KEY, jnp.ones(5), 0.0, renormalize=True, **ENDS),
     ),
+    Case("DropMessage", jaxdrop.drop_message, {"bits": 8}),
+    Case("DropNode", jaxdrop.drop_node, {"bits": 24}, data=(X[0, 0],), still=lambda: X[0, 0]),
 )
 ALL = (*ELEMENTS, *STRUCTURED, *SEQUENCES, *ATTENTION, *GRAPHS)
 

@@ -192,6 +192,7 @@ OF_DATA = {
     "drop_edge, senders": lambda data: jaxdrop.drop_edge(
         KEY, jnp.ones(4), 0.5, senders=data, receivers=WHOLE[:, 0], undirected=True
     ),
+    "drop_node": lambda data: jaxdrop.drop_node(KEY, data, 0.5),
     "drop_key, mask": lambda data: jaxdrop.drop_key(KEY, X, 0.5, mask=data),
     "masksembles": lambda data: jaxdrop.masksembles(data, jnp.ones((2, 8), bool)),
     "masksembles, masks": lambda data: jaxdrop.masksembles(X, data),

@@ -9,6 +9,8 @@ from jaxdrop.drops.drop_edge import drop_edge
 from jaxdrop.drops.drop_head import drop_head
 from jaxdrop.drops.drop_key import drop_key, drop_key_mask
 from jaxdrop.drops.drop_layer import drop_layer
+from jaxdrop.drops.drop_message import drop_message
+from jaxdrop.drops.drop_node import drop_node
 from jaxdrop.drops.drop_path import drop_path
 from jaxdrop.drops.dropconnect import dropconnect
 from jaxdrop.drops.dropout import dropout
@@ -42,6 +44,8 @@ __all__ = [
     "drop_key",
     "drop_key_mask",
     "drop_layer",
+    "drop_message",
+    "drop_node",
     "drop_path",
     "dropconnect",
     "dropout",

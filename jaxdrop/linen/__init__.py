@@ -13,7 +13,7 @@ modules.
 from jaxdrop.linen.attention import AttentionDropout, DropHead, DropKey, attention_fn
 from jaxdrop.linen.dense import ShakeoutDense, SparseVariationalDense, VariationalDense
 from jaxdrop.linen.elements import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, Standout
-from jaxdrop.linen.graphs import DropEdge
+from jaxdrop.linen.graphs import DropEdge, DropMessage, DropNode
 from jaxdrop.linen.layers import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
 from jaxdrop.linen.learned import ConcreteDropout, Masksembles
 from jaxdrop.linen.predictive import MCDropout, stochastic
@@ -40,6 +40,8 @@ __all__ = [
     "DropHead",
     "DropKey",
     "DropLayer",
+    "DropMessage",
+    "DropNode",
     "DropPath",
     "Dropout",
     "EmbeddingDropout",

@@ -13,7 +13,7 @@ default). Options are keyword-only. `jaxdrop.linen` has the same modules.
 from jaxdrop.nnx.attention import AttentionDropout, DropHead, DropKey, attention_fn
 from jaxdrop.nnx.dense import ShakeoutDense, SparseVariationalDense, VariationalDense
 from jaxdrop.nnx.elements import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, Standout
-from jaxdrop.nnx.graphs import DropEdge
+from jaxdrop.nnx.graphs import DropEdge, DropMessage, DropNode
 from jaxdrop.nnx.layers import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
 from jaxdrop.nnx.learned import ConcreteDropout, Masksembles
 from jaxdrop.nnx.predictive import MCDropout, stochastic
@@ -41,6 +41,8 @@ __all__ = [
     "DropHead",
     "DropKey",
     "DropLayer",
+    "DropMessage",
+    "DropNode",
     "DropPath",
     "Dropout",
     "EmbeddingDropout",
