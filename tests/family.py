@@ -131,6 +131,7 @@ SPECIAL = (
         shared=32,
         form_of="alpha_dropout",
     ),
+    Member("shake_drop", jaxdrop.shake_drop, one=None, selects=False, elementwise=False),
     Member("drop_path", jaxdrop.drop_path, variance=bernoulli, shared=32 * 128, form_of="dropout"),
     Member(
         "subset_depth",
@@ -243,6 +244,7 @@ EXCEPTIONS = {
     "drop_key_mask": "draws a mask: takes a shape, not data",
     "masksembles": "its masks are fixed: it takes no key and no rate",
     "masksembles_masks": "draws fixed masks: takes sizes, not data",
+    "shake_drop_mean": "the mean for evaluation: takes no key",
     "sparse_kernel": "prunes for evaluation: takes no key",
     "sparse_variational_dropout": "its variance is a learned parameter, and it returns a penalty too",
     "standout_mean": "the mean for evaluation: takes no key",
@@ -265,6 +267,7 @@ HELPERS = {
     "block_mask": "drop_block",
     "drop_key_mask": "drop_key",
     "masksembles_masks": "masksembles",
+    "shake_drop_mean": "shake_drop",
     "sparse_kernel": "sparse_variational_dropout",
     "standout_mean": "standout",
     "zoneout_mean": "zoneout",
@@ -282,7 +285,7 @@ LAST_ARGUMENTS = {
     "standout_mean": "logits",
     "variational_dropout": "log_alpha",
 }
-KEYLESS = {"masksembles", "sparse_kernel", "standout_mean", "zoneout_mean"}
+KEYLESS = {"masksembles", "shake_drop_mean", "sparse_kernel", "standout_mean", "zoneout_mean"}
 
 # Flax modules whose name is not the function's in CamelCase, and functions that have none.
 SHELLS = {

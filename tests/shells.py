@@ -65,6 +65,12 @@ STRUCTURED = (
     Case("SpatialDropout", jaxdrop.spatial_dropout, {"channel_axis": 1, "bits": 8}),
     Case("FeatureAlphaDropout", jaxdrop.feature_alpha_dropout, {"channel_axis": 2, "bits": 24}),
     Case("DropPath", jaxdrop.drop_path, {"mode": "batch", "bits": 24}),
+    Case(
+        "ShakeDrop",
+        jaxdrop.shake_drop,
+        {"mode": "batch", "level": "channel", "channel_axis": 1, "alpha": (0.0, 1.0), "bits": 24},
+        still=lambda: jaxdrop.shake_drop_mean(X, 0.3, alpha=(0.0, 1.0), bits=24),
+    ),
     Case("DropBlock", jaxdrop.drop_block, {"block_size": 3, "channel_axis": 1, "broadcast_dims": (1,)}),
     Case("PatchDropout", jaxdrop.patch_dropout, {"prefix_tokens": 2}),
     Case(

@@ -41,6 +41,7 @@ STORED: dict[str, tuple[str, tuple[float, ...]]] = {
     "alpha_dropout": ("165ffe97f71774c0", (1.315049, -1.059543, 1.315049, 1.315049)),
     "feature_alpha_dropout": ("2899f9de7f571765", (1.315049, -1.059543, 1.315049, 1.315049)),
     "drop_path": ("da96d5bf3bcdfbc3", (1.428578, 1.428578, 1.428578, 1.428578)),
+    "shake_drop": ("da96d5bf3bcdfbc3", (1.0, 1.0, 1.0, 1.0)),
     "subset_depth": ("29092a7fb730345f", (1.0, 1.0, 1.0, 1.0)),
     "drop_block": ("9b7047de57ac759b", (0.0, 1.590909, 1.590909, 0.0)),
     "patch_dropout": ("b633d888cda89bd7", (1.0, 1.0, 1.0, 1.0)),

@@ -22,6 +22,7 @@ from jaxdrop.drops.locked_dropout import locked_dropout
 from jaxdrop.drops.masksembles import masksembles, masksembles_masks
 from jaxdrop.drops.mixout import mixout
 from jaxdrop.drops.patch_dropout import patch_dropout
+from jaxdrop.drops.shake_drop import shake_drop, shake_drop_mean
 from jaxdrop.drops.shakeout import shakeout
 from jaxdrop.drops.sparse_variational_dropout import sparse_kernel, sparse_variational_dropout
 from jaxdrop.drops.spatial_dropout import spatial_dropout
@@ -58,6 +59,8 @@ __all__ = [
     "masksembles_masks",
     "mixout",
     "patch_dropout",
+    "shake_drop",
+    "shake_drop_mean",
     "shakeout",
     "sparse_kernel",
     "sparse_variational_dropout",

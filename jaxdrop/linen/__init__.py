@@ -26,6 +26,7 @@ from jaxdrop.linen.structured import (
     DropPath,
     FeatureAlphaDropout,
     PatchDropout,
+    ShakeDrop,
     SpatialDropout,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "Masksembles",
     "PatchDropout",
     "RecurrentDropoutCell",
+    "ShakeDrop",
     "ShakeoutDense",
     "SparseVariationalDense",
     "SpatialDropout",

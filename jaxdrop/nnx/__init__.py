@@ -26,6 +26,7 @@ from jaxdrop.nnx.structured import (
     DropPath,
     FeatureAlphaDropout,
     PatchDropout,
+    ShakeDrop,
     SpatialDropout,
 )
 from jaxdrop.nnx.trainables import trainable
@@ -54,6 +55,7 @@ __all__ = [
     "Masksembles",
     "PatchDropout",
     "RecurrentDropoutCell",
+    "ShakeDrop",
     "ShakeoutDense",
     "SparseVariationalDense",
     "SpatialDropout",

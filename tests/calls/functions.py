@@ -50,6 +50,10 @@ DROPS: dict[str, Call] = {
         KERNEL,
         RATE,
     ),
+    "shake_drop of channels": call(
+        lambda key, x, rate: jaxdrop.shake_drop(key, x, rate, mode="batch", level="channel"), KEY, X, RATE
+    ),
+    "shake_drop_mean": call(jaxdrop.shake_drop_mean, X, RATE),
     "sparse_kernel": call(jaxdrop.sparse_kernel, KERNEL, 0 * KERNEL),
     "sparse_variational_dropout": call(jaxdrop.sparse_variational_dropout, KEY, X, KERNEL, 0 * KERNEL - 1),
     "standout": call(jaxdrop.standout, KEY, X, -X),
