@@ -167,6 +167,13 @@ SPECIAL = (
         keeps_nothing=False,
     ),
     Member("cutout", partial(jaxdrop.cutout, size=2), one=None, exported="b, 4"),
+    Member(
+        "neftune",
+        jaxdrop.neftune,
+        variance=lambda x, alpha: jnp.full_like(x, alpha**2 / (3 * 32 * 128)),
+        level="alpha",
+        selects=False,
+    ),
     Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128, form_of="dropout"),
     Member(
         "drop_layer",
@@ -279,6 +286,7 @@ LAST_ARGUMENTS = {
     "gaussian_noise": "stddev",
     "masksembles": "masks",
     "masksembles_masks": "scale",
+    "neftune": "alpha",
     "sparse_kernel": "log_variance",
     "sparse_variational_dropout": "log_variance",
     "standout": "logits",
@@ -290,6 +298,7 @@ KEYLESS = {"masksembles", "shake_drop_mean", "sparse_kernel", "standout_mean", "
 # Flax modules whose name is not the function's in CamelCase, and functions that have none.
 SHELLS = {
     "dropconnect": "DropConnect",
+    "neftune": "NEFTune",
     "shakeout": "ShakeoutDense",
     "sparse_variational_dropout": "SparseVariationalDense",
     "variational_dropout": "VariationalDense",

@@ -90,6 +90,7 @@ SEQUENCES = (
         data=(TOKENS,),
         still=lambda: TOKENS,
     ),
+    Case("NEFTune", jaxdrop.neftune, called={"mask": X[0, ..., 0] > 0}, level="alpha"),
     Case(
         "Zoneout",
         jaxdrop.zoneout,

@@ -21,6 +21,7 @@ from jaxdrop.drops.gaussian_noise import gaussian_noise
 from jaxdrop.drops.locked_dropout import locked_dropout
 from jaxdrop.drops.masksembles import masksembles, masksembles_masks
 from jaxdrop.drops.mixout import mixout
+from jaxdrop.drops.neftune import neftune
 from jaxdrop.drops.patch_dropout import patch_dropout
 from jaxdrop.drops.shake_drop import shake_drop, shake_drop_mean
 from jaxdrop.drops.shakeout import shakeout
@@ -58,6 +59,7 @@ __all__ = [
     "masksembles",
     "masksembles_masks",
     "mixout",
+    "neftune",
     "patch_dropout",
     "shake_drop",
     "shake_drop_mean",

@@ -16,8 +16,8 @@ def drop_node(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
     variance of `dropout`, so evaluation needs no scale. The paper's code scales at evaluation instead.
     Node and edges stay in the graph: a dropped node still receives the features of its neighbors.
 
-    DropNode also names the removal of nodes with all their edges, as in graph contrastive learning
-    and in the `dropout_node` of torch-geometric. That changes the mean. It is a mask of nodes, applied
+    DropNode also names the removal of nodes with all their edges, as of Do et al. and in the
+    `dropout_node` of torch-geometric. That changes the mean. It is a mask of nodes, applied
     to the weights of the edges:
 
         kept = jaxdrop.keep_mask(key, (num_nodes,), rate)
@@ -43,7 +43,9 @@ def drop_node(key: Key, x: ArrayLike, rate: Rate, *, bits: Bits = None) -> jax.A
         valid or too few to tell a concrete rate from 0 and 1.
 
     References:
-      Feng et al., "Graph random neural networks for semi-supervised learning on graphs", 2020.
+      Feng et al., "Graph random neural networks for semi-supervised learning on graphs", 2020;
+      Do et al., "Graph convolutional neural networks with node transition probability-based message
+      passing and DropNode regularization", 2021.
 
     Examples:
       >>> drop_node(jax.random.key(0), jax.numpy.ones((4, 3)), 0.5)[:, 0]

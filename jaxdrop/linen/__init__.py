@@ -19,7 +19,7 @@ from jaxdrop.linen.learned import ConcreteDropout, Masksembles
 from jaxdrop.linen.predictive import MCDropout, stochastic
 from jaxdrop.linen.rates import list_rates, with_rates
 from jaxdrop.linen.recurrent import RecurrentDropoutCell, ZoneoutCell
-from jaxdrop.linen.sequences import LockedDropout, WordDropout, Zoneout
+from jaxdrop.linen.sequences import LockedDropout, NEFTune, WordDropout, Zoneout
 from jaxdrop.linen.structured import (
     Cutout,
     DropBlock,
@@ -52,6 +52,7 @@ __all__ = [
     "LockedDropout",
     "MCDropout",
     "Masksembles",
+    "NEFTune",
     "PatchDropout",
     "RecurrentDropoutCell",
     "ShakeDrop",

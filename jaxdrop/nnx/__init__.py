@@ -19,7 +19,7 @@ from jaxdrop.nnx.learned import ConcreteDropout, Masksembles
 from jaxdrop.nnx.predictive import MCDropout, stochastic
 from jaxdrop.nnx.rates import list_rates, with_rates
 from jaxdrop.nnx.recurrent import RecurrentDropoutCell, ZoneoutCell
-from jaxdrop.nnx.sequences import LockedDropout, WordDropout, Zoneout
+from jaxdrop.nnx.sequences import LockedDropout, NEFTune, WordDropout, Zoneout
 from jaxdrop.nnx.structured import (
     Cutout,
     DropBlock,
@@ -53,6 +53,7 @@ __all__ = [
     "LockedDropout",
     "MCDropout",
     "Masksembles",
+    "NEFTune",
     "PatchDropout",
     "RecurrentDropoutCell",
     "ShakeDrop",

@@ -50,6 +50,9 @@ DROPS: dict[str, Call] = {
         KERNEL,
         RATE,
     ),
+    "neftune of a mask": call(
+        lambda key, x, alpha: jaxdrop.neftune(key, x, alpha, mask=(x > 1).any(-1)), KEY, X, RATE
+    ),
     "shake_drop of channels": call(
         lambda key, x, rate: jaxdrop.shake_drop(key, x, rate, mode="batch", level="channel"), KEY, X, RATE
     ),
