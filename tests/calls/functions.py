@@ -40,6 +40,7 @@ DROPS: dict[str, Call] = {
     ),
     "drop_key of a mask": call(lambda key, x, mask: jaxdrop.drop_key(key, x, 0.3, mask=mask), KEY, X, MASK),
     "drop_key_mask": call(lambda key: jaxdrop.drop_key_mask(key, (8, 4, 6), 0.3), KEY),
+    "drop_node": call(jaxdrop.drop_node, KEY, X[:, 0], RATE),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
     "mixout": call(jaxdrop.mixout, KEY, PARAMS, {"kernel": -KERNEL, "bias": jnp.ones(3)}, RATE),
@@ -51,7 +52,7 @@ DROPS: dict[str, Call] = {
         RATE,
     ),
     "neftune of a mask": call(
-        lambda key, x, alpha: jaxdrop.neftune(key, x, alpha, mask=(x > 1).any(-1)), KEY, X, RATE
+        lambda key, x, alpha, mask: jaxdrop.neftune(key, x, alpha, mask=mask), KEY, X, RATE, WHOLE[:, :1] > 4
     ),
     "shake_drop of channels": call(
         lambda key, x, rate: jaxdrop.shake_drop(key, x, rate, mode="batch", level="channel"), KEY, X, RATE
