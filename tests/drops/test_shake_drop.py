@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests import gpu
 
 KEY = jax.random.key(33)
 X = jnp.ones((6, 3, 4))
@@ -128,3 +129,15 @@ def test_bad_rates():
             function(jnp.full((6, 3, 4), 0.5))
     with pytest.raises(ValueError, match=re.escape("`rate` must broadcast to shape (1, 1, 1)")):
         jaxdrop.shake_drop_mean(X, jnp.full((6, 1, 1), 0.5), mode="batch")
+
+
+@gpu.needs_plugin
+def test_a_gpu_stores_no_array_of_factors():
+    """One pair of factors per element, forward and backward: all draws are made where they are used."""
+
+    def both(key, x, cotangent):
+        y, vjp = jax.vjp(lambda x: jaxdrop.shake_drop(key, x, 0.1, level="pixel"), x)
+        return y, vjp(cotangent)[0]
+
+    x = jnp.ones((64, 64, 128))
+    assert gpu.compiled(both, KEY, x, x).temporary_bytes < 4096
