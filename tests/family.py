@@ -173,6 +173,7 @@ SPECIAL = (
         variance=lambda x, alpha: jnp.full_like(x, alpha**2 / (3 * 32 * 128)),
         level="alpha",
         selects=False,
+        form_of="gaussian_noise",
     ),
     Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128, form_of="dropout"),
     Member(

@@ -54,9 +54,6 @@ DROPS: dict[str, Call] = {
     "neftune of a mask": call(
         lambda key, x, alpha, mask: jaxdrop.neftune(key, x, alpha, mask=mask), KEY, X, RATE, WHOLE[:, :1] > 4
     ),
-    "shake_drop of channels": call(
-        lambda key, x, rate: jaxdrop.shake_drop(key, x, rate, mode="batch", level="channel"), KEY, X, RATE
-    ),
     "shake_drop_mean": call(jaxdrop.shake_drop_mean, X, RATE),
     "sparse_kernel": call(jaxdrop.sparse_kernel, KERNEL, 0 * KERNEL),
     "sparse_variational_dropout": call(jaxdrop.sparse_variational_dropout, KEY, X, KERNEL, 0 * KERNEL - 1),

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,6 +50,18 @@ def test_half_precision_and_gradients():
     grads = jax.grad(lambda x, alpha: jaxdrop.neftune(KEY, x, alpha, mask=MASK).sum(), (0, 1))(X, 5.0)
     np.testing.assert_array_equal(grads[0], 1)
     np.testing.assert_allclose(grads[1], noise(mask=MASK).sum() / 5, rtol=1e-3)
+
+
+def test_a_program_of_any_length_and_a_traced_scale():
+    """The length is that of the call; a traced scale that is not valid cannot raise."""
+    shape = (*jax.export.symbolic_shape("b, l"), 4)
+    kinds = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    program = jax.jit(lambda x, alpha: jaxdrop.neftune(jax.random.key(0), x, alpha))
+    exported = jax.export.export(program)(*kinds)
+    for length in (5, 20):
+        expected = jaxdrop.neftune(jax.random.key(0), X[:, :length, :4], 5.0)
+        np.testing.assert_allclose(exported.call(X[:, :length, :4], 5.0), expected, rtol=3e-6, atol=3e-7)
+    assert np.isnan(exported.call(X[:, :5, :4], -1.0)).all()
 
 
 @pytest.mark.parametrize(
