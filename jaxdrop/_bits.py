@@ -279,14 +279,17 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
 
 @partial(jax.jit, static_argnames="count")
 def split(key: Key, count: int) -> list[jax.Array]:
-    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop.
+    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop."""
+    seeds = split_seed(consume(key), count)
+    return [jax.random.wrap_key_data(seed.words, impl=seed.impl) for seed in seeds]
 
-    Their blocks use a place along the last axis that no element uses.
-    """
-    pair = _key_pair(consume(key).words)
+
+def split_seed(seed: Seed, count: int) -> list[Seed]:
+    """Threefry seeds whose blocks use a place along the last axis that no element of `seed` uses."""
+    pair = _key_pair(seed.words)
     last = jnp.full((), _LIMIT - 1, _U32)
     blocks = (jnp.stack(threefry(pair, (jnp.full((), i, _U32), last))) for i in range(count))
-    return [jax.random.wrap_key_data(block, impl="threefry2x32") for block in blocks]
+    return [Seed(block, "threefry2x32") for block in blocks]
 
 
 def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:

@@ -309,17 +309,18 @@ def realized_keep_prob(rate: Numeric, width: int) -> ArrayLike:
     gives NaN, and the whole result is NaN.
     """
     if width == FLAX_WIDTH:
-        as_flax = isinstance(rate, int | float)
-        return jnp.asarray(1.0 - rate) if as_flax else 1 - jnp.asarray(without_gradient(rate))
+        if isinstance(rate, int | float):
+            return jnp.asarray(1.0 - rate)
+        return 1 - jnp.asarray(without_gradient(rate, jnp.promote_types(jnp.result_type(rate), np.float32)))
     keep = 1 - without_gradient(rate)
     return _namespace(keep).round(keep * np.float32(2**width)) * np.float32(2.0**-width)
 
 
-def without_gradient(rate: Numeric) -> ArrayLike:
-    """The rate as float32, without a gradient; NaN where a traced rate is outside [0, 1]."""
+def without_gradient(rate: Numeric, dtype: np.dtype | type = np.float32) -> ArrayLike:
+    """The rate in one dtype, without a gradient; NaN where a traced rate is outside [0, 1]."""
     if is_concrete(rate):
-        return np.asarray(rate, np.float32)
-    rate = jax.lax.stop_gradient(jnp.asarray(rate, jnp.float32))
+        return np.asarray(rate, dtype)
+    rate = jax.lax.stop_gradient(jnp.asarray(rate, dtype))
     return jnp.where((rate >= 0) & (rate <= 1), rate, jnp.nan)
 
 

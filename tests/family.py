@@ -1,5 +1,6 @@
 """The family of regularizers as the law suite sees it: every function of `jaxdrop.drops`, or why not."""
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -85,6 +86,11 @@ def _mixed(mix: Callable) -> Callable:
     return lambda key, x, alpha: mix(key, x, jnp.ones((*jnp.shape(x)[:1], 2)), alpha)[0]
 
 
+def _drop_node(key, x, rate):
+    x = jnp.asarray(x)
+    return jaxdrop.drop_node(key, x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rate).reshape(x.shape)
+
+
 def _shells(name: str) -> dict:
     return {"linen": getattr(jaxdrop.linen, name), "nnx": getattr(jaxdrop.nnx, name)}
 
@@ -130,6 +136,7 @@ SPECIAL = (
         shared=32,
         form_of="alpha_dropout",
     ),
+    Member("shake_drop", jaxdrop.shake_drop, one=None, selects=False, elementwise=False),
     Member("drop_path", jaxdrop.drop_path, variance=bernoulli, shared=32 * 128, form_of="dropout"),
     Member(
         "subset_depth",
@@ -165,6 +172,14 @@ SPECIAL = (
         keeps_nothing=False,
     ),
     Member("cutout", partial(jaxdrop.cutout, size=2), one=None, exported="b, 4"),
+    Member(
+        "neftune",
+        jaxdrop.neftune,
+        variance=lambda x, alpha: jnp.full_like(x, alpha**2 / (3 * 32 * 128)),
+        level="alpha",
+        selects=False,
+        form_of="gaussian_noise",
+    ),
     Member("drop_head", jaxdrop.drop_head, variance=bernoulli, shared=128, form_of="dropout"),
     Member(
         "drop_layer",
@@ -248,6 +263,16 @@ SPECIAL = (
         form_of="mixup",
     ),
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
+    Member("drop_message", jaxdrop.drop_message, variance=bernoulli, form_of="dropout"),
+    Member(
+        "drop_node",
+        _drop_node,
+        function=jaxdrop.drop_node,
+        variance=bernoulli,
+        shared=128,
+        arrays=False,
+        form_of="dropout",
+    ),
 )
 
 # Functions of `jaxdrop.drops` that the laws do not fit, with the reason.
@@ -258,6 +283,7 @@ EXCEPTIONS = {
     "manifold_mixup": "`mixup` before a random function of several",
     "masksembles": "its masks are fixed: it takes no key and no rate",
     "masksembles_masks": "draws fixed masks: takes sizes, not data",
+    "shake_drop_mean": "the mean for evaluation: takes no key",
     "sparse_kernel": "prunes for evaluation: takes no key",
     "sparse_variational_dropout": "its variance is a learned parameter, and it returns a penalty too",
     "standout_mean": "the mean for evaluation: takes no key",
@@ -280,6 +306,7 @@ HELPERS = {
     "block_mask": "drop_block",
     "drop_key_mask": "drop_key",
     "masksembles_masks": "masksembles",
+    "shake_drop_mean": "shake_drop",
     "sparse_kernel": "sparse_variational_dropout",
     "standout_mean": "standout",
     "zoneout_mean": "zoneout",
@@ -294,17 +321,19 @@ LAST_ARGUMENTS = {
     "masksembles": "masks",
     "masksembles_masks": "scale",
     "mixup": "alpha",
+    "neftune": "alpha",
     "sparse_kernel": "log_variance",
     "sparse_variational_dropout": "log_variance",
     "standout": "logits",
     "standout_mean": "logits",
     "variational_dropout": "log_alpha",
 }
-KEYLESS = {"masksembles", "sparse_kernel", "standout_mean", "zoneout_mean"}
+KEYLESS = {"masksembles", "shake_drop_mean", "sparse_kernel", "standout_mean", "zoneout_mean"}
 
 # Flax modules whose name is not the function's in CamelCase, and functions that have none.
 SHELLS = {
     "dropconnect": "DropConnect",
+    "neftune": "NEFTune",
     "shakeout": "ShakeoutDense",
     "sparse_variational_dropout": "SparseVariationalDense",
     "variational_dropout": "VariationalDense",

@@ -65,6 +65,12 @@ STRUCTURED = (
     Case("SpatialDropout", jaxdrop.spatial_dropout, {"channel_axis": 1, "bits": 8}),
     Case("FeatureAlphaDropout", jaxdrop.feature_alpha_dropout, {"channel_axis": 2, "bits": 24}),
     Case("DropPath", jaxdrop.drop_path, {"mode": "batch", "bits": 24}),
+    Case(
+        "ShakeDrop",
+        jaxdrop.shake_drop,
+        {"mode": "batch", "level": "channel", "channel_axis": 1, "alpha": (0.0, 1.0), "bits": 24},
+        still=lambda: jaxdrop.shake_drop_mean(X, 0.3, alpha=(0.0, 1.0), bits=24),
+    ),
     Case("DropBlock", jaxdrop.drop_block, {"block_size": 3, "channel_axis": 1, "broadcast_dims": (1,)}),
     Case("PatchDropout", jaxdrop.patch_dropout, {"prefix_tokens": 2}),
     Case(
@@ -84,6 +90,7 @@ SEQUENCES = (
         data=(TOKENS,),
         still=lambda: TOKENS,
     ),
+    Case("NEFTune", jaxdrop.neftune, called={"mask": X[0, ..., 0] > 0}, level="alpha"),
     Case(
         "Zoneout",
         jaxdrop.zoneout,
@@ -108,6 +115,8 @@ GRAPHS = (
         called=ENDS,
         still=lambda: jaxdrop.drop_edge(KEY, jnp.ones(5), 0.0, renormalize=True, **ENDS),
     ),
+    Case("DropMessage", jaxdrop.drop_message, {"bits": 8}),
+    Case("DropNode", jaxdrop.drop_node, {"bits": 24}, data=(X[0, 0],), still=lambda: X[0, 0]),
 )
 ALL = (*ELEMENTS, *STRUCTURED, *SEQUENCES, *ATTENTION, *GRAPHS)
 

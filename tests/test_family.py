@@ -197,7 +197,9 @@ OF_DATA = {
     "mixup, y": lambda data: jaxdrop.mixup(KEY, X, data, 0.5),
     "cutmix": lambda data: jaxdrop.cutmix(KEY, data, KERNEL[:4], 0.5),
     "manifold_mixup": lambda data: jaxdrop.manifold_mixup(KEY, [jnp.sin], data, KERNEL[:4], 0.5),
+    "drop_node": lambda data: jaxdrop.drop_node(KEY, data, 0.5),
     "drop_key, mask": lambda data: jaxdrop.drop_key(KEY, X, 0.5, mask=data),
+    "neftune, mask": lambda data: jaxdrop.neftune(KEY, X, 1.0, mask=data),
     "masksembles": lambda data: jaxdrop.masksembles(data, jnp.ones((2, 8), bool)),
     "masksembles, masks": lambda data: jaxdrop.masksembles(X, data),
     "apply_mask": lambda data: jaxdrop.apply_mask(X, data, 0.5),
@@ -213,6 +215,6 @@ def test_wrong_data_are_refused_by_name(name):
     for wrong in ("data", object(), [[1.0], [1.0, 2.0]]):
         with pytest.raises(TypeError, match=r"`\w+` must be (a|an) [a-z -]*array, got (str|object|list)\."):
             OF_DATA[name](wrong)
-    if name not in ("drop_key, mask", "drop_edge, senders"):
+    if name not in ("drop_key, mask", "drop_edge, senders", "neftune, mask"):
         with pytest.raises(TypeError, match=r"`\w+` must be (a|an) [a-z -]*array, got NoneType\."):
             OF_DATA[name](None)

@@ -41,3 +41,33 @@ class DropEdge(AtRateZero, Rated):
     Returns:
       Weights of the edges, `[E]`.
     """
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class DropMessage(Rated):
+    """DropMessage: zeroes elements of the messages. Module form of `jaxdrop.drop_message`.
+
+    Called with the messages of the edges, `[E, F]`, before they are aggregated.
+
+    Attributes:
+      rate: Probability of dropping an element, in [0, 1]: a scalar, or an array that broadcasts to
+        the messages. May be traced; has no gradient.
+    """
+
+    bits: Bits = None
+    _pure = staticmethod(drops.drop_message)
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class DropNode(Rated):
+    """DropNode: zeroes the features of whole nodes. Module form of `jaxdrop.drop_node`.
+
+    Called with the features of the nodes of one graph, `[N, F]`.
+
+    Attributes:
+      rate: Probability of dropping a node, in [0, 1]: a scalar, or an array that broadcasts to
+        `[N, 1]`. May be traced; has no gradient.
+    """
+
+    bits: Bits = None
+    _pure = staticmethod(drops.drop_node)

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
-from jaxdrop import drops
-from jaxdrop._modules.base import Rated
-from jaxdrop._types import Bits
+from jaxdrop import _checks, drops
+from jaxdrop._modules.base import Rated, Regularizer
+from jaxdrop._types import Bits, Numeric
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -42,6 +42,36 @@ class WordDropout(Rated):
     bits: Bits = None
     _pure = staticmethod(drops.word_dropout)
     rates_without_key = (0,)
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class NEFTune(Regularizer):
+    """NEFTune: adds uniform noise to token embeddings. Module form of `jaxdrop.neftune`.
+
+    Called with the embeddings; the call also takes the mask of the tokens, and `alpha` where other
+    modules take `rate`.
+
+    Attributes:
+      alpha: Scale of the noise, finite and at least 0: a scalar, or an array that broadcasts to the
+        embeddings. May be traced.
+    """
+
+    alpha: Numeric = dataclasses.field(kw_only=False)
+    _pure = staticmethod(drops.neftune)
+    rates_without_key = (0,)
+    _call_doc = """Adds noise; if deterministic, returns the embeddings.
+
+    Args:
+      inputs: Floating-point embeddings, `[..., L, D]`.
+      mask: Booleans that broadcast to `[..., L]`; True is a token, False is padding.
+      alpha: Scale of the noise of this call, instead of the module's; may be traced.
+
+    Returns:
+      Array of the shape and dtype of the embeddings.
+    """
+
+    def _alpha(self, alpha: Numeric | None) -> tuple[Numeric]:
+        return (_checks.check_nonnegative(self.alpha if alpha is None else alpha, "alpha"),)
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)

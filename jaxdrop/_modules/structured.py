@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+import jax
+
 from jaxdrop import drops
 from jaxdrop._modules.base import AtRateZero, Rated
-from jaxdrop._types import Bits, Numeric
+from jaxdrop._types import ArrayLike, Bits, Numeric, Rate
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -54,6 +56,36 @@ class DropPath(Rated):
     mode: Literal["row", "batch"] = "row"
     bits: Bits = None
     _pure = staticmethod(drops.drop_path)
+
+
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class ShakeDrop(Rated):
+    """ShakeDrop: random factors of residual branches. Module form of `jaxdrop.shake_drop`.
+
+    Use it as `x + ShakeDrop(rate)(branch(x))`. If deterministic, returns `jaxdrop.shake_drop_mean`, not
+    the inputs.
+
+    Attributes:
+      rate: Probability of perturbing, in [0, 1]: a scalar, or an array that broadcasts to the
+        decisions. May be traced; has no gradient.
+      mode: "row" for one decision per example, "batch" for one decision for the batch.
+      level: What shares one pair of factors: "batch", "image", "channel" or "pixel".
+      channel_axis: Axis of the channels, for "channel"; not 0, the batch axis.
+      alpha: Lowest and highest forward factor.
+      beta: Lowest and highest backward factor.
+    """
+
+    mode: Literal["row", "batch"] = "row"
+    level: Literal["batch", "image", "channel", "pixel"] = "image"
+    channel_axis: int = -1
+    alpha: tuple[float, float] = (-1.0, 1.0)
+    beta: tuple[float, float] = (0.0, 1.0)
+    bits: Bits = None
+    _pure = staticmethod(drops.shake_drop)
+    rates_without_key = (0,)
+
+    def _deterministic_output(self, inputs: ArrayLike, rate: Rate) -> jax.Array:
+        return drops.shake_drop_mean(inputs, rate, mode=self.mode, alpha=self.alpha, bits=self.bits)
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)

@@ -10,6 +10,8 @@ from jaxdrop.drops.drop_edge import drop_edge
 from jaxdrop.drops.drop_head import drop_head
 from jaxdrop.drops.drop_key import drop_key, drop_key_mask
 from jaxdrop.drops.drop_layer import drop_layer
+from jaxdrop.drops.drop_message import drop_message
+from jaxdrop.drops.drop_node import drop_node
 from jaxdrop.drops.drop_path import drop_path
 from jaxdrop.drops.dropconnect import dropconnect
 from jaxdrop.drops.dropout import dropout
@@ -22,7 +24,9 @@ from jaxdrop.drops.manifold_mixup import manifold_mixup
 from jaxdrop.drops.masksembles import masksembles, masksembles_masks
 from jaxdrop.drops.mixout import mixout
 from jaxdrop.drops.mixup import mixup
+from jaxdrop.drops.neftune import neftune
 from jaxdrop.drops.patch_dropout import patch_dropout
+from jaxdrop.drops.shake_drop import shake_drop, shake_drop_mean
 from jaxdrop.drops.shakeout import shakeout
 from jaxdrop.drops.sparse_variational_dropout import sparse_kernel, sparse_variational_dropout
 from jaxdrop.drops.spatial_dropout import spatial_dropout
@@ -46,6 +50,8 @@ __all__ = [
     "drop_key",
     "drop_key_mask",
     "drop_layer",
+    "drop_message",
+    "drop_node",
     "drop_path",
     "dropconnect",
     "dropout",
@@ -59,7 +65,10 @@ __all__ = [
     "masksembles_masks",
     "mixout",
     "mixup",
+    "neftune",
     "patch_dropout",
+    "shake_drop",
+    "shake_drop_mean",
     "shakeout",
     "sparse_kernel",
     "sparse_variational_dropout",

@@ -14,19 +14,20 @@ from jaxdrop.linen.attention import AttentionDropout, DropHead, DropKey, attenti
 from jaxdrop.linen.batch_norm import mc_batch_norm
 from jaxdrop.linen.dense import ShakeoutDense, SparseVariationalDense, VariationalDense
 from jaxdrop.linen.elements import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, Standout
-from jaxdrop.linen.graphs import DropEdge
+from jaxdrop.linen.graphs import DropEdge, DropMessage, DropNode
 from jaxdrop.linen.layers import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
 from jaxdrop.linen.learned import ConcreteDropout, Masksembles
 from jaxdrop.linen.predictive import MCDropout, stochastic
 from jaxdrop.linen.rates import list_rates, with_rates
 from jaxdrop.linen.recurrent import RecurrentDropoutCell, ZoneoutCell
-from jaxdrop.linen.sequences import LockedDropout, WordDropout, Zoneout
+from jaxdrop.linen.sequences import LockedDropout, NEFTune, WordDropout, Zoneout
 from jaxdrop.linen.structured import (
     Cutout,
     DropBlock,
     DropPath,
     FeatureAlphaDropout,
     PatchDropout,
+    ShakeDrop,
     SpatialDropout,
 )
 
@@ -41,6 +42,8 @@ __all__ = [
     "DropHead",
     "DropKey",
     "DropLayer",
+    "DropMessage",
+    "DropNode",
     "DropPath",
     "Dropout",
     "EmbeddingDropout",
@@ -50,8 +53,10 @@ __all__ = [
     "LockedDropout",
     "MCDropout",
     "Masksembles",
+    "NEFTune",
     "PatchDropout",
     "RecurrentDropoutCell",
+    "ShakeDrop",
     "ShakeoutDense",
     "SparseVariationalDense",
     "SpatialDropout",

@@ -5,9 +5,9 @@ import jax
 
 from jaxdrop._modules import graphs
 from jaxdrop._types import ArrayLike, Key, Rate
-from jaxdrop.linen._shell import Stochastic
+from jaxdrop.linen._shell import Shell, Stochastic
 
-__all__ = ["DropEdge"]
+__all__ = ["DropEdge", "DropMessage", "DropNode"]
 
 
 class DropEdge(graphs.DropEdge, Stochastic):
@@ -24,3 +24,9 @@ class DropEdge(graphs.DropEdge, Stochastic):
     ) -> jax.Array:
         graph = {"senders": senders, "receivers": receivers, "num_nodes": num_nodes}
         return self._apply((inputs,), self._rate(rate), deterministic, rng, **graph)
+
+
+class DropMessage(graphs.DropMessage, Shell): ...
+
+
+class DropNode(graphs.DropNode, Shell): ...

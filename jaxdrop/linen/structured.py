@@ -4,7 +4,15 @@
 from jaxdrop._modules import structured
 from jaxdrop.linen._shell import Shell
 
-__all__ = ["Cutout", "DropBlock", "DropPath", "FeatureAlphaDropout", "PatchDropout", "SpatialDropout"]
+__all__ = [
+    "Cutout",
+    "DropBlock",
+    "DropPath",
+    "FeatureAlphaDropout",
+    "PatchDropout",
+    "ShakeDrop",
+    "SpatialDropout",
+]
 
 
 class SpatialDropout(structured.SpatialDropout, Shell): ...
@@ -14,6 +22,9 @@ class FeatureAlphaDropout(structured.FeatureAlphaDropout, Shell): ...
 
 
 class DropPath(structured.DropPath, Shell): ...
+
+
+class ShakeDrop(structured.ShakeDrop, Shell): ...
 
 
 class DropBlock(structured.DropBlock, Shell): ...

@@ -66,10 +66,10 @@ def last_layer(
              [0., 1.]], dtype=float32)
     """
     h, kernel = _predictions.as_wide(h, "h"), _predictions.as_wide(kernel, "kernel")
-    if h.ndim != 2 or kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
-        raise ValueError(
-            f"`h` and `kernel` must have shapes [B, D] and [D, K], got {h.shape} and {kernel.shape}."
-        )
+    if h.ndim != 2:
+        raise ValueError(f"`h` must have shape [B, D], got {h.shape}.")
+    if kernel.ndim != 2 or h.shape[1] != kernel.shape[0]:
+        raise ValueError(f"`kernel` must have shape [D, K] with D = {h.shape[1]}, got {kernel.shape}.")
     if bias is not None:
         bias = _predictions.as_wide(bias, "bias")
         if bias.shape != kernel.shape[1:]:

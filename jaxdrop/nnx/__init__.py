@@ -14,19 +14,20 @@ from jaxdrop.nnx.attention import AttentionDropout, DropHead, DropKey, attention
 from jaxdrop.nnx.batch_norm import mc_batch_norm
 from jaxdrop.nnx.dense import ShakeoutDense, SparseVariationalDense, VariationalDense
 from jaxdrop.nnx.elements import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, Standout
-from jaxdrop.nnx.graphs import DropEdge
+from jaxdrop.nnx.graphs import DropEdge, DropMessage, DropNode
 from jaxdrop.nnx.layers import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
 from jaxdrop.nnx.learned import ConcreteDropout, Masksembles
 from jaxdrop.nnx.predictive import MCDropout, stochastic
 from jaxdrop.nnx.rates import list_rates, with_rates
 from jaxdrop.nnx.recurrent import RecurrentDropoutCell, ZoneoutCell
-from jaxdrop.nnx.sequences import LockedDropout, WordDropout, Zoneout
+from jaxdrop.nnx.sequences import LockedDropout, NEFTune, WordDropout, Zoneout
 from jaxdrop.nnx.structured import (
     Cutout,
     DropBlock,
     DropPath,
     FeatureAlphaDropout,
     PatchDropout,
+    ShakeDrop,
     SpatialDropout,
 )
 from jaxdrop.nnx.trainables import trainable
@@ -42,6 +43,8 @@ __all__ = [
     "DropHead",
     "DropKey",
     "DropLayer",
+    "DropMessage",
+    "DropNode",
     "DropPath",
     "Dropout",
     "EmbeddingDropout",
@@ -51,8 +54,10 @@ __all__ = [
     "LockedDropout",
     "MCDropout",
     "Masksembles",
+    "NEFTune",
     "PatchDropout",
     "RecurrentDropoutCell",
+    "ShakeDrop",
     "ShakeoutDense",
     "SparseVariationalDense",
     "SpatialDropout",

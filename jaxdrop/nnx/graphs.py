@@ -5,9 +5,9 @@ import jax
 
 from jaxdrop._modules import graphs
 from jaxdrop._types import ArrayLike, Rate
-from jaxdrop.nnx._shell import Base, Source
+from jaxdrop.nnx._shell import Base, Shell, Source
 
-__all__ = ["DropEdge"]
+__all__ = ["DropEdge", "DropMessage", "DropNode"]
 
 
 class DropEdge(graphs.DropEdge, Base):
@@ -24,3 +24,9 @@ class DropEdge(graphs.DropEdge, Base):
     ) -> jax.Array:
         graph = {"senders": senders, "receivers": receivers, "num_nodes": num_nodes}
         return self._apply((inputs,), self._rate(rate), deterministic, rngs, **graph)
+
+
+class DropMessage(graphs.DropMessage, Shell): ...
+
+
+class DropNode(graphs.DropNode, Shell): ...

@@ -57,6 +57,7 @@ DROPS: dict[str, Call] = {
         SOFT,
         RATE,
     ),
+    "drop_node": call(jaxdrop.drop_node, KEY, X[:, 0], RATE),
     "masksembles": call(jaxdrop.masksembles, X, jnp.arange(24).reshape(4, 6) % 3 == 0),
     "masksembles_masks": call(lambda key: jaxdrop.masksembles_masks(key, 6, 4, 2.0), KEY),
     "mixup": call(jaxdrop.mixup, KEY, X, SOFT, RATE),
@@ -68,6 +69,10 @@ DROPS: dict[str, Call] = {
         KERNEL,
         RATE,
     ),
+    "neftune of a mask": call(
+        lambda key, x, alpha, mask: jaxdrop.neftune(key, x, alpha, mask=mask), KEY, X, RATE, WHOLE[:, :1] > 4
+    ),
+    "shake_drop_mean": call(jaxdrop.shake_drop_mean, X, RATE),
     "sparse_kernel": call(jaxdrop.sparse_kernel, KERNEL, 0 * KERNEL),
     "sparse_variational_dropout": call(jaxdrop.sparse_variational_dropout, KEY, X, KERNEL, 0 * KERNEL - 1),
     "standout": call(jaxdrop.standout, KEY, X, -X),

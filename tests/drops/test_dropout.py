@@ -41,3 +41,11 @@ def test_a_new_rate_compiles_nothing_new():
     f = jax.jit(chex.assert_max_traces(jaxdrop.dropout, n=1))
     shares = [float((f(KEY, jnp.ones(1000), rate) == 0).mean()) for rate in (0.1, 0.5, 0.9)]
     np.testing.assert_allclose(shares, (0.1, 0.5, 0.9), atol=5 * 0.5 / np.sqrt(1000))
+
+
+def test_a_float64_rate_draws_the_mask_of_flax():
+    with jax.enable_x64(True):
+        x, rate = jnp.ones(2000), jnp.float64(0.15)
+        mask = jax.random.bernoulli(KEY, 1.0 - 0.15, x.shape)  # as Flax draws it
+        for f in (jaxdrop.dropout, jax.jit(jaxdrop.dropout, static_argnames="bits")):
+            np.testing.assert_array_equal(f(KEY, x, rate, bits=32) != 0, mask)

@@ -56,15 +56,15 @@ def test_rate_zero_has_no_covariance_and_traced_rates_work():
     [
         ({"rate": 1.0}, "`rate` must be below 1"),
         ({"rate": -0.1}, r"`rate` must lie in \[0, 1\], got -0.1."),
-        (
-            {"kernel": KERNEL[:5]},
-            r"`h` and `kernel` must have shapes \[B, D\] and \[D, K\], got \(3, 10\) and \(5, 4\).",
-        ),
+        ({"kernel": KERNEL[:5]}, r"`kernel` must have shape \[D, K\] with D = 10, got \(5, 4\)\."),
+        ({"kernel": KERNEL[0]}, r"`kernel` must have shape \[D, K\] with D = 10, got \(4,\)\."),
     ],
 )
 def test_bad_input(wrong: dict, message: str):
     with pytest.raises(ValueError, match=message):
         mc.last_layer(H, **({"kernel": KERNEL, "rate": 0.5} | wrong))
+    with pytest.raises(ValueError, match=r"`h` must have shape \[B, D\], got \(10,\)\."):
+        mc.last_layer(H[0], KERNEL, rate=0.5)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (5, 1), (4, 1, 3)])

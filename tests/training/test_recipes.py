@@ -1,5 +1,7 @@
 """Usual options of training as parts of optax and JAX, each in the compiled step."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,10 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
+from flax import nnx
 
 import jaxdrop
+import jaxdrop.nnx
 from jaxdrop import schedules
 from jaxdrop.training import sweep, trainer
 
@@ -233,3 +237,43 @@ def test_frozen_parts(optimizer):
     state, _ = stepped(optimizer)
     np.testing.assert_array_equal(state.params["inner"], PARAMS["inner"])
     assert (state.params["outer"] != PARAMS["outer"]).all()
+
+
+class Adapted(nnx.Module):
+    """A layer, and a branch of low rank with dropout of its inputs, or of its outputs too."""
+
+    def __init__(self, rngs, *, shared=(), outputs=False):
+        make = functools.partial(jaxdrop.nnx.Dropout, 0.5, broadcast_dims=shared, rngs=rngs)
+        self.base = nnx.Linear(16, 3, rngs=rngs)
+        self.inputs, self.outputs = make(), make() if outputs else None
+        self.lora = nnx.LoRA(16, 2, 3, b_initializer=nnx.initializers.ones, rngs=rngs)
+
+    def __call__(self, x):
+        y = self.lora(self.inputs(x))
+        return self.base(x) + (y if self.outputs is None else self.outputs(y))
+
+
+@pytest.mark.usefixtures("compiled_in_haste")
+def test_lora_with_dropout_of_its_inputs():
+    """As peft's `lora_dropout`: the layer itself sees all of its inputs, and is not trained."""
+    model = Adapted(nnx.Rngs(0))
+    twin = nnx.clone(model)
+    expected = twin.base(X) + twin.inputs(X) @ twin.lora.lora_a[...] @ twin.lora.lora_b[...]
+    np.testing.assert_allclose(model(X), expected, rtol=1e-5, atol=1e-6)
+    parts = jaxdrop.nnx.trainable(model, wrt=nnx.LoRAParam)
+    loss_fn = parts.loss_fn(lambda model, key, x: (jnp.mean(model(x) ** 2), {}))
+    state, _ = stepped(optax.sgd(0.1), loss_fn, params=parts.params, model_state=parts.model_state)
+    trained = parts.merge(state)
+    np.testing.assert_array_equal(trained.base.kernel[...], model.base.kernel[...])
+    assert (trained.lora.lora_b[...] != model.lora.lora_b[...]).any()
+
+
+def test_lora_dropout_of_rows_and_columns():
+    """Masks of the inputs and outputs, shared by the batch, are those of the rows of A and columns of B."""
+    model = Adapted(nnx.Rngs(0), shared=(0,), outputs=True)
+    twin = nnx.clone(model)
+    rows, columns = twin.inputs(jnp.ones((1, 16))), twin.outputs(jnp.ones((1, 3)))
+    assert 0 < (rows == 0).sum() < 16
+    a, b = twin.lora.lora_a[...] * rows.T, twin.lora.lora_b[...] * columns
+    np.testing.assert_allclose(model(X), twin.base(X) + X @ a @ b, rtol=1e-5, atol=1e-6)
+    assert [site.path for site in jaxdrop.nnx.stochastic(model, X).sites] == ["inputs", "outputs"]
