@@ -326,6 +326,14 @@ GROUPS: dict[str, dict[str, Row]] = {
             lambda d: _u.bootstrap(d.key, jnp.mean, d.x, paired=True, num_resamples=20), SP, _resampled_mean
         ),
     },
+    "scores that merge, and the report": {
+        "tally_mean": Row(lambda d: _u.finish(_u.tally_mean(d.x))),
+        "tally_rms": Row(lambda d: _u.finish(_u.tally_rms(d.x))),
+        "tally_ece": Row(lambda d: _u.finish(_u.tally_ece(d.probs, d.labels))),
+        "tally_classwise_ece": Row(lambda d: _u.finish(_u.tally_classwise_ece(d.probs, d.labels))),
+        "tally_auroc": Row(lambda d: _u.finish(_u.tally_auroc(d.x, d.hits > 0))),
+        "report": Row(lambda d: _u.report(d.probs, d.labels)),
+    },
     "out-of-distribution scores": {
         "max_probability": Row(
             lambda d: _u.max_probability(d.logits),
@@ -356,6 +364,8 @@ GROUPS: dict[str, dict[str, Row]] = {
 }
 LEFT_OUT = {
     "bald": "is `mutual_information`",
+    "finish": "is timed with each `tally`",
+    "merge": "does not depend on the number of rows",
     "max_entropy": "is `total_entropy`",
 }
 
