@@ -95,6 +95,10 @@ def _check_pairs(stacked: Stacked) -> Stacked:
 
 
 def _check_axes(axes: int | Sequence[int]) -> Sequence[int]:
-    if isinstance(axes, bool):
-        raise TypeError(f"`stacked` must have an axis or axes beside each pattern, got {axes}.")
-    return (int(axes),) if isinstance(axes, int | np.integer) else axes
+    found = [axes] if isinstance(axes, int | np.integer) else axes
+    fits = isinstance(found, list | tuple | np.ndarray) and all(
+        isinstance(axis, int | np.integer) and not isinstance(axis, bool) for axis in found
+    )
+    if not fits:
+        raise TypeError(f"`stacked` must have an axis or axes beside each pattern, got {axes!r}.")
+    return [int(axis) for axis in found]
