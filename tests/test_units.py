@@ -190,9 +190,15 @@ SINGLE = [
     ("kernel", (4, 2, 3), (2, 3)),
     ("kernel", (2, 3, 4), (4,)),
     ("kernel", (3, 3, 4, 6), (6,)),
+    ("kernel", (1, 1, 4, 6), (1, 1, 1, 6)),
     ("kernel", (3, 4, 6), ()),
     ("w", (3, 3, 4, 6), (6, 1, 1)),
+    ("w", (3, 4, 1), (1, 1)),
     ("weight", (6, 4, 3, 3), (6, 1, 1)),
+    ("weight", (6, 4, 1), (6, 1)),
+    ("kernel", (4, 2, 1), (2, 1)),
+    ("kernel", (4, 1), (1,)),
+    ("kernel", (4, 1, 3), (1, 3)),
     ("kernel", (4, 6), (2, 6)),
     ("embedding", (5, 4), ()),
 ]
@@ -208,6 +214,16 @@ def test_a_single_layer_is_not_taken_for_several(name, shape, bias):
     if (bias and len(bias) < len(shape)) or name == "embedding":
         with pytest.raises(ValueError, match="`stacked` must name "):
             _units.axes(jnp.ones((7, *shape)), name, unit_axis, _units.Layers(None, bias and (7, *bias)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "bias"), [((3, 4, 5), (3, 1, 5)), ((3, 4, 1), (3, 1)), ((1, 4, 5), (1, 5))]
+)
+def test_experts_and_heads_of_one_unit_are_several_layers(shape, bias):
+    tree = {"kernel": jnp.ones(shape), "bias": jnp.ones(bias)}
+    with pytest.raises(ValueError, match="`stacked` must name kernel, whose shape "):
+        penalties.group_lasso(tree, 1.0)
+    assert penalties.group_lasso(tree, 1.0, stacked=[("*", 0)]) == 4 * shape[0] * shape[-1]
 
 
 def test_ways_to_say_that_units_have_several_axes():
