@@ -75,12 +75,16 @@ def _least(shape: tuple[int, ...], path: str, bias: tuple[int, ...]) -> int:
     A bias has one entry for each unit. That of one layer is a vector, or has the last axes of its
     kernel. A table of one layer is a matrix.
     """
-    entries = bias
-    while entries and entries[-1] == 1:  # as of convolutions with channels first
+    # Without axes that broadcast, as of experts, or of convolutions with channels first.
+    entries = bias if bias[:1] == (1,) else tuple(size for size in bias if size != 1)
+    while entries and entries[-1] == 1:
         entries = entries[:-1]
+    if bias[-1:] == shape[-1:] == (1,) and not path.endswith("weight"):
+        entries += (1,)  # of one unit, whose axis is the last
     # Each of its axes is one of the kernel, which has others: a GRU's bias of two rows is of one layer.
     fits = len(shape) > len(entries) and not Counter(entries) - Counter(shape)
-    if len(entries) > 1 and fits and shape[-len(bias) :] != bias:
+    own = shape[-len(bias) :] == bias or shape[-len(entries) :] == entries
+    if len(entries) > 1 and fits and not own:
         return len(entries)
     return len(shape) - 1 if len(shape) > 2 and _names.is_table(path) else 0
 
@@ -95,6 +99,10 @@ def _check_pairs(stacked: Stacked) -> Stacked:
 
 
 def _check_axes(axes: int | Sequence[int]) -> Sequence[int]:
-    if isinstance(axes, bool):
-        raise TypeError(f"`stacked` must have an axis or axes beside each pattern, got {axes}.")
-    return (int(axes),) if isinstance(axes, int | np.integer) else axes
+    found = [axes] if isinstance(axes, int | np.integer) else axes
+    fits = isinstance(found, list | tuple | np.ndarray) and all(
+        isinstance(axis, int | np.integer) and not isinstance(axis, bool) for axis in found
+    )
+    if not fits:
+        raise TypeError(f"`stacked` must have an axis or axes beside each pattern, got {axes!r}.")
+    return [int(axis) for axis in found]

@@ -171,7 +171,7 @@ def reg_mixup(
       y: Floating-point soft labels of the examples, such as `[B, K]` from `jax.nn.one_hot`, or targets
         of a regression.
       alpha: Parameter of the Beta distribution, finite and at least 0: a scalar; may be traced. At 0 the
-        two losses are the same.
+        two batches are the same.
       strength: Weight of the second loss, finite and at least 0: a scalar; may be traced.
 
     Returns:

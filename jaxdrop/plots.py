@@ -57,7 +57,8 @@ def tuning_curve(result: Choice | Tuned, *, x: str | None = None, ax: Axes | Non
 
     Raises:
       TypeError: If `result` is neither a `Choice` nor a `Tuned`.
-      ValueError: If `x` is not the name of a hyper-parameter, or there is none.
+      ValueError: If `x` is not the name of a hyper-parameter, or that of one without numbers, or there is
+        none.
 
     References:
       Okabe and Ito, "Color universal design", 2008 (colors).
@@ -83,6 +84,8 @@ def tuning_curve(result: Choice | Tuned, *, x: str | None = None, ax: Axes | Non
     if isinstance(result, Tuned):
         whole = result.rung == result.rung.max()
     values, finite = choice.settings[x], np.isfinite(choice.mean)
+    if not np.issubdtype(values.dtype, np.number):
+        raise ValueError(f"`x` must name numbers, got {x!r} with {values.dtype}; give another name.")
     others = {name: choice.settings[name].tolist() for name in names if name != x}
     groups = list(zip(*others.values(), strict=True)) or [()] * len(whole)
     beside = len(set(groups)) > _INSIDE
@@ -135,4 +138,5 @@ def _draw(ax: Axes, x: np.ndarray, choice: Choice, part: np.ndarray, style: PyTr
 
 def _told(setting: Mapping[str, float]) -> str | None:
     """A setting in words; none of an empty one, whose line needs no label."""
-    return ", ".join(f"{name} {value:g}" for name, value in setting.items()) or None
+    words = {name: value if isinstance(value, str) else f"{value:g}" for name, value in setting.items()}
+    return ", ".join(f"{name} {word}" for name, word in words.items()) or None

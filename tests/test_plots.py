@@ -90,6 +90,15 @@ def test_many_lines_look_different_and_have_their_legend_beside_the_axes():
     assert ax.get_legend().get_bbox_to_anchor().x0 > ax.bbox.x1
 
 
+def test_names_are_in_the_legend_and_not_on_the_axis():
+    hyper = {"optimizer": ["adam", "adam", "sgd", "sgd"], "rate": [0.0, 0.5, 0.0, 0.5]}
+    choice = choose(hyper, [4.0, 3.0, 2.0, 1.0], over=None)
+    labels = plots.tuning_curve(choice, ax=axes()).get_legend_handles_labels()[1]
+    assert labels == ["chosen: optimizer sgd, rate 0.5", "optimizer adam", "optimizer sgd"]
+    with pytest.raises(ValueError, match=r"`x` must name numbers, got 'optimizer' with <U4; give another"):
+        plots.tuning_curve(choice, x="optimizer")
+
+
 def test_what_is_refused():
     with pytest.raises(TypeError, match=r"`result` must be a `Choice` or a `Tuned`, got dict\."):
         plots.tuning_curve({})

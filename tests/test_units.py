@@ -190,9 +190,15 @@ SINGLE = [
     ("kernel", (4, 2, 3), (2, 3)),
     ("kernel", (2, 3, 4), (4,)),
     ("kernel", (3, 3, 4, 6), (6,)),
+    ("kernel", (1, 1, 4, 6), (1, 1, 1, 6)),
     ("kernel", (3, 4, 6), ()),
     ("w", (3, 3, 4, 6), (6, 1, 1)),
+    ("w", (3, 4, 1), (1, 1)),
     ("weight", (6, 4, 3, 3), (6, 1, 1)),
+    ("weight", (6, 4, 1), (6, 1)),
+    ("kernel", (4, 2, 1), (2, 1)),
+    ("kernel", (4, 1), (1,)),
+    ("kernel", (4, 1, 3), (1, 3)),
     ("kernel", (4, 6), (2, 6)),
     ("embedding", (5, 4), ()),
 ]
@@ -210,6 +216,16 @@ def test_a_single_layer_is_not_taken_for_several(name, shape, bias):
             _units.axes(jnp.ones((7, *shape)), name, unit_axis, _units.Layers(None, bias and (7, *bias)))
 
 
+@pytest.mark.parametrize(
+    ("shape", "bias"), [((3, 4, 5), (3, 1, 5)), ((3, 4, 1), (3, 1)), ((1, 4, 5), (1, 5))]
+)
+def test_experts_and_heads_of_one_unit_are_several_layers(shape, bias):
+    tree = {"kernel": jnp.ones(shape), "bias": jnp.ones(bias)}
+    with pytest.raises(ValueError, match="`stacked` must name kernel, whose shape "):
+        penalties.group_lasso(tree, 1.0)
+    assert penalties.group_lasso(tree, 1.0, stacked=[("*", 0)]) == 4 * shape[0] * shape[-1]
+
+
 def test_ways_to_say_that_units_have_several_axes():
     """Locally connected layers have a kernel at each place, and biases of the same shape."""
     tree = {"kernel": jnp.ones((8, 6, 3)), "bias": jnp.ones((8, 3))}
@@ -224,7 +240,9 @@ def test_ways_to_say_that_units_have_several_axes():
         ("kernel", TypeError, "`stacked` must be a list of (pattern, axes) pairs, got 'kernel'."),
         (["kernel"], TypeError, "`stacked` must be a list of (pattern, axes) pairs, got ['kernel']."),
         ([("kernel", True)], TypeError, "`stacked` must have an axis or axes beside each pattern, got True."),
-        ([("kernel", "a")], TypeError, "`stacked` must be a sequence of integers, got 'a'."),
+        ([("kernel", "a")], TypeError, "`stacked` must have an axis or axes beside each pattern, got 'a'."),
+        ([("kernel", None)], TypeError, "an axis or axes beside each pattern, got None."),
+        ([("kernel", [True])], TypeError, "an axis or axes beside each pattern, got [True]."),
         ([("kernels", 0)], ValueError, "`stacked` must have patterns that match a path, got 'kernels'; the"),
         ([("*", 0), ("kernel", 0)], ValueError, "`stacked` must have patterns that add a leaf, got 'kernel'"),
         ([("kernel", 3)], ValueError, "`stacked` must lie in [-3, 2] for an array of rank 3, got 3."),

@@ -103,8 +103,10 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[float]]:
             axes[name] = [float(value) for value in values.split(",")]
         except ValueError:
             raise BadInputError(f"`grid` must be NAME=VALUE,... of numbers, got {text!r}.") from None
-        if len(set(axes[name])) < len(axes[name]) or not np.isfinite(axes[name]).all():
-            raise BadInputError(f"`grid` must hold finite numbers, each once, got {text!r}.")
+        with np.errstate(over="ignore"):
+            held = np.asarray(training.grid(value=axes[name])["value"])  # in JAX's precision
+        if len(set(held.tolist())) < len(held) or not np.isfinite(held).all():
+            raise BadInputError(f"`grid` must hold finite {held.dtype} numbers, each once, got {text!r}.")
     return axes
 
 

@@ -24,12 +24,10 @@ def of_runs(mesh: Mesh | None, spec: PartitionSpec | None) -> NamedSharding | No
 
 def check_runs(count: int, home: NamedSharding | None) -> None:
     """Raises if runs cannot be divided evenly."""
-    axes = () if home is None else _leading(home)
-    parts = 1 if home is None else math.prod(home.mesh.shape[axis] for axis in axes)
-    if count % parts:
+    if home is not None and count % _parts(home):
         raise ValueError(
-            f"`keys` must have a multiple of {parts} runs, the size of the mesh axes of the runs "
-            f"({', '.join(axes)}), got {count}."
+            f"`keys` must have a multiple of {_parts(home)} runs, the size of the mesh axes of the runs "
+            f"({', '.join(_leading(home))}), got {count}."
         )
 
 
@@ -79,19 +77,25 @@ def divided(steps: Callable[..., PyTree], home: NamedSharding) -> Callable[..., 
 
     A loop that ends by its values, such as a line search, then ends on each device by the runs there. The
     compiler alone would end it on all devices at once, and gather the inputs of kernels that it cannot
-    divide.
+    divide. Runs that are left by a tuner and cannot be divided evenly are trained on every device.
     """
     axes = set(_leading(home))
     if not axes:
         return steps
-    return jax.shard_map(
-        steps,
-        mesh=home.mesh,
-        in_specs=(home.spec, PartitionSpec()),
-        out_specs=home.spec,
-        axis_names=axes,
-        check_vma=False,
-    )
+
+    def of_states(states: PyTree, batch: PyTree) -> PyTree:
+        spec = PartitionSpec() if len(states.step) % _parts(home) else home.spec
+        of_parts = jax.shard_map(
+            steps,
+            mesh=home.mesh,
+            in_specs=(spec, PartitionSpec()),
+            out_specs=spec,
+            axis_names=axes,
+            check_vma=False,
+        )
+        return of_parts(states, batch)
+
+    return of_states
 
 
 def _put(leaf: PyTree, home: NamedSharding) -> jax.Array:
@@ -107,6 +111,11 @@ def _put(leaf: PyTree, home: NamedSharding) -> jax.Array:
 
 def _put_everywhere(leaf: PyTree, home: NamedSharding) -> jax.Array:
     return jax.jit(lambda x: x, out_shardings=home)(leaf)
+
+
+def _parts(home: NamedSharding) -> int:
+    """The number of parts of the first axis."""
+    return math.prod(home.mesh.shape[axis] for axis in _leading(home))
 
 
 def _leading(sharding: NamedSharding) -> _meshes.Axes:

@@ -115,7 +115,7 @@ def _batch(batch_fn: BatchFn, train: PyTree, number: jax.Array) -> PyTree:
 
 
 def _score(score_fn: ScoreFn, state: TrainState, valid: PyTree) -> jax.Array:
-    """The score of a run; NaN if a parameter is not finite."""
+    """The score of a run; NaN if it or a parameter is not finite."""
     # Steps are below 2**31, so no step has this key.
     key = jax.random.fold_in(state.key, (~state.step).astype(jnp.uint32))
     _loss_fn.check_takes(score_fn, (state, key, valid), "`(state, key, valid)`", "score_fn")
@@ -128,7 +128,7 @@ def _score(score_fn: ScoreFn, state: TrainState, valid: PyTree) -> jax.Array:
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise TypeError(f"`score_fn` must return a real score, got {dtype}.")
     leaves = [leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    finite = jnp.array([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+    finite = jnp.array([jnp.isfinite(leaf).all() for leaf in (score, *leaves)]).all()
     return jnp.where(finite, jnp.asarray(score, jnp.result_type(float)), jnp.nan)
 
 

@@ -62,6 +62,9 @@ def tune(
     A run fails at its first loss that is not finite, or if a parameter or the score is not finite. Its
     score is then NaN, and its setting is not chosen. Other runs are not affected.
 
+    Runs that are divided over devices stay so while their number allows it; fewer are trained on every
+    device.
+
     Never tune on test data: the best of many scores is too good by chance. Report the chosen setting on
     examples that neither `train` nor `valid` holds.
 
@@ -80,7 +83,7 @@ def tune(
       batch_fn: `batch_fn(train, step) -> batch`, the batch of step number `step`, which all runs share;
         traced. Data outside of the memory come from `jax.pure_callback` in it. None: `train` is the
         batch of every step.
-      factor: After a rung, ceil(settings / factor) settings are left; above 1.
+      factor: After a rung, ceil(settings / factor) settings are left; finite and above 1.
       over: Name whose values are repetitions of a setting, not a choice; None if there is none.
       simpler: Names whose larger values are simpler, the most important first, for the
         one-standard-error rule. Empty: the lowest mean score.
@@ -96,8 +99,8 @@ def tune(
         is not a real scalar.
       ValueError: If `states` is that of one run, its runs have taken different numbers of steps, a
         number of steps is below 1, settings differ in their number of runs, a setting has a value of
-        `over` twice, `factor` is not above 1, `simpler` is given and settings have a single run, or all
-        settings failed.
+        `over` twice, `factor` is not finite and above 1, `simpler` is given and settings have a single
+        run, or all settings failed.
 
     References:
       Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
@@ -126,8 +129,9 @@ def tune(
     options = {"batch_fn": batch_fn, "progress": progress}
     _check_functions(**{name: one for name, one in options.items() if one is not None})
     lengths = _check_steps(steps)
-    if not factor > 1:
-        raise ValueError(f"`factor` must be above 1, got {factor:g}.")
+    factor = _checks.check_number(_checks.check_real("factor", factor), "factor")
+    if not 1 < factor < math.inf:
+        raise ValueError(f"`factor` must be finite and above 1, got {factor:g}.")
     first = _check_states(states)
     hyper = {name: np.asarray(column) for name, column in states.hyper.items()}
     members = _members(hyper, over, simpler)

@@ -84,9 +84,12 @@ def test_an_error_of_the_users_code_is_shown_as_it_is(command):
 
 def test_a_grid_in_words():
     assert tune.parse_grid(["rate=0,.5", "decay=1e-4"]) == {"rate": [0.0, 0.5], "decay": [1e-4]}
-    for text in ("rate", "=1", "seed=1", "a b=1", "rate=", "rate=x", "rate=0.1,0.10", "rate=nan", "rate=inf"):
+    for text in ("rate", "=1", "seed=1", "a b=1", "rate=", "rate=x", "rate=nan", "rate=inf"):
         with pytest.raises(BadInputError, match=r"^`grid` must .*, got "):
             tune.parse_grid([text])
+    for values in ("0.1,0.10", "0.1,0.1000000001", "1e39"):
+        with pytest.raises(BadInputError, match=r"^`grid` must hold finite float32 numbers, each once, got "):
+            tune.parse_grid([f"rate={values}"])
 
 
 def test_the_steps_of_the_rungs():

@@ -145,7 +145,7 @@ def test_runs_that_fail_do_so_alone():
     with np.errstate(invalid="ignore"):
         found = tune(sweep(fragile)[1], states, TRAIN, VALID, **options)
     np.testing.assert_array_equal(np.isfinite(found.choice.mean), [1, 0, 0, 0, 1, 1, 1, 1])
-    np.testing.assert_array_equal(np.isfinite(found.scores[:8]), [1, 0, 0, 1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.scores)), [1, 2, 9, 10, 11])
     ((_, _, scores, _),) = by_hand(states, (4,), (8,))
     kept = np.isfinite(found.scores)
     np.testing.assert_allclose(found.scores[kept], np.asarray(scores)[kept], rtol=1e-4)
@@ -203,6 +203,19 @@ def test_runs_on_several_devices():
     assert found.choice.setting == choice.setting
 
 
+def test_few_runs_of_a_mesh_are_trained_on_every_device():
+    mesh = make_mesh((4,), ("runs",), (AxisType.Explicit,))
+    init, step = sweep(recipe, mesh=mesh)
+    one = start()
+    states = init(one.key, one.params, one.hyper)
+    options = {"batch_fn": batch_fn, "score_fn": score_fn, "factor": 8}
+    found = tune(step, states, TRAIN, VALID, steps=(2, 2), **options)
+    _, (_, last, scores, choice) = by_hand(one, (2, 2), (1, 1))
+    assert len(last) == 2
+    np.testing.assert_allclose(found.scores[last], scores, rtol=1e-5)
+    assert found.choice.setting == choice.setting
+
+
 def test_what_is_refused():
     """Before any step is taken."""
     states = start(RATES[:2])
@@ -243,7 +256,9 @@ def test_what_is_refused():
     refused(ValueError, "`steps` must be at least 1, got 0.", steps=(1, 0))
     refused(TypeError, "`steps` must be an integer, got 1.5.", steps=1.5)
     refused(ValueError, "`steps` must hold the number of steps of one rung or more, got none.", steps=())
-    refused(ValueError, "`factor` must be above 1, got 1.", factor=1)
+    refused(ValueError, "`factor` must be finite and above 1, got 1.", factor=1)
+    refused(ValueError, "`factor` must be finite and above 1, got inf.", factor=np.inf)
+    refused(TypeError, "`factor` must be a real number", factor="2")
     words = "`score_fn` must take `(state, key, valid)`, got one with: too many positional arguments."
     refused(TypeError, words, score_fn=lambda state, valid: 0.0)
     words = "`score_fn` must return a scalar score, got a tuple of an array, dict."
