@@ -262,8 +262,8 @@ def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
     """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
     if where is not None and not np.any(where):
         return
-    tolerance = sum_tolerance(logits)
     rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    tolerance = stored_tolerance(rows)
     parts = blocks(rows, where)
     if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
         raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
@@ -272,6 +272,12 @@ def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
 def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
     return 1e-3 if probs.dtype.itemsize > 2 else _HALF_TOLERANCE
+
+
+def stored_tolerance(rows: np.ndarray) -> float:
+    """The same for numbers that may have been widened from half precision."""
+    with np.errstate(over="ignore"):
+        return _HALF_TOLERANCE if _is_half(rows) else sum_tolerance(rows)
 
 
 def check_examples(
