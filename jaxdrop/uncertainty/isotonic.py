@@ -136,7 +136,7 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None =
 
     if _is_for_scipy(y, weight, new):
         values = np.empty(y.shape, y.dtype)
-        values[order] = _by_scipy(np.asarray(y)[order], np.asarray(weight), np.asarray(new))
+        values[order] = _by_scipy(np.asarray(y)[order], weight, new)
         found = _placed(values, y)
     else:
         found = _meshes.on_automatic_axes(fit, y, order, weight, new)
@@ -186,9 +186,10 @@ def _placed(found: np.ndarray, like: jax.Array) -> jax.Array:
     return jax.device_put(found, jax.sharding.NamedSharding(mesh, _meshes.WHOLE))
 
 
-def _by_scipy(y: np.ndarray, weight: np.ndarray, new: np.ndarray) -> np.ndarray:
+def _by_scipy(y: np.ndarray, weight: ArrayLike, new: ArrayLike) -> np.ndarray:
     from scipy.optimize import isotonic_regression as fit  # takes long to import
 
+    weight, new = np.asarray(weight), np.asarray(new)
     first = np.append(0, np.flatnonzero(new))
     weight = weight.astype(np.float64)
     size = np.add.reduceat(weight, first)
