@@ -36,7 +36,8 @@ def max_probability(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, each value in [0, 1 - 1 / K]; in float32 at least. NaN where masked.
+      Array of shape `[...]`, each value in [0, 1 - 1 / K]; in float32 at least. NaN where masked, and
+        where traced logits are not valid.
 
     Raises:
       TypeError: If `logits` are not floating-point, or `where` is not boolean.
@@ -66,7 +67,8 @@ def max_logit(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked.
+      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked, and
+        where traced logits are not valid.
 
     Raises:
       TypeError: If `logits` are not floating-point, or `where` is not boolean.
@@ -96,7 +98,8 @@ def energy(logits: ArrayLike, *, temperature: Numeric = 1.0, where: ArrayLike | 
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked.
+      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked, and
+        where traced logits are not valid.
 
     Raises:
       TypeError: If `logits` are not floating-point, `temperature` is not real, or `where` is not boolean.
