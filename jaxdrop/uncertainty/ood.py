@@ -199,7 +199,8 @@ def _refuse_log_probabilities(logits: jax.Array, where: ArrayLike | None) -> Non
     if where is not None and not np.any(where):
         return
     rows = np.asarray(logits).reshape(-1, logits.shape[-1])
-    tolerance = _predictions.stored_tolerance(rows)
+    half = _predictions.is_half(rows)
+    tolerance = _predictions.HALF_TOLERANCE if half else _predictions.sum_tolerance(logits)
     parts = _predictions.blocks(rows, where)
     if all((np.abs(np.logaddexp.reduce(part, axis=-1)) <= tolerance).all() for part in parts):
         raise ValueError("`logits` must not be normalized, got log probabilities, whose energy is 0.")
