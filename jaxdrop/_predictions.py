@@ -15,7 +15,7 @@ import numpy as np
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 
-_HALF_TOLERANCE = 2e-2
+HALF_TOLERANCE = 2e-2
 
 
 def as_wide(x: ArrayLike, name: str) -> jax.Array:
@@ -221,7 +221,7 @@ def _check_sums(rows: np.ndarray, name: str, tolerance: float) -> None:
     _checks.check_all(rows, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1 + tolerance))
     sums = rows.sum(-1)
     largest = np.abs(sums - 1).max(initial=0)
-    if tolerance < largest <= _HALF_TOLERANCE and _is_half(rows):
+    if tolerance < largest <= HALF_TOLERANCE and is_half(rows):
         return
     expected = f"sum to 1 along the last axis to within {tolerance:g}"
     _checks.check_all(sums, name, expected, lambda sums: np.abs(sums - 1) <= tolerance)
@@ -236,9 +236,9 @@ def blocks(rows: np.ndarray, where: ArrayLike | None) -> Iterator[np.ndarray]:
         yield block if kept is None else block[kept[start : start + step]]
 
 
-def _is_half(values: np.ndarray) -> bool:
-    """Whether the values were stored in half precision: rounding them to it changes none."""
-    return any((values.astype(dtype) == values).all() for dtype in (jnp.bfloat16, np.float16))
+def is_half(values: np.ndarray) -> bool:
+    """Whether values up to 6e4 were stored in half precision: rounding them to it changes none."""
+    return any((values.clip(-6e4, 6e4).astype(to) == values).all() for to in (jnp.bfloat16, np.float16))
 
 
 def check_classes(shape: Sequence[int], name: str, otherwise: str) -> None:
@@ -262,8 +262,8 @@ def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
     """Raises if every example is a distribution; scaled as logits, it would be far from calibrated."""
     if where is not None and not np.any(where):
         return
-    tolerance = sum_tolerance(logits)
     rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    tolerance = HALF_TOLERANCE if is_half(rows) else sum_tolerance(logits)
     parts = blocks(rows, where)
     if all(((part >= 0).all(-1) & (np.abs(part.sum(-1) - 1) <= tolerance)).all() for part in parts):
         raise ValueError("`logits` must be logits (the logarithms of probabilities are), got probabilities.")
@@ -271,7 +271,7 @@ def refuse_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
 
 def sum_tolerance(probs: ArrayLike) -> float:
     """The tolerance for sums of probabilities, by the rounding of a softmax of their dtype."""
-    return 1e-3 if probs.dtype.itemsize > 2 else _HALF_TOLERANCE
+    return 1e-3 if probs.dtype.itemsize > 2 else HALF_TOLERANCE
 
 
 def check_examples(

@@ -115,5 +115,6 @@ def _learn(
     found.append("/".join(module.path))
     # Flax wants the mode in one place.
     kwargs = {name: value for name, value in kwargs.items() if name != "use_running_average"}
-    with with_fields(module, {"use_running_average": False, "momentum": 0.0}):
+    # A minibatch is not split over devices, as batches of training may be.
+    with with_fields(module, {"use_running_average": False, "momentum": 0.0, "axis_name": None}):
         return call(*args[:1], **kwargs)

@@ -32,6 +32,11 @@ def clusters(reducers: PyTree) -> int | None:
 
 def check_clusters(reducers: PyTree, count: int | None) -> None:
     """Checks that the clusters of all reducers are those of the predictor."""
+    if count == 1:
+        raise ValueError(
+            "`predict` must have at least 2 clusters, as standard errors are between clusters, got 1: an "
+            "ensemble of one network is that network, a predictor without `ensemble`."
+        )
 
     def check(one: Reducer) -> None:
         found = getattr(_inner(one), "clusters", None)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 
 from jaxdrop import _checks, _predictions
@@ -135,11 +136,12 @@ def laplace_regression(
       noise_precision: The precision of the noise, a positive scalar; may be traced.
 
     Returns:
-      A `Laplace`, in float32 at least.
+      A `Laplace`, in float32 at least. It is NaN if the evidence of traced values has no maximum.
 
     Raises:
       TypeError: If features or targets are not floating-point.
-      ValueError: If shapes do not match, values are not finite, or a precision is not positive.
+      ValueError: If shapes do not match, values are not finite, a precision is not positive, or none has the
+        largest evidence, as for features or targets of 0.
 
     References:
       Bishop, "Pattern recognition and machine learning", 2006, sections 3.3 and 3.5.
@@ -151,13 +153,13 @@ def laplace_regression(
       (Array([[2.]], dtype=float32), (20, 1, 1))
     """
     h, y = _checked_examples(features), _predictions.as_wide(targets, "targets")
-    if y.ndim != 2 or len(y) != len(h):
+    if y.ndim != 2 or len(y) != len(h) or not y.size:
         raise ValueError(f"`targets` must have shape [N, K] with N = {len(h)}, got {y.shape}.")
     prior = _checked_precision(prior_precision, "prior_precision")
     noise = _checked_precision(noise_precision, "noise_precision")
     y = _predictions.check_finite(y, "targets").astype(h.dtype)
     fit = partial(_laplace.regression, bool(bias))
-    return Laplace(*_devices.on_automatic_axes(fit, h, y, prior, noise))
+    return _checked_fit(Laplace(*_devices.on_automatic_axes(fit, h, y, prior, noise)))
 
 
 def laplace_classification(
@@ -184,11 +186,12 @@ def laplace_classification(
         curvature.
 
     Returns:
-      A `Laplace`, in float32 at least.
+      A `Laplace`, in float32 at least. It is NaN if the evidence of traced values has no maximum.
 
     Raises:
       TypeError: If features, kernel or bias are not floating-point, or labels are not integers.
-      ValueError: If shapes do not match, values are not finite, or the precision is not positive.
+      ValueError: If shapes do not match, values are not finite, the precision is not positive, or none has
+        the largest evidence, as for features of 0.
 
     References:
       Ritter, Botev and Barber, "A scalable Laplace approximation for neural networks", 2018; Kristiadi, Hein
@@ -215,7 +218,19 @@ def laplace_classification(
     labels = _predictions.check_labels(labels, like, of_name="logits")
     prior = _checked_precision(prior_precision, "prior_precision")
     fit = _laplace.classification
-    return Laplace(*_devices.on_automatic_axes(fit, h, labels, kernel, bias, prior))
+    return _checked_fit(Laplace(*_devices.on_automatic_axes(fit, h, labels, kernel, bias, prior)))
+
+
+def _checked_fit(found: Laplace) -> Laplace:
+    """The fit; raises if it is known not to be finite: then no precision has the largest evidence."""
+    leaves = jax.tree.leaves(found)
+    if all(map(_predictions.is_visible, leaves)) and not all(np.isfinite(leaf).all() for leaf in leaves):
+        raise ValueError(
+            "`prior_precision` and `noise_precision` must be given, as none has the largest evidence: "
+            "features or targets are 0, or too large, "
+            f"got {found.prior_precision} and {found.noise_precision}."
+        )
+    return found
 
 
 def _checked_examples(features: ArrayLike) -> jax.Array:

@@ -84,9 +84,13 @@ class SWAG(NamedTuple):
         Raises:
           ValueError: If the structure or a shape differs.
         """
-        shapes, expected = (jax.tree.map(jnp.shape, tree) for tree in (params, self.mean))
-        if shapes != expected:
-            raise ValueError(f"`params` must have the shapes of those of `begin`, {expected}, got {shapes}.")
+        # Not compared as trees: modules of NNX are equal to themselves only.
+        (shapes, structure), (expected, of) = (_kinds(tree) for tree in (params, self.mean))
+        if structure != of or shapes != expected:
+            told = (
+                (f"{expected} in {of}", f"{shapes} in {structure}") if structure != of else (expected, shapes)
+            )
+            raise ValueError(f"`params` must have the shapes of those of `begin`, {told[0]}, got {told[1]}.")
         number = self.num_iterates
         wide = jax.tree.map(lambda mean, leaf: jnp.asarray(leaf).astype(mean.dtype), self.mean, params)
         off = jax.tree.map(jnp.subtract, wide, self.mean)
@@ -119,7 +123,8 @@ class SWAG(NamedTuple):
           Weights in the dtypes of the state, float32 at least; NaN for fewer than two iterates.
 
         Raises:
-          ValueError: If there are known to be fewer than two iterates, or the scale is negative.
+          ValueError: If there are known to be fewer than two iterates, the state is a stack of several, or
+            the scale is negative.
         """
         scale = _check(self, scale)
         means, structure = jax.tree.flatten(self.mean)
@@ -165,7 +170,8 @@ def swag(
 
     Raises:
       TypeError: If `predict` cannot be called.
-      ValueError: If there are known to be fewer than two iterates, or the scale is negative.
+      ValueError: If there are known to be fewer than two iterates, `state` is a stack of several, or the
+        scale is negative.
 
     References:
       Maddox et al., "A simple baseline for Bayesian uncertainty in deep learning", 2019; Wilson and
@@ -190,10 +196,21 @@ def _zeros(leaf: jax.Array, rows: int = 1) -> jax.Array:
     return jnp.broadcast_to(one, (rows, *one.shape[1:]))
 
 
+def _kinds(tree: PyTree) -> tuple[list[tuple[int, ...]], PyTree]:
+    """The shapes and the structure of a tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    return [jnp.shape(leaf) for leaf in leaves], structure
+
+
 def _check(state: SWAG, scale: Numeric) -> jax.Array:
-    """The scale; raises if it is negative, or if a state is known to have too few iterates."""
-    if _checks.is_concrete(state.num_iterates) and (np.asarray(state.num_iterates) < 2).any():
-        count = int(np.min(state.num_iterates))
+    """The scale; raises if it is negative, or for a stack of states or one known to have few iterates."""
+    if np.ndim(state.num_iterates):
+        got = np.shape(state.num_iterates)
+        raise ValueError(
+            f"`state` must be one (`ensemble` and `jax.vmap` take several), got a stack of {got}."
+        )
+    if _checks.is_concrete(state.num_iterates) and np.asarray(state.num_iterates) < 2:
+        count = int(state.num_iterates)
         raise ValueError(f"`update` must have added at least 2 iterates to the state, got {count}.")
     return jnp.asarray(_checks.check_nonnegative(_checks.check_scalar(scale, "scale"), "scale"))
 

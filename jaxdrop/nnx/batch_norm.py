@@ -77,8 +77,8 @@ class _Call:
         named = {one.name: one.value for one in self.kwargs}
         model.eval()
         for norm in _norms(model):
-            # Just the statistics of this batch are stored.
-            norm.use_running_average, norm.momentum = False, 0.0
+            # Just the statistics of this batch are stored, which is not split over devices.
+            norm.use_running_average, norm.momentum, norm.axis_name = False, 0.0, None
         model(batch, **named)
         for norm in _norms(model):
             norm.use_running_average = True

@@ -82,12 +82,13 @@ def fit_isotonic(probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None
     order, x, weight, new = _sorted(x, mask, probs.dtype)
 
     def fit(hits: jax.Array, order: ArrayLike, weight: ArrayLike, new: ArrayLike) -> jax.Array:
-        hits = jnp.take_along_axis(hits, order, -1)
-        if all(map(_predictions.is_visible, (hits, weight, new))):
-            return jnp.stack([_fitted(*of_class) for of_class in zip(hits, weight, new, strict=True)])
-        return jax.vmap(_compiled)(hits, weight, new)
+        return jax.vmap(_compiled)(jnp.take_along_axis(hits, order, -1), weight, new)
 
-    return Isotonic(jnp.asarray(x), _meshes.on_automatic_axes(fit, hits, order, weight, new))
+    if not _is_for_scipy(hits, weight, new):
+        return Isotonic(jnp.asarray(x), _meshes.on_automatic_axes(fit, hits, order, weight, new))
+    of_classes = np.take_along_axis(np.asarray(hits), np.asarray(order), -1)
+    values = [_by_scipy(*of_class) for of_class in zip(of_classes, weight, new, strict=True)]
+    return Isotonic(jnp.asarray(x), _placed(np.stack(values), hits))
 
 
 def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
@@ -105,8 +106,8 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None =
         None: all.
 
     Returns:
-      Array of shape `[N]`, in the order of `x`, NaN where masked; in float32 at least. Its gradient
-      in `y` is the gradient of the mean within each pool.
+      Array of shape `[N]`, in the order of `x`, NaN where masked; in float32 at least. NaN if a traced
+      value is NaN. Its gradient in `y` is the gradient of the mean within each pool.
 
     Raises:
       TypeError: If an argument is not real, or `where` is not boolean.
@@ -129,17 +130,16 @@ def isotonic_regression(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None =
     y = _predictions.filled(y, where, 0)
     order, _, weight, new = _sorted(x, where, y.dtype)
 
-    def fit(y: ArrayLike, order: ArrayLike, weight: ArrayLike, new: ArrayLike) -> jax.Array:
-        if all(map(_predictions.is_visible, (y, order, weight, new))):
-            y = np.asarray(y)
-        fitted = _fitted(y[order], weight, new)
-        if isinstance(fitted, jax.Array):
-            return jnp.zeros_like(fitted).at[order].set(fitted)
-        found = np.empty_like(fitted)
-        found[order] = fitted
-        return jnp.asarray(found)
+    def fit(y: jax.Array, order: ArrayLike, weight: ArrayLike, new: ArrayLike) -> jax.Array:
+        fitted = _compiled(y[order], weight, new)
+        return jnp.zeros_like(fitted).at[order].set(fitted)
 
-    found = _meshes.on_automatic_axes(fit, y, order, weight, new)
+    if _is_for_scipy(y, weight, new):
+        values = np.empty(y.shape, y.dtype)
+        values[order] = _by_scipy(np.asarray(y)[order], weight, new)
+        found = _placed(values, y)
+    else:
+        found = _meshes.on_automatic_axes(fit, y, order, weight, new)
     return _predictions.filled(found, where, jnp.nan)
 
 
@@ -165,22 +165,31 @@ def _sorted_by(
         x = xp.where(where, x, xp.zeros_like(x))
         x = xp.where(where, x, xp.where(where, x, x.min(-1, keepdims=True)).max(-1, keepdims=True))
         weight = xp.asarray(where).astype(dtype)
+    if xp is jnp and jnp.issubdtype(x.dtype, jnp.floating):
+        weight = jnp.where(jnp.isnan(x).any(-1, keepdims=True), jnp.nan, weight)  # so that all of it is NaN
     order = xp.argsort(x, -1)
     x, weight = map(functools.partial(xp.take_along_axis, indices=order, axis=-1), (x, weight))
     new = xp.concatenate([xp.zeros_like(x[..., :1], bool), x[..., :-1] < x[..., 1:]], -1)
     return order.astype(np.int32), x, weight, new
 
 
-def _fitted(y: ArrayLike, weight: ArrayLike, new: ArrayLike) -> ArrayLike:
-    """The isotonic regression of sorted points; `new` where a position differs from the one before."""
-    if all(map(_predictions.is_visible, (y, weight, new))) and np.isfinite(y).all():
-        return _by_scipy(*map(np.asarray, (y, weight, new)))
-    return _compiled(y, weight, new)
+def _is_for_scipy(y: jax.Array, weight: ArrayLike, new: ArrayLike) -> bool:
+    """Whether sorted points are concrete and finite."""
+    return all(map(_predictions.is_visible, (y, weight, new))) and bool(np.isfinite(y).all())
 
 
-def _by_scipy(y: np.ndarray, weight: np.ndarray, new: np.ndarray) -> np.ndarray:
+def _placed(found: np.ndarray, like: jax.Array) -> jax.Array:
+    """An array of the host as an array of JAX, whole on each device of an explicit mesh."""
+    mesh = getattr(like.sharding, "mesh", None)
+    if mesh is None or not mesh.explicit_axes:
+        return jnp.asarray(found)
+    return jax.device_put(found, jax.sharding.NamedSharding(mesh, _meshes.WHOLE))
+
+
+def _by_scipy(y: np.ndarray, weight: ArrayLike, new: ArrayLike) -> np.ndarray:
     from scipy.optimize import isotonic_regression as fit  # takes long to import
 
+    weight, new = np.asarray(weight), np.asarray(new)
     first = np.append(0, np.flatnonzero(new))
     weight = weight.astype(np.float64)
     size = np.add.reduceat(weight, first)

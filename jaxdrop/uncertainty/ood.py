@@ -36,7 +36,8 @@ def max_probability(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, each value in [0, 1 - 1 / K]; in float32 at least. NaN where masked.
+      Array of shape `[...]`, each value in [0, 1 - 1 / K]; in float32 at least. NaN where masked, and
+        where traced logits are not valid.
 
     Raises:
       TypeError: If `logits` are not floating-point, or `where` is not boolean.
@@ -51,10 +52,10 @@ def max_probability(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax
       >>> max_probability(jnp.array([[0.0, 0.0], [20.0, 0.0]]))
       Array([5.0000000e-01, 2.0611537e-09], dtype=float32)
     """
-    logits, where = _logits(logits, where)
+    logits, scored = _logits(logits, where)
     likeliest = jnp.argmax(logits, axis=-1, keepdims=True)
     others = jax.lax.broadcasted_iota(likeliest.dtype, logits.shape, logits.ndim - 1) != likeliest
-    return _predictions.filled(jnp.sum(jax.nn.softmax(logits), -1, where=others), where, jnp.nan)
+    return _predictions.filled(jnp.sum(jax.nn.softmax(logits), -1, where=others), scored, jnp.nan)
 
 
 def max_logit(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
@@ -66,7 +67,8 @@ def max_logit(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked.
+      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked, and
+        where traced logits are not valid.
 
     Raises:
       TypeError: If `logits` are not floating-point, or `where` is not boolean.
@@ -80,8 +82,8 @@ def max_logit(logits: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array
       >>> max_logit(jnp.array([[0.0, 3.0], [1.0, -1.0]]))
       Array([-3., -1.], dtype=float32)
     """
-    logits, where = _logits(logits, where)
-    return _predictions.filled(-jnp.max(logits, axis=-1), where, jnp.nan)
+    logits, scored = _logits(logits, where)
+    return _predictions.filled(-jnp.max(logits, axis=-1), scored, jnp.nan)
 
 
 def energy(logits: ArrayLike, *, temperature: Numeric = 1.0, where: ArrayLike | None = None) -> jax.Array:
@@ -96,7 +98,8 @@ def energy(logits: ArrayLike, *, temperature: Numeric = 1.0, where: ArrayLike | 
         anything. None: all.
 
     Returns:
-      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked.
+      Array of shape `[...]`, in the units of the logits; in float32 at least. NaN where masked, and
+        where traced logits are not valid.
 
     Raises:
       TypeError: If `logits` are not floating-point, `temperature` is not real, or `where` is not boolean.
@@ -112,10 +115,10 @@ def energy(logits: ArrayLike, *, temperature: Numeric = 1.0, where: ArrayLike | 
       Array([-0.6931472, -9.000336 ], dtype=float32)
     """
     temperature = _predictions.check_positive(_checks.check_scalar(temperature, "temperature"), "temperature")
-    logits, where = _logits(logits, where, normalized=False)
+    logits, scored = _logits(logits, where, normalized=False)
     temperature = jnp.asarray(temperature, logits.dtype)
     found = -temperature * jax.nn.logsumexp(logits / temperature, axis=-1)
-    return _predictions.filled(found, where, jnp.nan)
+    return _predictions.filled(found, scored, jnp.nan)
 
 
 def knn_distance(
@@ -124,7 +127,8 @@ def knn_distance(
     """Nearest-neighbor score: the distance to the k-th nearest training example, on the unit sphere.
 
     Features are divided by their Euclidean norms. Neighbors are ranked by blocks of inner products, and
-    the distances of the nearest are computed again from differences: small ones are precise, too.
+    the distances of the nearest are computed again from differences, so that small ones have digits, too. Of
+    more than 8 neighbors within about 5e-4 of each other, one that is not the k-th may be taken.
 
     Args:
       features: Features to score, `[..., D]`, none of them 0.
@@ -172,26 +176,32 @@ def knn_distance(
 
 def _logits(
     logits: ArrayLike, where: ArrayLike | None, normalized: bool = True
-) -> tuple[jax.Array, ArrayLike | None]:
-    """Logits and the mask of examples; those left out are 0. NaN where a traced example is not valid."""
+) -> tuple[jax.Array, jax.Array]:
+    """Logits, and the examples that have a score; the logits of others are 0."""
     where = _predictions.check_mask(where, np.shape(logits)[:-1])
     each = None if where is None else _predictions.check_mask(where[..., None], np.shape(logits))
     _checks.check_floating(logits, "logits")
     wide = _predictions.check_class_logits(_predictions.check_values(logits, "logits", each), "logits")
     logits = _predictions.filled(wide, where, 0)
-    largest = jnp.max(logits, axis=-1, keepdims=True)
+    largest = jnp.max(logits, axis=-1)
     if _predictions.is_visible(logits) and (where is None or _predictions.is_visible(where)):
         _checks.check_all(largest, "logits", "have a finite maximum in each example", np.isfinite)
         _predictions.refuse_probabilities(logits, where)
         if not normalized:
             _refuse_log_probabilities(logits, where)
-    return jnp.where(jnp.isfinite(largest), logits, jnp.nan), where
+    # Not by NaNs in place of the logits: compiled, the logarithm of a sum of them may be an infinity.
+    scored = jnp.isfinite(largest) & ~jnp.isnan(logits).any(-1)
+    return _predictions.filled(logits, scored, 0), scored if where is None else scored & jnp.asarray(where)
 
 
 def _refuse_log_probabilities(logits: jax.Array, where: ArrayLike | None) -> None:
     """Raises if every example is normalized, which has an energy of 0."""
-    parts = _predictions.blocks(np.asarray(logits).reshape(-1, logits.shape[-1]), where)
-    tolerance = _predictions.sum_tolerance(logits)
+    if where is not None and not np.any(where):
+        return
+    rows = np.asarray(logits).reshape(-1, logits.shape[-1])
+    half = _predictions.is_half(rows)
+    tolerance = _predictions.HALF_TOLERANCE if half else _predictions.sum_tolerance(logits)
+    parts = _predictions.blocks(rows, where)
     if all((np.abs(np.logaddexp.reduce(part, axis=-1)) <= tolerance).all() for part in parts):
         raise ValueError("`logits` must not be normalized, got log probabilities, whose energy is 0.")
 

@@ -22,11 +22,11 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Modes as an argument and as a field, and a module under `nn.jit`, twice."""
+    """Modes as an argument and as a field, a module under `nn.jit`, and statistics that devices share."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = nn.BatchNorm(name="first")(nn.Dense(3)(x), use_running_average=not train)
+        x = nn.BatchNorm(name="first", axis_name="devices")(nn.Dense(3)(x), use_running_average=not train)
         x = nn.Dropout(0.5)(x, deterministic=not train)
         return nn.jit(Block)(name="second")(x)
 

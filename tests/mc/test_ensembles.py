@@ -77,6 +77,12 @@ def test_draws_of_stochastic_members_have_errors_between_members():
         mc.estimate(predict, KEY, X, num_samples=24, reducers=mc.Moments())
 
 
+def test_draws_of_one_network_have_no_error_between_members():
+    one = mc.ensemble(noisy, jax.tree.map(lambda leaf: leaf[:1], MEMBERS), draws=3)
+    with pytest.raises(ValueError, match=r"`predict` must have at least 2 clusters, .* got 1"):
+        mc.estimate(one, KEY, X, num_samples=3, reducers=mc.Moments())
+
+
 @pytest.mark.usefixtures("optimized", "on_cpu")
 def test_one_chunk_moves_and_copies_no_parameters():
     """Members that are sharded as samples stay where they are; a larger chunk than one copies its own."""

@@ -123,6 +123,13 @@ def test_two_classes_have_mackays_probit():
     ("fit", "args", "message"),
     [
         (mc.laplace_regression, (H, Y[:, 0]), r"`targets` must have shape \[N, K\] with N = 30, got \(30,\)"),
+        (mc.laplace_regression, (H, Y[:, :0]), r"`targets` must have shape .* got \(30, 0\)"),
+        (
+            mc.laplace_regression,
+            (H, 0 * Y),
+            "`noise_precision` must be given, as none has the largest evidence",
+        ),
+        (mc.laplace_classification, (0 * H, LABELS, KERNEL), "`prior_precision` and .* must be given"),
         (mc.laplace_regression, (H[0], Y), r"`features` must have shape \[N, D\], not empty, got \(5,\)"),
         (mc.laplace_regression, (H * np.nan, Y), "`features` must be finite"),
         (mc.laplace_classification, (H, LABELS, KERNEL[:4]), r"`kernel` must have shape \[D, K\] with D = 5"),

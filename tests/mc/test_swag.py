@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from jaxdrop import mc, training
 
@@ -91,6 +92,22 @@ def test_it_is_a_model_state_of_a_run_and_of_a_sweep_and_its_states_are_members(
     assert mc.sample(multi, KEY, x, num_samples=8).shape == (8, 5)
 
 
+def test_a_module_can_be_the_weights():
+    """Two modules are never equal, and their structures are."""
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    state = mc.SWAG.begin(model, rank=2)
+    for by in (1, 2):
+        graphdef, weights = nnx.split(model)
+        state = state.update(nnx.merge(graphdef, jax.tree.map(lambda leaf, by=by: leaf + by, weights)))
+    assert state.sample(KEY)(jnp.ones((1, 2))).shape == (1, 3)
+
+
+def test_stacked_states_are_refused():
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), collected(0))
+    with pytest.raises(ValueError, match=r"`state` must be one .* got a stack of \(3,\)"):
+        mc.swag(lambda w, key, x: x, stacked)
+
+
 def test_wrong_arguments():
     state = mc.SWAG.begin(tree(ITERATES[0])).update(tree(ITERATES[0]))
     with pytest.raises(ValueError, match="`update` must have added at least 2 iterates to the state, got 1"):
@@ -100,6 +117,8 @@ def test_wrong_arguments():
     assert np.isnan(jax.jit(lambda state: state.sample(KEY))(state)["a"]).all()
     with pytest.raises(ValueError, match=r"`params` must have the shapes of those of `begin`, .* got"):
         state.update({"a": jnp.ones(3)})
+    with pytest.raises(ValueError, match=r"`params` must have the shapes of those of `begin`, \[.* got"):
+        state.update({"a": jnp.ones(2), "b": jnp.ones(())})
     with pytest.raises(ValueError, match="`rank` must be 0 or at least 2, got 1"):
         mc.SWAG.begin(tree(ITERATES[0]), rank=1)
     with pytest.raises(TypeError, match="`params` must be a floating-point array, got int32"):

@@ -19,7 +19,10 @@ X = jax.random.normal(jax.random.key(2), (5, 4))
 def test_each_sample_has_the_statistics_of_its_minibatch_and_the_model_stays():
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(
-        nnx.BatchNorm(4, rngs=rngs), nnx.Dropout(0.5, rngs=rngs), jnp.tanh, nnx.BatchNorm(4, rngs=rngs)
+        nnx.BatchNorm(4, axis_name="devices", rngs=rngs),
+        nnx.Dropout(0.5, rngs=rngs),
+        jnp.tanh,
+        nnx.BatchNorm(4, rngs=rngs),
     )
     model.train()
     before = jax.tree.map(np.asarray, nnx.state(model, nnx.BatchStat))

@@ -10,6 +10,7 @@ from scipy import special
 from sklearn.isotonic import IsotonicRegression
 
 from jaxdrop import uncertainty
+from tests.devices import make_mesh
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -158,6 +159,21 @@ def test_a_traced_label_out_of_range_gives_nan():
     labels = LABELS.copy()
     labels[3] = -100
     assert np.isnan(jax.jit(uncertainty.fit_isotonic)(PROBS, labels)(PROBS)).all()
+
+
+def test_a_traced_position_that_is_not_a_number_gives_nan():
+    fit = jax.jit(uncertainty.isotonic_regression)
+    assert np.isnan(fit(jnp.array([0.0, jnp.nan, 1.0]), jnp.array([3.0, 2.0, 1.0]))).all()
+
+
+def test_points_on_an_explicit_mesh():
+    mesh = make_mesh((2,), ("a",), (jax.sharding.AxisType.Explicit,))
+    rows = jax.NamedSharding(mesh, jax.P("a"))
+    x, y = (np.float32(part[:48]) for part in CURVES["ties"])
+    found = uncertainty.isotonic_regression(*jax.device_put((x, y), rows))
+    np.testing.assert_array_equal(found, uncertainty.isotonic_regression(x, y))
+    fitted = uncertainty.fit_isotonic(*jax.device_put((PROBS, LABELS), rows))
+    np.testing.assert_array_equal(fitted.values, uncertainty.fit_isotonic(PROBS, LABELS).values)
 
 
 def test_tiny_thresholds_are_told_apart():

@@ -53,6 +53,22 @@ def test_traced_logits_that_are_not_valid_give_nan():
     logits = jnp.array([[1.0, 3.0], [jnp.inf, 0.0], [-jnp.inf, -jnp.inf], [jnp.nan, 0.0]])
     for found in jax.jit(lambda logits: [score(logits) for score in LOGIT_SCORES])(logits):
         np.testing.assert_array_equal(jnp.isnan(found), [False, True, True, True])
+    # By itself, a compiled energy of NaNs was minus infinity.
+    assert jnp.isnan(jax.jit(uncertainty.energy)(jnp.array([[1.0, jnp.nan, 2.0], [0.0, 1.0, 3.0]]))[0])
+
+
+def test_no_example_has_no_score():
+    for score in LOGIT_SCORES:
+        assert np.isnan(score(LOGITS, where=np.zeros(60, bool))).all()
+
+
+def test_probabilities_in_half_precision_are_refused():
+    probs = special.softmax(np.repeat(LOGITS, 9, axis=1) / 5, axis=-1)
+    for score in LOGIT_SCORES:
+        with pytest.raises(ValueError, match="`logits` must be logits"):
+            score(jnp.asarray(probs, jnp.bfloat16))
+    with pytest.raises(ValueError, match="`logits` must not be normalized"):
+        uncertainty.energy(jnp.asarray(np.log(probs), jnp.bfloat16))
 
 
 def test_distances_to_neighbors_are_those_of_scikit_learn(monkeypatch):
