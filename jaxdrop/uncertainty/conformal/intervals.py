@@ -290,7 +290,7 @@ def _distances(
     low_name: str = "lower",
     up_name: str = "upper",
 ) -> tuple[ArrayLike, ArrayLike]:
-    """How far targets are below and above their intervals; of concrete float64, in NumPy's float64."""
+    """How far targets are below and above their intervals; of concrete NumPy numbers, in float64."""
     where = _predictions.check_mask(where, np.shape(targets))
     given = [_predictions.exact(value) for value in (low, up, targets)]
     lower, upper = _interval(low, up, where, low_name, up_name)
@@ -298,7 +298,7 @@ def _distances(
     lower, upper, y = (_predictions.filled(value, where, 0) for value in (lower, upper, y))
     for value, name in ((lower, low_name), (upper, up_name), (y, "y")):
         _predictions.check_finite(value, name)
-    if any(map(_predictions.is_wide, given)) and all(map(_predictions.is_visible, given)):
+    if any(map(_predictions.needs_float64, given)) and all(map(_predictions.is_visible, given)):
         wide_low, wide_up, target = (np.asarray(value, np.float64) for value in given)
         with np.errstate(invalid="ignore"):  # of examples that are masked
             return wide_low - target, target - wide_up
