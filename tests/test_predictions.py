@@ -26,7 +26,8 @@ def of_classes() -> Iterator[tuple[str, Callable]]:
     """Every public function, and every call of a fit, that takes class probabilities or logits."""
     for module in (uncertainty, losses):
         for name in module.__all__:
-            if name.startswith("binary_"):  # a probability per label, without an axis of classes
+            # These have a probability per label, without an axis of classes.
+            if name.startswith("binary_") or name in ("FNRSets", "fit_fnr"):
                 continue
             value = getattr(module, name)
             called = value.__call__ if inspect.isclass(value) else value
