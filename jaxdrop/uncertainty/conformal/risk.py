@@ -70,7 +70,7 @@ def risk_threshold(
     if np.shape(lambdas) != losses.shape[1:]:
         expected = f"one value per column of `losses`, shape {losses.shape[1:]}"
         raise ValueError(f"`lambdas` must have {expected}, got {np.shape(lambdas)}.")
-    if _predictions.is_visible(lambdas) and (np.diff(np.asarray(lambdas)) <= 0).any():
+    if _predictions.is_visible(lambdas) and (np.asarray(lambdas)[1:] <= np.asarray(lambdas)[:-1]).any():
         raise ValueError("`lambdas` must be in ascending order, got one that does not exceed the last.")
     budget = _budget(_count(where, len(losses)), len(losses), risk, delta)
     return _meshes.on_automatic_axes(_first, losses, _predictions.rounded_up(lambdas), budget)

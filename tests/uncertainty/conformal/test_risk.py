@@ -159,6 +159,11 @@ def test_pixels_of_a_mask():
             "`lambdas` must be in ascending order",
         ),
         (
+            lambda: uncertainty.risk_threshold(LOSSES[:, :2], np.array([3, 1], np.uint8), risk=0.2),
+            ValueError,
+            "`lambdas` must be in ascending order",
+        ),
+        (
             lambda: uncertainty.risk_threshold(LOSSES, LAMBDAS, risk=1.0),
             ValueError,
             "`risk` must lie in (0, 1), got 1.",
