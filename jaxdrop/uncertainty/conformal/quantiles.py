@@ -115,12 +115,12 @@ def fit_group_quantile(
     """
     num_groups = _checks.check_count(num_groups, "num_groups")
     scores, level, where = _check(scores, level, where)
+    if np.shape(groups) != scores.shape[:1]:
+        raise ValueError(
+            f"`groups` must have one value per example, shape {scores.shape[:1]}, got {np.shape(groups)}."
+        )
     examples = None if where is None else jnp.asarray(where).reshape(len(scores), -1).any(-1)
     groups = _examples.check_groups(groups, num_groups, examples)
-    if groups.shape != scores.shape[:1]:
-        raise ValueError(
-            f"`groups` must have one value per example, shape {scores.shape[:1]}, got {groups.shape}."
-        )
     kept = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
     quantiles = functools.partial(_group_quantiles, num_groups=num_groups)
     return GroupQuantile(_meshes.on_automatic_axes(quantiles, scores, kept, groups, level))
@@ -166,7 +166,7 @@ def fit_weighted_quantile(
 
     Returns:
       A `WeightedQuantile`. With equal weights it gives `conformal_quantile`. Sums of weights are rounded as
-      float32 rounds them.
+      float32 rounds them; one beyond its range gives infinity.
 
     Raises:
       TypeError: If an argument is not real, or `where` is not boolean.
@@ -275,5 +275,6 @@ def _of_weights(fitted: WeightedQuantile, weights: jax.Array) -> jax.Array:
         return jnp.where(index < len(scores), found, jnp.inf)
 
     found = jax.vmap(look_up, in_axes=1, out_axes=1)(scores, cumulative, target)
-    found = jnp.where(total > 0, found, jnp.where(total == 0, jnp.inf, jnp.nan))
+    known = (total > 0) & (total < jnp.inf)
+    found = jnp.where(known, found, jnp.where(total >= 0, jnp.inf, jnp.nan))
     return found.reshape(*weights.shape, *fitted.scores.shape[1:])
