@@ -189,7 +189,7 @@ def fit_weighted_quantile(
             f"`weights` must have one value per example, shape {scores.shape[:1]}, got {weights.shape}."
         )
     kept = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
-    return WeightedQuantile(*_meshes.on_automatic_axes(_sorted, scores, weights, kept, level))
+    return WeightedQuantile(*_meshes.on_automatic_axes(_sorted, scores, weights, kept), level)
 
 
 def _check(
@@ -253,15 +253,13 @@ def _of_groups(quantiles: jax.Array, groups: jax.Array) -> jax.Array:
     return jnp.where(known.reshape(*groups.shape, *[1] * (quantiles.ndim - 1)), found, jnp.nan)
 
 
-def _sorted(
-    scores: jax.Array, weights: jax.Array, kept: jax.Array, level: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _sorted(scores: jax.Array, weights: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
     each = weights.reshape(-1, *[1] * (scores.ndim - 1))
     each = jnp.where(kept, jnp.where((each >= 0) & jnp.isfinite(each), each, jnp.nan), 0)
     scores = jnp.where(kept, scores, jnp.inf)
     invalid = (jnp.isnan(each) | jnp.isnan(scores)).any(0)
     scores, each = jax.lax.sort((scores, each), dimension=0, num_keys=1)
-    return scores, jnp.where(invalid, jnp.nan, jnp.cumsum(each, axis=0)), level
+    return scores, jnp.where(invalid, jnp.nan, jnp.cumsum(each, axis=0))
 
 
 def _of_weights(fitted: WeightedQuantile, weights: jax.Array) -> jax.Array:
