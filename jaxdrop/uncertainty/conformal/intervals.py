@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric
+from jaxdrop.uncertainty import _ensembles
 from jaxdrop.uncertainty.conformal import _thresholds
 from jaxdrop.uncertainty.conformal._thresholds import Threshold
 
@@ -273,7 +274,8 @@ def _residuals(mean: ArrayLike, y: ArrayLike, stddev: ArrayLike | None, where: A
 
 def _deviations(stddev: ArrayLike, shape: tuple[int, ...], where: ArrayLike | None = None) -> ArrayLike:
     """Deviations above 0 in the rank of the means, in their own dtype."""
-    mask = _predictions.check_mask(where, shape) if np.shape(stddev) == shape else None
+    mask = _predictions.check_mask(where, shape)
+    stddev = _ensembles.masked_as(stddev, mask, shape, "stddev")
     spread = _checks.check_broadcastable(_predictions.check_exact(stddev, "stddev", mask), shape, "stddev")
     if _predictions.is_visible(spread) and (mask is None or _predictions.is_visible(mask)):
         kept = np.asarray(spread) if mask is None else np.asarray(spread)[np.asarray(mask)]
