@@ -304,7 +304,8 @@ def _distances(
         wide_low, wide_up, target = (np.asarray(value, np.float64) for value in given)
         with np.errstate(invalid="ignore"):  # of examples that are masked
             return wide_low - target, target - wide_up
-    return lower - y, y - upper
+    # Rounded up, so that an interval contains the targets that its margin is the distance of.
+    return _predictions.added(lower, -y, np.inf), _predictions.added(y, -upper, np.inf)
 
 
 def _interval(
