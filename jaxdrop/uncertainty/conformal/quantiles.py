@@ -189,7 +189,8 @@ def fit_weighted_quantile(
             f"`weights` must have one value per example, shape {scores.shape[:1]}, got {weights.shape}."
         )
     kept = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
-    return WeightedQuantile(*_meshes.on_automatic_axes(_sorted, scores, weights, kept), level)
+    ranked, cumulative = _meshes.on_automatic_axes(_sorted, scores, weights, kept)
+    return WeightedQuantile(ranked, cumulative, level)
 
 
 def _check(
