@@ -244,8 +244,9 @@ def sharpness(stddev: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array
     where = _predictions.check_mask(where, np.shape(stddev))
     stddev = _predictions.filled(_predictions.check_values(stddev, "stddev", where), where, 0)
     _checks.check_nonnegative(stddev, "stddev")
-    mean = jnp.mean(stddev**2, where=_device(where))
-    return jnp.where(mean == 0, 0, jnp.sqrt(jnp.where(mean == 0, 1, mean)))
+    unit = _ensembles.scale_of(stddev, axes=tuple(range(stddev.ndim)))
+    mean = jnp.mean((stddev / unit) ** 2, where=_device(where))
+    return unit.reshape(()) * _ensembles.safe_sqrt(mean)
 
 
 def _device(where: ArrayLike | None) -> jax.Array | None:

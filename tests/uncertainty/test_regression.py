@@ -173,6 +173,10 @@ def test_coverage_and_sharpness():
         jax.jit(uncertainty.sharpness)(STDDEV), uncertainty.sharpness(STDDEV), rtol=1e-6
     )
     assert uncertainty.sharpness(jnp.zeros(3)) == 0
+    far = np.float32([1e-25, 1e25])
+    np.testing.assert_allclose(
+        [uncertainty.sharpness(far[:1]), uncertainty.sharpness(far[1:])], far, rtol=1e-6
+    )
     np.testing.assert_array_equal(jax.grad(uncertainty.sharpness)(jnp.zeros(3)), np.zeros(3))
 
 
