@@ -87,6 +87,11 @@ def is_wide(array: ArrayLike) -> bool:
     )
 
 
+def needs_float64(array: ArrayLike) -> bool:
+    """Whether the values are NumPy's, and float32 may round them: float64, and large integers."""
+    return is_wide(array) or (isinstance(array, np.ndarray | np.generic) and array.dtype.kind in "iu")
+
+
 def _is_narrow(array: ArrayLike) -> bool:
     return jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
 
@@ -114,7 +119,7 @@ def _rounded(wide: np.ndarray, toward: float) -> jax.Array:
 
 def added(x: ArrayLike, by: ArrayLike, toward: float) -> jax.Array:
     """The sum `x + by`, in float32 or wider, rounded toward an infinity."""
-    if is_wide(x) and is_visible(by):
+    if needs_float64(x) and is_visible(by):
         return _rounded(np.asarray(x, np.float64) + np.asarray(by, np.float64), toward)
     x = _rounded(np.asarray(x), toward) if is_wide(x) else widened(x)
     total = x + by
@@ -128,8 +133,8 @@ def added(x: ArrayLike, by: ArrayLike, toward: float) -> jax.Array:
 
 
 def shifted(x: ArrayLike, by: ArrayLike) -> jax.Array:
-    """The difference `x - by`, in float32 or wider; that of concrete float64 is formed before the cast."""
-    if (is_wide(x) or is_wide(by)) and is_visible(x) and is_visible(by):
+    """The difference `x - by`, in float32 or wider; that of concrete NumPy numbers is formed in float64."""
+    if (needs_float64(x) or needs_float64(by)) and is_visible(x) and is_visible(by):
         with np.errstate(invalid="ignore", over="ignore"):  # of examples that are masked, and of infinities
             wide = np.asarray(x, np.float64) - np.asarray(by, np.float64)
             return jnp.asarray(wide.astype(jax.dtypes.canonicalize_dtype(np.float64)))

@@ -120,3 +120,13 @@ def test_a_product_of_rows_on_a_mesh_that_is_not_set(jit: bool):
     call = functools.partial(jaxdrop.shakeout, KEY, rate=0.5, constant=0.1)
     found = (jax.jit(call) if jit else call)(jax.device_put(x, rows), kernel)
     np.testing.assert_allclose(found, call(x, kernel), rtol=1e-6)
+
+
+def test_a_weighted_quantile_on_a_mesh_that_is_not_set():
+    scores, weights = jax.random.normal(KEY, (8,)), jnp.arange(8.0)
+    given = jax.device_put((scores, weights), NamedSharding(mesh_of(AxisType.Explicit), P("a")))
+    found, expected = (
+        uncertainty.fit_weighted_quantile(*both, level=0.5)(both[1]) for both in (given, (scores, weights))
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert _meshes.partition(found) == P("a")

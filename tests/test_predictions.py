@@ -26,7 +26,8 @@ def of_classes() -> Iterator[tuple[str, Callable]]:
     """Every public function, and every call of a fit, that takes class probabilities or logits."""
     for module in (uncertainty, losses):
         for name in module.__all__:
-            if name.startswith("binary_"):  # a probability per label, without an axis of classes
+            # These have a probability per label, without an axis of classes.
+            if name.startswith("binary_") or name in ("FNRSets", "fit_fnr"):
                 continue
             value = getattr(module, name)
             called = value.__call__ if inspect.isclass(value) else value
@@ -253,3 +254,11 @@ def test_what_a_cast_rounds_it_rounds_up():
 def test_labels_that_are_no_array(labels):
     with pytest.raises(TypeError, match="`labels` must be an array of integers, got "):
         _predictions.check_labels(labels, jnp.ones((3, 2)))
+
+
+def test_integers_that_float32_rounds_are_subtracted_and_added_in_float64():
+    large = np.array([2**24 + 1], np.int32)
+    assert _predictions.shifted(large, np.array([2**24], np.int32)) == 1
+    assert _predictions.added(large, np.float32(0), np.inf) == 2**24 + 2
+    shifted = uncertainty.fit_residual(np.repeat(large - 1, 5), np.repeat(large, 5), level=0.5)
+    assert shifted.margin == 1

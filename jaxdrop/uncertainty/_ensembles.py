@@ -44,10 +44,19 @@ def check_shape_of(array: ArrayLike, like: ArrayLike, name: str, of: str) -> Non
 
 def check_spreads(stddevs: ArrayLike, shape: tuple[int, ...], where: ArrayLike | None) -> jax.Array:
     """Finite standard deviations that broadcast to samples of a shape; 1 where masked."""
-    given = np.shape(stddevs)
-    mask = None if where is None or given not in (shape, shape[1:]) else _predictions.check_mask(where, given)
-    array = _predictions.filled(_predictions.check_values(stddevs, "stddevs", mask), mask, 1)
-    return _predictions.check_finite(_checks.check_broadcastable(array, shape, "stddevs"), "stddevs")
+    mask = _predictions.check_mask(where, shape)
+    array = _predictions.check_values(masked_as(stddevs, mask, shape, "stddevs"), "stddevs", mask)
+    array = _checks.check_broadcastable(_predictions.filled(array, mask, 1), shape, "stddevs")
+    return _predictions.check_finite(array, "stddevs")
+
+
+def masked_as(stddev: ArrayLike, where: ArrayLike | None, shape: tuple[int, ...], name: str) -> ArrayLike:
+    """Standard deviations of the shape of their mask, if there is one; a row of them may be masked."""
+    if where is None:
+        return stddev
+    given = _checks.check_broadcastable(_predictions.exact(stddev), shape, name)
+    host = isinstance(given, np.ndarray | np.generic)
+    return np.broadcast_to(given, shape) if host else jnp.broadcast_to(given, shape)
 
 
 def check_normal(
@@ -59,9 +68,9 @@ def check_normal(
     mean = _predictions.check_exact(mean, "mean", where if np.shape(mean) == y.shape else None)
     check_shape_of(mean, y, "mean", "y")
     off = _predictions.filled(_predictions.shifted(y, mean), where, 0)
-    matching = where if np.shape(stddev) == off.shape else None
-    spread = _checks.check_broadcastable(_predictions.check_values(stddev, name, matching), off.shape, name)
-    return off, _predictions.filled(spread, matching, 1), where
+    spread = _predictions.check_values(masked_as(stddev, where, off.shape, name), name, where)
+    spread = _checks.check_broadcastable(_predictions.filled(spread, where, 1), off.shape, name)
+    return off, spread, where
 
 
 def check_fair(fair: bool, count: int) -> None:

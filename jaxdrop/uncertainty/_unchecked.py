@@ -28,13 +28,14 @@ def at_labels(probs: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def interpolated(x: jax.Array, thresholds: jax.Array, values: jax.Array) -> jax.Array:
-    """A function at `x`: linear between thresholds, which may be equal, constant beyond."""
+    """A function at `x`: linear between thresholds, which may be equal, constant beyond; NaN at a NaN."""
     # Not `jnp.interp`, which takes thresholds closer than 1e-14 for equal.
     index = jnp.clip(jnp.searchsorted(thresholds, x, side="right"), 1, max(len(values) - 1, 1))
     low, high = thresholds[index - 1], thresholds[index]
     share = jnp.where(high > low, (x - low) / jnp.where(high > low, high - low, 1), 0)
     between = values[index - 1] + share * (values[index] - values[index - 1])
-    return jnp.where(x >= thresholds[-1], values[-1], jnp.where(x <= thresholds[0], values[0], between))
+    ends = jnp.where(x >= thresholds[-1], values[-1], jnp.where(x <= thresholds[0], values[0], between))
+    return jnp.where(jnp.isnan(x), jnp.nan, ends)
 
 
 def variance_of_mean(values: jax.Array, used: jax.Array) -> jax.Array:

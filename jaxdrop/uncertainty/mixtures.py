@@ -108,7 +108,8 @@ def gaussian_mixture_quantile(
 
     Returns:
       Array of shape `[...]`, or `[Q, ...]` if `level` has an axis; in float32 at least. NaN where masked,
-      and where traced deviations are not above 0. It has a gradient in all three arguments.
+      and where traced deviations are not above 0. It has a gradient in all three arguments; 0 where
+      deviations are far below the rounding of the quantile.
 
     Raises:
       TypeError: If an argument is not real, or `where` is not boolean.
@@ -207,7 +208,9 @@ def _quantile(means: jax.Array, stddevs: jax.Array, above: jax.Array, log_tail: 
     # One step of Newton's method whose value is 0 has the gradient of the implicit function.
     _, slope = jax.jvp(lambda q: log_cdf(q, *fixed), (q,), (jnp.ones_like(q),))
     rest = log_tail - log_cdf(q, means, stddevs)
-    q = q + (rest - jax.lax.stop_gradient(rest)) / slope
+    # Where the next float is so many deviations off that the density underflows, only the value is known.
+    step = (rest - jax.lax.stop_gradient(rest)) / jnp.where(slope == 0, 1, slope)
+    q = q + jnp.where(slope == 0, 0, step)
     valid = jnp.all(fixed[1] > 0, axis=0)
     return jnp.where(valid, jnp.where(above, -q, q), jnp.nan)
 

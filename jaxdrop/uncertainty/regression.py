@@ -1,5 +1,7 @@
 """Scores of regression: proper scoring rules, coverage of intervals, and sharpness."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,7 +190,8 @@ def coverage(
       where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Scalar in [0, 1], in float32 at least; NaN if no target is selected. It has no gradient.
+      Scalar in [0, 1], in float32 at least; NaN if no target is selected. It has no gradient. Concrete
+      float64 numbers are compared before they are cast.
 
     Raises:
       TypeError: If an argument is not real, or `where` is not boolean.
@@ -198,11 +201,18 @@ def coverage(
       >>> coverage(jnp.zeros(4), jnp.ones(4), jnp.array([0.5, 1.0, 1.5, 0.0]))
       Array(0.75, dtype=float32)
     """
-    lower, targets, where = _pair(lower, y, "lower", where)
-    upper, *_ = _pair(upper, y, "upper", where)
-    inside = ((lower <= targets) & (targets <= upper)).astype(targets.dtype)
+    where = _predictions.check_mask(where, np.shape(y))
+    y = _predictions.check_exact(y, "y", where)
+    ends = []
+    for end, name in ((lower, "lower"), (upper, "upper")):
+        end = _predictions.check_exact(end, name, where if np.shape(end) == np.shape(y) else None)
+        _ensembles.check_shape_of(end, y, name, "y")
+        ends.append(end)
+    given = [_predictions.widened(value) for value in (*ends, y)]
+    low, high, targets = _predictions.ranked(*ends, y)
+    inside = ((low <= targets) & (targets <= high)).astype(_checks.widest(*given))
     # A comparison with a NaN is a miss, which it is not.
-    known = ~(jnp.isnan(lower) | jnp.isnan(upper) | jnp.isnan(targets))
+    known = ~functools.reduce(jnp.logical_or, map(jnp.isnan, given))
     return jnp.mean(jnp.where(known, inside, jnp.nan), where=_device(where))
 
 
@@ -234,19 +244,9 @@ def sharpness(stddev: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array
     where = _predictions.check_mask(where, np.shape(stddev))
     stddev = _predictions.filled(_predictions.check_values(stddev, "stddev", where), where, 0)
     _checks.check_nonnegative(stddev, "stddev")
-    mean = jnp.mean(stddev**2, where=_device(where))
-    return jnp.where(mean == 0, 0, jnp.sqrt(jnp.where(mean == 0, 1, mean)))
-
-
-def _pair(
-    prediction: ArrayLike, y: ArrayLike, name: str, where: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, ArrayLike | None]:
-    """Predictions, targets and the mask, in one shape; what is masked is 0."""
-    where = _predictions.check_mask(where, np.shape(y))
-    y = _predictions.check_values(y, "y", where)
-    matching = where if np.shape(prediction) == y.shape else None
-    prediction = _checks.check_same_shape(_predictions.check_values(prediction, name, matching), y, name, "y")
-    return _predictions.filled(prediction, where, 0), _predictions.filled(y, where, 0), where
+    unit = _ensembles.scale_of(stddev, axes=tuple(range(stddev.ndim)))
+    mean = jnp.mean((stddev / unit) ** 2, where=_device(where))
+    return unit.reshape(()) * _ensembles.safe_sqrt(mean)
 
 
 def _device(where: ArrayLike | None) -> jax.Array | None:

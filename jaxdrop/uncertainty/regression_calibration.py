@@ -47,7 +47,7 @@ def pit(
       where: Boolean mask that broadcasts to `y`. Targets that it leaves out may hold anything. None: all.
 
     Returns:
-      Array of shape `[...]`, one value in [0, 1) per target; in float32 at least. NaN where masked, or
+      Array of shape `[...]`, one value in [0, 1] per target; in float32 at least. NaN where masked, or
       where a traced value is NaN. It has no gradient.
 
     Raises:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from jaxdrop import uncertainty
 from jaxdrop.uncertainty import _ensembles
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -53,3 +54,18 @@ def test_a_normal_cdf_far_out_and_without_a_spread():
     np.testing.assert_allclose(found, [0, 1, 0, 0.5, 1, stats.norm.cdf(-6)], rtol=1e-5)
     grads = jax.jit(jax.grad(lambda *args: _ensembles.normal_cdf(*args).sum(), (0, 1)))(off, stddev)
     assert all(np.isfinite(grad).all() for grad in grads)
+
+
+def test_a_row_of_deviations_may_be_masked():
+    """Also one that all outputs of an example share."""
+    y, where = jnp.arange(12.0).reshape(4, 3), jnp.array([[True], [True], [False], [True]])
+    stddev = jnp.array([[1.0], [2.0], [jnp.nan], [0.5]])
+    calls = (
+        lambda stddev: uncertainty.fit_stddev_scale(y + 1, stddev, y, where=where).scale,
+        lambda stddev: uncertainty.pit_gaussian_mixture((y + 1)[None], stddev, y, where=where),
+        lambda stddev: uncertainty.fit_residual(y + 1, y, level=0.5, stddev=stddev, where=where).factor,
+    )
+    for call in calls:
+        expected = call(jnp.where(jnp.isnan(stddev), 1, stddev))
+        np.testing.assert_array_equal(call(stddev), expected)
+        np.testing.assert_allclose(jax.jit(call)(stddev), expected, rtol=1e-6)

@@ -176,3 +176,12 @@ def test_pit_of_a_mixture_is_uniform():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+def test_a_quantile_of_deviations_below_its_rounding():
+    """The density at the nearest floats is 0 in float32."""
+    quantile = uncertainty.gaussian_mixture_quantile
+    found = quantile(jnp.array([1000.0, 3000.0]), jnp.array(1e-6), jnp.array([0.1, 0.45, 0.9]))
+    np.testing.assert_allclose(found, [1000, 1000, 3000], rtol=2e-7)
+    grad = jax.grad(quantile)(jnp.array([1000.0, 3000.0]), jnp.array(1e-6), 0.45)
+    assert np.isfinite(grad).all()

@@ -69,6 +69,8 @@ def test_large_offsets_are_subtracted_before_a_cast():
     np.testing.assert_allclose(found, uncertainty.gaussian_nll(MEAN, STDDEV**2, Y), rtol=1e-4, atol=1e-5)
     found = uncertainty.pinball(mean, y, 0.7)
     np.testing.assert_allclose(found, uncertainty.pinball(MEAN, Y, 0.7), rtol=1e-4, atol=1e-6)
+    found = uncertainty.coverage(mean - 0.5, mean + 0.5, y)
+    np.testing.assert_allclose(found, uncertainty.coverage(MEAN - 0.5, MEAN + 0.5, Y), rtol=1e-6)
 
 
 def test_crps_is_half_the_squared_energy_distance():
@@ -171,6 +173,10 @@ def test_coverage_and_sharpness():
         jax.jit(uncertainty.sharpness)(STDDEV), uncertainty.sharpness(STDDEV), rtol=1e-6
     )
     assert uncertainty.sharpness(jnp.zeros(3)) == 0
+    far = np.float32([1e-25, 1e25])
+    np.testing.assert_allclose(
+        [uncertainty.sharpness(far[:1]), uncertainty.sharpness(far[1:])], far, rtol=1e-6
+    )
     np.testing.assert_array_equal(jax.grad(uncertainty.sharpness)(jnp.zeros(3)), np.zeros(3))
 
 

@@ -18,3 +18,9 @@ def test_probabilities_of_zero_have_no_entropy_and_no_gradient():
 def test_labels_out_of_range_give_nan():
     found = _unchecked.at_labels(jnp.array([[0.25, 0.75]] * 3), jnp.array([1, 2, -1]))
     np.testing.assert_array_equal(found, [0.75, np.nan, np.nan])
+
+
+def test_no_value_is_interpolated_at_a_nan():
+    """Also if the last thresholds are equal."""
+    found = _unchecked.interpolated(jnp.array([jnp.nan, 0.5]), jnp.array([0.0, 1.0, 1.0]), jnp.arange(3.0))
+    np.testing.assert_array_equal(found, [np.nan, 0.5])

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike
+from jaxdrop.uncertainty import _bins
 from jaxdrop.uncertainty._examples import check_groups
 from jaxdrop.uncertainty._unchecked import at_labels
 
@@ -109,15 +110,23 @@ def _coverage(
     kept, groups = kept.reshape(-1), groups.reshape(-1)
     invalid = (kept & ((groups < 0) | (groups >= num_groups))).any()
 
-    def total(values: jax.Array) -> jax.Array:
-        values = jnp.where(kept, values, 0)
-        return jax.ops.segment_sum(values, groups, num_groups)
+    # Numbers of examples are sums of integers: one of ones in float32 ends at 2**24.
+    def number(selected: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum((selected & kept).astype(jnp.int32), groups, num_groups)
 
-    count = total(jnp.ones(kept.shape, jnp.int32))
+    def total(values: jax.Array) -> jax.Array:
+        return _bins.sums_of(jnp.where(kept, values, 0), groups, num_groups)
+
+    def distances(center: jax.Array) -> jax.Array:
+        return sizes - jnp.where(count > 0, center, 0)[jnp.clip(groups, 0, num_groups - 1)]
+
+    count, unknown = number(jnp.ones_like(kept)), number(jnp.isnan(covered)) > 0
     n = jnp.where((count > 0) & ~invalid, count.astype(jnp.float32), jnp.nan)
-    coverage, size = total(covered) / n, total(sizes) / n
-    center = jnp.where(count > 0, size, 0)[jnp.clip(groups, 0, num_groups - 1)]
-    squares = total((sizes - center) ** 2)
+    coverage = jnp.where(unknown, jnp.nan, number(covered > 0).astype(jnp.float32) / n)
+    size = total(sizes) / n
+    # A sum of many loses digits; the sum of the residuals does not.
+    size = size + total(distances(size)) / n
+    squares = total(distances(size) ** 2)
     several = jnp.where(count > 1, n, jnp.nan)
     return SetCoverage(
         coverage,

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric
+from jaxdrop.uncertainty import _ensembles
 from jaxdrop.uncertainty.conformal import _thresholds
 from jaxdrop.uncertainty.conformal._thresholds import Threshold
 
@@ -273,7 +274,8 @@ def _residuals(mean: ArrayLike, y: ArrayLike, stddev: ArrayLike | None, where: A
 
 def _deviations(stddev: ArrayLike, shape: tuple[int, ...], where: ArrayLike | None = None) -> ArrayLike:
     """Deviations above 0 in the rank of the means, in their own dtype."""
-    mask = _predictions.check_mask(where, shape) if np.shape(stddev) == shape else None
+    mask = _predictions.check_mask(where, shape)
+    stddev = _ensembles.masked_as(stddev, mask, shape, "stddev")
     spread = _checks.check_broadcastable(_predictions.check_exact(stddev, "stddev", mask), shape, "stddev")
     if _predictions.is_visible(spread) and (mask is None or _predictions.is_visible(mask)):
         kept = np.asarray(spread) if mask is None else np.asarray(spread)[np.asarray(mask)]
@@ -290,7 +292,7 @@ def _distances(
     low_name: str = "lower",
     up_name: str = "upper",
 ) -> tuple[ArrayLike, ArrayLike]:
-    """How far targets are below and above their intervals; of concrete float64, in NumPy's float64."""
+    """How far targets are below and above their intervals; of concrete NumPy numbers, in float64."""
     where = _predictions.check_mask(where, np.shape(targets))
     given = [_predictions.exact(value) for value in (low, up, targets)]
     lower, upper = _interval(low, up, where, low_name, up_name)
@@ -298,11 +300,12 @@ def _distances(
     lower, upper, y = (_predictions.filled(value, where, 0) for value in (lower, upper, y))
     for value, name in ((lower, low_name), (upper, up_name), (y, "y")):
         _predictions.check_finite(value, name)
-    if any(map(_predictions.is_wide, given)) and all(map(_predictions.is_visible, given)):
+    if any(map(_predictions.needs_float64, given)) and all(map(_predictions.is_visible, given)):
         wide_low, wide_up, target = (np.asarray(value, np.float64) for value in given)
         with np.errstate(invalid="ignore"):  # of examples that are masked
             return wide_low - target, target - wide_up
-    return lower - y, y - upper
+    # Rounded up, so that an interval contains the targets that its margin is the distance of.
+    return _predictions.added(lower, -y, np.inf), _predictions.added(y, -upper, np.inf)
 
 
 def _interval(

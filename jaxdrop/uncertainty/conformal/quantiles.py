@@ -115,12 +115,12 @@ def fit_group_quantile(
     """
     num_groups = _checks.check_count(num_groups, "num_groups")
     scores, level, where = _check(scores, level, where)
+    if np.shape(groups) != scores.shape[:1]:
+        raise ValueError(
+            f"`groups` must have one value per example, shape {scores.shape[:1]}, got {np.shape(groups)}."
+        )
     examples = None if where is None else jnp.asarray(where).reshape(len(scores), -1).any(-1)
     groups = _examples.check_groups(groups, num_groups, examples)
-    if groups.shape != scores.shape[:1]:
-        raise ValueError(
-            f"`groups` must have one value per example, shape {scores.shape[:1]}, got {groups.shape}."
-        )
     kept = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
     quantiles = functools.partial(_group_quantiles, num_groups=num_groups)
     return GroupQuantile(_meshes.on_automatic_axes(quantiles, scores, kept, groups, level))
@@ -166,7 +166,7 @@ def fit_weighted_quantile(
 
     Returns:
       A `WeightedQuantile`. With equal weights it gives `conformal_quantile`. Sums of weights are rounded as
-      float32 rounds them.
+      float32 rounds them; one beyond its range gives infinity.
 
     Raises:
       TypeError: If an argument is not real, or `where` is not boolean.
@@ -189,7 +189,8 @@ def fit_weighted_quantile(
             f"`weights` must have one value per example, shape {scores.shape[:1]}, got {weights.shape}."
         )
     kept = jnp.ones(scores.shape, bool) if where is None else jnp.asarray(where)
-    return WeightedQuantile(*_meshes.on_automatic_axes(_sorted, scores, weights, kept, level))
+    ranked, cumulative = _meshes.on_automatic_axes(_sorted, scores, weights, kept)
+    return WeightedQuantile(ranked, cumulative, level)
 
 
 def _check(
@@ -253,15 +254,13 @@ def _of_groups(quantiles: jax.Array, groups: jax.Array) -> jax.Array:
     return jnp.where(known.reshape(*groups.shape, *[1] * (quantiles.ndim - 1)), found, jnp.nan)
 
 
-def _sorted(
-    scores: jax.Array, weights: jax.Array, kept: jax.Array, level: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _sorted(scores: jax.Array, weights: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
     each = weights.reshape(-1, *[1] * (scores.ndim - 1))
     each = jnp.where(kept, jnp.where((each >= 0) & jnp.isfinite(each), each, jnp.nan), 0)
     scores = jnp.where(kept, scores, jnp.inf)
     invalid = (jnp.isnan(each) | jnp.isnan(scores)).any(0)
     scores, each = jax.lax.sort((scores, each), dimension=0, num_keys=1)
-    return scores, jnp.where(invalid, jnp.nan, jnp.cumsum(each, axis=0)), level
+    return scores, jnp.where(invalid, jnp.nan, jnp.cumsum(each, axis=0))
 
 
 def _of_weights(fitted: WeightedQuantile, weights: jax.Array) -> jax.Array:
@@ -275,5 +274,6 @@ def _of_weights(fitted: WeightedQuantile, weights: jax.Array) -> jax.Array:
         return jnp.where(index < len(scores), found, jnp.inf)
 
     found = jax.vmap(look_up, in_axes=1, out_axes=1)(scores, cumulative, target)
-    found = jnp.where(total > 0, found, jnp.where(total == 0, jnp.inf, jnp.nan))
+    known = (total > 0) & (total < jnp.inf)
+    found = jnp.where(known, found, jnp.where(total >= 0, jnp.inf, jnp.nan))
     return found.reshape(*weights.shape, *fitted.scores.shape[1:])

@@ -70,7 +70,7 @@ def risk_threshold(
     if np.shape(lambdas) != losses.shape[1:]:
         expected = f"one value per column of `losses`, shape {losses.shape[1:]}"
         raise ValueError(f"`lambdas` must have {expected}, got {np.shape(lambdas)}.")
-    if _predictions.is_visible(lambdas) and (np.diff(np.asarray(lambdas)) <= 0).any():
+    if _predictions.is_visible(lambdas) and (np.asarray(lambdas)[1:] <= np.asarray(lambdas)[:-1]).any():
         raise ValueError("`lambdas` must be in ascending order, got one that does not exceed the last.")
     budget = _budget(_count(where, len(losses)), len(losses), risk, delta)
     return _meshes.on_automatic_axes(_first, losses, _predictions.rounded_up(lambdas), budget)
@@ -144,7 +144,9 @@ def fit_fnr(
 
 
 def _count(where: ArrayLike | None, total: int) -> int | jax.Array:
-    return total if where is None else jnp.sum(jnp.asarray(where), dtype=jnp.int32)
+    if where is None or _predictions.is_visible(where):
+        return total if where is None else int(np.sum(np.asarray(where)))
+    return jnp.sum(jnp.asarray(where), dtype=jnp.int32)
 
 
 def _budget(count: int | jax.Array, total: int, risk: Numeric, delta: float | None) -> jax.Array:
@@ -160,7 +162,7 @@ def _budget(count: int | jax.Array, total: int, risk: Numeric, delta: float | No
     failing = _predictions.check_level(_checks.check_number(delta, "delta"), "delta")
     if isinstance(count, int):
         return jnp.float32(_hoeffding_bentkus(np.array([count]), share, failing)[0])
-    # With a mask the number of examples may be traced: a budget for each.
+    # The number of examples of a traced mask is traced: a budget for each.
     return jnp.asarray(_hoeffding_bentkus(np.arange(total + 1), share, failing), jnp.float32)[count]
 
 

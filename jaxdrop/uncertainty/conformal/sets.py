@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdrop import _checks, _meshes, _predictions
 from jaxdrop._types import ArrayLike, Key, Numeric
@@ -285,9 +286,10 @@ def _fitted(
     """The threshold of the labels' scores, whose shapes broadcast to those of new scores `[..., K]`."""
     scores, classes = at_labels(all_scores, labels), all_scores.shape[-1]
     if by_class:
-        for value, name in ((groups, "groups"), (weights, "weights")):
+        for value, name in ((groups, "groups"), (num_groups, "num_groups"), (weights, "weights")):
             if value is not None:
-                raise ValueError(f"`{name}` must be None with `by_class`, got an array.")
+                found = "an array" if np.ndim(value) else value
+                raise ValueError(f"`{name}` must be None with `by_class`, got {found}.")
         return fit_group_quantile(scores, labels, level=level, num_groups=classes, where=where).quantiles
     if groups is not None or weights is not None:  # a threshold of an example, for all its classes
         scores, where = scores[:, None], None if where is None else jnp.asarray(where)[:, None]

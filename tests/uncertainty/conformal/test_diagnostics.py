@@ -87,3 +87,10 @@ def test_traced_labels_and_groups_out_of_range_give_nan():
 def test_bad_arguments(options, error, message):
     with pytest.raises(error, match=re.escape(message)):
         uncertainty.set_coverage(**{"sets": SETS, "labels": LABELS, **options})
+
+
+def test_sums_beyond_what_float32_counts():
+    """Sums of ones end at 2**24, and beyond it one of 61's grows by 60."""
+    sets = np.broadcast_to(np.arange(64) < 61, (300_000, 64))
+    found = uncertainty.set_coverage(sets, np.zeros(300_000, np.int32))
+    assert (found.coverage, found.size, found.size_error) == (1, 61, 0)

@@ -237,6 +237,20 @@ def test_scaled_intervals_of_a_large_offset_contain_what_they_were_fitted_to():
     assert uncertainty.coverage(*fitted(near * 0, stddev=near), near) == 1
 
 
+def test_intervals_contain_targets_at_a_distance_that_float32_rounds():
+    """The distance is 1 and a little; at 1 all nine would be missed."""
+    mean, y = jnp.ones(9), jnp.full(9, -1e-10)
+
+    def covered(mean: jax.Array, y: jax.Array) -> list[jax.Array]:
+        both = (
+            uncertainty.fit_residual(mean, y, level=0.8)(mean),
+            uncertainty.fit_cqr(mean, mean, y, level=0.8)(mean, mean),
+        )
+        return [uncertainty.coverage(*ends, y) for ends in both]
+
+    assert covered(mean, y) == jax.jit(covered)(mean, y) == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -139,6 +139,8 @@ def test_weights_that_are_not_known_give_nan_and_no_weight_gives_infinity():
     assert np.isnan(call(fit(np.where(scores == 2, np.nan, scores), ones), np.float32(1)))
     np.testing.assert_array_equal(call(fit(scores, ones), np.array([-1.0, np.nan])), [np.nan, np.nan])
     assert call(fit(scores, ones * 0), np.float32(0)) == np.inf
+    # Their sum is beyond float32.
+    assert call(fit(scores, ones * 1e38), np.float32(0)) == np.inf
 
 
 def test_groups_and_weights_cover_where_one_threshold_fails():
@@ -186,6 +188,13 @@ def test_groups_and_weights_cover_where_one_threshold_fails():
             lambda: uncertainty.fit_group_quantile(SCORES, WEIGHTS, level=0.5, num_groups=3),
             TypeError,
             "`groups` must be an array of integers, got float32.",
+        ),
+        (
+            lambda: uncertainty.fit_group_quantile(
+                SCORES, GROUPS[:3], level=0.5, num_groups=9, where=SCORES[:, :1] > 0
+            ),
+            ValueError,
+            "`groups` must have one value per example, shape (120,), got (3,).",
         ),
         (
             lambda: uncertainty.fit_group_quantile(SCORES, GROUPS, level=0.5, num_groups=0),

@@ -68,6 +68,17 @@ def test_the_bound_is_that_of_mapie(share: float):
         assert most < 0 or values[0] <= 0.1
 
 
+def test_a_concrete_mask_needs_the_bound_of_one_count(monkeypatch):
+    """That of each count up to N takes seconds for a million examples."""
+    asked, bound = [], risk._hoeffding_bentkus
+    monkeypatch.setattr(
+        risk, "_hoeffding_bentkus", lambda counts, *rest: asked.append(counts) or bound(counts, *rest)
+    )
+    where = np.arange(40) < 30
+    uncertainty.risk_threshold(np.zeros((40, 2)), [1, 2], risk=0.2, delta=0.1, where=where)
+    assert [list(counts) for counts in asked] == [[30]]
+
+
 def test_losses_that_increase_count_as_their_largest():
     losses = np.tile([1.0, 0.0, 1.0, 0.0, 0.0], (9, 1))
     assert uncertainty.risk_threshold(losses, np.arange(5.0), risk=0.1) == 3
@@ -155,6 +166,11 @@ def test_pixels_of_a_mask():
         ),
         (
             lambda: uncertainty.risk_threshold(LOSSES, -LAMBDAS, risk=0.2),
+            ValueError,
+            "`lambdas` must be in ascending order",
+        ),
+        (
+            lambda: uncertainty.risk_threshold(LOSSES[:, :2], np.array([3, 1], np.uint8), risk=0.2),
             ValueError,
             "`lambdas` must be in ascending order",
         ),

@@ -244,6 +244,11 @@ def test_sets_of_a_confident_model_are_small_without_a_key(saturated: bool):
             "`weights` must be None with `by_class`, got an array.",
         ),
         (
+            lambda: uncertainty.fit_lac(PROBS, LABELS, level=0.5, by_class=True, num_groups=2),
+            ValueError,
+            "`num_groups` must be None with `by_class`, got 2.",
+        ),
+        (
             lambda: uncertainty.LAC(jnp.zeros(3))(NEW),
             ValueError,
             "`threshold` must broadcast to shape (60, 5), got (3,).",
