@@ -24,8 +24,11 @@ MAY_BE_INFINITE = {
     "uncertainty.gaussian_nll",
     "uncertainty.nll",
     "uncertainty.risk_threshold",
-    # NaN of groups of one example, as documented.
+    # NaN of groups of one example, and standard errors of one example, as documented.
     "uncertainty.set_coverage",
+    *(f"uncertainty.{name}_with_error" for name in ("aupr", "aurc", "auroc", "ece", "fpr95", "mean")),
+    *(f"uncertainty.{name}" for name in ("auroc_difference", "finish")),
+    *(f"uncertainty.tally_{name}" for name in ("auroc", "classwise_ece", "ece", "mean", "rms")),
 }
 # Calls in which Flax, optax or a user's function looks at the arguments first.
 OF_OTHERS = (
@@ -171,7 +174,7 @@ def _fault_of_value(name: str, args: PyTree, found: PyTree) -> str | None:
     if name not in OF_TREES and any(leaf.dtype.kind in "cU" for leaf in given):
         return "a value from complex numbers or text"
     finite = name not in MAY_BE_INFINITE and all(map(_is_moderate, given))
-    results = [leaf for leaf in jax.tree.leaves(found) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    results = [leaf for leaf in jax.tree.leaves(found) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
     if finite and not all(np.isfinite(np.asarray(leaf, np.float64)).all() for leaf in results):
         return "a value that is not finite, from finite arguments"
     return None

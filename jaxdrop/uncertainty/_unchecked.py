@@ -7,7 +7,7 @@ import jax.numpy as jnp
 @jax.jit
 def entropy_of(probs: jax.Array) -> jax.Array:
     """The entropy along the last axis, in nats."""
-    return jnp.sum(-xlogx(probs), axis=-1)
+    return 0.0 - jnp.sum(xlogx(probs), axis=-1)  # not -0 where a class is sure
 
 
 def xlogx(p: jax.Array) -> jax.Array:

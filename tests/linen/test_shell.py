@@ -49,6 +49,7 @@ def test_both_apis_have_the_same_names():
     assert set(MODULES) == set(jaxdrop.linen.__all__) - {
         "attention_fn",
         "list_rates",
+        "mc_batch_norm",
         "stochastic",
         "with_rates",
     }
