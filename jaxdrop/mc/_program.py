@@ -154,6 +154,7 @@ def plan(
     allow_deterministic: bool = False,
 ) -> Plan:
     """Checks the arguments before any work, and chooses the chunk size."""
+    _checks.check_key(key)
     batch = check_batch(x)
     layout = _devices.make_layout(mesh, spec, batch)
     shards = 1 if layout is None else layout.shards(layout.samples)

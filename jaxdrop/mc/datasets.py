@@ -128,8 +128,8 @@ def estimate_dataset(
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample.
-      TypeError: If a count is not an integer, a reducer is not one, the data are a list, which could be rows,
-        batches or arrays, or they have no axis of examples.
+      TypeError: If `key` is not a PRNG key, a count is not an integer, a reducer is not one, the data are
+        a list, which could be rows, batches or arrays, or they have no axis of examples.
       ValueError: If a count is below 1, there are no data, the outputs do not have one row per
         example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
         the outputs or targets, batches differ in structure, shape or dtype, or the folder holds results

@@ -62,7 +62,7 @@ def estimate(
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
-      TypeError: If a count is not an integer, or a reducer is not one.
+      TypeError: If `key` is not a PRNG key, a count is not an integer, or a reducer is not one.
       ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
         outputs do not have one row per example or do not depend on the key, `spec` does not fit the mesh or
         the batch, a reducer rejects the outputs or targets, or the samples of `predict` are not independent
@@ -145,7 +145,7 @@ def accumulate(
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
-      TypeError: If a count is not an integer, or a reducer is not one.
+      TypeError: If `key` is not a PRNG key, a count is not an integer, or a reducer is not one.
       ValueError: If a count is out of range, the batch is empty, the outputs do not have one row per
         example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
         the outputs or targets, or `state` is of other reducers or inputs.

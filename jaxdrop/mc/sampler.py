@@ -61,7 +61,7 @@ def sample(
       the devices there. Their other axes are sharded by the compiler, or whole if the mesh is explicit.
 
     Raises:
-      TypeError: If a count is not an integer.
+      TypeError: If `key` is not a PRNG key, or a count is not an integer.
       ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
         outputs do not have one row per example or do not depend on the key, or `spec` does not fit the mesh
         or the batch.

@@ -150,3 +150,10 @@ def test_wrong_arguments():
         mc.ensemble(MEMBERS, member)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"`draws` must be at least 1, got 0"):
         mc.ensemble(member, MEMBERS, draws=0)
+
+
+@pytest.mark.parametrize("wrong", [0, np.zeros(3, np.uint32), jax.random.split(KEY)])
+def test_a_wrong_key(wrong):
+    """Members need not look at their key, so `mc` does."""
+    with pytest.raises((TypeError, ValueError), match="`key` must be"):
+        mc.sample(PREDICT, wrong, X, num_samples=3)
