@@ -3,12 +3,7 @@
 import dataclasses
 import functools
 import gc
-import os
-import socket
-import subprocess
-import sys
 import weakref
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +13,9 @@ import pytest
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _program
-from tests.devices import make_mesh
+from tests.devices import make_mesh, run_two_processes
 from tests.mc import nets
 
-ROOT = Path(__file__).parents[2]
 KEY = jax.random.key(0)
 
 
@@ -79,20 +73,7 @@ for folder in (f"own-{number}", "both"):
 
 
 def test_two_processes_give_what_one_gives(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", PROCESS]
-    running = [
-        subprocess.Popen([*command, str(number), address, f"{tmp_path}/"], cwd=ROOT, env=env)
-        for number in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=240) for process in running] == [0, 0]
-    finally:
-        for process in running:
-            process.kill()
+    run_two_processes(PROCESS, tmp_path)
     reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}
     alone = mc.estimate(nets.bound(), KEY, nets.inputs(), num_samples=40, reducers=reducers)
     rows, moments = np.asarray(nets.inputs()), reducers["moments"]

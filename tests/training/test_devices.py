@@ -1,12 +1,7 @@
 """Runs on many devices: shardings, collectives, agreement with one device, checkpoints, processes."""
 
 import functools
-import os
 import re
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import chex
 import jax
@@ -20,10 +15,9 @@ from jax.sharding import PartitionSpec as P
 
 import jaxdrop
 from jaxdrop.training import grid, sweep, trainer
-from tests.devices import make_mesh
+from tests.devices import make_mesh, run_two_processes
 from tests.experiments import test_loop
 
-ROOT = Path(__file__).parents[2]
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (16, 12))
 MODEL_STATE = {"mean": jnp.zeros(12)}
@@ -285,20 +279,7 @@ def test_two_processes_give_what_one_gives(tmp_path):
     """Also from a checkpoint of one device, which resumes theirs."""
     step, state, x = sharded(jax.devices("cpu")[:1])
     save(tmp_path / "alone", stepped(step, state, x, steps=2)[0])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", PROCESS]
-    running = [
-        subprocess.Popen([*command, str(number), address, f"{tmp_path}/"], cwd=ROOT, env=env)
-        for number in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=240) for process in running] == [0, 0]
-    finally:
-        for process in running:
-            process.kill()
+    run_two_processes(PROCESS, tmp_path)
     one, runs = one_run(), all_runs()
     loop = test_loop.run(tmp_path / "loop-alone", setup=test_loop.with_a_model_state)
     check_same(stepped(step, restored(tmp_path / "many", state), x, steps=1), one)
