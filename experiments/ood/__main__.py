@@ -13,7 +13,7 @@ information. Each claim is tested here, paired by seed; nothing is chosen by the
     python -m experiments.ood --dataset fashion-mnist --data-dir DIR
     python -m experiments.ood --quick
 
-Six minutes on 2 CPU cores without the three posteriors, which add some. Results: README.md in this folder.
+Five minutes on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time
