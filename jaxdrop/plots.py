@@ -155,7 +155,7 @@ def share_bars(shares: SiteShares, *, ax: Axes | None = None) -> Axes:
     ax.axvline(0, color="black", lw=0.8)
     ax.set_yticks(rows, shares.sites)
     ax.invert_yaxis()  # the first site on top
-    ax.set_xlabel("share of the variance: mean, and 5 % to 95 % of the examples")
+    ax.set_xlabel("share of the variance\nmean, and 5 % to 95 % of the examples")
     return ax
 
 

@@ -79,10 +79,13 @@ def check_moments(
 ) -> MomentsCheck:
     """Compares analytic means and standard deviations with a few samples, pooled over a batch.
 
-    One example says little in 32 samples; a batch of 64 finds a bias of 0.1 standard deviations, and an
-    error of 2 % in a standard deviation. Both estimates are unbiased for any distribution of the outputs.
-    The standard errors are those between samples, so they also hold where one draw serves all examples, by
-    masks of weights or by `shared`. They are for the examples in `x`, not for others.
+    One example says little in 32 samples; a batch of 64 with 10 outputs finds a bias of 0.1 standard
+    deviations, and an error of 2 % in a standard deviation. The estimates of the squared bias and of the
+    ratio of variances are unbiased for any distribution of the outputs. The standard errors are those between
+    samples, so they also hold where one draw serves all examples, by masks of weights or by `shared`: in
+    2000 repeats on a small network, two of them covered the truth in 96 to 100 % of cases. A rare decision
+    that serves all examples, as of stochastic depth with `mode="batch"`, takes more samples to be seen at
+    all. The errors are for the examples in `x`, not for others.
 
     Args:
       found: A tuple with fields `mean` `[B, K]` and `covariance` `[B, K, K]`, such as a `LastLayer`, or
@@ -91,8 +94,8 @@ def check_moments(
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`. Samples that made `found` must
         have come from another key.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
-      num_samples: The number of samples, at least 8. Standard errors fall as 1 / T for a bias near 0, and as
-        1 / sqrt(T) else.
+      num_samples: The number of samples T, at least 8. The error of the squared bias falls as 1 / T near a
+        bias of 0, and as 1 / sqrt(T) else.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs.
@@ -177,24 +180,36 @@ def _checked(samples: jax.Array, mean: jax.Array, variance: jax.Array) -> tuple[
 def _mean_of_pairs(products: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The mean of the products of two different samples' errors, a U-statistic, and its standard error.
 
-    Its variance is that of a sample's part, which the means of the rows show with noise, and of a pair's.
+    Its variance is that of pairs and that of single samples, which is 0 without a bias and grows with its
+    square. The latter is the larger of two estimates: what the means of the rows show, which is too little
+    where the value is too small, and what a bias of this size in no special direction would have.
     """
     count = len(products)
+    number = count * (count - 1)
     pairs = products - jnp.diag(jnp.diag(products))
-    value = pairs.sum() / (count * (count - 1))
-    of_pairs = jnp.where(jnp.eye(count, dtype=bool), 0, (products - value) ** 2).sum() / (count * (count - 1))
+    value = pairs.sum() / number
+    of_pairs = jnp.where(jnp.eye(count, dtype=bool), 0, (products - value) ** 2).sum() / number
     of_rows = jnp.var(pairs.sum(1) / (count - 1), ddof=1) - of_pairs / (count - 1)
-    share = (1 - 1 / (count - 1)) ** 2 - 2 / (count - 1)
-    of_samples = jnp.maximum(of_rows / share, 0)
-    variance = 2 / (count * (count - 1)) * (2 * (count - 2) * of_samples + of_pairs)
-    return value, jnp.sqrt(variance)
+    shown = of_rows / ((1 - 1 / (count - 1)) ** 2 - 2 / (count - 1))
+    expected = jnp.maximum(value, 0) * of_pairs / _ratio(products)
+    of_samples = jnp.maximum(shown, expected)
+    return value, jnp.sqrt((4 * (count - 2) * of_samples + 2 * of_pairs) / number)
+
+
+def _ratio(products: jax.Array) -> jax.Array:
+    """The mean of the sampled variances over the analytic ones."""
+    return _squares(products).sum() / (len(products) - 1)
+
+
+def _squares(products: jax.Array) -> jax.Array:
+    """The squared distance of each sample from the samples' mean, `[T]`."""
+    return jnp.diag(products) - 2 * products.mean(1) + products.mean()
 
 
 def _log_ratio(products: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Minus half the log of the mean variance of the samples, and its standard error, by the jackknife."""
+    """Minus half the log of the ratio, and its standard error, by the jackknife."""
     count = len(products)
-    squares = jnp.diag(products) - 2 * products.mean(1) + products.mean()
-    ratio = squares.sum() / (count - 1)
+    squares, ratio = _squares(products), _ratio(products)
     without = (ratio * (count - 1) - count / (count - 1) * squares) / (count - 2)
     error = jnp.sqrt((count - 1) ** 2 / count * jnp.var(without, ddof=1))
     return -jnp.log(ratio) / 2, error / ratio / 2

@@ -140,7 +140,7 @@ def _integrals(rule: Rule, mean: jax.Array, covariance: jax.Array) -> tuple[jax.
         return (log_sum, sums[1] + entropies.sum(1), sums[2] + votes.sum(1)), None
 
     (log_sum, entropy, votes), _ = jax.lax.scan(add, start, _chunks(rule, mean))
-    return log_sum - np.log(rule.num_points), entropy / rule.num_points, votes / rule.num_points
+    return log_sum - float(np.log(rule.num_points)), entropy / rule.num_points, votes / rule.num_points
 
 
 @_integrals.defjvp

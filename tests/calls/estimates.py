@@ -87,7 +87,7 @@ def covariances(factors: jax.Array) -> jax.Array:
 
 
 def of_moments(key: jax.Array, x: jax.Array) -> PyTree:
-    found = mc.last_layer(x, jnp.eye(6), rate=0.3)
+    found = mc.last_layer(x, jnp.eye(6, dtype=x.dtype), rate=0.3)
     return mc.check_moments(found, predict, key, x, num_samples=8, chunk_size=3)
 
 
