@@ -88,9 +88,9 @@ def check_moments(
     all. The errors are for the examples in `x`, not for others.
 
     Args:
-      found: A tuple with fields `mean` `[B, K]` and `covariance` `[B, K, K]`, such as a `LastLayer`, or
-        `variance` `[B, K]`.
-      predict: `predict(key, x) -> outputs`, `[B, K]`, as `sample` takes it.
+      found: Anything with fields `mean` and `variance`, `[B, ...]`, or `mean` `[B, K]` and `covariance`
+        `[B, K, K]`, such as a `LastLayer`.
+      predict: `predict(key, x) -> outputs`, an array of the shape of `mean`, as `sample` takes it.
       key: A PRNG key. Sample t is `predict(jax.random.fold_in(key, t), x)`. Samples that made `found` must
         have come from another key.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
@@ -141,25 +141,23 @@ def check_moments(
 
 
 def _moments(found: PyTree) -> tuple[jax.Array, jax.Array]:
-    """The means and variances, `[B, K]`."""
-    mean, covariance, variance = (getattr(found, name, None) for name in ("mean", "covariance", "variance"))
-    if mean is None or callable(mean) or (covariance is None and variance is None):
+    """The means and variances, `[B, ...]`."""
+    mean, variance, covariance = (getattr(found, name, None) for name in ("mean", "variance", "covariance"))
+    if mean is None or callable(mean) or (variance is None and covariance is None):
         raise TypeError(
-            f"`found` must have fields `mean` and `covariance` or `variance`, got {type(found).__name__}."
+            f"`found` must have fields `mean` and `variance` or `covariance`, got {type(found).__name__}."
         )
     mean = _predictions.check_finite(_predictions.as_wide(mean, "found.mean"), "found.mean")
-    name, axes, given = "found.variance", "[B, K]", variance
-    expected = mean.shape
-    if covariance is not None:
-        name, axes, given = "found.covariance", "[B, K, K]", covariance
-        expected = (*mean.shape, *mean.shape[-1:])
+    name, given, expected = "found.variance", variance, mean.shape
+    if variance is None:
+        name, given, expected = "found.covariance", covariance, (*mean.shape, *mean.shape[-1:])
     given = _predictions.check_finite(_predictions.widened(_checks.check_floating(given, name)), name)
-    if mean.ndim != 2 or 0 in mean.shape or given.shape != expected:
+    if not mean.size or given.shape != expected or (variance is None and mean.ndim != 2):
         raise ValueError(
-            f"`found.mean` and `{name}` must have shapes [B, K] and {axes}, not empty, got {mean.shape} and "
-            f"{given.shape}."
+            "`found` must have a mean [B, ...], not empty, and a variance of its shape, or a mean [B, K] and "
+            f"a covariance [B, K, K], got {mean.shape} and `{name}` {given.shape}."
         )
-    variances = given if covariance is None else jnp.diagonal(given, axis1=1, axis2=2)
+    variances = given if variance is not None else jnp.diagonal(given, axis1=1, axis2=2)
     if _predictions.is_visible(variances):
         _checks.check_all(variances, name, "have variances of at least 0", lambda values: values >= 0)
     return mean, variances

@@ -53,12 +53,12 @@ def gaussian_classes(
       chunk_size: The number of points computed at once. None: as many as fit the cache of a CPU.
 
     Returns:
-      A dictionary, in float32 at least: "mean", the mean probabilities `[B, K]`, and of shape `[B]`, in
-      nats, "total_entropy", "expected_entropy" and "mutual_information", and "variation_ratio"; with
-      `log_mean` also "log_mean" `[B, K]`. Values of the mutual information below 1e-6 are rounding.
-      Gradients of first order in `covariance` are those of the integral; the variation ratio has none.
-      NaN for traced covariances with a negative eigenvalue. On an explicit mesh the results are sharded
-      as the examples of `mean`.
+      A dictionary of arrays, in float32 at least. "mean" has the mean probabilities, `[B, K]`. Of shape
+      `[B]` are "total_entropy", "expected_entropy" and "mutual_information", in nats, and
+      "variation_ratio". With `log_mean` there is "log_mean" `[B, K]`, too. Values of the mutual
+      information below 1e-6 are rounding. First derivatives in `covariance` are those of the integral; the
+      variation ratio has none. NaN for traced covariances with a negative eigenvalue. On an explicit mesh
+      the results are sharded as the examples of `mean`.
 
     Raises:
       TypeError: If an argument is not floating-point, or a count is not an integer.
@@ -87,14 +87,14 @@ def gaussian_classes(
     # A power of 2, so that it divides the number of points.
     chunk = 1 << (min(_checks.check_count(chunk_size, "chunk_size"), num_points).bit_length() - 1)
     batch = PartitionSpec(*jax.typeof(mean).sharding.spec[:1])
-    run = partial(_estimates, Rule(num_points, chunk, tolerance), bool(log_mean))
+    run = partial(_estimates, _Rule(num_points, chunk, tolerance), bool(log_mean))
     found = _devices.on_automatic_axes(run, mean, covariance, out=batch)
     if _predictions.is_visible(found["mean"]) and np.isnan(np.asarray(found["mean"])).any():
         _covariances.check_semidefinite(covariance, tolerance)
     return found
 
 
-class Rule(NamedTuple):
+class _Rule(NamedTuple):
     """How an integral is computed.
 
     Attributes:
@@ -109,7 +109,7 @@ class Rule(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _estimates(rule: Rule, log_mean: bool, mean: jax.Array, covariance: jax.Array) -> dict[str, jax.Array]:
+def _estimates(rule: _Rule, log_mean: bool, mean: jax.Array, covariance: jax.Array) -> dict[str, jax.Array]:
     logs, expected, shares = _integrals(rule, mean, covariance)
     probs = jnp.exp(logs)
     total = entropy_of(probs)
@@ -126,7 +126,7 @@ def _estimates(rule: Rule, log_mean: bool, mean: jax.Array, covariance: jax.Arra
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _integrals(rule: Rule, mean: jax.Array, covariance: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _integrals(rule: _Rule, mean: jax.Array, covariance: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Logs of mean probabilities `[B, K]`, mean entropies `[B]` and the shares of each class `[B, K]`."""
     factor = _factor(rule, covariance)
     start = (jnp.full_like(mean, -jnp.inf), jnp.zeros_like(mean[:, 0]), jnp.zeros_like(mean))
@@ -144,7 +144,7 @@ def _integrals(rule: Rule, mean: jax.Array, covariance: jax.Array) -> tuple[jax.
 
 
 @_integrals.defjvp
-def _integrals_jvp(rule: Rule, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]):
+def _integrals_jvp(rule: _Rule, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]):
     """The derivative of an expectation of f in the covariance is half the expected Hessian of f (Price).
 
     That of the points would need the derivatives of eigenvectors, which are infinite where eigenvalues are
@@ -181,7 +181,7 @@ def _integrals_jvp(rule: Rule, primals: tuple[jax.Array, ...], tangents: tuple[j
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _factor(rule: Rule, covariance: jax.Array) -> jax.Array:
+def _factor(rule: _Rule, covariance: jax.Array) -> jax.Array:
     """A factor `[B, K, K - 1]` of the covariance of the logits less their mean, in descending order.
 
     A softmax does not change if all logits change alike.
@@ -193,7 +193,7 @@ def _factor(rule: Rule, covariance: jax.Array) -> jax.Array:
 
 
 @_factor.defjvp
-def _factor_jvp(rule: Rule, primals: tuple[jax.Array], tangents: tuple[jax.Array]):
+def _factor_jvp(rule: _Rule, primals: tuple[jax.Array], tangents: tuple[jax.Array]):
     raise NotImplementedError("`gaussian_classes` has no second derivatives in `covariance`.")
 
 
@@ -202,7 +202,7 @@ def _logits(mean: jax.Array, factor: jax.Array, points: jax.Array) -> jax.Array:
     return mean[:, None] + jnp.einsum("nr,bkr->bnk", points, factor, precision="highest")
 
 
-def _chunks(rule: Rule, mean: jax.Array) -> jax.Array:
+def _chunks(rule: _Rule, mean: jax.Array) -> jax.Array:
     """The points, `[chunks, n, K - 1]`."""
     points = _points(rule.num_points, mean.shape[-1] - 1).astype(mean.dtype)
     return jnp.asarray(points.reshape(-1, rule.chunk, points.shape[-1]))

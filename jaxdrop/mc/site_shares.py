@@ -68,8 +68,8 @@ def site_shares(shares: Mapping[str, ArrayLike]) -> SiteShares:
     For one output, select it first: `{site: share[:, :1] for site, share in shares.items()}`.
 
     Args:
-      shares: The variance that each site brings to each output, `{site: [B, K]}`, and "interactions" for what
-        belongs to no single site. Their sum is the variance.
+      shares: The variance that each site brings to each output, `{site: [B, ...]}`, and "interactions" for
+        what belongs to no single site. Their sum is the variance.
 
     Returns:
       A `SiteShares`, of NumPy arrays. The variances of an example's outputs are summed before they are
@@ -77,7 +77,7 @@ def site_shares(shares: Mapping[str, ArrayLike]) -> SiteShares:
 
     Raises:
       TypeError: If `shares` is not a mapping of names to floating-point arrays, or its arrays are traced.
-      ValueError: If there are none, their shapes differ or are not `[B, K]`, values are not finite, or no
+      ValueError: If there are none, their shapes differ or are not `[B, ...]`, values are not finite, or no
         example has a variance.
 
     References:
@@ -100,9 +100,11 @@ def site_shares(shares: Mapping[str, ArrayLike]) -> SiteShares:
         if not _predictions.is_visible(share):
             raise TypeError(f"`shares[{name!r}]` must be concrete, got a tracer.")
         _predictions.check_finite(share, f"shares[{name!r}]")
-        if share.ndim != 2 or share.shape != np.shape(next(iter(shares.values()))):
-            raise ValueError(f"`shares` must hold arrays of one shape [B, K], got {share.shape} of {name!r}.")
-        arrays.append(np.asarray(share, np.float64).sum(1))
+        if not share.ndim or share.shape != np.shape(next(iter(shares.values()))):
+            raise ValueError(
+                f"`shares` must hold arrays of one shape [B, ...], got {share.shape} of {name!r}."
+            )
+        arrays.append(np.asarray(share, np.float64).reshape(len(share), -1).sum(1))
     parts = np.stack(arrays, 1)
     total = parts.sum(1, keepdims=True)
     if not (total > 0).any():

@@ -64,6 +64,12 @@ def test_variances_alone_and_the_line():
     assert (float(none.bias), float(none.bias_range()[0])) == (0, 0)
 
 
+def test_one_output_per_example():
+    found = Found(OFF.mean[:, 0], 1.44 * VARIANCE[:, 0])
+    check = mc.check_moments(found, lambda key, x: PREDICT(key, x)[:, 0], KEYS[0], X)
+    assert abs(check.log_sd_ratio - np.log(1.2)) < 5 * check.log_sd_ratio_error
+
+
 def test_constant_outputs_do_not_count():
     def predict(key: jax.Array, x: jax.Array) -> jax.Array:
         y = PREDICT(key, x)
@@ -84,9 +90,9 @@ def test_constant_outputs_do_not_count():
         (
             mc.Moments(),
             TypeError,
-            "`found` must have fields `mean` and `covariance` or `variance`, got Moments",
+            "`found` must have fields `mean` and `variance` or `covariance`, got Moments",
         ),
-        ((1, 2), TypeError, "`found` must have fields `mean` and `covariance` or `variance`, got tuple"),
+        ((1, 2), TypeError, "`found` must have fields `mean` and `variance` or `covariance`, got tuple"),
         (
             Found(EXACT.mean, -VARIANCE),
             ValueError,
@@ -95,7 +101,7 @@ def test_constant_outputs_do_not_count():
         (
             Moments(EXACT.mean, VARIANCE),
             ValueError,
-            r"`found.covariance` must have shapes \[B, K\] and \[B, K, K",
+            r"covariance \[B, K, K\], got \(16, 3\) and `found.covariance` \(16, 3\)",
         ),
         (
             Found(EXACT.mean[:, :2], VARIANCE[:, :2]),

@@ -36,9 +36,9 @@ def test_shares_sum_to_one_per_example_and_in_the_mean():
         ([1], TypeError, "`shares` must map names of sites to arrays, got list"),
         ({}, ValueError, "`shares` must have a site, got none"),
         (
-            {"a": jnp.ones(3)},
+            {"a": jnp.ones(())},
             ValueError,
-            r"`shares` must hold arrays of one shape \[B, K\], got \(3,\) of 'a'",
+            r"`shares` must hold arrays of one shape \[B, ...\], got \(\) of 'a'",
         ),
         ({"a": jnp.ones((2, 1)), "b": jnp.ones((1, 1))}, ValueError, r"got \(1, 1\) of 'b'"),
         ({"a": jnp.full((2, 1), jnp.nan)}, ValueError, r"`shares\['a'\]` must be finite, got nan"),
