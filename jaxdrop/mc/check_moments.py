@@ -163,10 +163,12 @@ def _moments(found: PyTree) -> tuple[jax.Array, jax.Array]:
     return mean, variances
 
 
+@jax.jit
 def _checked(samples: jax.Array, mean: jax.Array, variance: jax.Array) -> tuple[jax.Array, ...]:
     """The fields of a `MomentsCheck`, all of them from the products of the errors of each two samples."""
     random = variance > 0
-    scale = jnp.where(random, 1 / jnp.sqrt(jnp.where(random, variance, 1) * random.sum()), 0)
+    count = random.sum().astype(variance.dtype)
+    scale = jnp.where(random, 1 / jnp.sqrt(jnp.where(random, variance, 1) * count), 0)
     rows = ((samples - mean[None]) * scale[None]).reshape(len(samples), -1)
     products = jnp.dot(rows, rows.T, precision="highest")
     spread = jnp.abs(samples - samples[:1]).max(0)

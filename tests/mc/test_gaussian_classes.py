@@ -54,9 +54,9 @@ def compare(found: dict, expected: dict, probability: float, entropy: float) -> 
 def test_a_million_samples():
     found = mc.gaussian_classes(MEAN, COVARIANCE)
     z = RNG.standard_normal((10**6, 10), np.float32)
-    for i in (1, 2):
-        expected = summary(MEAN[i] + z @ FACTOR[i].T)
-        compare(jax.tree.map(lambda leaf, i=i: leaf[i], found), expected, PROBABILITY, ENTROPY)
+    compare(
+        jax.tree.map(lambda leaf: leaf[1], found), summary(MEAN[1] + z @ FACTOR[1].T), PROBABILITY, ENTROPY
+    )
 
 
 def test_two_classes():

@@ -72,14 +72,19 @@ def test_half_precision_jit_and_devices():
 
 def test_sixteen_samples_are_worth_a_hundred():
     """The mean probabilities, with exact moments, over 20 repeats."""
-    predict, x = nets.bound(), nets.inputs()
-    hidden, last = predict.args[0]
-    moments = mc.last_layer(jax.nn.relu(x @ hidden), last, rate=0.5)
-    samples = mc.sample(predict, jax.random.key(0), x, num_samples=8000)
-    true, sets = jax.nn.softmax(samples).mean(0), samples[:320].reshape(20, 16, *samples.shape[1:])
-    plain = jax.nn.softmax(sets).mean(1) - true[None]
-    matched = jax.nn.softmax(jax.vmap(lambda one: mc.match(one, *moments))(sets)).mean(1) - true[None]
-    assert jnp.mean(plain**2) / jnp.mean(matched**2) > 6
+    hidden, last = nets.bound().args[0]
+    h = jax.nn.relu(nets.inputs() @ hidden)
+    masks = RNG.integers(0, 2, (4000, *h.shape)).astype(np.float32)
+    samples = 2 * masks * np.asarray(h) @ np.asarray(last)
+    true, sets = np.asarray(jax.nn.softmax(samples)).mean(0), samples[:320].reshape(16, -1, 3)  # 160 rows
+    moments = jax.tree.map(
+        lambda leaf: np.tile(leaf, (20, *[1] * (leaf.ndim - 1))), mc.last_layer(h, last, rate=0.5)
+    )
+    errors = [
+        np.asarray(jax.nn.softmax(one)).mean(0).reshape(20, -1, 3) - true
+        for one in (sets, mc.match(sets, *moments))
+    ]
+    assert np.mean(errors[0] ** 2) / np.mean(errors[1] ** 2) > 6
 
 
 def test_what_is_refused():
