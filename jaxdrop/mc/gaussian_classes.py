@@ -33,11 +33,11 @@ def gaussian_classes(
     their distribution is Gaussian. The points are a Sobol' sequence along the principal axes of the
     covariance, so the result is a function of the arguments alone.
 
-    The error of the integral, for Gaussians of 2 to 1000 classes with standard deviations of 0.1 to 10: in a
-    probability typically (the median) 0.0004 and at most 0.01, in an entropy 0.002 and 0.04 nats; with 4096
-    points a third of that. For two classes it is at most 0.0002 and 0.0005. The error of taking the logits of
-    dropout for Gaussian is another, and larger: see "Moments, matched, balanced or independent" in the
-    README.
+    The error of the integral was measured on 272 random Gaussians of 2 to 1000 classes with standard
+    deviations of about 0.1 to 10. In a probability it is typically (median) below 0.0004 and at most 0.01,
+    in an entropy 0.002 and 0.04 nats; with 4096 points half of that or less. For two classes it is at most
+    0.0002 and 0.0005. The error of taking the logits of dropout for Gaussian is another, and larger: see
+    "Moments, matched, balanced or independent" in the README.
 
     The time of an example is that of `num_points * K * (K + 30)` multiplications and of one
     eigendecomposition of `[K, K]`, about `10 * K**3`. The memory is about
