@@ -11,6 +11,7 @@ NAMED_TUPLES = (
     mc.Estimate,
     mc.Laplace,
     mc.LastLayer,
+    mc.MomentsCheck,
     mc.SWAG,
     mc.State,
     optim.HaltState,
