@@ -67,6 +67,7 @@ def estimate_dataset(
     progress: Callable[[int, int | None], object] | None = None,
     folder: str | os.PathLike[str] | None = None,
     part: tuple[int, int] = (0, 1),
+    balanced: int | None = None,
 ) -> Estimate:
     """Runs `estimate` on a whole data set, batch by batch; at most two are on the device at a time.
 
@@ -160,13 +161,14 @@ def estimate_dataset(
         mesh=mesh,
         spec=spec,
         allow_deterministic=allow_deterministic,
+        balanced=balanced,
     )
     first = _batches.padded(source.first, source.size)
     layout = _devices.make_layout(mesh, spec, source.size)
     like = jax.eval_shape(lambda x, y: prepare(key, x, targets=y).estimate().checked(reducers), *first)
     store = None
     if folder is not None:
-        options = {"num_samples": num_samples, "reducers": reducers, "shared": shared}
+        options = {"num_samples": num_samples, "reducers": reducers, "shared": shared, "balanced": balanced}
         store = Store(folder, _digests.facts(predict, key, source.first, first, like, **options))
 
     def read(number: int, batch: Batch) -> _Work:

@@ -3,7 +3,7 @@
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _accumulation, _trees
+from jaxdrop.mc import _accumulation, _sets, _trees
 from jaxdrop.mc._accumulation import State
 from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Predict
@@ -26,6 +26,7 @@ def estimate(
     mesh: Mesh | None = None,
     spec: PartitionSpec | None = None,
     allow_deterministic: bool = False,
+    balanced: int | None = None,
 ) -> Estimate:
     """Estimates statistics of the samples of a prediction, with Monte-Carlo standard errors.
 
@@ -91,6 +92,7 @@ def estimate(
         mesh=mesh,
         spec=spec,
         allow_deterministic=allow_deterministic,
+        balanced=balanced,
     )
     return call.estimate().checked(reducers)
 
@@ -110,6 +112,7 @@ def accumulate(
     allow_deterministic: bool = False,
     state: State | None = None,
     first: int = 0,
+    balanced: int | None = None,
 ) -> State:
     """Accumulates samples in a state that can be saved, continued, merged or finished.
 
@@ -175,6 +178,7 @@ def accumulate(
         allow_deterministic=allow_deterministic,
         state=state,
         first=first,
+        balanced=balanced,
     )
     found = call.accumulate()
     _accumulation.check_finite(found.bad)
@@ -196,7 +200,7 @@ def merge(reducers: Reducer | PyTree, a: State, b: State) -> State:
       ValueError: If the states are of other reducers or inputs.
     """
     _trees.check_alike(b, a, "b", "the reducers and inputs of `a`")
-    return _accumulation.merged(reducers, a, b)
+    return _accumulation.merged(_sets.of_state(reducers, a.reduced), a, b)
 
 
 def finish(reducers: Reducer | PyTree, state: State) -> Estimate:
@@ -215,4 +219,4 @@ def finish(reducers: Reducer | PyTree, state: State) -> Estimate:
       FloatingPointError: If an output was NaN, with the number of its sample; not under a trace.
       ValueError: If a reducer rejects the samples; not under a trace.
     """
-    return _accumulation.finished(reducers, state).checked(reducers)
+    return _accumulation.finished(_sets.of_state(reducers, state.reduced), state).checked(reducers)

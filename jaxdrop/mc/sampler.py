@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program, _samples
+from jaxdrop.mc import _designs, _devices, _program, _samples
 from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 
 __all__ = ["sample"]
@@ -27,6 +27,7 @@ def sample(
     mesh: Mesh | None = None,
     spec: PartitionSpec | None = None,
     allow_deterministic: bool = False,
+    balanced: int | None = None,
 ) -> PyTree:
     """Draws samples of a prediction.
 
@@ -77,7 +78,10 @@ def sample(
       (3, 2)
     """
     most = _checks.check_count(num_samples, "num_samples")
-    plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic)
+    _designs.check_whole_sets(balanced, num_samples=most)
+    plan = _program.plan(
+        predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic, balanced
+    )
     plan.program.static.check_count(most, "num_samples")
     return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 
