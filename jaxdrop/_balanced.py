@@ -72,7 +72,8 @@ def turned(word: jax.Array, words: jax.Array, width: int) -> jax.Array:
     free = lane - bits
     if free * 32 // lane < bits + _SPARE:
         raise ValueError(
-            f"`bits` must be at least 16 for sets of {2**bits} samples, got {width}: set `balanced=64` at most."
+            f"`bits` must be at least 16 for balanced sets of {2**bits} samples, got {width}; 8 bits serve "
+            "for sets of up to 64."
         )
     ones = _U32(sum(1 << start for start in range(0, 32, lane)))
 

@@ -36,29 +36,36 @@ class Design(NamedTuple):
     balanced: int | None = None
 
 
-def check_balanced(balanced: int, is_indexed: bool, key: Key) -> Design:
-    """The design of sets of balanced samples, whose size must be one that there is."""
+def check_balanced(balanced: int | None, **counts: int) -> None:
+    """Checks the size of balanced sets, and that samples begin and end with a set.
+
+    A part of a set would be neither balanced nor independent of the rest of it.
+    """
+    if balanced is None:
+        return
     _checks.check_choice(_checks.check_count(balanced, "balanced"), _balanced.SIZES, "balanced")
+    for name, count in counts.items():
+        if count % balanced:
+            raise ValueError(
+                f"`{name}` must be a multiple of `balanced`, {balanced}, so that all sets are whole, "
+                f"got {count}."
+            )
+
+
+def balanced_design(balanced: int, is_indexed: bool, key: Key) -> Design:
+    """The design of balanced sets, of a predictor that has no other."""
     if is_indexed:
         raise ValueError(
-            "`balanced` must be None for an `Indexed` predictor, such as an `ensemble`, which is told the numbers "
-            f"of its samples and may have a design of its own, got {balanced}."
+            "`balanced` must be None for an `Indexed` predictor, such as an `ensemble`, which is told the "
+            f"numbers of its samples and may have a design of its own, got {balanced}."
         )
-    if jax.eval_shape(jax.random.key_data, _typed(key)).shape not in ((2,), (4,)):
+    typed = _typed(key)
+    if jax.eval_shape(jax.random.key_data, typed).shape not in ((2,), (4,)):
         raise ValueError(
-            "`key` must be a Threefry or `rbg` key with `balanced`, got one of "
-            f"{jax.random.key_impl(_typed(key))}."
+            "`key` must be a Threefry or `rbg` key for balanced sets, got one of the implementation "
+            f"{jax.random.key_impl(typed)}."
         )
     return Design(balanced=balanced)
-
-
-def check_whole_sets(balanced: int | None, **counts: int) -> None:
-    """Checks that samples begin and end with a set: the part of one is not balanced, and has no error."""
-    for name, count in counts.items():
-        if balanced is not None and count % balanced:
-            raise ValueError(
-                f"`{name}` must be a multiple of `balanced`, {balanced}, so that all sets are whole, got {count}."
-            )
 
 
 def fitted_chunk(chunk: int, size: int) -> int:
@@ -67,7 +74,7 @@ def fitted_chunk(chunk: int, size: int) -> int:
 
 
 def key_in_set(key: Key, t: jax.Array, size: int) -> Key:
-    """The key of sample t: place t % size in set t // size, whose words are those of `fold_in(key, t // size)`.
+    """The key of sample t: place t % size in set t // size, which has the words of `fold_in(key, t // size)`.
 
     So the first sample of each set is an independent one. Keys of other implementations are hashed to
     Threefry's before.

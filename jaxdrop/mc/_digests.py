@@ -71,7 +71,7 @@ def facts(
     num_samples: int | Until,
     reducers: Reducer | PyTree,
     shared: bool,
-    balanced: int | None,
+    balanced: int | None = None,
 ) -> Facts:
     """All that the results of a data set depend on but its later batches.
 
@@ -79,9 +79,7 @@ def facts(
     same padded, and `like` has the types of its estimates.
     """
     size = _batches.count(padded)
-    plan = _program.plan(
-        predict, key, padded.x, 1, 1, shared, allow_deterministic=True, balanced=balanced
-    )
+    plan = _program.plan(predict, key, padded.x, 1, 1, shared, allow_deterministic=True, balanced=balanced)
     static = plan.program.static
     arrays, of_key, x, targets = jax.tree.map(_type, (plan.arrays, key, padded.x, padded.targets))
     source = () if static.design is None else (jax.eval_shape(static.like_source, arrays, of_key),)

@@ -167,7 +167,7 @@ def plan(
     _checks.check_key(key)
     design = None
     if balanced is not None:
-        design = _designs.check_balanced(balanced, isinstance(predict, Indexed), key)
+        design = _designs.balanced_design(balanced, isinstance(predict, Indexed), key)
     batch = check_batch(x)
     layout = _devices.make_layout(mesh, spec, batch)
     shards = 1 if layout is None else layout.shards(layout.samples)

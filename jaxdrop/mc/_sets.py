@@ -37,7 +37,7 @@ def _in_sets(size: int, one: Reducer) -> Reducer:
         return replace(one, reducer=_in_sets(size, one.reducer))
     if not isinstance(one, Grouped):
         raise TypeError(
-            "`reducers` must have `groups`, such as those of `Moments()`, with `balanced`, as standard errors are "
+            "`reducers` must have `groups` with `balanced`, such as `Moments()`, as standard errors are "
             f"between sets of samples, got {type(one).__name__}."
         )
     return InSets(one, size)

@@ -61,9 +61,7 @@ class InSets:
         first = namespace(number).where(number >= 0, number - place, 0).max()
         samples = jax.tree.map(partial(zero_ignored, number), samples)
         weights = (number >= 0).astype(np.float32)
-        of_none = self.reducer.summary(
-            jax.tree.map(lambda leaf: leaf[:1], samples), np.zeros(1, np.float32), targets
-        )
+        of_none = self.reducer.summary(jax.tree.map(lambda leaf: leaf[:1], samples), jnp.zeros(1), targets)
         if count % self.size == 0:
             touched = min(groups, count // self.size)
             samples, weights = jax.tree.map(partial(self._dealt, touched), (samples, weights))
@@ -73,7 +71,8 @@ class InSets:
             touched = 1 if self.size % count == 0 else (count + self.size - 2) // self.size + 1
             touched = min(groups, touched)
             turn = (first % self.size + place) // self.size % groups
-            weights = weights * (turn == np.arange(touched, dtype=np.int32)[:, None])
+            in_group = turn[None] == np.arange(touched, dtype=np.int32)[:, None]
+            weights = (in_group & (number >= 0)[None]).astype(np.float32)
             state = jax.vmap(self.reducer.summary, (None, 0, None))(samples, weights, targets)
 
         def placed(leaf: jax.Array, none: jax.Array) -> jax.Array:
