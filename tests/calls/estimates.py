@@ -146,6 +146,7 @@ MC = {
     "laplace_regression": call(of_regression, X, X[:, :3]),
     "last_layer": call(lambda *arrays: mc.last_layer(*arrays, rate=0.3), X, KERNEL, KERNEL[0]),
     "merge": call(merged, KEY, X),
+    "estimate in balanced sets": estimated(mc.Moments(groups=2), num_samples=16, balanced=8),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
     "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
 }

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
 X = nets.inputs()
-REDUCERS = {"moments": mc.Moments(), "classes": mc.Categorical(log_mean=True)}
+MOMENTS = mc.Moments(groups=8)
 
 
 def two_layers(params: tuple, key: jax.Array, x: jax.Array) -> jax.Array:
@@ -41,7 +41,6 @@ def close(found, expected) -> None:
 def test_a_sample_is_of_its_key_and_number_alone():
     samples = mc.sample(PREDICT, KEY, X, num_samples=24, balanced=8)
     close(mc.sample(PREDICT, KEY, X, num_samples=24, balanced=8, chunk_size=5), samples)
-    close(mc.sample(PREDICT, KEY, X, num_samples=16, balanced=8, chunk_size=1), samples[:16])
     mesh = make_mesh((2, 4), ("samples", "batch"))
     close(mc.sample(PREDICT, KEY, X, num_samples=24, balanced=8, mesh=mesh), samples)
     close(mc.sample(PREDICT, jax.random.PRNGKey(0), X, num_samples=8, balanced=8), samples[:8])
@@ -50,40 +49,35 @@ def test_a_sample_is_of_its_key_and_number_alone():
 
 
 def test_estimates_do_not_depend_on_chunks_devices_or_restarts():
-    options = {"reducers": REDUCERS, "balanced": 8}
+    options = {"reducers": MOMENTS, "balanced": 8}
     whole = mc.estimate(PREDICT, KEY, X, num_samples=48, **options)
     assert int(whole.num_samples) == 6
     samples = np.asarray(mc.sample(PREDICT, KEY, X, num_samples=48, balanced=8))
     means = samples.reshape(6, 8, *samples.shape[1:]).mean(1)
-    close(whole.value["moments"]["mean"], samples.mean(0))
-    close(whole.standard_error["moments"]["mean"], means.std(0, ddof=1) / 6**0.5)
-    mesh = make_mesh((3, 2), ("samples", "batch"))  # chunks of three shards, across sets
-    close(mc.estimate(PREDICT, KEY, X, num_samples=48, mesh=mesh, chunk_size=9, **options), whole)
-    first = mc.accumulate(PREDICT, KEY, X, num_samples=16, chunk_size=6, **options)
-    second = mc.accumulate(PREDICT, KEY, X, num_samples=32, first=16, **options)
-    close(mc.finish(REDUCERS, mc.merge(REDUCERS, first, second)), whole)
-    resumed = mc.accumulate(PREDICT, KEY, X, num_samples=48, state=first, **options)
-    close(mc.finish(REDUCERS, resumed), whole)
-    part = mc.Part("a", mc.Moments())
+    close(whole.value["mean"], samples.mean(0))
+    close(whole.standard_error["mean"], means.std(0, ddof=1) / 6**0.5)
+    first = mc.accumulate(PREDICT, KEY, X, num_samples=16, chunk_size=4, **options)
+    second = mc.accumulate(PREDICT, KEY, X, num_samples=32, first=16, chunk_size=4, **options)
+    close(mc.finish(MOMENTS, mc.merge(MOMENTS, first, second)), whole)
+    resumed = mc.accumulate(PREDICT, KEY, X, num_samples=48, state=first, chunk_size=4, **options)
+    close(mc.finish(MOMENTS, resumed), whole)
+
+
+def test_a_part_of_the_outputs_has_errors_between_sets():
     tree = jax.tree_util.Partial(lambda predict, key, x: {"a": predict(key, x)}, PREDICT)
-    found = mc.estimate(tree, KEY, X, num_samples=48, reducers=part, balanced=8)
-    assert int(found.num_samples) == 6
-    close(found.standard_error, whole.standard_error["moments"])
+    options = {"num_samples": 16, "balanced": 8}
+    found = mc.estimate(tree, KEY, X, reducers=mc.Part("a", MOMENTS), **options)
+    close(found, mc.estimate(PREDICT, KEY, X, reducers=MOMENTS, **options))
 
 
 def test_states_of_other_designs_are_refused():
-    reducer, options = mc.Moments(), {"num_samples": 16, "reducers": mc.Moments()}
+    options = {"num_samples": 16, "reducers": MOMENTS}
     sets = mc.accumulate(PREDICT, KEY, X, balanced=8, **options)
-    others = [
-        mc.accumulate(PREDICT, KEY, X, first=16, balanced=balanced, **options) for balanced in (None, 16)
-    ]
-    for other in others:
-        with pytest.raises(
-            ValueError, match="`b` must be a state of the reducers and inputs of `a`, .*sets of"
-        ):
-            mc.merge(reducer, sets, other)
     for balanced in (None, 16):
-        with pytest.raises(ValueError, match="`state` must be a state of these .*'sets of 8'"):
+        other = mc.accumulate(PREDICT, KEY, X, balanced=balanced, **options)
+        with pytest.raises(ValueError, match=r"`b` must be a state of the reducers .* of `a`, .*'sets of 8'"):
+            mc.merge(MOMENTS, sets, other)
+        with pytest.raises(ValueError, match=r"`state` must be a state of these .*'sets of 8'"):
             mc.accumulate(PREDICT, KEY, X, state=sets, balanced=balanced, **options)
 
 
@@ -128,7 +122,7 @@ def test_shared_draws_and_keys_of_other_kinds():
 
 
 def test_fewer_samples_for_the_same_error():
-    """The mean over 40 keys, of one set against 32 independent samples; and the error that sets tell of it."""
+    """The mean of one set against that of 32 independent samples, over 40 keys."""
 
     def means(balanced: int | None) -> np.ndarray:
         def mean(key: jax.Array) -> jax.Array:
@@ -148,7 +142,7 @@ def test_intervals_cover_what_they_say():
     keys = jax.random.split(jax.random.key(3), 60)
 
     def run(key: jax.Array) -> tuple:
-        found = mc.estimate(PREDICT, key, X, num_samples=64, reducers=mc.Moments(), balanced=8, chunk_size=64)
+        found = mc.estimate(PREDICT, key, X, num_samples=64, reducers=MOMENTS, balanced=8, chunk_size=64)
         return found.value, found.interval(0.95), found.standard_error
 
     value, (lower, upper), error = jax.tree.map(
@@ -164,16 +158,16 @@ def test_intervals_cover_what_they_say():
 
 def test_a_rule_counts_sets():
     rule = mc.Until(1.0, 128, every=16, min_samples=3, of=lambda error: error["mean"])
-    found = mc.estimate(PREDICT, KEY, X, num_samples=rule, reducers=mc.Moments(), balanced=8)
+    found = mc.estimate(PREDICT, KEY, X, num_samples=rule, reducers=MOMENTS, balanced=8)
     assert int(found.num_samples) == 4  # 32 samples: at 16 there were two sets
 
 
 def test_a_data_set_and_its_folder(tmp_path):
-    options = {"num_samples": 16, "reducers": mc.Moments(), "batch_size": 4, "folder": tmp_path}
+    options = {"num_samples": 16, "reducers": MOMENTS, "batch_size": 4, "folder": tmp_path}
     data = np.asarray(X)
     found = mc.estimate_dataset(PREDICT, KEY, data, balanced=8, **options)
     own = jax.random.fold_in(KEY, 1)
-    expected = mc.estimate(PREDICT, own, data[4:], num_samples=16, reducers=mc.Moments(), balanced=8)
+    expected = mc.estimate(PREDICT, own, data[4:], num_samples=16, reducers=MOMENTS, balanced=8)
     close(found.value["mean"][4:], expected.value["mean"])
     assert (np.asarray(found.num_samples) == 2).all()
     for balanced in (None, 16):
@@ -213,7 +207,7 @@ def test_a_data_set_and_its_folder(tmp_path):
     ],
 )
 def test_wrong_calls(wrong: dict, error: type[Exception], message: str):
-    call = {"predict": PREDICT, "num_samples": 16, "reducers": mc.Moments(), "balanced": 8} | wrong
+    call = {"predict": PREDICT, "num_samples": 16, "reducers": MOMENTS, "balanced": 8} | wrong
     predict = call.pop("predict")
     with pytest.raises(error, match=message):
         mc.accumulate(predict, KEY, X, **call)

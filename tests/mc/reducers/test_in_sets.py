@@ -61,14 +61,13 @@ def test_errors_are_the_jackknife_of_groups_of_whole_sets(groups: int):
         np.testing.assert_allclose(error["mean"], means.std(0, ddof=1) / 10**0.5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("groups", "chunks"), [(32, (2, 3)), (3, (8, 20))])
-def test_chunks_make_no_difference(groups: int, chunks: tuple[int, int]):
-    reducer = InSets(mc.Categorical(groups=groups, log_mean=True), 8)
-    expected = found(reducer, 80)
-    for chunk in chunks:
-        other = found(reducer, chunk)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), other, expected)
-    late = found(reducer, 16, first=24)
+def test_chunks_make_no_difference():
+    """More sets than groups, sets and parts of sets, and a part of one."""
+    reducer = InSets(mc.Categorical(groups=4, log_mean=True), 8)
+    expected = found(reducer, 40)
+    other = found(reducer, 20)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), other, expected)
+    late = found(reducer, 4, first=24)
     logs = jax.nn.log_softmax(SAMPLES[24:])
     np.testing.assert_allclose(late[0]["log_mean"], jax.nn.logsumexp(logs, 0) - np.log(56), atol=1e-5)
 
