@@ -75,7 +75,7 @@ def threefry(
 def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The two words that key the blocks; four words, as `rbg` has, are hashed to two.
 
-    Who hashes by them turns the words of the blocks by `_balanced.turned`.
+    Draws of a balanced key need `_balanced.turned` on the words of their blocks.
     """
     if words.shape[-1] == 2 or _balanced.is_balanced(words):
         return words[0], words[1]

@@ -57,7 +57,7 @@ def balanced_design(balanced: int, is_indexed: bool, key: Key) -> Design:
     if is_indexed:
         raise ValueError(
             "`balanced` must be None for an `Indexed` predictor, such as an `ensemble`, which is told the "
-            f"numbers of its samples and may have a design of its own, got {balanced}."
+            f"numbers of its samples and may have another design, got {balanced}."
         )
     typed = _typed(key)
     if jax.eval_shape(jax.random.key_data, typed).shape not in ((2,), (4,)):

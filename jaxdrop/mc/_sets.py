@@ -1,4 +1,4 @@
-"""Reducers of samples in balanced sets, in the place of those that a caller gave."""
+"""Reducers of samples in balanced sets, made of those that a caller gave."""
 
 from dataclasses import replace
 from functools import partial

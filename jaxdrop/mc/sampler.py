@@ -41,8 +41,8 @@ def sample(
         default, this always holds. For an `rbg` key it holds with `jaxdrop`'s draws only: JAX's draws
         under `vmap`, as in Flax's Dropout, depend on the size of the chunk. For an `unsafe_rbg` key it
         holds with chunks of one only. An `Indexed` predictor, such as an `ensemble`, gets the key itself
-        and t. With `balanced` all keys are hashed to Threefry's, and sample t has a typed key of its own
-        kind, of `fold_in(key, t // balanced)` and the place t % balanced.
+        and t. With `balanced` other keys are hashed to Threefry keys, and sample t has a typed key of another
+        kind, made of `fold_in(key, t // balanced)` and the place t % balanced.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       num_samples: The number of samples T, at least 1; with `balanced` a multiple of that.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
