@@ -191,7 +191,7 @@ def plan(
     )
 
 
-def _split(predict: Predict, design: Design | None) -> tuple[Program, Arrays]:
+def _split(predict: Predict, design: Design | None = None) -> tuple[Program, Arrays]:
     """The program of a predictor, and its arrays."""
     rows = None
     if isinstance(predict, Indexed):

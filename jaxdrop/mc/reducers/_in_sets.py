@@ -61,7 +61,8 @@ class InSets:
         first = namespace(number).where(number >= 0, number - place, 0).max()
         samples = jax.tree.map(partial(zero_ignored, number), samples)
         weights = (number >= 0).astype(np.float32)
-        of_none = self.reducer.summary(jax.tree.map(lambda leaf: leaf[:1], samples), jnp.zeros(1, jnp.float32), targets)
+        one = jax.tree.map(lambda leaf: leaf[:1], samples)
+        of_none = self.reducer.summary(one, jnp.zeros(1, jnp.float32), targets)
         if count % self.size == 0:
             touched = min(groups, count // self.size)
             samples, weights = jax.tree.map(partial(self._dealt, touched), (samples, weights))
