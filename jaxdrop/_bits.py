@@ -13,7 +13,7 @@ at its high end.
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from jaxdrop import _balanced
 from jaxdrop._quantiles import normal_quantile
 from jaxdrop._types import ArrayLike, Key, Numeric
 
@@ -42,7 +43,7 @@ class Seed:
     """The words of a used key, which can be read repeatedly."""
 
     words: jax.Array
-    impl: str
+    impl: Hashable
 
 
 def consume(key: Key) -> Seed:
@@ -52,7 +53,7 @@ def consume(key: Key) -> Seed:
     pass, reads the words and raises no false alarm.
     """
     jax.random.bits(key, (0,))
-    return Seed(words=jax.random.key_data(key), impl=str(jax.random.key_impl(key)))
+    return Seed(words=jax.random.key_data(key), impl=jax.random.key_impl(key))
 
 
 def threefry(
@@ -72,8 +73,11 @@ def threefry(
 
 
 def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The two words that key the blocks; four words, as `rbg` has, are hashed to two."""
-    if words.shape[-1] == 2:
+    """The two words that key the blocks; four words, as `rbg` has, are hashed to two.
+
+    Draws of a balanced key need `_balanced.turned` on the words of their blocks.
+    """
+    if words.shape[-1] == 2 or _balanced.is_balanced(words):
         return words[0], words[1]
     return threefry((words[0], words[1]), (words[2], words[3]))
 
@@ -114,16 +118,19 @@ def _draw(word: jax.Array, index: Numeric, width: int) -> jax.Array:
     return (word >> (index * _U32(width))) & _U32(2**width - 1)
 
 
-def _draw_of_lane(block: tuple[jax.Array, jax.Array], lane: jax.Array, width: int) -> jax.Array:
-    """The draw number `lane` of a block."""
+def _draw_of_lane(
+    words: jax.Array, block: tuple[jax.Array, jax.Array], lane: jax.Array, width: int
+) -> jax.Array:
+    """The draw number `lane` of a block of the key with these words."""
     half = _U32(_LANES[width] // 2)
-    return _draw(jnp.where(lane < half, *block), lane % half, width)
+    return _draw(_balanced.turned(jnp.where(lane < half, *block), words, width), lane % half, width)
 
 
 def _draws_at(words: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
     """The draws of `width` bits at these indices; each computes its own block."""
     lanes = _U32(_LANES[width])
-    return _draw_of_lane(threefry(_key_pair(words), (row, place // lanes)), place % lanes, width)
+    block = threefry(_key_pair(words), (row, place // lanes))
+    return _draw_of_lane(words, block, place % lanes, width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
@@ -158,7 +165,7 @@ def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> 
     block = threefry(
         (_hide_dependence_from_xla(first, place), second), (_row_major(leading, shape[:-1]), place)
     )
-    return _draw_of_lane(block, lane, width)
+    return _draw_of_lane(words, block, lane, width)
 
 
 def _hide_dependence_from_xla(index: jax.Array, other: jax.Array) -> jax.Array:
@@ -189,6 +196,7 @@ def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...]
     blocks = (*shape[:-1], -(-shape[-1] // lanes))
     packed = jnp.zeros(blocks, _U32)
     for half, word in enumerate(threefry(_key_pair(words), _row_and_place(blocks))):
+        word = _balanced.turned(word, words, width)
         for index in range(lanes // 2):
             kept = (_draw(word, _U32(index), width) < threshold).astype(_U32)
             packed = packed | (kept << _U32(half * lanes // 2 + index))
@@ -279,7 +287,10 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
 
 @partial(jax.jit, static_argnames="count")
 def split(key: Key, count: int) -> list[jax.Array]:
-    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop."""
+    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop.
+
+    Keys of a balanced set give such keys.
+    """
     seeds = split_seed(consume(key), count)
     return [jax.random.wrap_key_data(seed.words, impl=seed.impl) for seed in seeds]
 
@@ -289,13 +300,16 @@ def split_seed(seed: Seed, count: int) -> list[Seed]:
     pair = _key_pair(seed.words)
     last = jnp.full((), _LIMIT - 1, _U32)
     blocks = (jnp.stack(threefry(pair, (jnp.full((), i, _U32), last))) for i in range(count))
+    if _balanced.is_balanced(seed.words):
+        return [Seed(jnp.concatenate([block, seed.words[2:]]), seed.impl) for block in blocks]
     return [Seed(block, "threefry2x32") for block in blocks]
 
 
 def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Two uint32 words per element, for random orders and positions."""
-    first, second = threefry(_key_pair(seed.words), _row_and_place(_squeezed(shape)))
-    return first.reshape(shape), second.reshape(shape)
+    block = threefry(_key_pair(seed.words), _row_and_place(_squeezed(shape)))
+    first, second = (_balanced.turned(word, seed.words, 32).reshape(shape) for word in block)
+    return first, second
 
 
 def order(seed: Seed, shape: Sequence[int]) -> jax.Array:

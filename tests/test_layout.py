@@ -13,6 +13,7 @@ PACKAGE = ROOT / "jaxdrop"
 # A file imports only from lower floors; within `drops`, the family may build on its own.
 FLOORS = {
     "_types": 0,
+    "_balanced": 0,
     "_keys": 0,
     "_quantiles": 0,
     "_checks": 1,
