@@ -10,17 +10,18 @@ from jaxdrop import _bits, _checks, _draw, _parts
 KEY = jax.random.key(5)
 
 
-@pytest.mark.parametrize("bits", [8, 16, 24, 32])
 @pytest.mark.parametrize(
-    ("whole", "part"),
+    ("bits", "whole", "part"),
     [
-        ((2, 3, 10, 16), (2, 3, 5, 16)),  # rows, in whole blocks
-        ((2, 3, 10, 7), (2, 3, 4, 7)),  # beyond the end of an axis; blocks are cropped
-        ((2, 12, 16), (2, 12, 8)),  # places, in whole blocks
-        ((2, 12, 6), (1, 4, 3)),  # on every axis; blocks begin inside a part
-        ((2, 1, 12, 1), (2, 1, 4, 1)),  # axes of size one do not count: the last is that of 12
-        ((1, 1, 8), (1, 1, 8)),
-        ((), ()),
+        (8, (2, 3, 10, 16), (2, 3, 5, 16)),  # rows, in whole blocks
+        (16, (2, 3, 10, 7), (2, 3, 4, 7)),  # beyond the end of an axis; blocks are cropped
+        (32, (2, 3, 10, 7), (2, 3, 4, 7)),
+        (16, (2, 12, 16), (2, 12, 8)),  # places, in whole blocks
+        (24, (2, 12, 6), (1, 4, 3)),  # on every axis; blocks begin inside a part
+        (32, (2, 12, 6), (1, 4, 3)),
+        (16, (2, 1, 12, 1), (2, 1, 4, 1)),  # axes of size one do not count: the last is that of 12
+        (16, (1, 1, 8), (1, 1, 8)),
+        (8, (), ()),
     ],
     ids=str,
 )
