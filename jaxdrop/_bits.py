@@ -187,15 +187,22 @@ def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.
 
 @partial(jax.jit, static_argnames=("shape", "width"))
 def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """`draw < threshold`, with the decisions of a block packed into a byte.
+    """`draw < threshold`, with the decisions of a block packed into a byte."""
+    blocks = (*shape[:-1], -(-shape[-1] // _LANES[width]))
+    return below_packed_at(words, threshold, *_row_and_place(blocks), width)
+
+
+def below_packed_at(
+    words: jax.Array, threshold: ArrayLike, row: jax.Array, place: jax.Array, width: int
+) -> jax.Array:
+    """The decisions of whole blocks, given by row and place, each block's in one byte from its low bit.
 
     XLA compiles these operations again for every draw in a program, and they dominate its compile
     time. So they are single `lax` operations, without the composite functions of `jax.numpy`.
     """
     lanes = _LANES[width]
-    blocks = (*shape[:-1], -(-shape[-1] // lanes))
-    packed = jnp.zeros(blocks, _U32)
-    for half, word in enumerate(threefry(_key_pair(words), _row_and_place(blocks))):
+    packed = jnp.zeros(jnp.broadcast_shapes(row.shape, place.shape), _U32)
+    for half, word in enumerate(threefry(_key_pair(words), (row, place))):
         word = _balanced.turned(word, words, width)
         for index in range(lanes // 2):
             kept = (_draw(word, _U32(index), width) < threshold).astype(_U32)
@@ -272,15 +279,22 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
 
     It has only JAX's guarantees: with keys of other implementations, or of Threefry that is not
     partitionable, a mask may depend on `vmap` and on the sharding.
-
-    Where JAX computes one Threefry block per element, so does this, but unrolled.
     """
+    if not draws_of_flax_have_indices(seed, shape):
+        return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
+    return bernoulli_like_flax_at(seed, p, _row_major(_coordinates(tuple(shape)), shape))
+
+
+def draws_of_flax_have_indices(seed: Seed, shape: Sequence[int]) -> bool:
+    """Whether JAX computes one Threefry block per element, from its row-major index in 32 bits."""
     config: Any = jax.config  # its flags are attributes that no stub declares
     own = seed.impl == "threefry2x32" and config.jax_threefry_partitionable
     known = all(isinstance(size, int) for size in shape)
-    if not own or config.jax_enable_x64 or not known or math.prod(shape) > _LIMIT:
-        return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
-    index = _row_major(_coordinates(tuple(shape)), shape)
+    return own and not config.jax_enable_x64 and known and math.prod(shape) <= _LIMIT
+
+
+def bernoulli_like_flax_at(seed: Seed, p: ArrayLike, index: jax.Array) -> jax.Array:
+    """`bernoulli_like_flax` for elements given by their indices, where they have some; unrolled."""
     high, low = threefry(_key_pair(seed.words), (jnp.zeros((), _U32), index))
     return ((high ^ low) >> _U32(9)) < jnp.ceil(p * 2.0**23).astype(_U32)
 

@@ -5,6 +5,7 @@ from jaxdrop.drops.attention_dropout import attention_dropout
 from jaxdrop.drops.concrete_dropout import concrete_dropout
 from jaxdrop.drops.cutmix import cutmix
 from jaxdrop.drops.cutout import cutout
+from jaxdrop.drops.dot_product_attention import dot_product_attention
 from jaxdrop.drops.drop_block import block_mask, drop_block
 from jaxdrop.drops.drop_edge import drop_edge
 from jaxdrop.drops.drop_head import drop_head
@@ -44,6 +45,7 @@ __all__ = [
     "concrete_dropout",
     "cutmix",
     "cutout",
+    "dot_product_attention",
     "drop_block",
     "drop_edge",
     "drop_head",

@@ -1,11 +1,13 @@
 """DropKey: drops attention keys before the softmax. Li et al., 2023."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxdrop import _bits, _checks, _draw
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
@@ -34,8 +36,8 @@ def drop_key(
     only what `mask` hides.
 
     Pass the attention mask as `mask` (True means a query may attend), so that a forbidden key does
-    not count as a remaining one. Logits that are already -inf stay -inf: a row of which only such
-    keys remain attends to its hidden, allowed keys. Other forbidden keys cannot be recognized.
+    not count as a remaining one. Nor does a key whose weight is zero in the dtype anyway, below 1e-38
+    of the row's largest (6e-8 in float16), as after a bias of -1e9. Logits of -inf stay -inf.
 
     Args:
       key: A PRNG key, used once.
@@ -63,7 +65,7 @@ def drop_key(
              [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
     """
     logits, rate = _checks.check_floating(logits, "logits"), _checks.check_rate(rate)
-    draw, allowed, shape = _prepare(logits.shape, rate, mask, broadcast_dims, bits)
+    draw, allowed, shape = prepare_keys(logits.shape, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return logits if mask is None else jnp.where(allowed, logits, jnp.finfo(logits.dtype).min)
     return _drop_key(key, logits, (draw, allowed), shape=shape)
@@ -92,7 +94,7 @@ def drop_key_mask(
 
     Returns:
       Boolean array of shape `shape`: a subset of `mask`, with at least one key in each row that had
-      one.
+      one. It knows no logits, so it counts keys that have no weight.
 
     Raises:
       TypeError: If `mask` is not boolean.
@@ -104,13 +106,13 @@ def drop_key_mask(
              [False,  True,  True, False]], dtype=bool)
     """
     sizes, rate = _checks.check_shape(shape), _checks.check_rate(rate)
-    draw, allowed, drawn = _prepare(sizes, rate, mask, broadcast_dims, bits)
+    draw, allowed, drawn = prepare_keys(sizes, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return jnp.broadcast_to(allowed, sizes)
     return jnp.broadcast_to(_drop_key_mask(_checks.check_key(key), (draw, allowed), shape=drawn), sizes)
 
 
-def _prepare(
+def prepare_keys(
     shape: tuple[int, ...],
     rate: Rate,
     mask: ArrayLike | None,
@@ -140,11 +142,41 @@ def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
     return jnp.where(kept.any(-1, keepdims=True), kept, allowed)
 
 
+def some_kept(drawn: jax.Array, logits: jax.Array) -> jax.Array:
+    """The keys that a row keeps: those drawn, or all where none of these has a weight.
+
+    Args:
+      drawn: The decisions, which broadcast to the logits.
+      logits: Logits, -inf where a key must not be attended to.
+
+    Returns:
+      Boolean array, True for keys with a weight, at least one in each row that has one.
+    """
+    weighty = have_weight(logits)
+    kept = drawn & weighty
+    return jnp.where(kept.any(-1, keepdims=True), kept, weighty)
+
+
+def have_weight(logits: jax.Array) -> jax.Array:
+    """Whether the softmax gives a key a weight above zero, in the dtype of the logits.
+
+    Zero is what the dtype does not hold, or what a device may flush to zero: below 1e-38, or 6e-8 in
+    float16.
+    """
+    least = max(float(jnp.finfo(logits.dtype).smallest_subnormal), float(np.finfo(np.float32).tiny))
+    logits = lax.stop_gradient(logits)
+    lowest = logits.max(-1, keepdims=True) + np.asarray(math.log(least), logits.dtype)
+    # A NaN compares false to all, so it is kept and seen.
+    return ~(logits < lowest) & (logits != -jnp.inf)
+
+
 @_remat.redraw_in_backward("shape")
 def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
+    draw, allowed = level
     # A logit of -inf stays -inf: a finite one would let its row attend to it.
     hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
-    y = _draw.where_like(_kept(seed, level, shape), logits, hidden)
+    kept = some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, logits, -jnp.inf))
+    y = _draw.where_like(kept, logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 
 

@@ -1,0 +1,298 @@
+"""Attention with dropout at any length: the matrix of weights is never stored. Dao et al., 2022."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxdrop import _bits, _checks, _parts
+from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
+from jaxdrop.drops import _attention
+from jaxdrop.drops.attention_dropout import attention_dropout
+from jaxdrop.drops.drop_key import drop_key, prepare_keys
+
+__all__ = ["dot_product_attention"]
+
+# Up to so many scores of a head, one block that keeps them is as fast on a CPU, and small.
+_ONE_BLOCK = 2**16
+# Scores of a block: as many as fit into a CPU's cache, or as keep a GPU busy.
+_ON_CPU, _ELSEWHERE = 2**19, 2**24
+_LEAST = 16
+
+
+def dot_product_attention(
+    key: Key,
+    queries: ArrayLike,
+    keys: ArrayLike,
+    values: ArrayLike,
+    rate: Rate,
+    *,
+    bias: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    is_causal: bool = False,
+    local_window_size: int | tuple[int, int] | None = None,
+    query_seq_lengths: ArrayLike | None = None,
+    key_value_seq_lengths: ArrayLike | None = None,
+    query_segment_ids: ArrayLike | None = None,
+    key_value_segment_ids: ArrayLike | None = None,
+    scale: float | None = None,
+    logits_soft_cap: float | None = None,
+    regularizer: Callable[..., jax.Array] = attention_dropout,
+    broadcast_dims: Sequence[int] = (),
+    bits: Bits = None,
+    block_size: BlockSize = "auto",
+    precision: lax.PrecisionLike = None,
+    implementation: Literal["xla", "cudnn"] | None = None,
+) -> jax.Array:
+    """Dot-product attention with dropout of its weights or keys, in memory linear in the length.
+
+    The softmax of `queries @ keys` weighs the values, as in `jax.nn.dot_product_attention`, whose
+    options have the same names here. The mask is that of the regularizer on the whole array of
+    weights, `[..., H, T, S]`, under the same key, whatever the block size, sharding or backend:
+    `drop_key_mask(key, (B, H, T, S), rate)`, or `keep_mask` for `attention_dropout`.
+
+    A block of queries meets all keys. The backward pass computes its weights again, and draws its
+    mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32.
+    Queries that may attend to no key give zeros.
+
+    Args:
+      key: A PRNG key, used once.
+      queries: Floating-point array, `[..., T, H, D]`.
+      keys: Array of the same dtype, `[..., S, K, D]`; H is a multiple of K. Each head of keys serves
+        H / K neighboring heads of queries (grouped-query attention; multi-query for K = 1).
+      values: Array of the same dtype, `[..., S, K, E]`.
+      rate: Probability of dropping, in [0, 1], below 1 for `drop_key`: a scalar, or an array that
+        broadcasts to the mask; may be traced; no gradient.
+      bias: Is added to the scores; broadcasts to `[..., H, T, S]`.
+      mask: Boolean, True where a query may attend to a key; broadcasts to `[..., H, T, S]`.
+      is_causal: Whether query t attends to keys 0 to t only.
+      local_window_size: How many keys before and after its own place a query attends to: a pair, or
+        one number for both.
+      query_seq_lengths: The number of queries of each example, `[...]`; those beyond give zeros.
+      key_value_seq_lengths: The number of keys of each example, `[...]`.
+      query_segment_ids: Segment of each query, integers `[..., T]`: attends to keys of that segment.
+      key_value_segment_ids: Segment of each key, `[..., S]`.
+      scale: Multiplies the products; None: 1 / sqrt(D).
+      logits_soft_cap: Bounds the scores, before the bias, to `cap * tanh(scores / cap)`.
+      regularizer: `jaxdrop.attention_dropout` or `jaxdrop.drop_key`.
+      broadcast_dims: Axes of the weights, `[..., H, T, S]`, along which one decision is shared.
+      bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
+        rates near 0 or 1.
+      block_size: The number of queries of a block, at most. None: all queries; the weights are then
+        stored for the backward pass. "auto": about 2**19 scores in a block on a CPU and 2**24
+        elsewhere, but at least 16 queries; all queries where T * S is at most 2**16.
+      precision: Of the products, as in `jax.numpy.einsum`.
+      implementation: "xla": the blocks. "cudnn": at rate 0, the kernel of
+        `jax.nn.dot_product_attention`. None: the blocks; one block at rate 0 is `jax.nn`'s.
+
+    Returns:
+      Array of the dtype and sharding of `queries`, `[..., T, H, E]`.
+
+    Raises:
+      TypeError: If an array is of a wrong dtype.
+      ValueError: If shapes do not fit, a concrete rate is outside its range, an axis is out of range,
+        or `bits` is not valid or too few to tell a concrete rate from 0 and 1.
+
+    References:
+      Dao et al., "FlashAttention: fast and memory-efficient exact attention with IO-awareness", 2022;
+      Rabe and Staats, "Self-attention does not need O(n^2) memory", 2021.
+
+    Examples:
+      >>> x = jax.random.normal(jax.random.key(0), (1, 1024, 2, 8))
+      >>> dot_product_attention(jax.random.key(1), x, x, x, 0.1, is_causal=True).shape
+      (1, 1024, 2, 8)
+    """
+    queries, keys, values = _checked_heads(queries, keys, values)
+    batch, (length, heads) = queries.shape[:-3], queries.shape[-3:-1]
+    shape = (*batch, heads, length, keys.shape[-3])
+    dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits)
+    how = _attention.Attention(
+        bias=_scores_like(bias, shape, "bias", np.floating),
+        mask=_scores_like(mask, shape, "mask", np.bool_),
+        query_segments=_per_example(query_segment_ids, (*batch, length), "query_segment_ids", (-3, -1)),
+        key_segments=_per_example(
+            key_value_segment_ids, (*batch, shape[-1]), "key_value_segment_ids", (-3, -2)
+        ),
+        query_lengths=_per_example(query_seq_lengths, batch, "query_seq_lengths", (-3, -2, -1)),
+        key_lengths=_per_example(key_value_seq_lengths, batch, "key_value_seq_lengths", (-3, -2, -1)),
+        dropping=dropping,
+        is_causal=is_causal,
+        window=_window(local_window_size),
+        scale=max(queries.shape[-1], 1) ** -0.5 if scale is None else scale,
+        soft_cap=logits_soft_cap,
+        precision=precision,
+        shape=shape,
+    )
+    if (query_segment_ids is None) != (key_value_segment_ids is None):
+        raise ValueError(
+            "`query_segment_ids` and `key_value_segment_ids` must be given together, got one of them."
+        )
+    if logits_soft_cap is not None and not logits_soft_cap > 0:
+        raise ValueError(f"`logits_soft_cap` must be above 0, got {logits_soft_cap:g}.")
+    _checks.check_choice(implementation, (None, "xla", "cudnn"), "implementation")
+    if implementation == "cudnn" and dropping is not None:
+        raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
+    size = _block_size(block_size, shape)
+    if dropping is not None and not _parts.can_draw_parts(dropping.seed, dropping.draw, dropping.shape):
+        size = length
+    one = dropping is None and size == length and _is_of_jax(how, queries, values)
+    if implementation == "cudnn" or (implementation is None and one):
+        return _by_jax(queries, keys, values, how, implementation)
+    return _attention.attend(queries, keys, values, how, block_size=size)
+
+
+def _dropping(
+    key: Key,
+    shape: tuple[int, ...],
+    rate: Rate,
+    regularizer: Callable[..., jax.Array],
+    broadcast_dims: Sequence[int],
+    bits: Bits,
+) -> _attention.Dropping | None:
+    """What is dropped, checked; uses the key. None for rate 0."""
+    rate = _checks.check_rate(rate)
+    if regularizer is attention_dropout:
+        drawn = _checks.check_shared(shape, broadcast_dims)
+        draw = _checks.prepare(rate, drawn, bits)
+    elif regularizer is drop_key:
+        draw, _, drawn = prepare_keys(shape, rate, None, broadcast_dims, bits)
+    else:
+        name = getattr(regularizer, "__name__", type(regularizer).__name__)
+        raise ValueError(f"`regularizer` must be `attention_dropout` or `drop_key`, got {name}.")
+    if _checks.is_scalar(rate, 0):
+        return None
+    seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, np.dtype(np.float32))
+    return _attention.Dropping(seed, draw, scale, drawn, of_keys=regularizer is drop_key)
+
+
+def _is_of_jax(how: _attention.Attention, queries: jax.Array, values: jax.Array) -> bool:
+    """Whether JAX's function computes this, too."""
+    same_size = queries.shape[-1] == values.shape[-1]
+    return same_size and queries.ndim <= 4 and how.soft_cap is None and how.precision is None
+
+
+def _by_jax(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    how: _attention.Attention,
+    implementation: Literal["cudnn"] | None,
+) -> jax.Array:
+    """Attention without dropout, by `jax.nn`; queries that see nothing give zeros, as elsewhere here."""
+    if not _is_of_jax(how, queries, values):
+        raise ValueError(
+            "`implementation` must be None or 'xla' with `logits_soft_cap`, `precision`, values of another "
+            f"size than keys or queries of more than four axes, got {implementation!r}."
+        )
+    mask, bias = how.mask, how.bias
+    if how.query_segments is not None:
+        same = how.query_segments == how.key_segments
+        mask = same if mask is None else mask & same
+    if bias is not None:
+        bias = jnp.where(bias == -jnp.inf, 0.7 * jnp.finfo(bias.dtype).min, bias)
+    lengths = (
+        None if n is None else n.reshape(-1).astype(np.int32) for n in (how.query_lengths, how.key_lengths)
+    )
+    query_lengths, key_lengths = lengths
+    y = jax.nn.dot_product_attention(
+        queries,
+        keys,
+        values,
+        bias,
+        mask,
+        scale=how.scale,
+        is_causal=how.is_causal,
+        query_seq_lengths=query_lengths,
+        key_value_seq_lengths=key_lengths,
+        local_window_size=how.window,
+        implementation=implementation,
+    )
+    allowed = how.visible(0, queries.shape[-3])
+    if how.bias is not None:
+        finite = how.bias != -jnp.inf
+        allowed = finite if allowed is None else allowed & finite
+    if allowed is None:
+        return y
+    return jnp.where(jnp.swapaxes(allowed.any(-1, keepdims=True), -3, -2), y, 0)
+
+
+def _checked_heads(
+    queries: ArrayLike, keys: ArrayLike, values: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    queries = _checks.check_rank(_checks.check_floating(queries, "queries"), 3, "[..., T, H, D]", "queries")
+    keys = _checks.check_rank(_checks.check_floating(keys, "keys"), 3, "[..., S, K, D]", "keys")
+    values = _checks.check_rank(_checks.check_floating(values, "values"), 3, "[..., S, K, E]", "values")
+    for name, array in (("keys", keys), ("values", values)):
+        if array.dtype != queries.dtype:
+            raise TypeError(
+                f"`{name}` must be of the dtype of `queries`, {queries.dtype}, got {array.dtype}."
+            )
+    batch, (_, heads, size) = queries.shape[:-3], queries.shape[-3:]
+    if keys.shape[:-3] != batch or keys.shape[-1] != size or heads % max(keys.shape[-2], 1):
+        raise ValueError(
+            f"`keys` must be of shape [..., S, K, D] for `queries` of shape [..., T, H, D], where K divides "
+            f"H, got {keys.shape} for {queries.shape}."
+        )
+    if values.shape[:-1] != keys.shape[:-1]:
+        raise ValueError(
+            f"`values` must have the shape of `keys` but for the last axis, got {values.shape} for "
+            f"{keys.shape}."
+        )
+    return queries, keys, values
+
+
+def _scores_like(
+    array: ArrayLike | None, shape: tuple[int, ...], name: str, kind: type[np.generic]
+) -> jax.Array | None:
+    """An array that broadcasts to the scores, in their rank."""
+    if array is None:
+        return None
+    found = _checks.check_array(array, name)
+    if not jnp.issubdtype(found.dtype, kind):
+        expected = "a boolean array" if kind is np.bool_ else "a floating-point array"
+        raise TypeError(f"`{name}` must be {expected}, got {found.dtype}.")
+    _checks.check_broadcastable(found, shape, name)
+    return found.reshape((1,) * (len(shape) - found.ndim) + found.shape)
+
+
+def _per_example(
+    array: ArrayLike | None, shape: tuple[int, ...], name: str, axes: tuple[int, ...]
+) -> jax.Array | None:
+    """Integers of each example, with axes added so that they broadcast to the scores."""
+    if array is None:
+        return None
+    array = _checks.check_array(array, name, "an integer array")
+    if not jnp.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"`{name}` must be an integer array, got {array.dtype}.")
+    if array.shape != shape:
+        raise ValueError(f"`{name}` must be of shape {shape}, got {array.shape}.")
+    return jnp.expand_dims(array, axes)
+
+
+def _window(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(pair) != 2:
+        raise ValueError(f"`local_window_size` must be a number or a pair of them, got {size}.")
+    before, after = (_checks.check_count(side, "local_window_size", 0) for side in pair)
+    return before, after
+
+
+def _block_size(block_size: BlockSize, shape: tuple[int, ...]) -> int:
+    """The number of queries in a block; all of them where one block is cheaper, or the length unknown."""
+    *leading, length, places = shape
+    size = length
+    if block_size == "auto":
+        # A symbolic size, as of a batch in an exported function, counts as one.
+        known = [size for size in (*leading, places) if isinstance(size, int)]
+        scores = _ON_CPU if jax.default_backend() == "cpu" else _ELSEWHERE
+        if isinstance(length, int) and length * (places if isinstance(places, int) else 1) > _ONE_BLOCK:
+            size = max(_LEAST, scores // max(math.prod(known), 1))
+    elif block_size is not None:
+        size = _checks.check_count(block_size, "block_size")
+    return min(size, length) if isinstance(length, int) else length
