@@ -61,8 +61,8 @@ def pallas():
 
 
 def forward(
-    words_ref, bases_ref, limit_ref, scale_ref, query_ref, key_ref, value_ref, y_ref, norm_ref, *, form, block,
-    places,
+    words_ref, bases_ref, limit_ref, scale_ref, query_ref, key_ref, value_ref, y_ref, norm_ref,
+    *, form, block, places,
 ):  # fmt: skip
     """A block of queries, which goes through the keys with a running softmax."""
     pl, _ = pallas()

@@ -22,6 +22,7 @@ runs are equal; atomic additions would not be. Their number is bounded, and so i
 import math
 from collections.abc import Callable
 from functools import partial, wraps
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 import jax
@@ -32,7 +33,7 @@ from jax import lax
 from jaxdrop import _bits, _checks
 from jaxdrop._types import PyTree
 from jaxdrop.drops import _attention_kernels
-from jaxdrop.drops._attention import Attention
+from jaxdrop.drops._attention import Attention, Dropping
 from jaxdrop.drops._attention_kernels import Form
 
 _HEAD_SIZES = (32, 64, 128)
@@ -59,10 +60,8 @@ class Drop(NamedTuple):
     scale: jax.Array
 
 
-def check(queries: jax.Array, values: jax.Array, how: Attention) -> None:
+def _check(queries: jax.Array, values: jax.Array, how: Attention, dropping: Dropping) -> None:
     """Refuses the options that the kernels do not have."""
-    dropping = how.dropping
-    assert dropping is not None
     unsupported = {
         "`bias`": how.bias is not None,
         "`mask`": how.mask is not None,
@@ -91,24 +90,42 @@ def _is_positive(scale: float) -> bool:
     return _checks.is_concrete(scale) and np.ndim(scale) == 0 and 0 < float(scale) < math.inf
 
 
-@partial(jax.jit, static_argnames="interprets")
 def attend(
-    queries: jax.Array, keys: jax.Array, values: jax.Array, how: Attention, *, interprets: bool = False
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    how: Attention,
+    dropping: Dropping,
+    *,
+    interprets: bool = False,
 ) -> jax.Array:
-    """Attention with dropout, after `check`; the arguments of `_attention.attend`.
+    """Attention with dropout, as by `_attention.attend`; refuses options that the kernels do not have.
 
     Args:
       queries: `[..., T, H, D]`.
       keys: `[..., S, K, D]`, where K divides H.
       values: `[..., S, K, D]`.
       how: What happens between the products.
+      dropping: What is dropped, as in `how`.
       interprets: Whether to interpret the kernels, on any device.
 
     Returns:
       Array of the shape and dtype of the queries.
     """
-    dropping = how.dropping
-    assert dropping is not None
+    _check(queries, values, how, dropping)
+    return _checked(queries, keys, values, how, dropping, interprets=interprets)
+
+
+@partial(jax.jit, static_argnames="interprets")
+def _checked(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    how: Attention,
+    dropping: Dropping,
+    *,
+    interprets: bool,
+) -> jax.Array:
     width, (length, heads, size) = dropping.draw.width, queries.shape[-3:]
     form = Form(
         lanes=_bits.lanes(width),
@@ -178,7 +195,7 @@ def _attend_backward(
     form: Form,
     kept: tuple[Drop, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array],
     dy: jax.Array,
-) -> tuple[None, jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array | None, ...]:
     drop, queries, keys, values, y, norms = kept
     deltas = jnp.einsum("bthd,bthd->bht", y, dy, preferred_element_type=np.float32)
     return None, *_backward(form, drop, queries, keys, values, dy, norms, deltas.reshape(norms.shape))
@@ -291,14 +308,14 @@ def _by_lanes(x: jax.Array, form: Form) -> jax.Array:
     return x.reshape(x.shape[0], -1, form.lanes, *x.shape[2:])
 
 
-def _every_key(pl, keys: jax.Array, heads: int, groups: int):
+def _every_key(pl: ModuleType, keys: jax.Array, heads: int, groups: int):
     """All keys of an example and head."""
     _, places, lanes, _, size = keys.shape
     shape = (None, places, lanes, None, size)
     return pl.BlockSpec(shape, lambda i, pair: (pair // heads, 0, 0, pair % heads // groups, 0))
 
 
-def _whole(pl, drop: Drop) -> list:
+def _whole(pl: ModuleType, drop: Drop) -> list:
     """The arrays of a draw, whole."""
     return [pl.BlockSpec(x.shape, lambda i, pair: (0,)) for x in drop]
 
