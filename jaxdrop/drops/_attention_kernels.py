@@ -104,7 +104,7 @@ def forward(
 
 
 def backward(
-    words_ref, bases_ref, limit_ref, scale_ref, query_ref, key_ref, value_ref, dy_ref, norm_ref, delta_ref, _,
+    words_ref, bases_ref, limit_ref, scale_ref, query_ref, key_ref, value_ref, dy_ref, norm_ref, delta_ref,
     dq_ref, dk_ref, dv_ref, *, form, block, places, parts,
 ):  # fmt: skip
     """Every `parts`-th block of keys in turn, each of which goes through the queries."""
@@ -125,7 +125,7 @@ def backward(
             dks, dvs = sums
             there = pl.ds(i * np.int32(block), block)
             query, dy, norm, delta = query_ref[there, :], dy_ref[there, :], norm_ref[there], delta_ref[there]
-            dq = dq_ref[there, :]
+            dq = jnp.where(turn == 0, np.float32(0), dq_ref[there, :])
             at = i * np.int32(block) + lax.broadcasted_iota(np.int32, (1, block), 1)
             rows = _mask_rows(form, base, at)
             draws = _bits.threefry((words_ref[0], words_ref[1]), (rows, place.astype(np.uint32)))
@@ -144,10 +144,16 @@ def backward(
             dq_ref[there, :] = dq
             return tuple(new_dks), tuple(new_dvs)
 
-        start = number * np.int32(step) // np.int32(block) if form.is_causal else np.int32(0)
+        def clear(i, carry):
+            dq_ref[pl.ds(i * np.int32(block), block), :] = jnp.zeros((block, size), np.float32)
+            return carry
+
+        start, end = np.int32(0), np.int32(length // block)
+        if form.is_causal:
+            start = jnp.minimum(number * np.int32(step) // np.int32(block), end)
+        lax.fori_loop(np.int32(0), jnp.where(turn == 0, start, np.int32(0)), clear, np.int32(0))
         zeros = tuple(jnp.zeros((places, size), np.float32) for _ in lanes)
-        # Keys after the last query start beyond the end, and the loop does nothing.
-        dks, dvs = lax.fori_loop(start, np.int32(length // block), visit_queries, (zeros, zeros))
+        dks, dvs = lax.fori_loop(start, end, visit_queries, (zeros, zeros))
         for lane in lanes:
             dk_ref[here, lane, :] = (dks[lane] * np.float32(form.scale)).astype(dk_ref.dtype)
             dv_ref[here, lane, :] = dvs[lane].astype(dv_ref.dtype)

@@ -79,6 +79,8 @@ def _check(queries: jax.Array, values: jax.Array, how: Attention, dropping: Drop
         "values of another size than keys": values.shape[-1] != queries.shape[-1],
         f"heads of size {queries.shape[-1]}, which is not {', '.join(map(str, _HEAD_SIZES))}":
             queries.shape[-1] not in _HEAD_SIZES,
+        "arrays sharded over explicit axes, unless in `jax.shard_map`":
+            any(name is not None for name in jax.typeof(queries).sharding.spec),
         "sizes that are 0 or symbolic": not all(isinstance(size, int) and size for size in how.shape),
     }  # fmt: skip
     for option, is_given in unsupported.items():
@@ -88,6 +90,12 @@ def _check(queries: jax.Array, values: jax.Array, how: Attention, dropping: Drop
 
 def _is_positive(scale: float) -> bool:
     return _checks.is_concrete(scale) and np.ndim(scale) == 0 and 0 < float(scale) < math.inf
+
+
+def _has_gpu() -> bool:
+    """Whether the default device is a GPU, or one is described to compile for."""
+    described = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() == "gpu" if described is None else described.platform == "gpu"
 
 
 def attend(
@@ -113,6 +121,11 @@ def attend(
       Array of the shape and dtype of the queries.
     """
     _check(queries, values, how, dropping)
+    if not interprets and not _has_gpu():
+        raise ValueError(
+            f"`implementation` must be None or 'xla' on a {jax.default_backend().upper()}, got 'triton', "
+            "which needs an NVIDIA GPU."
+        )
     return _checked(queries, keys, values, how, dropping, interprets=interprets)
 
 
@@ -275,7 +288,6 @@ def _backward(
         (None, None, length, None, size), lambda i, pair: (i, pair // heads, 0, pair % heads, 0)
     )
     out = _every_key(pl, lanes_keys, heads, 1)
-    sums = jnp.zeros((parts, *queries.shape), np.float32)
     dtype = keys.dtype if form.groups == 1 else np.float32
     like_keys = _like(queries, (*lanes_keys.shape[:-2], heads, size), dtype)
     dq, dk, dv = pl.pallas_call(
@@ -289,15 +301,13 @@ def _backward(
             every_query,
             every_row,
             every_row,
-            own,
         ],
         out_specs=[own, out, out],
-        out_shape=[_like(queries, sums.shape, sums.dtype), like_keys, like_keys],
-        input_output_aliases={len(drop) + 6: 0},
+        out_shape=[_like(queries, (parts, *queries.shape), np.float32), like_keys, like_keys],
         compiler_params=triton.CompilerParams(num_warps=warps, num_stages=2),
         interpret=form.interprets,
         name="attention_dropout_backward",
-    )(*drop, queries, lanes_keys, lanes_values, dy, norms, deltas, sums)
+    )(*drop, queries, lanes_keys, lanes_values, dy, norms, deltas)
     dq = (dq.sum(0) * np.float32(form.scale)).astype(queries.dtype)
     grouped = (*keys.shape[:-1], form.groups, size)
     return dq, *(x.reshape(grouped).sum(-2, dtype=np.float32).astype(keys.dtype) for x in (dk, dv))

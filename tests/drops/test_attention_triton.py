@@ -49,8 +49,9 @@ def assert_close(found, expected, tolerance):
 
 
 @pytest.mark.usefixtures("compiled_in_haste")
-def test_values_and_gradients_equal_the_dense_form():
-    """Grouped heads, hidden keys, and lengths that no block divides."""
+def test_values_and_gradients_equal_the_dense_form(monkeypatch):
+    """Grouped heads, hidden keys, lengths that no block divides, and two blocks of keys in a program."""
+    monkeypatch.setattr(_attention_triton, "_PROGRAMS", 8)
     *x, dy = inputs(2, 70, 150, 4, 2)
     how = attention((2, 4, 70, 150), 0.3, is_causal=True)
 
@@ -113,6 +114,13 @@ def test_options_that_are_refused(options, match):
         *x, _ = inputs(1, 8, 12, 1, 1, head, dtype)
         with pytest.raises(ValueError, match=match):
             jaxdrop.dot_product_attention(KEY, *x, rate, implementation="triton", **options)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="says what happens on a CPU")
+def test_a_cpu_is_refused():
+    *x, _ = inputs(1, 8, 12, 1, 1)
+    with pytest.raises(ValueError, match="`implementation` must be None or 'xla' on a CPU, got 'triton'"):
+        jaxdrop.dot_product_attention(KEY, *x, 0.5, implementation="triton")
 
 
 def test_rate_0_needs_no_kernel():
