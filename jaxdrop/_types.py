@@ -20,6 +20,8 @@ Numeric = ArrayLike | np.number | np.bool_ | float | int
 Rate = Numeric
 # Random bits per element; None chooses 16 or 24 by the rate.
 Bits = Literal[8, 16, 24, 32] | None
+# Queries in a block of attention, at most; None: all.
+BlockSize = int | Literal["auto"] | None
 # The axis or axes whose indices are the units of a kernel; None: as the name of each leaf tells.
 UnitAxis = int | Sequence[int] | None
 # Leaves that stack layers: (pattern of a path, axis or axes along which the layers lie) pairs.

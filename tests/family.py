@@ -86,6 +86,16 @@ def _mixed(mix: Callable) -> Callable:
     return lambda key, x, alpha: mix(key, x, jnp.ones((*jnp.shape(x)[:1], 2)), alpha)[0]
 
 
+def _attention(key, x, rate, **options):
+    """Attention in blocks of three queries, each of which sees its own value: whole rows of `x`."""
+    x = jnp.asarray(x)
+    queries, mask = jnp.zeros_like(x[..., None, :]), jnp.eye(x.shape[-2], dtype=bool)
+    rate = rate[..., None] if jnp.ndim(rate) else rate
+    options = {"mask": mask, "block_size": 3} | options
+    values = x[..., None, :]
+    return jaxdrop.dot_product_attention(key, queries, queries, values, rate, **options)[..., 0, :]
+
+
 def _drop_node(key, x, rate):
     x = jnp.asarray(x)
     return jaxdrop.drop_node(key, x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), rate).reshape(x.shape)
@@ -265,6 +275,18 @@ SPECIAL = (
     Member("drop_edge", _drop_edge, function=jaxdrop.drop_edge, arrays=False, shardable="batch"),
     Member("drop_message", jaxdrop.drop_message, variance=bernoulli, form_of="dropout"),
     Member(
+        "dot_product_attention",
+        _attention,
+        function=jaxdrop.dot_product_attention,
+        variance=bernoulli,
+        shared=128,
+        selects=False,
+        rounds_once=False,
+        shardable="batch",
+        exported="b, 4",
+        keeps_nothing=False,
+    ),
+    Member(
         "drop_node",
         _drop_node,
         function=jaxdrop.drop_node,
@@ -340,6 +362,7 @@ SHELLS = {
 }
 NO_SHELL = {
     "cutmix": "mixes labels too: call it where the loss is",
+    "dot_product_attention": "is called by Flax's own modules, through `attention_fn(block_size=)`",
     "manifold_mixup": "its layers are functions: call it inside a module",
     "mixout": "acts on all parameters of a model, before the model is applied",
     "mixup": "mixes labels too: call it where the loss is, or inside a module",

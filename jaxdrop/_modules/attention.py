@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from jaxdrop import _checks, drops
 from jaxdrop._modules.base import AtRateZero, Rated
-from jaxdrop._types import Bits, Key, Numeric
+from jaxdrop._types import Bits, BlockSize, Key, Numeric, PyTree
+from jaxdrop.drops.drop_key import have_weight
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
@@ -73,7 +74,9 @@ class DropHead(Rated):
 def make_attention(
     plain: Callable[..., jax.Array],
     weighted: Callable[..., jax.Array],
+    promoted: Callable[..., Sequence[jax.Array]],
     regularizer: Callable[..., jax.Array],
+    block_size: BlockSize,
     options: dict[str, Any],
 ) -> Callable[..., jax.Array]:
     """Makes an `attention_fn` of an API.
@@ -82,13 +85,16 @@ def make_attention(
       plain: Flax's attention, without dropout; its signature is the result's, as Flax's attention
         module passes on the arguments that it finds in the signature.
       weighted: Flax's attention with a function of its weights as first argument.
+      promoted: Query, key and value in Flax's common dtype; takes a `dtype`.
       regularizer: `jaxdrop.drop_key`, or a function of key, weights and rate.
+      block_size: As of `jaxdrop.dot_product_attention`; None: the result is made by Flax's own attention.
       options: Options of the regularizer.
 
     Returns:
       A function with the arguments of `plain`.
     """
-    if isinstance(regularizer, functools.partial) and regularizer.func is drops.drop_key:
+    known = (drops.attention_dropout, drops.drop_key)
+    if isinstance(regularizer, functools.partial) and regularizer.func in known and not regularizer.args:
         regularizer, options = regularizer.func, regularizer.keywords | options
 
     takes = inspect.signature(plain).parameters
@@ -106,18 +112,42 @@ def make_attention(
         deterministic: bool = False,
         **rest: Any,
     ) -> jax.Array:
-        if deterministic or _checks.is_scalar(dropout_rate, 0):
+        rate = 0.0 if deterministic else dropout_rate
+        none = _checks.is_scalar(rate, 0)
+        if none and block_size is None:
             return plain(query, key, value, bias, mask, **rest)
-        if dropout_rng is None:
+        if dropout_rng is None and not none:
             raise ValueError("`dropout_rng` must be given unless deterministic, got None.")
-        draw = functools.partial(regularizer, dropout_rng, rate=dropout_rate, **options)
+        # At rate 0 no key is used.
+        rng = jax.random.key(0) if dropout_rng is None else dropout_rng
+        if block_size is not None:
+            _refuse_whole_weights(rest, takes)
+            queries, keys, values = promoted(query, key, value, **rest)
+            return drops.dot_product_attention(
+                rng,
+                queries,
+                keys,
+                values,
+                rate,
+                bias=bias,
+                mask=None if mask is None else jnp.asarray(mask, bool),
+                is_causal=rest.get("is_causal", False),
+                precision=rest.get("precision"),
+                regularizer=regularizer,
+                block_size=block_size,
+                **options,
+            )
+        draw = functools.partial(regularizer, rng, rate=rate, **options)
         if regularizer is not drops.drop_key:
             return weighted(draw, query, key, value, bias=bias, mask=mask, **rest)
         shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
         # Linen's attention does not take `is_causal`, and so refuses it in each mode.
         causal = "is_causal" in takes and rest.pop("is_causal", False)
         allowed = _allowed(mask, shape, causal)
-        mask = drops.drop_key_mask(dropout_rng, shape, dropout_rate, mask=allowed, **options)
+        if bias is not None:
+            queries, keys, _ = promoted(query, key, value, **rest)
+            allowed = _with_weight(queries, keys, bias, allowed)
+        mask = drops.drop_key_mask(rng, shape, rate, mask=allowed, **options)
         return plain(query, key, value, bias, mask, **rest)
 
     return attend
@@ -130,3 +160,24 @@ def _allowed(mask: jax.Array | None, shape: tuple[int, ...], is_causal: bool) ->
         return allowed
     causal = jnp.tril(jnp.ones(shape[-2:], bool))
     return causal if allowed is None else allowed & causal
+
+
+def _with_weight(query: jax.Array, key: jax.Array, bias: jax.Array, allowed: jax.Array | None) -> jax.Array:
+    """The allowed keys to which a bias leaves a weight: one of -1e9, say, hides a key."""
+    key = jnp.repeat(key, query.shape[-2] // key.shape[-2], axis=-2)
+    scores = jnp.einsum("...qhd,...khd->...hqk", query * query.shape[-1] ** -0.5, key) + bias
+    if allowed is not None:
+        scores = jnp.where(allowed, scores, -jnp.inf)
+    return have_weight(scores)
+
+
+def _refuse_whole_weights(options: Mapping[str, PyTree], takes: Collection[str]) -> None:
+    """Raises for options that need the whole array of weights, or that Flax's attention does not take."""
+    for name in options:
+        if name not in takes:
+            raise TypeError(f"`{name}` must be left out: Flax's attention here has no such argument.")
+    if options.get("module") is not None:
+        raise ValueError("`block_size` must be None to sow weights: in blocks they are never all there.")
+    own = [name for name, value in options.items() if "einsum" in name and value is not None]
+    if own:
+        raise ValueError(f"`block_size` must be None with `{own[0]}`, which makes all weights at once.")

@@ -14,13 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec
 
-from jaxdrop import _bits, _checks, _draw, _parts
+from jaxdrop import _bits, _checks, _draw, _meshes, _parts
 from jaxdrop._types import ArrayLike, Numeric, PyTree
 from jaxdrop.drops.drop_key import some_kept
-
-# How products of half precision accumulate in single precision, forward and backward, as `jax.nn` does.
-_PRESETS = {"bfloat16": lax.DotAlgorithmPreset.BF16_BF16_F32, "float16": lax.DotAlgorithmPreset.F16_F16_F32}
 
 
 @partial(
@@ -132,7 +130,6 @@ class Attention:
         return allowed
 
 
-@partial(jax.jit, static_argnames="block_size")
 def attend(
     queries: jax.Array,
     keys: jax.Array,
@@ -153,7 +150,21 @@ def attend(
     Returns:
       Array `[..., T, H, E]` of the dtype of the queries.
     """
-    length, heads = queries.shape[-3:-1]
+    leading, features = _meshes.partition(queries)[:-1], _meshes.partition(values)[-1:]
+    used = {axis for axes in leading for axis in _meshes.names_of(axes)}
+    free = (() if used & set(_meshes.names_of(axes)) else axes for axes in features)
+    out = PartitionSpec(*leading, *(axes or None for axes in free))
+    run = partial(_attend, block_size=block_size)
+    return _meshes.on_automatic_axes(run, queries, keys, values, how, out=out)
+
+
+@partial(jax.jit, static_argnames="block_size")
+def _attend(
+    queries: jax.Array, keys: jax.Array, values: jax.Array, how: Attention, *, block_size: int
+) -> jax.Array:
+    dtype, (length, heads) = queries.dtype, queries.shape[-3:-1]
+    if dtype.itemsize < 2:
+        queries, keys, values = (x.astype(np.float32) for x in (queries, keys, values))
     shared = keys.shape[-2]
     queries, keys, values = (jnp.swapaxes(x, -3, -2) for x in (queries, keys, values))
     queries = queries.reshape(*queries.shape[:-3], shared, heads // shared, *queries.shape[-2:])
@@ -162,7 +173,7 @@ def attend(
     else:
         y = _by_blocks(queries, keys, values, how, length, block_size)
     y = y.reshape(*y.shape[:-4], heads, length, y.shape[-1])
-    return jnp.swapaxes(y, -3, -2)
+    return jnp.swapaxes(y, -3, -2).astype(dtype)
 
 
 def _by_blocks(
@@ -224,7 +235,10 @@ def _unnormalized(
     start: Numeric,
 ) -> tuple[jax.Array, jax.Array]:
     """The sum of exponents times values, with dropout, and the sum of exponents, without."""
-    precision = how.precision or _PRESETS.get(queries.dtype.name)
+    precision = how.precision
+    if precision is None and queries.dtype == jnp.bfloat16:
+        # So products are those of bfloat16 backward, too, and accumulate in float32, as in `jax.nn`.
+        precision = lax.DotAlgorithmPreset.BF16_BF16_F32
     wide = jnp.promote_types(queries.dtype, np.float32)
     product = partial(jnp.einsum, precision=precision, preferred_element_type=wide)
     scores = product("...krqd,...ksd->...krqs", queries, keys) * np.asarray(how.scale, wide)

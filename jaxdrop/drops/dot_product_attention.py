@@ -1,5 +1,6 @@
 """Attention with dropout at any length: the matrix of weights is never stored. Dao et al., 2022."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -9,15 +10,17 @@ import numpy as np
 from jax import lax
 
 from jaxdrop import _bits, _checks, _parts
-from jaxdrop._types import ArrayLike, Bits, Key, Rate
+from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
 from jaxdrop.drops import _attention, _attention_triton
 from jaxdrop.drops.attention_dropout import attention_dropout
 from jaxdrop.drops.drop_key import drop_key, prepare_keys
 
 __all__ = ["dot_product_attention"]
 
-# Scores of a block, where its size is chosen. Below, there is one block.
-_BLOCK = 2**22
+# Up to so many scores of a head, one block that keeps them is as fast on a CPU, and small.
+_ONE_BLOCK = 2**16
+# Scores of a block: as many as fit into a CPU's cache, or as keep a GPU busy.
+_ON_CPU, _ELSEWHERE = 2**19, 2**24
 _LEAST = 16
 
 
@@ -41,7 +44,7 @@ def dot_product_attention(
     regularizer: Callable[..., jax.Array] = attention_dropout,
     broadcast_dims: Sequence[int] = (),
     bits: Bits = None,
-    block_size: int | Literal["auto"] | None = "auto",
+    block_size: BlockSize = "auto",
     precision: lax.PrecisionLike = None,
     implementation: Literal["xla", "cudnn", "triton"] | None = None,
 ) -> jax.Array:
@@ -79,8 +82,9 @@ def dot_product_attention(
       broadcast_dims: Axes of the weights, `[..., H, T, S]`, along which one decision is shared.
       bits: Random bits per weight: 8, 16, 24 or 32 (32 reproduces Flax's masks). None: 16, or 24 for
         rates near 0 or 1.
-      block_size: The number of queries of a block, at most. "auto": about 2**22 scores in a block,
-        and at least 16 queries. None: all queries; the weights are stored for the backward pass.
+      block_size: The number of queries of a block, at most. None: all queries; the weights are then
+        stored for the backward pass. "auto": about 2**19 scores in a block on a CPU and 2**24
+        elsewhere, but at least 16 queries; all queries where T * S is at most 2**16.
       precision: Of the products, as in `jax.numpy.einsum`.
       implementation: "xla": the blocks. "cudnn": at rate 0, the kernel of
         `jax.nn.dot_product_attention`. "triton": a kernel for NVIDIA GPUs, chosen only by name, with
@@ -120,7 +124,7 @@ def dot_product_attention(
         dropping=dropping,
         is_causal=is_causal,
         window=_window(local_window_size),
-        scale=queries.shape[-1] ** -0.5 if scale is None else scale,
+        scale=max(queries.shape[-1], 1) ** -0.5 if scale is None else scale,
         soft_cap=logits_soft_cap,
         precision=precision,
         shape=shape,
@@ -283,15 +287,16 @@ def _window(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return before, after
 
 
-def _block_size(block_size: int | Literal["auto"] | None, shape: tuple[int, ...]) -> int:
-    """The number of queries in a block; all of them where one block is cheaper."""
-    length = shape[-2]
-    if block_size is None:
-        return length
-    if block_size != "auto":
+def _block_size(block_size: BlockSize, shape: tuple[int, ...]) -> int:
+    """The number of queries in a block; all of them where one block is cheaper, or the length unknown."""
+    *leading, length, places = shape
+    size = length
+    if block_size == "auto":
+        # A symbolic size, as of a batch in an exported function, counts as one.
+        known = [size for size in (*leading, places) if isinstance(size, int)]
+        scores = _ON_CPU if jax.default_backend() == "cpu" else _ELSEWHERE
+        if isinstance(length, int) and length * (places if isinstance(places, int) else 1) > _ONE_BLOCK:
+            size = max(_LEAST, scores // max(math.prod(known), 1))
+    elif block_size is not None:
         size = _checks.check_count(block_size, "block_size")
-        return min(size, length) if isinstance(length, int) else length
-    per_query = [size for size in (*shape[:-2], shape[-1]) if isinstance(size, int)]
-    if not isinstance(length, int):
-        return length
-    return min(length, max(_LEAST, _BLOCK // max(int(np.prod(per_query, dtype=np.int64)), 1)))
+    return min(size, length) if isinstance(length, int) else length

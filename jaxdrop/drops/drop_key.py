@@ -36,8 +36,8 @@ def drop_key(
     only what `mask` hides.
 
     Pass the attention mask as `mask` (True means a query may attend), so that a forbidden key does
-    not count as a remaining one. Logits that are already -inf stay -inf: a row of which only such
-    keys remain attends to its hidden, allowed keys. Other forbidden keys cannot be recognized.
+    not count as a remaining one. Nor does a key whose weight is zero in the dtype anyway, below 1e-38
+    of the row's largest (6e-8 in float16), as after a bias of -1e9. Logits of -inf stay -inf.
 
     Args:
       key: A PRNG key, used once.
@@ -94,7 +94,7 @@ def drop_key_mask(
 
     Returns:
       Boolean array of shape `shape`: a subset of `mask`, with at least one key in each row that had
-      one.
+      one. It knows no logits, so it counts keys that have no weight.
 
     Raises:
       TypeError: If `mask` is not boolean.
@@ -152,15 +152,22 @@ def some_kept(drawn: jax.Array, logits: jax.Array) -> jax.Array:
     Returns:
       Boolean array: keys with a weight, at least one in each row that has one.
     """
-    # A weight that the softmax rounds to zero: the dtype cannot hold it, or a device flushes it to zero.
-    info = jnp.finfo(logits.dtype)
-    least = math.log(max(float(info.smallest_subnormal), float(np.finfo(np.float32).tiny)))
-    logits = lax.stop_gradient(logits)
-    # A NaN compares false to all, so it is kept and seen.
-    weighty = ~(logits < logits.max(-1, keepdims=True) + np.asarray(least, logits.dtype))
-    weighty = weighty & (logits != -jnp.inf)
+    weighty = have_weight(logits)
     kept = drawn & weighty
     return jnp.where(kept.any(-1, keepdims=True), kept, weighty)
+
+
+def have_weight(logits: jax.Array) -> jax.Array:
+    """Whether the softmax gives a key a weight above zero, in the dtype of the logits.
+
+    Zero is what the dtype does not hold, or what a device may flush to zero: below 1e-38, or 6e-8 in
+    float16.
+    """
+    least = max(float(jnp.finfo(logits.dtype).smallest_subnormal), float(np.finfo(np.float32).tiny))
+    logits = lax.stop_gradient(logits)
+    lowest = logits.max(-1, keepdims=True) + np.asarray(math.log(least), logits.dtype)
+    # A NaN compares false to all, so it is kept and seen.
+    return ~(logits < lowest) & (logits != -jnp.inf)
 
 
 @_remat.redraw_in_backward("shape")

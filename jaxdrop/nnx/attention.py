@@ -1,7 +1,7 @@
 """Dropout of attention: weights, keys or heads."""
 # ruff: noqa: D101, D102 - docstrings without examples stand in `jaxdrop._modules`.
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 
 from jaxdrop import drops
 from jaxdrop._modules import attention
-from jaxdrop._types import ArrayLike, Rate
+from jaxdrop._types import ArrayLike, BlockSize, PyTree, Rate
 from jaxdrop.nnx._shell import Base, Shell, Source
 
 __all__ = ["AttentionDropout", "DropHead", "DropKey", "attention_fn"]
@@ -38,7 +38,10 @@ class DropKey(attention.DropKey, Base):
 
 
 def attention_fn(
-    regularizer: Callable[..., jax.Array] = drops.attention_dropout, **options: Any
+    regularizer: Callable[..., jax.Array] = drops.attention_dropout,
+    *,
+    block_size: BlockSize = None,
+    **options: Any,
 ) -> Callable[..., jax.Array]:
     """Makes an `attention_fn` for Flax's attention that regularizes instead of Flax's dropout.
 
@@ -50,6 +53,9 @@ def attention_fn(
       regularizer: `jaxdrop.drop_key`, bare or in a `functools.partial`; or a function of
         `(key, weights, rate)` that keeps the shape, such as `jaxdrop.attention_dropout` or
         `jaxdrop.gaussian_dropout`, applied after the softmax.
+      block_size: Queries at a time. None: all weights are stored. A number or "auto":
+        `jaxdrop.dot_product_attention` in blocks of that size, in memory linear in the length, at rate
+        0 too; for `attention_dropout` and `drop_key`.
       **options: Options of the regularizer, such as `broadcast_dims` and `bits`.
 
     Returns:
@@ -66,7 +72,9 @@ def attention_fn(
       >>> layer(jnp.ones((1, 5, 8))).shape
       (1, 5, 8)
     """
-    return attention.make_attention(nnx.dot_product_attention, _weighted, regularizer, options)
+    return attention.make_attention(
+        nnx.dot_product_attention, _weighted, _promoted, regularizer, block_size, options
+    )
 
 
 def _weighted(
@@ -87,3 +95,15 @@ def _weighted(
     shared = query.shape[-2] // value.shape[-2]
     value = value if shared == 1 else jnp.repeat(value, shared, axis=-2)
     return jnp.einsum("...hqk,...khd->...qhd", draw(weights), value, precision=precision)
+
+
+def _promoted(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    dtype: PyTree = None,
+    promote_dtype: Callable[..., PyTree] = promote_dtype,
+    **rest: PyTree,
+) -> Sequence[jax.Array]:
+    return promote_dtype((query, key, value), dtype=dtype)
