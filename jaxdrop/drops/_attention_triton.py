@@ -218,7 +218,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _once_differentiable(fun: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., tuple[jax.Array, ...]]:
-    """Refuses the derivative of a kernel, which Pallas would differentiate in a way of its own."""
+    """Refuses the derivative of a kernel, which Pallas would take apart."""
 
     @wraps(fun)
     def call(form: Form, *args: PyTree) -> tuple[jax.Array, ...]:
