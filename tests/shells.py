@@ -226,3 +226,34 @@ def _equations(jaxpr: Any) -> list[Any]:
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             found += _equations(inner)
     return found
+
+
+def check_attention_in_blocks(attention_fn: Callable) -> None:
+    """In blocks, `attention_fn` gives what it gives with all weights, and hides what a bias hides."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    query, key, value = (jax.random.normal(one, (2, 9, 2, 4)) for one in keys)
+    causal = jnp.tril(jnp.ones((1, 1, 9, 9), bool))
+    bias = jnp.where(causal, 0.0, -1e9)
+    options = {"dropout_rng": keys[0], "dropout_rate": 0.6}
+    for regularizer in (jaxdrop.attention_dropout, functools.partial(jaxdrop.drop_key, bits=8)):
+        whole, blocks = attention_fn(regularizer), attention_fn(regularizer, block_size=4)
+        expected = whole(query, key, value, mask=causal, **options)
+        for attend in (blocks, whole):
+            for hidden in ({"mask": jnp.float32(causal)}, {"bias": bias}):
+                y = attend(query, key, value, **hidden, **options)
+                np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+        expected = whole(query, key, value, mask=causal, deterministic=True)
+        y = blocks(query, key, value, mask=causal, deterministic=True)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    # The future has no gradient.
+    grad = jax.grad(lambda value: blocks(query, key, value, bias=bias, **options)[:, :4].sum())(value)
+    assert (grad[:, 4:] == 0).all()
+    assert (grad[:, :4] != 0).any()
+    half = attention_fn(block_size="auto")(query, key, value, dtype=jnp.bfloat16, **options)
+    assert half.dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match="`block_size` must be None to sow weights"):
+        blocks(query, key, value, module=object(), **options)
+    with pytest.raises(
+        ValueError, match="`regularizer` must be `attention_dropout` or `drop_key`, got gauss"
+    ):
+        attention_fn(jaxdrop.gaussian_dropout, block_size=4)(query, key, value, **options)

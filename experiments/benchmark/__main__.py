@@ -7,7 +7,7 @@ a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take as 
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
     python -m experiments.benchmark                  # all suites, about 30 minutes
-    python -m experiments.benchmark --suite ops      # one of ops, step, mc, compile, family, sweep, scores
+    python -m experiments.benchmark --suite ops      # or step, mc, compile, family, sweep, scores, attention
 
 `pip install -e ".[benchmark]"` installs the other libraries; missing ones are left out and named. All
 contenders are timed in turn, round after round, in one process, so that noise of the machine affects
@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import cli, plots, report
-from experiments.benchmark import family, models, ops, peers, scores, sweeps, timing
+from experiments.benchmark import attention, family, models, ops, peers, scores, sweeps, timing
 
 SUITES = {
     "ops": ops.ops,
@@ -36,6 +36,7 @@ SUITES = {
     "family": family.family,
     "sweep": sweeps.sweeps,
     "scores": scores.scores,
+    "attention": attention.attention,
 }
 DEVICES = ("cpu", "gpu")
 # Color and marker of each contender, the same in every plot.
@@ -94,6 +95,8 @@ def table(result: dict[str, Any]) -> report.Table:
     """Table of one contest."""
     if result["title"] in scores.GROUPS:
         return scores.table(result)
+    if "memory" in result:
+        return attention.table(result)
     rows = result["rows"]
     columns = [["", *(row["name"] for row in rows)]]
 
@@ -215,7 +218,8 @@ def _log_ticks(panel: Axes) -> None:
 
 def main(
     suite: Annotated[
-        str | None, typer.Option(help="One of ops, step, mc, compile, family, sweep, scores; by default all.")
+        str | None,
+        typer.Option(help="One of ops, step, mc, compile, family, sweep, scores, attention; by default all."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or gpu; by default JAX's default device.")] = None,
     out: cli.Out = Path("results"),
@@ -240,7 +244,8 @@ def main(
     for name in SUITES if suite is None else (suite,):
         results = []
         for contest in SUITES[name](setting):
-            results.append(measure(contest, *((min(rounds, 2), 0.0) if quick else (rounds, timing.SECONDS))))
+            effort = (min(rounds, 2), 0.0) if quick else (rounds, timing.SECONDS)
+            results.append(contest if isinstance(contest, dict) else measure(contest, *effort))
             table(results[-1]).print()
             cli.console.print()
         report.write_json(
@@ -249,7 +254,13 @@ def main(
         )
         text = [f"{result['title']}:\n\n{table(result).markdown()}" for result in results]
         report.write_text(folder / f"{name}.md", "\n".join(text))
-        figure = {"family": plot_members, "sweep": plot_sweep, "scores": scores.plot}.get(name, plot)(results)
+        own = {
+            "family": plot_members,
+            "sweep": plot_sweep,
+            "scores": scores.plot,
+            "attention": attention.plot,
+        }
+        figure = own.get(name, plot)(results)
         report.write_figure(folder / f"{name}.png", figure)
         plt.close(figure)
 

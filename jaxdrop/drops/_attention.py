@@ -46,7 +46,7 @@ class Dropping:
 
     def kept(self, start: Numeric, count: int) -> jax.Array:
         """The decisions of `count` queries from `start` on, a multiple of `count`."""
-        if self.shape[-2] == 1:
+        if self.shape[-2] in (1, count):
             return _draw.draw_mask(self.seed, self.draw, self.shape)
         starts = (0,) * (len(self.shape) - 2) + (start, 0)
         part = (*self.shape[:-2], count, self.shape[-1])

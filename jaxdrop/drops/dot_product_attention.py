@@ -133,6 +133,8 @@ def dot_product_attention(
         raise ValueError(
             "`query_segment_ids` and `key_value_segment_ids` must be given together, got one of them."
         )
+    if logits_soft_cap is not None and not logits_soft_cap > 0:
+        raise ValueError(f"`logits_soft_cap` must be above 0, got {logits_soft_cap:g}.")
     _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")

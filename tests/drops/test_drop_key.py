@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from jaxdrop.drops.drop_key import have_weight
 
 KEY = jax.random.key(20)
 LOGITS = jax.random.normal(KEY, (8, 4, 16, 12))
@@ -91,3 +92,24 @@ def test_bad_input(error, options, message):
 
 def test_a_traced_rate_of_one_is_loud():
     assert np.isnan(jax.jit(lambda rate: jaxdrop.drop_key(KEY, LOGITS, rate))(1.0)).all()
+
+
+@pytest.mark.parametrize(("dtype", "hidden"), [("float32", -1e9), ("bfloat16", -1e9), ("float16", -6e4)])
+def test_a_key_that_logits_hide_already_is_not_a_key_that_is_left(dtype, hidden):
+    """The first query of causal attention sees one key, and keeps it where it is drawn away."""
+    logits = (LOGITS + jnp.where(CAUSAL, 0, hidden)[None, None]).astype(dtype)
+    weights = np.asarray(jax.nn.softmax(jaxdrop.drop_key(KEY, logits, 0.5)), np.float32)
+    assert (weights[..., ~CAUSAL] == 0).all()
+    kept = jaxdrop.drop_key_mask(KEY, LOGITS.shape, 0.5, mask=CAUSAL)
+    np.testing.assert_array_equal(weights > 0, kept)
+
+
+def test_what_a_weight_is():
+    """Relative to the largest logit of the row, in the dtype; a NaN stays to be seen."""
+    logits = jnp.array([[0.0, -80.0, -90.0, -jnp.inf], [500.0, 420.0, 410.0, 0.0]])
+    expected = np.array([[True, True, False, False], [True, True, False, False]])
+    np.testing.assert_array_equal(have_weight(logits), expected)
+    half = jnp.array([0.0, -16.0, -17.0, jnp.nan], jnp.float16)
+    np.testing.assert_array_equal(have_weight(half[:3]), [True, True, False])
+    assert np.isnan(jaxdrop.drop_key(KEY, half, 0.5)).any()
+    assert not have_weight(jnp.full(3, -jnp.inf)).any()

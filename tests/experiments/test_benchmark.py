@@ -108,7 +108,7 @@ def test_quick_scores(tmp_path, monkeypatch):
 
 
 def test_bad_options(tmp_path):
-    suites = "ops, step, mc, compile, family, sweep, scores"
+    suites = "ops, step, mc, compile, family, sweep, scores, attention"
     with pytest.raises(ValueError, match=f"`suite` must be one of {suites}, got all"):
         benchmark.main(suite="all", out=tmp_path)
     with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):

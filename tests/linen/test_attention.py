@@ -13,6 +13,7 @@ from tests.shells import (
     ATTENTION,
     Case,
     cases,
+    check_attention_in_blocks,
     check_drop_key_in_a_partial,
     check_linen,
     check_masks_of_drop_key,
@@ -130,3 +131,34 @@ def test_what_linens_attention_does_not_take_is_refused_in_each_mode(determinist
     options = {"dropout_rng": KEY, "dropout_rate": 0.5, "deterministic": deterministic}
     with pytest.raises(TypeError, match="is_causal"):
         attend(query, query, query, is_causal=True, **options)
+
+
+def test_blocks_give_what_all_weights_give():
+    check_attention_in_blocks(attention_fn)
+    with pytest.raises(ValueError, match="`block_size` must be None with `qk_attn_weights_einsum`"):
+        attention_fn(block_size=4)(X[None], X[None], X[None], qk_attn_weights_einsum=jnp.einsum)
+
+
+def test_decoding_in_blocks_is_decoding():
+    """One token at a time, with the module's cache, in training and in evaluation."""
+    ours, theirs = (
+        layer(attention_fn=attention_fn(**options), decode=True, deterministic=None)
+        for options in ({"block_size": 2}, {})
+    )
+    cache = ours.init(KEY, X, deterministic=True)["cache"]
+    for deterministic in (True, False):
+        results = []
+        for module in (ours, theirs):
+            variables, outputs = VARIABLES | {"cache": cache}, []
+            for step in range(3):
+                rngs = {"dropout": jax.random.key(step)}
+                y, changed = module.apply(
+                    variables,
+                    X[:, step : step + 1],
+                    rngs=rngs,
+                    mutable=["cache"],
+                    deterministic=deterministic,
+                )
+                variables, outputs = variables | changed, [*outputs, y]
+            results.append(jnp.concatenate(outputs, 1))
+        np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)

@@ -13,6 +13,7 @@ from tests.shells import (
     ATTENTION,
     Case,
     cases,
+    check_attention_in_blocks,
     check_drop_key_in_a_partial,
     check_masks_of_drop_key,
     check_nnx,
@@ -94,3 +95,23 @@ def test_drop_key_in_a_partial_is_drop_key():
 
 def test_a_mask_is_checked_where_nothing_is_drawn_too():
     check_masks_of_drop_key(lambda mask: jaxdrop.nnx.DropKey(0.5)(X, deterministic=True, mask=mask))
+
+
+def test_blocks_give_what_all_weights_give():
+    check_attention_in_blocks(attention_fn)
+    query, value = jnp.ones((2, 9, 4, 8)), jax.random.normal(KEY, (2, 9, 2, 8))
+    options = {"is_causal": True, "dropout_rng": KEY, "dropout_rate": 0.5, "bias": jnp.zeros((1, 1, 9, 9))}
+    for regularizer in (jaxdrop.attention_dropout, jaxdrop.drop_key):
+        y = attention_fn(regularizer, block_size=4)(query, value, value, **options)
+        expected = attention_fn(regularizer)(query, value, value, **options)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_decoding_in_blocks_is_decoding():
+    results = []
+    for options in ({"block_size": 2}, {}):
+        module = layer(attention_fn=attention_fn(**options), deterministic=False)
+        module.init_cache(X.shape)
+        outputs = [module(X[:, step : step + 1], decode=True) for step in range(3)]
+        results.append(jnp.concatenate(outputs, 1))
+    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)

@@ -7,6 +7,8 @@ from experiments.benchmark import family
 
 # Matrix products with parameters of their own have no plain dropout to be held against.
 ELSEWHERE = {"variational_dropout", "sparse_variational_dropout", "drop_head", "locked_dropout"}
+# Timed in the suite of attention.
+ELSEWHERE |= {"dot_product_attention"}
 # Not timed yet: two are `dropout` in another shape, the others have no peer here.
 ELSEWHERE |= {"drop_message", "drop_node", "neftune", "shake_drop", "mixup", "cutmix", "manifold_mixup"}
 
