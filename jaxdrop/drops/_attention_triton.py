@@ -22,6 +22,7 @@ runs are equal; atomic additions would not be. Their number is bounded, and so i
 import math
 from collections.abc import Callable
 from functools import partial, wraps
+from operator import attrgetter
 from types import ModuleType
 from typing import NamedTuple, NoReturn
 
@@ -38,6 +39,8 @@ from jaxdrop.drops._attention_kernels import Form
 
 _HEAD_SIZES = (32, 64, 128)
 _DTYPES = ("bfloat16", "float16", "float32")
+# Names of precisions at which products of float32 may round their factors.
+_TF32 = (None, "default", "fastest", "bfloat16", "high", "bfloat16_3x", "tensorfloat32")
 # Programs of the backward pass that run at once, about one per core of an H100.
 _PROGRAMS = 128
 _BLOCK = 64  # queries
@@ -92,10 +95,21 @@ def _is_positive(scale: float) -> bool:
     return _checks.is_concrete(scale) and np.ndim(scale) == 0 and 0 < float(scale) < math.inf
 
 
-def _has_gpu() -> bool:
-    """Whether the default device is a GPU, or one is described to compile for."""
-    described = jax.sharding.get_abstract_mesh().abstract_device
-    return jax.default_backend() == "gpu" if described is None else described.platform == "gpu"
+def _check_device(dtype: np.dtype) -> None:
+    """Refuses a device other than a GPU, and float32 products that its matrix units do not have."""
+    described = jax.sharding.get_abstract_mesh().abstract_device  # to compile without the device
+    platform = jax.default_backend() if described is None else described.platform
+    if platform != "gpu":
+        raise ValueError(
+            f"`implementation` must be None or 'xla' on a {platform.upper()}, got 'triton', "
+            "which needs an NVIDIA GPU."
+        )
+    precision = attrgetter("jax_default_matmul_precision")(jax.config)  # an attribute that no stub declares
+    if dtype == np.float32 and precision not in _TF32:
+        raise ValueError(
+            f"`implementation` must be None or 'xla' for float32 at the matmul precision {precision!r}, got "
+            "'triton', whose products are of tf32."
+        )
 
 
 def attend(
@@ -121,11 +135,8 @@ def attend(
       Array of the shape and dtype of the queries.
     """
     _check(queries, values, how, dropping)
-    if not interprets and not _has_gpu():
-        raise ValueError(
-            f"`implementation` must be None or 'xla' on a {jax.default_backend().upper()}, got 'triton', "
-            "which needs an NVIDIA GPU."
-        )
+    if not interprets:
+        _check_device(queries.dtype)
     return _checked(queries, keys, values, how, dropping, interprets=interprets)
 
 

@@ -125,6 +125,13 @@ def test_a_cpu_is_refused():
         jaxdrop.dot_product_attention(KEY, *x, 0.5, implementation="triton")
 
 
+def test_products_in_full_are_refused():
+    *x, _ = inputs(1, 8, 12, 1, 1)
+    refused = pytest.raises(ValueError, match="for float32 at the matmul precision 'highest', got 'triton'")
+    with gpu.described_for_pallas(), jax.default_matmul_precision("highest"), refused:
+        jaxdrop.dot_product_attention(KEY, *x, 0.5, implementation="triton")
+
+
 def test_rate_0_needs_no_kernel():
     *x, _ = inputs(1, 8, 12, 1, 1)
     found = jaxdrop.dot_product_attention(KEY, *x, 0, implementation="triton")
@@ -141,11 +148,12 @@ def test_the_kernels_on_a_gpu(head, dtype, is_causal):
     options = {"is_causal": is_causal, "implementation": "triton"}
     # Where all scores are equal, values of one for one key show its decisions.
     zeros, shape = jnp.zeros((batch, length, heads, head), dtype), (batch, heads, length, length)
-    seen = []
+    tf32, seen = partial(jax.default_matmul_precision, "tensorfloat32"), []
     for start in range(0, length, head):
         values = jax.nn.one_hot(jnp.arange(length) - start, head, dtype=dtype)[None, :, None]
         values = jnp.broadcast_to(values, zeros.shape)
-        y = jaxdrop.dot_product_attention(KEY, zeros, zeros, values, rate, **options)
+        with tf32():
+            y = jaxdrop.dot_product_attention(KEY, zeros, zeros, values, rate, **options)
         seen.append(jnp.moveaxis(y, 2, 1) != 0)
     seen = jnp.concatenate(seen, -1)[..., :length]
     expected = jaxdrop.masks.keep_mask(KEY, shape, rate)
@@ -160,9 +168,10 @@ def test_the_kernels_on_a_gpu(head, dtype, is_causal):
 
     data = inputs(batch, length, length, heads, heads // 2, head, dtype)
     exact = both("xla", *(array.astype(np.float32) for array in data))
-    found = both("triton", *data)
+    with tf32():
+        found, again = both("triton", *data), both("triton", *data)
     assert_close(jax.tree.map(lambda array: array.astype(np.float32), found), exact, 2e-2)
-    jax.tree.map(np.testing.assert_array_equal, found, both("triton", *data))  # sums have one order
+    jax.tree.map(np.testing.assert_array_equal, found, again)  # sums have one order
 
 
 @gpu.needs_plugin
