@@ -82,6 +82,11 @@ def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
     return threefry((words[0], words[1]), (words[2], words[3]))
 
 
+def block_key(seed: Seed) -> jax.Array:
+    """The two words that key the blocks, `[2]`, for kernels that compute blocks themselves."""
+    return jnp.stack(_key_pair(seed.words))
+
+
 def _coordinates(shape: tuple[int, ...]) -> list[jax.Array]:
     return [lax.broadcasted_iota(_U32, shape, axis) for axis in range(len(shape))]
 

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxdrop import _bits, _checks, _parts
 from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
-from jaxdrop.drops import _attention
+from jaxdrop.drops import _attention, _attention_triton
 from jaxdrop.drops.attention_dropout import attention_dropout
 from jaxdrop.drops.drop_key import drop_key, prepare_keys
 
@@ -46,7 +46,7 @@ def dot_product_attention(
     bits: Bits = None,
     block_size: BlockSize = "auto",
     precision: lax.PrecisionLike = None,
-    implementation: Literal["xla", "cudnn"] | None = None,
+    implementation: Literal["xla", "cudnn", "triton"] | None = None,
 ) -> jax.Array:
     """Dot-product attention with dropout of its weights or keys, in memory linear in the length.
 
@@ -87,7 +87,9 @@ def dot_product_attention(
         elsewhere, but at least 16 queries; all queries where T * S is at most 2**16.
       precision: Of the products, as in `jax.numpy.einsum`.
       implementation: "xla": the blocks. "cudnn": at rate 0, the kernel of
-        `jax.nn.dot_product_attention`. None: the blocks; one block at rate 0 is `jax.nn`'s.
+        `jax.nn.dot_product_attention`. "triton": a kernel for NVIDIA GPUs, chosen only by name, with
+        the first derivative only; see the README of this folder for its options. None: the blocks; one
+        block at rate 0 is `jax.nn`'s.
 
     Returns:
       Array of the dtype and sharding of `queries`, `[..., T, H, E]`.
@@ -133,10 +135,14 @@ def dot_product_attention(
         )
     if logits_soft_cap is not None and not logits_soft_cap > 0:
         raise ValueError(f"`logits_soft_cap` must be above 0, got {logits_soft_cap:g}.")
-    _checks.check_choice(implementation, (None, "xla", "cudnn"), "implementation")
+    _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
     size = _block_size(block_size, shape)
+    if implementation == "triton":
+        if dropping is not None:
+            return _attention_triton.attend(queries, keys, values, how, dropping)
+        implementation = None
     if dropping is not None and not _parts.can_draw_parts(dropping.seed, dropping.draw, dropping.shape):
         size = length
     one = dropping is None and size == length and _is_of_jax(how, queries, values)
