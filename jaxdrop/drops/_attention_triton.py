@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _balanced, _bits, _checks
 from jaxdrop._types import PyTree
 from jaxdrop.drops import _attention_kernels
 from jaxdrop.drops._attention import Attention, Dropping
@@ -75,6 +75,7 @@ def _check(queries: jax.Array, values: jax.Array, how: Attention, dropping: Drop
         "`precision`": how.precision is not None,
         "`drop_key`": dropping.of_keys,
         "an array of rates": np.ndim(dropping.draw.threshold) > 0,
+        "keys of balanced samples": _balanced.is_balanced(dropping.seed.words),
         "`bits=32`": dropping.draw.width == _checks.FLAX_WIDTH,
         "decisions shared by all keys, or one key": dropping.shape[-1] == 1,
         "a `scale` that is traced or not positive": not _is_positive(how.scale),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop import _bits, _checks
+from jaxdrop import _balanced, _bits, _checks
 from jaxdrop.drops import _attention, _attention_triton
 from tests import gpu
 
@@ -103,6 +103,10 @@ def test_a_second_derivative_is_refused():
         ({"regularizer": jaxdrop.drop_key}, "with `drop_key`"),
         ({"rate": np.full((1, 1, 8, 1), 0.5, np.float32)}, "with an array of rates"),
         ({"bits": 32}, "with `bits=32`"),
+        (
+            {"key": _balanced.balanced_key(jax.random.key_data(KEY), jnp.uint32(3), 32)},
+            "with keys of balanced",
+        ),
         ({"broadcast_dims": (-1,)}, "with decisions shared by all keys"),
         ({"scale": -1.0}, "with a `scale` that is traced or not positive"),
         ({"dtype": np.float64}, "with queries of float64"),
@@ -110,12 +114,12 @@ def test_a_second_derivative_is_refused():
     ],
 )
 def test_options_that_are_refused(options, match):
-    options = {"rate": 0.5, "dtype": np.float32, "head": 32} | options
-    rate, dtype, head = (options.pop(name) for name in ("rate", "dtype", "head"))
+    options = {"key": KEY, "rate": 0.5, "dtype": np.float32, "head": 32} | options
+    key, rate, dtype, head = (options.pop(name) for name in ("key", "rate", "dtype", "head"))
     with jax.enable_x64(dtype == np.float64):
         *x, _ = inputs(1, 8, 12, 1, 1, head, dtype)
         with pytest.raises(ValueError, match=match):
-            jaxdrop.dot_product_attention(KEY, *x, rate, implementation="triton", **options)
+            jaxdrop.dot_product_attention(key, *x, rate, implementation="triton", **options)
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="says what happens on a CPU")
