@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from jaxdrop import _visible
 from jaxdrop._quantiles import normal_quantile
 from jaxdrop._types import ArrayLike, Key, Numeric
 
@@ -226,6 +227,8 @@ def bernoulli_packed(seed: Seed, threshold: ArrayLike, shape: Sequence[int], wid
     be sharded and is not a multiple of a block's elements: cropping blocks would need communication
     between neighboring devices.
     """
+    if seed.impl == _visible.IMPL:
+        return _visible.bernoulli(seed.words, jnp.float32(threshold) * np.float32(2.0**-width), shape)
     dense = _squeezed(shape)
     if threshold.ndim:
         threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
@@ -267,6 +270,8 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
 
     Where JAX computes one Threefry block per element, so does this, but unrolled.
     """
+    if seed.impl == _visible.IMPL:
+        return _visible.bernoulli(seed.words, p, shape)
     config: Any = jax.config  # its flags are attributes that no stub declares
     own = seed.impl == "threefry2x32" and config.jax_threefry_partitionable
     known = all(isinstance(size, int) for size in shape)
@@ -280,12 +285,16 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
 @partial(jax.jit, static_argnames="count")
 def split(key: Key, count: int) -> list[jax.Array]:
     """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop."""
-    seeds = split_seed(consume(key), count)
-    return [jax.random.wrap_key_data(seed.words, impl=seed.impl) for seed in seeds]
+    seed = consume(key)
+    if seed.impl == _visible.IMPL:
+        return list(map(_visible.key, _visible.split(seed.words, count)))
+    return [jax.random.wrap_key_data(each.words, impl=each.impl) for each in split_seed(seed, count)]
 
 
 def split_seed(seed: Seed, count: int) -> list[Seed]:
     """Threefry seeds whose blocks use a place along the last axis that no element of `seed` uses."""
+    if seed.impl == _visible.IMPL:
+        return [Seed(words, seed.impl) for words in _visible.split(seed.words, count)]
     pair = _key_pair(seed.words)
     last = jnp.full((), _LIMIT - 1, _U32)
     blocks = (jnp.stack(threefry(pair, (jnp.full((), i, _U32), last))) for i in range(count))
@@ -309,6 +318,8 @@ def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
 
 def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
     """Float32 draws in the open interval (0, 1), symmetric about 0.5: odd multiples of 2**-24."""
+    if seed.impl == _visible.IMPL:
+        return _visible.uniform(seed.words, shape)
     draws = _element_draws(seed.words, _squeezed(shape), 24) >> _U32(1)
     return ((draws.astype(jnp.float32) + 0.5) * np.float32(2.0**-23)).reshape(shape)
 
@@ -318,4 +329,6 @@ def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
 
     Normal quantiles of the odd multiples of 2**-25 in (0, 1), whose mean is exactly zero.
     """
+    if seed.impl == _visible.IMPL:
+        return _visible.normal(seed.words, shape)
     return normal_quantile(_element_draws(seed.words, _squeezed(shape), 24)).reshape(shape)

@@ -15,6 +15,7 @@ FLOORS = {
     "_types": 0,
     "_keys": 0,
     "_quantiles": 0,
+    "_visible": 0,
     "_checks": 1,
     "_bits": 1,
     "_carries": 1,

@@ -1,0 +1,174 @@
+"""Functions of one number: constants, affine functions, ramps, and all others.
+
+An elementwise program of one array is put together of these, step by step, so that its moments are in
+closed form where there is one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop._types import ArrayLike
+
+# Primitives whose result has a kink or a jump.
+_KINKED = frozenset(
+    "abs and ceil clamp eq floor ge gt is_finite le lt max min ne not or rem round select_n sign xor".split()
+)
+_SAME = frozenset({"convert_element_type", "copy", "reduce_precision"})
+
+
+class Constant(NamedTuple):
+    """A known value. Decisions and what follows from them alone are NumPy scalars."""
+
+    value: ArrayLike
+
+
+class Affine(NamedTuple):
+    """`slope * u + offset`."""
+
+    slope: ArrayLike
+    offset: ArrayLike
+
+
+class Ramp(NamedTuple):
+    """`slope * max(u, start) + offset`."""
+
+    slope: ArrayLike
+    start: ArrayLike
+    offset: ArrayLike
+
+
+class Curve(NamedTuple):
+    """Any other function; `kinked` if it is not smooth."""
+
+    fun: Callable[[jax.Array], jax.Array]
+    kinked: bool
+
+
+Form = Constant | Affine | Ramp | Curve
+IDENTITY = Affine(np.float32(1), np.float32(0))
+
+
+def bind(eqn: jex.JaxprEqn, args: Sequence[ArrayLike]) -> list[jax.Array]:
+    """The outputs of an equation."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    with eqn.ctx.manager:
+        out = eqn.primitive.bind(*args, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def combined(eqn: jex.JaxprEqn, forms: Sequence[Form]) -> Form:
+    """The form of an elementwise equation of these forms."""
+    name = eqn.primitive.name
+    if all(isinstance(form, Constant) for form in forms):
+        return _constant(eqn, [form.value for form in forms])
+    if _only_rounds(eqn):
+        return forms[0]
+    if name == "neg":
+        return _of_two("mul", forms[0], Constant(np.float32(-1))) or _curve(eqn, forms)
+    if name == "select_n" and isinstance(forms[0], Constant):
+        return _selected(forms[0].value, forms[1:]) or _curve(eqn, forms)
+    if len(forms) == 2:
+        return _of_two(name, *forms) or _curve(eqn, forms)
+    return _curve(eqn, forms)
+
+
+def _only_rounds(eqn: jex.JaxprEqn) -> bool:
+    """Whether an equation makes floating-point numbers of such and changes their precision at most."""
+    dtypes = [var.aval.dtype for var in (eqn.invars[0], eqn.outvars[0])]
+    return eqn.primitive.name in _SAME and all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
+
+
+def evaluate(form: Form, u: jax.Array) -> jax.Array:
+    """The value at u; of the shape of u."""
+    match form:
+        case Constant(value):
+            return jnp.broadcast_to(jnp.asarray(value), u.shape)
+        case Affine(slope, offset):
+            return slope * u + offset
+        case Ramp(slope, start, offset):
+            return slope * jnp.maximum(u, start) + offset
+        case Curve(fun):
+            return fun(u)
+
+
+def is_kinked(form: Form) -> bool:
+    return isinstance(form, Ramp) or (isinstance(form, Curve) and form.kinked)
+
+
+def _is_decided(value: ArrayLike) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0
+
+
+def _constant(eqn: jex.JaxprEqn, values: list[ArrayLike]) -> Constant:
+    name, dtype = eqn.primitive.name, eqn.outvars[0].aval.dtype
+    if name in _SAME and jnp.issubdtype(dtype, jnp.floating):
+        (value,) = values
+        return Constant(np.float32(value) if _is_decided(value) else jnp.asarray(value, jnp.float32))
+    if all(map(_is_decided, values)):
+        with jax.ensure_compile_time_eval():
+            return Constant(np.asarray(bind(eqn, list(map(jnp.asarray, values)))[0])[()])
+    if name in ("and", "or") and any(map(_is_decided, values)):
+        decided, other = values if _is_decided(values[0]) else reversed(values)
+        return Constant(other if bool(decided) == (name == "and") else decided)
+    if name == "select_n" and _is_decided(values[0]):
+        return Constant(values[1 + int(values[0])])
+    shape = np.broadcast_shapes(*map(np.shape, values))
+    return Constant(bind(eqn, [jnp.broadcast_to(jnp.asarray(value), shape) for value in values])[0])
+
+
+def _selected(which: ArrayLike, forms: Sequence[Form]) -> Form | None:
+    if _is_decided(which):
+        return forms[int(which)]
+    if len(forms) != 2 or any(isinstance(form, Ramp | Curve) for form in forms):
+        return None
+    pairs = [form if isinstance(form, Affine) else Affine(np.float32(0), form.value) for form in forms]
+    return Affine(*(jnp.where(which, second, first) for first, second in zip(*pairs, strict=True)))
+
+
+def _of_two(name: str, a: Form, b: Form) -> Form | None:
+    """The form of a sum, product, quotient or maximum of a form and a constant."""
+    if name == "sub" and isinstance(b, Constant):
+        return _of_two("add", a, Constant(-_float(b.value)))
+    if name == "sub" and isinstance(b, Affine | Ramp):
+        return _of_two("add", _scaled(b, np.float32(-1)), a)
+    if name == "div" and isinstance(b, Constant):
+        return _of_two("mul", a, Constant(1 / _float(b.value)))
+    constant, form = (a, b) if isinstance(a, Constant) else (b, a)
+    if not isinstance(constant, Constant):
+        return Affine(a.slope + b.slope, a.offset + b.offset) if _are_affine(name, a, b) else None
+    value = _float(constant.value)
+    if name == "add" and isinstance(form, Affine | Ramp):
+        return form._replace(offset=form.offset + value)
+    if name == "mul" and isinstance(form, Affine | Ramp):
+        return _scaled(form, value)
+    if name == "max" and _is_decided(value) and np.isneginf(value):
+        return form
+    if name == "max" and isinstance(form, Affine) and _is_decided(form.slope) and form.slope > 0:
+        return Ramp(form.slope, (value - form.offset) / form.slope, form.offset)
+    return None
+
+
+def _are_affine(name: str, a: Form, b: Form) -> bool:
+    return name == "add" and isinstance(a, Affine) and isinstance(b, Affine)
+
+
+def _scaled(form: Affine | Ramp, by: ArrayLike) -> Form:
+    return form._replace(slope=form.slope * by, offset=form.offset * by)
+
+
+def _float(value: ArrayLike) -> ArrayLike:
+    return np.float32(value) if _is_decided(value) else jnp.asarray(value, jnp.float32)
+
+
+def _curve(eqn: jex.JaxprEqn, forms: Sequence[Form]) -> Curve:
+    def fun(u: jax.Array) -> jax.Array:
+        values = [evaluate(form, u) for form in forms]
+        found = bind(eqn, values)[0]
+        return found.astype(jnp.float32) if jnp.issubdtype(found.dtype, jnp.floating) else found
+
+    return Curve(fun, eqn.primitive.name in _KINKED or any(map(is_kinked, forms)))

@@ -1,0 +1,125 @@
+"""Keys of a program as known numbers: what is derived from the key is evaluated while tracing.
+
+So two draws from equal keys are known to be one, however the keys were derived.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdrop._types import PyTree
+from jaxdrop.mc import _dependence
+from jaxdrop.mc._moments import forms
+from jaxdrop.mc._moments.values import KeyValue, Steps
+from jaxdrop.mc._moments.walk import Identity
+
+# Primitives that derive keys from keys, or arrange keys and their words.
+_DERIVING = frozenset(
+    """
+    broadcast_in_dim concatenate copy dynamic_slice expand_dims gather random_clone random_fold_in random_split
+    random_unwrap random_wrap reshape rev slice split squeeze stack transpose unstack
+    """.split()
+)
+# Integers up to this size are evaluated while tracing: they may be folded into keys.
+_SMALL = 4096
+
+
+def derived(eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> list[KeyValue] | None:
+    """The outcome of an equation of keys; None if it is not one that derives keys."""
+    loops = max(getattr(value, "loops", int(isinstance(value, Steps))) for value in values)
+    data = [_data(value) for value in values]
+    if eqn.primitive.name not in _DERIVING or not all(map(_is_concrete, data)):
+        return None
+    axes = [0 if loops and (isinstance(v, Steps) or getattr(v, "loops", 0)) else None for v in values]
+    return [KeyValue(one, loops) for one in _evaluated(eqn, data, axes)]
+
+
+def counted(eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> list[PyTree] | None:
+    """The outcome of an equation of small known integers, evaluated; None for another equation."""
+    small = all(
+        out.aval.size <= _SMALL and jnp.issubdtype(getattr(out.aval, "dtype", np.float32), jnp.integer)
+        for out in eqn.outvars
+        if hasattr(out.aval, "size")
+    )
+    if not small or eqn.effects or not all(_is_concrete(_data(value)) for value in values):
+        return None
+    if _dependence.called(eqn) is not None or any(hasattr(p, "eqns") for p in eqn.params.values()):
+        return None
+    axes = [0 if isinstance(value, Steps) else None for value in values]
+    found = _evaluated(eqn, [_data(value) for value in values], axes)
+    if not any(isinstance(value, Steps) for value in values):
+        return found
+    now = forms.bind(eqn, [value.now if isinstance(value, Steps) else value for value in values])
+    return [Steps(data, one) for data, one in zip(found, now, strict=True)]
+
+
+def identity(key: KeyValue) -> Identity:
+    """What names the draws of a key: its words; in a loop those of each step, unless all are the same."""
+    data = key.data
+    if jnp.issubdtype(data.dtype, jax.dtypes.prng_key):
+        with jax.ensure_compile_time_eval():
+            data = jax.random.key_data(data)
+    words = np.asarray(data)
+    if not key.loops:
+        return words.tobytes()
+    steps = tuple(row.tobytes() for row in words)
+    return steps[0] if len(set(steps)) == 1 else steps
+
+
+def outcomes(jaxpr: jex.Jaxpr, consts: Sequence[PyTree], args: Sequence[PyTree]) -> list[PyTree]:
+    """The outputs of a program that are keys or known integers; None for the others."""
+    values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, args, strict=True))
+
+    def read(var: jex.Var | jex.Literal) -> PyTree:
+        return var.val if isinstance(var, jex.Literal) else values.get(var)
+
+    for eqn in jaxpr.eqns:
+        given = [read(var) for var in eqn.invars]
+        inner = _dependence.called(eqn)
+        found = None
+        if inner is not None:
+            closed = next(p for p in eqn.params.values() if getattr(p, "jaxpr", p) is inner)
+            found = outcomes(inner, getattr(closed, "consts", ()), given)
+        elif any(isinstance(value, KeyValue) for value in given):
+            if all(value is not None for value in given):
+                found = derived(eqn, given)
+        elif all(value is not None for value in given):
+            found = counted(eqn, given)
+        values |= dict(zip(eqn.outvars, found or [None] * len(eqn.outvars), strict=True))
+    return [read(var) for var in jaxpr.outvars]
+
+
+def is_known(value: PyTree) -> bool:
+    """Whether a value is a key or known integers, that can be evaluated while tracing."""
+    if isinstance(value, KeyValue):
+        return True
+    return (
+        value is not None
+        and _is_concrete(value)
+        and np.size(value) <= _SMALL
+        and jnp.issubdtype(jax.dtypes.result_type(value), jnp.integer)
+    )
+
+
+def _data(value: PyTree) -> PyTree:
+    return value.data if isinstance(value, KeyValue | Steps) else value
+
+
+def _is_concrete(value: PyTree) -> bool:
+    known = isinstance(value, jax.Array | np.ndarray | np.generic | int | float | bool)
+    return known and not isinstance(value, jax.core.Tracer)
+
+
+def _evaluated(
+    eqn: jex.JaxprEqn, data: Sequence[PyTree], axes: Sequence[int | None]
+) -> list[PyTree]:
+    def fun(*data: PyTree) -> list[PyTree]:
+        return forms.bind(eqn, data)
+
+    with jax.ensure_compile_time_eval():
+        if all(axis is None for axis in axes):
+            return fun(*map(jnp.asarray, data))
+        return jax.vmap(fun, tuple(axes))(*data)
