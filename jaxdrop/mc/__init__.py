@@ -6,6 +6,7 @@ from jaxdrop.mc.estimator import Estimate, State, accumulate, estimate, finish, 
 from jaxdrop.mc.indexed import Indexed
 from jaxdrop.mc.laplace import Laplace, laplace_classification, laplace_regression
 from jaxdrop.mc.last_layer import LastLayer, last_layer
+from jaxdrop.mc.moments import OutputMoments, moments
 from jaxdrop.mc.reducers import (
     Bernoulli,
     BernoulliLogDensity,
@@ -37,6 +38,7 @@ __all__ = [
     "Laplace",
     "LastLayer",
     "Moments",
+    "OutputMoments",
     "Part",
     "Quantiles",
     "Reducer",
@@ -51,6 +53,7 @@ __all__ = [
     "laplace_regression",
     "last_layer",
     "merge",
+    "moments",
     "sample",
     "swag",
 ]

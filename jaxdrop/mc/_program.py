@@ -158,7 +158,7 @@ def plan(
     batch = check_batch(x)
     layout = _devices.make_layout(mesh, spec, batch)
     shards = 1 if layout is None else layout.shards(layout.samples)
-    program, arrays = _split(predict)
+    program, arrays = split(predict)
     leaves, structure = jax.tree.flatten((arrays, key, x))
     kinds = tuple(kind(leaf) for leaf in leaves)
     # Types depend on this setting too.
@@ -176,7 +176,7 @@ def plan(
     )
 
 
-def _split(predict: Predict) -> tuple[Program, Arrays]:
+def split(predict: Predict) -> tuple[Program, Arrays]:
     """The program of a predictor, and its arrays."""
     design = rows = None
     if isinstance(predict, Indexed):
@@ -258,11 +258,11 @@ def _trace_outputs(
 
     arrays, key, x = structure.unflatten([jax.ShapeDtypeStruct(*kind) for kind in kinds])
     jax.eval_shape(trace, arrays, key, x)
-    _check_rows(found[0].outputs, jax.tree.leaves(x)[0].shape[0])
+    check_rows(found[0].outputs, jax.tree.leaves(x)[0].shape[0])
     return found[0]
 
 
-def _check_rows(outputs: PyTree, batch: int) -> None:
+def check_rows(outputs: PyTree, batch: int) -> None:
     for leaf in jax.tree.leaves(outputs):
         if leaf.shape[:1] != (batch,):
             raise ValueError(
@@ -286,7 +286,7 @@ def function(static: Static, arrays: Arrays, key: Key, x: PyTree, shared: bool) 
 
     def one_row(source: PyTree, row: PyTree) -> PyTree:
         outputs = given(source, jax.tree.map(lambda leaf: leaf[None], row))
-        _check_rows(outputs, 1)
+        check_rows(outputs, 1)
         return jax.tree.map(lambda leaf: leaf[0], outputs)
 
     return lambda source: jax.vmap(partial(one_row, source))(x)

@@ -5,15 +5,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxdrop import _visible
+from jaxdrop import _checks
 from jaxdrop._types import PyTree
 from jaxdrop.mc import _program
-from jaxdrop.mc._moments import program, pullbacks
-from jaxdrop.mc._moments.values import KeyValue
-from jaxdrop.mc._moments.walk import INTERACTIONS, Registry, Walk
+from jaxdrop.mc._moments import analysis
+from jaxdrop.mc._moments.walk import Registry
 from jaxdrop.mc._program import Predict
+from jaxdrop.mc.indexed import Indexed
 
 __all__ = ["OutputMoments", "moments"]
 
@@ -46,11 +45,25 @@ class OutputMoments:
 def moments(
     predict: Predict, x: PyTree, *, covariance: bool = True, chunk_size: int | None = None
 ) -> OutputMoments:
-    """Mean and covariance of the outputs over all masks, without samples."""
+    """Computes mean and covariance of a predictor's outputs over its draws, without samples."""
+    if isinstance(predict, Indexed):
+        raise TypeError(
+            "`predict` must be a function of a key and inputs, got an `Indexed` predictor, whose samples are "
+            "numbered: use `mc.estimate`."
+        )
     _program.check_batch(x)
-    split, arrays = _program._split(predict)
+    if chunk_size is not None:
+        _checks.check_count(chunk_size, "chunk_size")
+    program, arrays = _program.split(predict)
     paths = tuple(site.path for site in getattr(predict, "sites", ()))
-    return split.run(_moments, arrays, x, paths=paths, covariance=covariance, chunk_size=chunk_size)
+    options = {"paths": paths, "covariance": bool(covariance), "chunk_size": chunk_size}
+    found, coupled = program.run(_moments, arrays, x, **options)
+    if _checks.is_concrete(coupled) and bool(coupled):
+        raise ValueError(
+            "`predict` must treat each example by itself, got outputs that depend on the other examples of "
+            "the batch; `mc.estimate` samples it."
+        )
+    return found
 
 
 def _moments(
@@ -61,43 +74,36 @@ def _moments(
     paths: tuple[str, ...],
     covariance: bool,
     chunk_size: int | None,
-) -> OutputMoments:
+) -> tuple[OutputMoments, jax.Array]:
     predict, _ = static.bind(arrays)
-    registry = Registry(paths)
-    with jax.ensure_compile_time_eval():
-        key = _visible.key()
+    outputs = jax.eval_shape(predict, jax.random.key(0), x)
+    _check_outputs(outputs, jax.tree.leaves(x)[0].shape[0])
+    study = analysis.Analysis(lambda key, x: jax.tree.leaves(predict(key, x))[0], x, Registry(paths))
+    found = analysis.mapped(study, covariance, chunk_size)
+    coupled = study.coupled()
 
-    def alone(key: jax.Array, row: PyTree) -> PyTree:
-        return jax.tree.map(lambda y: y[0], predict(key, jax.tree.map(lambda leaf: leaf[None], row)))
+    def shown(array: jax.Array) -> jax.Array:
+        return jnp.where(coupled, jnp.nan, array)
 
-    row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
-    closed, like = jax.make_jaxpr(alone, return_shape=True)(key, row)
+    (shape,) = (leaf.shape for leaf in jax.tree.leaves(outputs))
+    shares = {name: shown(found.shares[:, place]).reshape(shape) for place, name in enumerate(study.names)}
+    return (
+        OutputMoments(
+            shown(found.mean).reshape(shape),
+            shown(found.variance).reshape(shape),
+            None if found.covariance is None else shown(found.covariance),
+            shares,
+            tuple(sorted(study.registry.rules)),
+        ),
+        coupled,
+    )
 
-    def path(row: PyTree, deltas: list[jax.Array] | None) -> tuple[jax.Array, Walk]:
-        walk = Walk(program.run, registry, True, deltas)
-        outputs = program.run(walk, closed.jaxpr, closed.consts, [KeyValue(key), *jax.tree.leaves(row)])
-        found = program.output(walk, outputs[0])
-        return found.mean.reshape(-1), walk
 
-    found_sources = []
-
-    def shapes(row):
-        _, walk = path(row, None)
-        found_sources.extend((np.shape(s.variance), registry.site(s.draws)) for s in walk.sources)
-
-    jax.eval_shape(shapes, row)
-    names = [*dict.fromkeys(name for _, name in found_sources if name != INTERACTIONS), INTERACTIONS]
-    groups = [names.index(name) for _, name in found_sources]
-
-    def one(row):
-        def traced(deltas):
-            mean, walk = path(row, deltas)
-            return mean, [jnp.asarray(s.variance) for s in walk.sources]
-
-        return pullbacks.moments(traced, [shape for shape, _ in found_sources], groups, covariance)
-
-    found = jax.vmap(one)(x) if chunk_size is None else jax.lax.map(one, x, batch_size=chunk_size)
-    shares = {name: found.shares[:, i] for i, name in enumerate(names)}
-    if INTERACTIONS not in [name for _, name in found_sources]:
-        shares[INTERACTIONS] = jnp.zeros_like(found.mean)
-    return OutputMoments(found.mean, found.variance, found.covariance, shares, tuple(registry.rules))
+def _check_outputs(outputs: PyTree, batch: int) -> None:
+    leaves = jax.tree.leaves(outputs)
+    if len(leaves) != 1 or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
+        raise ValueError(
+            "`predict` must return one floating-point array, got "
+            f"{', '.join(str(leaf.dtype) + str(list(leaf.shape)) for leaf in leaves) or 'none'}."
+        )
+    _program.check_rows(outputs, batch)

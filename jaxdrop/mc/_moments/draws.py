@@ -13,7 +13,7 @@ import numpy as np
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import elementwise, keys
 from jaxdrop.mc._moments.forms import Affine
-from jaxdrop.mc._moments.values import Chain, KeyValue, Random, Refusal, is_random, wide
+from jaxdrop.mc._moments.values import Chain, KeyValue, Random, RefusalError, is_random, wide
 from jaxdrop.mc._moments.walk import Walk
 
 # The names of the jitted functions that draw, and what they draw.
@@ -34,7 +34,7 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | C
     try:
         identity = keys.identity(values[0])
         number = walk.registry.number(identity, use, [*walk.equations, eqn], kind)
-    except Refusal as error:
+    except RefusalError as error:
         raise walk.refusal(eqn, str(error)) from None
     if number not in walk.drawn:
         noise = _noise(walk, number, aval.shape, isinstance(identity, tuple))
@@ -83,7 +83,7 @@ def _is_fixed(chain: Chain) -> bool:
 def _between(found: Random, ends: Sequence[PyTree]) -> Random | Chain:
     """Uniform draws between two known ends."""
     if len(ends) != 2 or any(is_random(end) or isinstance(end, KeyValue) for end in ends):
-        raise Refusal("`predict` must draw uniformly between known ends, got random ends.")
+        raise RefusalError("`predict` must draw uniformly between known ends, got random ends.")
     low, high = (wide(end) for end in ends)
     if isinstance(low, np.generic | np.ndarray) and isinstance(high, np.generic | np.ndarray):
         low, high = np.float32(low), np.float32(high)

@@ -16,7 +16,29 @@ from jaxdrop._types import ArrayLike
 
 # Primitives whose result has a kink or a jump.
 _KINKED = frozenset(
-    "abs and ceil clamp eq floor ge gt is_finite le lt max min ne not or rem round select_n sign xor".split()
+    [
+        "abs",
+        "and",
+        "ceil",
+        "clamp",
+        "eq",
+        "floor",
+        "ge",
+        "gt",
+        "is_finite",
+        "le",
+        "lt",
+        "max",
+        "min",
+        "ne",
+        "not",
+        "or",
+        "rem",
+        "round",
+        "select_n",
+        "sign",
+        "xor",
+    ]
 )
 _SAME = frozenset({"convert_element_type", "copy", "reduce_precision"})
 

@@ -18,10 +18,27 @@ from jaxdrop.mc._moments.walk import Identity
 
 # Primitives that derive keys from keys, or arrange keys and their words.
 _DERIVING = frozenset(
-    """
-    broadcast_in_dim concatenate copy dynamic_slice expand_dims gather random_clone random_fold_in random_split
-    random_unwrap random_wrap reshape rev slice split squeeze stack transpose unstack
-    """.split()
+    [
+        "broadcast_in_dim",
+        "concatenate",
+        "copy",
+        "dynamic_slice",
+        "expand_dims",
+        "gather",
+        "random_clone",
+        "random_fold_in",
+        "random_split",
+        "random_unwrap",
+        "random_wrap",
+        "reshape",
+        "rev",
+        "slice",
+        "split",
+        "squeeze",
+        "stack",
+        "transpose",
+        "unstack",
+    ]
 )
 # Integers up to this size are evaluated while tracing: they may be folded into keys.
 _SMALL = 4096
@@ -113,9 +130,7 @@ def _is_concrete(value: PyTree) -> bool:
     return known and not isinstance(value, jax.core.Tracer)
 
 
-def _evaluated(
-    eqn: jex.JaxprEqn, data: Sequence[PyTree], axes: Sequence[int | None]
-) -> list[PyTree]:
+def _evaluated(eqn: jex.JaxprEqn, data: Sequence[PyTree], axes: Sequence[int | None]) -> list[PyTree]:
     def fun(*data: PyTree) -> list[PyTree]:
         return forms.bind(eqn, data)
 

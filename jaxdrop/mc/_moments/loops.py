@@ -207,9 +207,7 @@ def _step(
 
 def _run(walk: Walk, loop: _Loop, draws: list[Draws | None], body: _Body) -> list[PyTree]:
     count, length = len(loop.carry), loop.length
-    sources = [
-        Source(np.zeros((length, *shape), np.float32), of) for shape, of in body.sources
-    ]
+    sources = [Source(np.zeros((length, *shape), np.float32), of) for shape, of in body.sources]
     start = len(walk.sources)
     deltas = walk.add(sources)
 

@@ -29,13 +29,16 @@ class Found(NamedTuple):
     shares: jax.Array
 
 
-def moments(path: Path, shapes: Sequence[tuple[int, ...]], groups: Sequence[int], covariance: bool) -> Found:
+def moments(
+    path: Path, shapes: Sequence[tuple[int, ...]], groups: Sequence[int], count: int, covariance: bool
+) -> Found:
     """The moments of the outputs of a mean path.
 
     Args:
       path: The mean path.
       shapes: The shapes of the sources.
       groups: The group of each source, from 0 on.
+      count: The number of groups.
       covariance: Whether to compute covariances, or variances alone.
     """
     zeros = [jnp.zeros(shape, jnp.float32) for shape in shapes]
@@ -45,7 +48,7 @@ def moments(path: Path, shapes: Sequence[tuple[int, ...]], groups: Sequence[int]
     def pulled(output: jax.Array) -> tuple[jax.Array, jax.Array]:
         (slopes,) = pull(output)
         scaled = [(slope * root).reshape(-1) for slope, root in zip(slopes, roots, strict=True)]
-        parts = jnp.zeros(max(groups) + 1, jnp.float32)
+        parts = jnp.zeros(count, jnp.float32)
         for group, one in zip(groups, scaled, strict=True):
             parts = parts.at[group].add(jnp.sum(one**2))
         return parts, jnp.concatenate(scaled) if covariance else jnp.zeros(0)

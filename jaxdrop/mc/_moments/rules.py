@@ -180,7 +180,17 @@ def _only_first(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> None
 # Arrangements of numbers; those that may repeat them.
 _REPEATING = frozenset({"broadcast_in_dim", "gather"})
 _VIEWS = frozenset(
-    "broadcast_in_dim dynamic_slice expand_dims gather reshape rev slice squeeze transpose".split()
+    [
+        "broadcast_in_dim",
+        "dynamic_slice",
+        "expand_dims",
+        "gather",
+        "reshape",
+        "rev",
+        "slice",
+        "squeeze",
+        "transpose",
+    ]
 )
 _SUMS = frozenset({"cumsum", "reduce_sum", "reduce_window_sum"})
 # Primitive: rule, and whether that is exact for the covariance.

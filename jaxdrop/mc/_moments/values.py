@@ -19,7 +19,7 @@ Draws = frozenset[int]
 Case = tuple[bool, ...]
 
 
-class Refusal(ValueError):
+class RefusalError(ValueError):
     """A program that has a step without a known law."""
 
 
@@ -51,9 +51,7 @@ class Random:
     def shape(self) -> tuple[int, ...]:
         return self.mean.shape
 
-    def view(
-        self, name: tuple, fun: Callable[[jax.Array], jax.Array], independent: bool = True
-    ) -> "Random":
+    def view(self, name: tuple, fun: Callable[[jax.Array], jax.Array], independent: bool = True) -> "Random":
         """The same numbers in another arrangement; the same object for the same name."""
         if name not in self._views:
             flags = self.independent and independent, self.exact

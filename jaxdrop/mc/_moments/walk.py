@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import places
-from jaxdrop.mc._moments.values import Draws, Random, Refusal
+from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 
 # The share of what no single site makes.
 INTERACTIONS = "interactions"
@@ -49,10 +49,10 @@ class Registry:
     _earlier: dict[int, int] = field(default_factory=dict)
 
     def number(self, identity: Identity, use: tuple, equations: Sequence[jex.JaxprEqn], kind: str) -> int:
-        """The number of a draw; raises a `Refusal` if its key has another use."""
+        """The number of a draw; raises a `RefusalError` if its key has another use."""
         for words in (identity,) if isinstance(identity, bytes) else identity:
             if self._uses.setdefault(words, (identity, use)) != (identity, use):
-                raise Refusal("a key that is used twice, for different draws")
+                raise RefusalError("a key that is used twice, for different draws")
         if identity not in self._numbers:
             self._numbers[identity] = self._add(self._new_name(equations, kind))
         return self._numbers[identity]
@@ -141,10 +141,10 @@ class Walk:
         self.sources.extend(sources)
         return None if self.deltas is None else self.deltas[start : start + len(sources)]
 
-    def refusal(self, eqn: jex.JaxprEqn, what: str) -> Refusal:
+    def refusal(self, eqn: jex.JaxprEqn, what: str) -> RefusalError:
         """The error for an equation without a rule."""
         at = places.place([*self.equations, eqn])
-        return Refusal(
+        return RefusalError(
             "`predict` must be made of draws and steps whose moments are known, got "
             f"{what}{f' at {at}' if at else ''}; `mc.estimate` samples it."
         )
