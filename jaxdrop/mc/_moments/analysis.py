@@ -30,6 +30,7 @@ class Analysis:
       names: The sites; the last is that of interactions.
       shapes: The shapes of the sources.
       groups: The site of each source.
+      shape: The shape of an example's outputs.
     """
 
     predict: Callable[[jax.Array, PyTree], jax.Array]
@@ -38,12 +39,14 @@ class Analysis:
     names: list[str] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    shape: tuple[int, ...] = ()
 
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
             self._key = _visible.key()
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
         self._one = jax.make_jaxpr(self._alone)(self._key, row)
+        self.shape = self._one.out_avals[0].shape
         found: list[tuple[tuple[int, ...], str]] = []
 
         def note(row: PyTree) -> None:
