@@ -86,7 +86,7 @@ def moments(
 
     Examples:
       >>> import jaxdrop
-      >>> found = moments(lambda key, x: jaxdrop.dropout(key, x, 0.5).sum(-1, keepdims=True), jnp.ones((1, 4)))
+      >>> found = moments(lambda key, x: jaxdrop.dropout(key, x, 0.5) @ jnp.ones((4, 1)), jnp.ones((1, 4)))
       >>> found.mean, found.covariance, found.rules
       (Array([[4.]], dtype=float32), Array([[[4.]]], dtype=float32), ())
     """
