@@ -144,7 +144,8 @@ def _evaluated(eqn: jex.JaxprEqn, data: Sequence[PyTree], axes: Sequence[int | N
     def fun(*data: PyTree) -> list[PyTree]:
         return forms.bind(eqn, data)
 
-    with jax.ensure_compile_time_eval():
+    # Each walk derives the same keys again.
+    with jax.ensure_compile_time_eval(), jax.debug_key_reuse(False):
         if all(axis is None for axis in axes):
             return fun(*map(jnp.asarray, data))
         return jax.vmap(fun, tuple(axes))(*data)
