@@ -56,7 +56,8 @@ def moments(
     a layer: for masks of few units, or of whole examples, use `estimate`.
 
     The mean, the variance and the shares are those of `estimate` with `shared=True`, and for predictors
-    that draw for each example alone also of that without. Half precision is analyzed in float32.
+    that draw for each example alone also of that without. Half precision is analyzed in float32. Within
+    `jax.shard_map` it needs `check_vma=False`.
 
     Args:
       predict: `predict(key, x) -> outputs`, a pure function to one floating-point array `[B, ...]`, of which
