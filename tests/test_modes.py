@@ -109,6 +109,7 @@ NO_CALL = {
         "Laplace",
         "LastLayer",
         "MomentsCheck",
+        "OutputMoments",
         "Reducer",
         "SWAG",
         "SiteShares",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks, _draw, _visible
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
 
@@ -174,8 +174,12 @@ def have_weight(logits: jax.Array) -> jax.Array:
 def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     draw, allowed = level
     # A logit of -inf stays -inf: a finite one would let its row attend to it.
-    hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
-    kept = some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, logits, -jnp.inf))
+    hidden = jnp.asarray(jnp.finfo(logits.dtype).min, logits.dtype)
+    if seed.impl == _visible.IMPL:
+        kept = _kept(seed, level, shape)  # one that depends on random logits has no known law
+    else:
+        hidden = jnp.where(logits == -jnp.inf, -jnp.inf, hidden).astype(logits.dtype)
+        kept = some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, logits, -jnp.inf))
     y = _draw.where_like(kept, logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 

@@ -9,6 +9,7 @@ from jaxdrop.mc.indexed import Indexed
 from jaxdrop.mc.laplace import Laplace, laplace_classification, laplace_regression
 from jaxdrop.mc.last_layer import LastLayer, last_layer
 from jaxdrop.mc.match import match
+from jaxdrop.mc.moments import OutputMoments, moments
 from jaxdrop.mc.reducers import (
     Bernoulli,
     BernoulliLogDensity,
@@ -42,6 +43,7 @@ __all__ = [
     "LastLayer",
     "Moments",
     "MomentsCheck",
+    "OutputMoments",
     "Part",
     "Quantiles",
     "Reducer",
@@ -60,6 +62,7 @@ __all__ = [
     "last_layer",
     "match",
     "merge",
+    "moments",
     "sample",
     "site_shares",
     "swag",

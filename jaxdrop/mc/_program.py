@@ -116,6 +116,12 @@ class Program:
         # Their own caches, so that all of it ends with the program.
         self.trace = lru_cache(maxsize=64)(partial(_trace_outputs, static))
 
+    def outputs(self, arrays: Arrays, x: PyTree) -> PyTree:
+        """The types of one sample; checks that there is a row for each example."""
+        leaves, structure = jax.tree.flatten((arrays, jax.random.key(0), x))
+        wide = bool(jax.config.jax_enable_x64)
+        return self.trace(structure, tuple(map(kind, leaves)), False, wide).outputs
+
     def run(self, fun: Callable[..., PyTree], *args: PyTree, **options: object) -> PyTree:
         """`fun(static, *args, **options)`, compiled once for each value of the options."""
         if fun not in self._compiled:
@@ -171,7 +177,7 @@ def plan(
     batch = check_batch(x)
     layout = _devices.make_layout(mesh, spec, batch)
     shards = 1 if layout is None else layout.shards(layout.samples)
-    program, arrays = _split(predict, design)
+    program, arrays = split(predict, design)
     leaves, structure = jax.tree.flatten((arrays, key, x))
     kinds = tuple(kind(leaf) for leaf in leaves)
     # Types depend on this setting too.
@@ -191,7 +197,7 @@ def plan(
     )
 
 
-def _split(predict: Predict, design: Design | None = None) -> tuple[Program, Arrays]:
+def split(predict: Predict, design: Design | None = None) -> tuple[Program, Arrays]:
     """The program of a predictor, and its arrays."""
     rows = None
     if isinstance(predict, Indexed):

@@ -96,6 +96,14 @@ def shared_out(*shares: jax.Array) -> PyTree:
     return table.per_example, table.mean
 
 
+def of_outputs(x: jax.Array, kernel: jax.Array) -> PyTree:
+    def logits(kernel: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.tanh(predict(key, x)) @ kernel
+
+    found = mc.moments(jax.tree_util.Partial(logits, kernel), x)
+    return found.mean, found.variance, found.covariance, found.shares
+
+
 def merged_tallies(probs: jax.Array, labels: jax.Array) -> PyTree:
     values = uncertainty.nll(probs, labels)
     tallies = {"nll": uncertainty.tally_mean(values), "rms": uncertainty.tally_rms(values)}
@@ -171,6 +179,7 @@ MC = {
     ),
     "merge": call(merged, KEY, X),
     "estimate in balanced sets": estimated(mc.Moments(groups=2), num_samples=16, balanced=8),
+    "moments": call(of_outputs, X, KERNEL),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
     "site_shares": Call(shared_out, (PROBS, PROBS**2), traced=False),
     "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),

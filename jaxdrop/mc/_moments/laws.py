@@ -1,0 +1,107 @@
+"""Moments of a function of one number with a known law."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
+
+from jaxdrop.mc._moments import forms
+from jaxdrop.mc._moments.forms import Affine, Constant, Form, Ramp
+
+# Gauss-Hermite quadrature of a smooth function; a sum over many points of one with a kink.
+_SMOOTH_POINTS = 20
+_KINKED_POINTS = 81
+_UNIFORM_POINTS = 64
+# A variance below this share of the squared mean is that of a known number.
+_LEAST = 1e-12
+
+
+class Moments(NamedTuple):
+    """Mean, mean square and mean slope (`Cov(h, u) / Var(u)`) of a function h of a number u."""
+
+    mean: jax.Array
+    square: jax.Array
+    slope: jax.Array
+
+
+def moments(form: Form, mean: jax.Array, variance: jax.Array, law: str) -> Moments:
+    """The moments of a form of a number of this mean, variance and law ("normal" or "uniform")."""
+    match form:
+        case Constant(value):
+            value = jnp.asarray(value, jnp.float32)
+            return Moments(value, value**2, jnp.zeros_like(value))
+        case Affine(slope, offset):
+            value = slope * mean + offset
+            return Moments(value, value**2 + slope**2 * variance, slope + jnp.zeros_like(mean))
+    if law == "uniform":
+        return _of_uniform(form)(mean)
+    live = variance > _LEAST * (1 + mean**2)
+    deviation = jnp.sqrt(jnp.where(live, variance, 1))
+    spread = _of_ramp(form, mean, deviation) if isinstance(form, Ramp) else _summed(form, mean, deviation)
+    # Where there is no variance, or a point is outside of the function's domain.
+    there = at_mean(form, mean)
+    good = live & jnp.isfinite(spread.mean) & jnp.isfinite(spread.square)
+    return Moments(*(jnp.where(good, some, none) for some, none in zip(spread, there, strict=True)))
+
+
+def at_mean(form: Form, mean: jax.Array) -> Moments:
+    """The moments of a number without variance."""
+
+    def fun(u: jax.Array) -> jax.Array:
+        return forms.evaluate(form, u).astype(jnp.float32)
+
+    value, slope = jax.jvp(fun, (mean,), (jnp.ones_like(mean),))
+    return Moments(value, value**2, slope)
+
+
+def _of_ramp(form: Ramp, mean: jax.Array, deviation: jax.Array) -> Moments:
+    """In closed form."""
+    slope, start, offset = form
+    above = mean - start
+    standard = above / deviation
+    share, density = norm.cdf(standard), norm.pdf(standard)
+    first = above * share + deviation * density
+    second = (above**2 + deviation**2) * share + above * deviation * density
+    shift = slope * start + offset
+    value = slope * first + shift
+    return Moments(value, slope**2 * second + 2 * slope * first * shift + shift**2, slope * share)
+
+
+def _summed(form: Form, mean: jax.Array, deviation: jax.Array) -> Moments:
+    """By sums over points."""
+    points, weights = _KINKED if forms.is_kinked(form) else _SMOOTH
+    at = mean[None] + deviation[None] * points.reshape(-1, *(1,) * mean.ndim)
+    values = jax.vmap(lambda u: forms.evaluate(form, u).astype(jnp.float32))(at)
+    value, square = jnp.tensordot(weights, values, 1), jnp.tensordot(weights, values**2, 1)
+    slope = jnp.tensordot(weights * points, values, 1) / deviation
+    return Moments(value, jnp.maximum(square, value**2), slope)
+
+
+def _of_uniform(form: Form) -> Callable[[jax.Array], Moments]:
+    points = (np.arange(_UNIFORM_POINTS, dtype=np.float32) + np.float32(0.5)) / np.float32(_UNIFORM_POINTS)
+
+    def found(mean: jax.Array) -> Moments:
+        at = jnp.broadcast_to(points.reshape(-1, *(1,) * mean.ndim), (len(points), *mean.shape))
+        values = jax.vmap(lambda u: forms.evaluate(form, u).astype(jnp.float32))(at)
+        value, square = values.mean(0), (values**2).mean(0)
+        slope = 12 * jnp.tensordot((points - np.float32(0.5)) / len(points), values, 1)
+        return Moments(value, jnp.maximum(square, value**2), slope)
+
+    return found
+
+
+def _hermite() -> tuple[np.ndarray, np.ndarray]:
+    points, weights = np.polynomial.hermite_e.hermegauss(_SMOOTH_POINTS)
+    return points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
+
+
+def _even() -> tuple[np.ndarray, np.ndarray]:
+    points = np.linspace(-5, 5, _KINKED_POINTS)
+    weights = np.exp(-(points**2) / 2)
+    return points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
+
+
+_SMOOTH, _KINKED = _hermite(), _even()
