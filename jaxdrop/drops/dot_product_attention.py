@@ -12,8 +12,9 @@ from jax import lax
 from jaxdrop import _bits, _checks, _parts
 from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
 from jaxdrop.drops import _attention, _attention_triton
+from jaxdrop.drops._drop_key import prepare_keys
 from jaxdrop.drops.attention_dropout import attention_dropout
-from jaxdrop.drops.drop_key import drop_key, prepare_keys
+from jaxdrop.drops.drop_key import drop_key
 
 __all__ = ["dot_product_attention"]
 
