@@ -1,6 +1,6 @@
 """The analysis of a predictor: one example at a time, from its traced program to its moments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from jaxdrop import _visible
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import program, pullbacks
+from jaxdrop.mc._moments import conditions, program, pullbacks, surveys
 from jaxdrop.mc._moments.values import KeyValue
 from jaxdrop.mc._moments.walk import INTERACTIONS, Registry, Walk
 
+# The values of decisions that are taken as known, by number.
+Given = dict[int, jax.Array]
 # The largest difference of the mean path of a batch from that of its rows, as a share of the largest
 # output; for half precision, where a row alone may be rounded otherwise, it is larger.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05
@@ -42,37 +44,92 @@ class Analysis:
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
             self._key = _visible.key()
-        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
-        self._one = jax.make_jaxpr(self._alone)(self._key, row)
-        found: list[tuple[tuple[int, ...], str]] = []
-
-        def note(row: PyTree) -> None:
-            walk, _ = self._walk(self._one, row, None)
-            sources = [(np.shape(one.variance), self.registry.site(one.draws)) for one in walk.sources]
-            found.extend(sources)
-
-        jax.eval_shape(note, row)
-        self.shapes = [shape for shape, _ in found]
-        sites = dict.fromkeys(name for _, name in found if name != INTERACTIONS)
-        self.names = [*sites, INTERACTIONS]
-        self.groups = [self.names.index(name) for _, name in found]
+        self._row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
+        self._one = jax.make_jaxpr(self._alone)(self._key, self._row)
+        first = self._studied(Registry(self.registry.paths), ())
+        self._sets = conditions.subsets(len(first.chances)) if first.chances else []
+        self._decisions = tuple(first.chances) if self._sets else ()
+        plain = self._studied(Registry(self.registry.paths), self._decisions) if self._decisions else first
+        self._plain_shapes = [np.shape(source.variance) for source in plain.sources]
+        self._is_surveyed = plain.survey.wanted
+        last = self._studied(self.registry, self._decisions)
+        self.shapes = [np.shape(source.variance) for source in last.sources]
+        sites = [self.registry.site(source.draws) for source in last.sources]
+        given = [self.registry.names[number] for number in self._decisions]
+        names = dict.fromkeys(name for name in (*sites, *given) if name != INTERACTIONS)
+        self.names = [*names, INTERACTIONS]
+        self.groups = [self.names.index(name) for name in sites]
+        self._given_groups = [self.names.index(name) for name in (*given, INTERACTIONS)]
 
     def moments(self, row: PyTree, covariance: bool) -> pullbacks.Found:
         """The moments of one example."""
+        if not self._decisions:
+            return self._moments(row, {}, covariance)
+        walk, _ = self._walk(self._one, row, None, registry=Registry(self.registry.paths))
+        chances = jnp.stack([walk.chances[number] for number in self._decisions])
+
+        def given(values: jax.Array) -> pullbacks.Found:
+            return self._moments(row, dict(zip(self._decisions, values, strict=True)), covariance)
+
+        found = jax.lax.map(given, conditions.values(self._sets, chances))
+        return conditions.combined(found, self._sets, chances, self._given_groups)
+
+    def _moments(self, row: PyTree, given: Given, covariance: bool) -> pullbacks.Found:
+        """The moments of one example, given some decisions."""
+        deviations = self._surveyed(row, given)
 
         def path(deltas: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-            walk, mean = self._walk(self._one, row, deltas)
+            walk, mean = self._walk(self._one, row, deltas, given=given, deviations=deviations)
             return mean.reshape(-1), [jnp.asarray(source.variance) for source in walk.sources]
 
+        if not self.shapes:  # the given decisions are all that is random
+            mean, _ = path([])
+            of_groups = jnp.zeros((len(self.names), mean.size), jnp.float32)
+            of_pairs = jnp.zeros((mean.size, mean.size), jnp.float32) if covariance else None
+            return pullbacks.Found(mean, of_groups[0], of_pairs, of_groups)
         return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance)
+
+    def _surveyed(self, row: PyTree, given: Given) -> list[jax.Array] | None:
+        """The deviations of the arrays of a program that has steps of dependent arrays."""
+        if not self._is_surveyed:
+            return None
+
+        def paths(deltas: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
+            walk, _ = self._walk(self._one, row, deltas, given=given, registry=Registry(self.registry.paths))
+            arrays = [array.mean for array in walk.survey.arrays]
+            return arrays, [jnp.asarray(source.variance) for source in walk.sources]
+
+        zeros = [jnp.zeros(shape, jnp.float32) for shape in self._plain_shapes]
+        _, linear, variances = jax.linearize(paths, zeros, has_aux=True)
+        signs = surveys.directions(self._plain_shapes)
+        steps = [jnp.sqrt(variance) * sign for variance, sign in zip(variances, signs, strict=True)]
+        return jax.vmap(linear)(steps)
+
+    def _studied(self, registry: Registry, decisions: Sequence[int]) -> Walk:
+        """A walk given these decisions, for what is static."""
+        found: list[Walk] = []
+
+        def study(row: PyTree) -> None:
+            given = dict.fromkeys(decisions, jnp.ones((), bool))
+            deviations = self._surveyed(row, given) if registry is self.registry else None
+            walk, _ = self._walk(self._one, row, None, given=given, deviations=deviations, registry=registry)
+            found.append(walk)
+
+        jax.eval_shape(study, self._row)
+        return found[0]
 
     def coupled(self) -> jax.Array:
         """Whether an example's outputs depend on others, by the means of the batch and of its rows."""
         if jax.tree.leaves(self.x)[0].shape[0] == 1:
             return jnp.zeros((), bool)
         whole = jax.make_jaxpr(self.predict)(self._key, self.x)
-        _, of_batch = self._walk(whole, self.x, None, smooth=False)
-        rows = jax.vmap(lambda row: self._walk(self._one, row, None, smooth=False)[1])(self.x)
+        registry = Registry(self.registry.paths)
+        _, of_batch = self._walk(whole, self.x, None, smooth=False, registry=registry)
+
+        def of_row(row: PyTree) -> jax.Array:
+            return self._walk(self._one, row, None, smooth=False, registry=Registry(self.registry.paths))[1]
+
+        rows = jax.vmap(of_row)(self.x)
         half = whole.out_avals[0].dtype.itemsize < 4
         largest = jnp.max(jnp.abs(rows), initial=0)
         return (
@@ -83,20 +140,29 @@ class Analysis:
         return self.predict(key, jax.tree.map(lambda leaf: leaf[None], row))[0]
 
     def _walk(
-        self, closed: PyTree, x: PyTree, deltas: list[jax.Array] | None, smooth: bool = True
+        self,
+        closed: PyTree,
+        x: PyTree,
+        deltas: list[jax.Array] | None,
+        smooth: bool = True,
+        given: Given | None = None,
+        deviations: list[jax.Array] | None = None,
+        registry: Registry | None = None,
     ) -> tuple[Walk, jax.Array]:
         """A walk through a program, and the mean path of its outputs."""
-        registry = self.registry if smooth else Registry(self.registry.paths)
-        walk = Walk(program.run, registry, smooth, deltas)
+        walk = Walk(program.run, registry or self.registry, smooth, deltas)
+        walk.given, walk.survey = given or {}, surveys.Survey(deviations)
         values = [KeyValue(self._key), *jax.tree.leaves(x)]
         (found,) = program.run(walk, closed.jaxpr, closed.consts, values)
         output = program.output(walk, found)
-        if output is None:
-            raise ValueError(
-                "`predict` must return outputs that depend on its key, got none that do. Run the model in "
-                "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
-            )
-        return walk, output.mean
+        if output is not None:
+            return walk, output.mean
+        if walk.given:
+            return walk, jnp.asarray(found, jnp.float32)
+        raise ValueError(
+            "`predict` must return outputs that depend on its key, got none that do. Run the model in "
+            "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
+        )
 
 
 def mapped(analysis: Analysis, covariance: bool, chunk_size: int | None) -> pullbacks.Found:

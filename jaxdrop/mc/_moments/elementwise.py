@@ -211,7 +211,7 @@ def _predicted(
     for one, slope in slopes:
         slope = jax.lax.stop_gradient(slope)
         path = path + slope * (one.mean - jax.lax.stop_gradient(one.mean))
-        explained = explained + slope**2 * one.variance
+        explained = explained + slope**2 * walk.variance(one)
     path, variance = jnp.broadcast_to(path, chain.shape), jnp.broadcast_to(variance, chain.shape)
     rest = jnp.maximum(variance - explained, 0)
     _note(walk, chain)
@@ -262,7 +262,7 @@ def _moments(
     def of(form: Form) -> laws.Moments:
         if not walk.smooth:
             return laws.at_mean(form, mean)
-        return laws.moments(form, mean, base.variance, base.law)
+        return laws.moments(form, mean, walk.variance(base), base.law)
 
     if not tied:
         return of(form)

@@ -7,7 +7,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import forms, maxima
+from jaxdrop.mc._moments import forms, maxima, surveys
 from jaxdrop.mc._moments.values import Random, known, wide
 from jaxdrop.mc._moments.walk import Walk
 
@@ -55,18 +55,31 @@ def _sum(a: Random, b: Random, mean: jax.Array) -> Random:
 
 
 def _mul(walk: Walk, a: Random, b: Random) -> Random:
+    found = product(walk, "mul", jnp.multiply, a, b)
     disjoint = are_disjoint(a, b)
-    if not disjoint:
-        walk.note(f"mul: {_UNCORRELATED}")
+    flags = disjoint and a.independent and b.independent, disjoint and a.exact and b.exact
+    note_rests(walk, a, b)
+    return Random(found.mean, found.variance, found.draws, "other", *flags)
+
+
+def product(
+    walk: Walk, name: str, bind: Callable[[jax.Array, jax.Array], jax.Array], a: Random, b: Random
+) -> Random:
+    """A product of two arrays, elementwise or summed; what is not linear is a new source."""
     note_terms(walk, a, b)
     first, second = jax.lax.stop_gradient((a.mean, b.mean))
-    rest = a.variance * b.variance
-    variance = first**2 * b.variance + second**2 * a.variance + rest
+    of_a, of_b = walk.variance(a), walk.variance(b)
+    mean, rest = bind(a.mean, b.mean), bind(of_a, of_b)
+    variance = bind(of_a, second**2) + bind(first**2, of_b) + rest
+    if not are_disjoint(a, b):
+        deviations = walk.deviations(a), walk.deviations(b)
+        if deviations[0] is None or deviations[1] is None:
+            walk.note(f"{name}: two factors {_UNCORRELATED}")
+        else:
+            covariance, rest = surveys.of_product(bind, *deviations)
+            mean = mean + covariance
     draws = a.draws | b.draws
-    note_rests(walk, a, b)
-    mean = walk.inject(a.mean * b.mean, rest, draws)
-    flags = disjoint and a.independent and b.independent, disjoint and a.exact and b.exact
-    return Random(mean, walk.spread(variance), draws, "other", *flags)
+    return Random(walk.inject(mean, rest, draws), walk.spread(variance), draws)
 
 
 def note_terms(walk: Walk, *arrays: Random) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import elementwise, forms, maxima
-from jaxdrop.mc._moments.pairs import are_disjoint, note_terms
+from jaxdrop.mc._moments.pairs import are_disjoint, product
 from jaxdrop.mc._moments.values import Chain, KeyValue, Random, Steps, is_random, known, wide
 from jaxdrop.mc._moments.walk import Walk
 
@@ -128,17 +128,10 @@ def _product(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree
     if not all(isinstance(value, Random) for value in values):
         return [_weighted(values, bind)]
     a, b = values
-    disjoint = are_disjoint(a, b)
-    if not disjoint:
-        walk.note(f"{eqn.primitive.name}: two factors taken as uncorrelated")
-    note_terms(walk, a, b)
-    first, second = jax.lax.stop_gradient((a.mean, b.mean))
-    rest = bind(a.variance, b.variance)
-    variance = bind(a.variance, second**2) + bind(first**2, b.variance) + rest
-    if not (a.independent and b.independent and disjoint):
+    if not (a.independent and b.independent and are_disjoint(a, b)):
         walk.note("variance: terms of a sum taken as uncorrelated")
-    draws = a.draws | b.draws
-    return [Random(walk.inject(bind(a.mean, b.mean), rest, draws), walk.spread(variance), draws)]
+    walk.survey.wanted |= not are_disjoint(a, b)
+    return [product(walk, eqn.primitive.name, bind, a, b)]
 
 
 def _weighted(values: Sequence[PyTree], bind: Callable[[jax.Array, jax.Array], jax.Array]) -> Random:

@@ -8,6 +8,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdrop.mc._moments import surveys
 from jaxdrop.mc._moments.values import Random
 from jaxdrop.mc._moments.walk import Walk
 
@@ -96,9 +97,9 @@ def _add(
 def apply(walk: Walk, logits: Random, axes: tuple[int, ...]) -> Random:
     """The moments of a softmax over some axes.
 
-    The mean is a mean-field correction of the softmax of the means; slopes and variances are at the mean.
+    By the directions of a survey, or without one, in a loop, a mean-field correction of the softmax of the
+    means, with slopes and variances at the mean.
     """
-    walk.note("softmax: mean field")
     shape, last = logits.shape, range(-len(axes), 0)
 
     def to_last(array: jax.Array) -> jax.Array:
@@ -109,6 +110,11 @@ def apply(walk: Walk, logits: Random, axes: tuple[int, ...]) -> Random:
         moved = jnp.moveaxis(jnp.zeros(shape), axes, last)
         return jnp.moveaxis(array.reshape(moved.shape), last, axes)
 
+    walk.survey.wanted = True
+    deviations = walk.deviations(logits)
+    if deviations is not None:
+        return _surveyed(walk, logits, jax.vmap(to_last)(deviations), to_last, back)
+    walk.note("softmax: mean field")
     mean, variance = to_last(logits.mean), to_last(logits.variance)
     if not walk.smooth:
         probs = jax.nn.softmax(mean, -1)
@@ -121,3 +127,20 @@ def apply(walk: Walk, logits: Random, axes: tuple[int, ...]) -> Random:
     at = jax.lax.stop_gradient(probs)
     spread = at**2 * ((1 - 2 * at) * variance + (at**2 * variance).sum(-1, keepdims=True))
     return Random(back(probs), walk.spread(back(spread)), logits.draws)
+
+
+def _surveyed(
+    walk: Walk,
+    logits: Random,
+    deviations: jax.Array,
+    to_last: Callable[[jax.Array], jax.Array],
+    back: Callable[[jax.Array], jax.Array],
+) -> Random:
+    """By means over the directions of a survey, with what the mean slopes leave as a new source."""
+    walk.note(f"softmax: means over {surveys.COUNT} fixed directions")
+    path = to_last(logits.mean)
+    at = jax.lax.stop_gradient(path)
+    found = jax.lax.stop_gradient(surveys.of_softmax(at, deviations))
+    variance = jnp.mean(found.odd**2, 0) + found.rest
+    mean = walk.inject(back(found.mean + found.linear(path - at)), back(found.rest), logits.draws)
+    return Random(mean, walk.spread(back(variance)), logits.draws)

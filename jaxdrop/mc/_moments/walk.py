@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import places
+from jaxdrop.mc._moments.surveys import Survey
 from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 
 # The share of what no single site makes.
@@ -102,6 +103,9 @@ class Walk:
       sources: The sources so far.
       drawn: The draws so far, by number.
       equations: The calls that lead to the equation in progress, the outermost first.
+      given: The values of decisions that are taken as known, by number.
+      chances: The probabilities of single decisions outside of loops, by number.
+      survey: The deviations of the arrays on which the rules for dependent arrays rest.
     """
 
     run: Run
@@ -112,6 +116,9 @@ class Walk:
     sources: list[Source] = field(default_factory=list)
     drawn: dict[int, Random] = field(default_factory=dict)
     equations: list[jex.JaxprEqn] = field(default_factory=list)
+    given: dict[int, jax.Array] = field(default_factory=dict)
+    chances: dict[int, jax.Array] = field(default_factory=dict)
+    survey: Survey = field(default_factory=Survey)
     _places: dict[int, int] = field(default_factory=dict)
 
     def inject(self, mean: jax.Array, variance: jax.Array, draws: Draws) -> jax.Array:
@@ -126,6 +133,18 @@ class Walk:
             self.sources.append(Source(np.ones(shape, np.float32), frozenset({number})))
         place = self._places[number]
         return np.zeros(shape, np.float32) if self.deltas is None else self.deltas[place]
+
+    def deviations(self, array: Random) -> jax.Array | None:
+        """The linear deviations of an array along the directions of a survey, `[R, ...]`.
+
+        None if there is no survey yet, or in a loop.
+        """
+        return self.survey.of(array) if self.outer is None and self.smooth else None
+
+    def variance(self, array: Random) -> jax.Array:
+        """The variances of an array: by the survey, where those that are carried on are not exact."""
+        found = None if array.exact else self.deviations(array)
+        return array.variance if found is None else jnp.mean(found**2, 0)
 
     def spread(self, variance: jax.Array) -> jax.Array:
         """The variance that is carried on: none, if all is evaluated at the mean."""
