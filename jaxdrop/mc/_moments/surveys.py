@@ -7,12 +7,14 @@ source. The mean over directions of the product of two deviations is the covaria
 an error of about one over the root of R. The signs are fixed: the moments depend on the program alone.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdrop.mc._moments.values import Random
 
@@ -45,15 +47,12 @@ class Survey:
 
 def directions(shapes: Sequence[tuple[int, ...]]) -> list[jax.Array]:
     """Signs for sources of these shapes, `[R, ...]`, the same in every call."""
-    keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), max(len(shapes), 1))
-    bit = jnp.arange(COUNT, dtype=jnp.uint32)
-
-    def signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        words = jax.random.bits(key, shape, "uint32")
-        at = bit.reshape(-1, *(1,) * len(shape))
-        return 1 - 2 * ((words >> at) & 1).astype(jnp.float32)
-
-    return [signs(key, shape) for key, shape in zip(keys, shapes, strict=False)]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    words = jax.random.bits(jax.random.key(0, impl="threefry2x32"), (ends[-1],), "uint32")
+    bits = (words >> jnp.arange(COUNT, dtype=jnp.uint32)[:, None]) & 1
+    signs = 1 - 2 * bits.astype(jnp.float32)
+    parts = jnp.split(signs, ends[:-1], axis=1)
+    return [part.reshape(COUNT, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def of_product(
