@@ -40,12 +40,14 @@ class Analysis:
     names: list[str] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    shape: tuple[int, ...] = ()
 
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
             self._key = _visible.key()
         self._row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
         self._one = jax.make_jaxpr(self._alone)(self._key, self._row)
+        self.shape = self._one.out_avals[0].shape
         first = self._studied(Registry(self.registry.paths), ())
         self._sets = conditions.subsets(len(first.chances)) if first.chances else []
         self._decisions = tuple(first.chances) if self._sets else ()
