@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
+import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,56 +49,70 @@ class Analysis:
         self._row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
         self._one = jax.make_jaxpr(self._alone)(self._key, self._row)
         self.shape = self._one.out_avals[0].shape
-        first = self._studied(Registry(self.registry.paths), ())
-        self._sets = conditions.subsets(len(first.chances)) if first.chances else []
-        self._decisions = tuple(first.chances) if self._sets else ()
-        plain = self._studied(Registry(self.registry.paths), self._decisions) if self._decisions else first
+        found = list(self._studied({}).chances)
+        self._sets = conditions.subsets(len(found))
+        self._decisions = found if self._sets else []
+        plain = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)))
         self._plain_shapes = [np.shape(source.variance) for source in plain.sources]
         self._is_surveyed = plain.survey.wanted
-        last = self._studied(self.registry, self._decisions)
+        last = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)), self.registry)
         self.shapes = [np.shape(source.variance) for source in last.sources]
         sites = [self.registry.site(source.draws) for source in last.sources]
-        given = [self.registry.names[number] for number in self._decisions]
-        names = dict.fromkeys(name for name in (*sites, *given) if name != INTERACTIONS)
-        self.names = [*names, INTERACTIONS]
+        decided = [self.registry.names[number] for number in self._decisions]
+        self.names = [*dict.fromkeys(one for one in (*sites, *decided) if one != INTERACTIONS), INTERACTIONS]
         self.groups = [self.names.index(name) for name in sites]
-        self._given_groups = [self.names.index(name) for name in (*given, INTERACTIONS)]
+        self._decided = [self.names.index(name) for name in (*decided, INTERACTIONS)]
 
     def moments(self, row: PyTree, covariance: bool) -> pullbacks.Found:
         """The moments of one example."""
         if not self._decisions:
             return self._moments(row, {}, covariance)
-        walk, _ = self._walk(self._one, row, None, registry=Registry(self.registry.paths))
+        walk, _ = self._walk(self._one, row)
         chances = jnp.stack([walk.chances[number] for number in self._decisions])
+        found = jax.lax.map(
+            lambda values: self._moments(row, self._given(list(values)), covariance),
+            conditions.values(self._sets, chances),
+        )
+        return conditions.combined(found, self._sets, chances, self._decided)
 
-        def given(values: jax.Array) -> pullbacks.Found:
-            return self._moments(row, dict(zip(self._decisions, values, strict=True)), covariance)
-
-        found = jax.lax.map(given, conditions.values(self._sets, chances))
-        return conditions.combined(found, self._sets, chances, self._given_groups)
+    def coupled(self) -> jax.Array:
+        """Whether an example's outputs depend on others, by the means of the batch and of its rows."""
+        if jax.tree.leaves(self.x)[0].shape[0] == 1:
+            return jnp.zeros((), bool)
+        whole = self._whole()
+        _, of_batch = self._walk(whole, self.x, smooth=False)
+        rows = jax.vmap(lambda row: self._walk(self._one, row, smooth=False)[1])(self.x)
+        half = whole.out_avals[0].dtype.itemsize < 4
+        largest = jnp.max(jnp.abs(rows), initial=0)
+        return (
+            jnp.max(jnp.abs(of_batch - rows), initial=0) > (_HALF_TOLERANCE if half else _TOLERANCE) * largest
+        )
 
     def _moments(self, row: PyTree, given: Given, covariance: bool) -> pullbacks.Found:
         """The moments of one example, given some decisions."""
-        deviations = self._surveyed(row, given)
+        survey = self._surveyed(row, given)
 
         def path(deltas: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-            walk, mean = self._walk(self._one, row, deltas, given=given, deviations=deviations)
+            walk, mean = self._walk(
+                self._one, row, deltas, given=given, deviations=survey, registry=self.registry
+            )
             return mean.reshape(-1), [jnp.asarray(source.variance) for source in walk.sources]
 
-        if not self.shapes:  # the given decisions are all that is random
-            mean, _ = path([])
-            of_groups = jnp.zeros((len(self.names), mean.size), jnp.float32)
-            of_pairs = jnp.zeros((mean.size, mean.size), jnp.float32) if covariance else None
-            return pullbacks.Found(mean, of_groups[0], of_pairs, of_groups)
-        return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance)
+        if self.shapes:
+            return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance)
+        # The given decisions are all that is random.
+        mean, _ = path([])
+        shares = jnp.zeros((len(self.names), mean.size), jnp.float32)
+        pairs = jnp.zeros((mean.size, mean.size), jnp.float32) if covariance else None
+        return pullbacks.Found(mean, shares[0], pairs, shares)
 
     def _surveyed(self, row: PyTree, given: Given) -> list[jax.Array] | None:
-        """The deviations of the arrays of a program that has steps of dependent arrays."""
+        """The deviations of the arrays of a program in which arrays of the same draws meet; else None."""
         if not self._is_surveyed:
             return None
 
         def paths(deltas: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
-            walk, _ = self._walk(self._one, row, deltas, given=given, registry=Registry(self.registry.paths))
+            walk, _ = self._walk(self._one, row, deltas, given=given)
             arrays = [array.mean for array in walk.survey.arrays]
             return arrays, [jnp.asarray(source.variance) for source in walk.sources]
 
@@ -107,52 +122,40 @@ class Analysis:
         steps = [jnp.sqrt(variance) * sign for variance, sign in zip(variances, signs, strict=True)]
         return jax.vmap(linear)(steps)
 
-    def _studied(self, registry: Registry, decisions: Sequence[int]) -> Walk:
-        """A walk given these decisions, for what is static."""
+    def _studied(self, given: Given, registry: Registry | None = None) -> Walk:
+        """A walk, for what is static; with a survey if it fills the registry."""
         found: list[Walk] = []
 
         def study(row: PyTree) -> None:
-            given = dict.fromkeys(decisions, jnp.ones((), bool))
-            deviations = self._surveyed(row, given) if registry is self.registry else None
-            walk, _ = self._walk(self._one, row, None, given=given, deviations=deviations, registry=registry)
-            found.append(walk)
+            survey = None if registry is None else self._surveyed(row, given)
+            found.append(self._walk(self._one, row, given=given, deviations=survey, registry=registry)[0])
 
         jax.eval_shape(study, self._row)
         return found[0]
 
-    def coupled(self) -> jax.Array:
-        """Whether an example's outputs depend on others, by the means of the batch and of its rows."""
-        if jax.tree.leaves(self.x)[0].shape[0] == 1:
-            return jnp.zeros((), bool)
-        whole = jax.make_jaxpr(self.predict)(self._key, self.x)
-        registry = Registry(self.registry.paths)
-        _, of_batch = self._walk(whole, self.x, None, smooth=False, registry=registry)
+    def _given(self, values: Sequence[jax.Array]) -> Given:
+        return dict(zip(self._decisions, values, strict=True))
 
-        def of_row(row: PyTree) -> jax.Array:
-            return self._walk(self._one, row, None, smooth=False, registry=Registry(self.registry.paths))[1]
-
-        rows = jax.vmap(of_row)(self.x)
-        half = whole.out_avals[0].dtype.itemsize < 4
-        largest = jnp.max(jnp.abs(rows), initial=0)
-        return (
-            jnp.max(jnp.abs(of_batch - rows), initial=0) > (_HALF_TOLERANCE if half else _TOLERANCE) * largest
-        )
+    def _whole(self) -> jex.ClosedJaxpr:
+        """The program of the whole batch."""
+        return jax.make_jaxpr(self.predict)(self._key, self.x)
 
     def _alone(self, key: jax.Array, row: PyTree) -> jax.Array:
         return self.predict(key, jax.tree.map(lambda leaf: leaf[None], row))[0]
 
     def _walk(
         self,
-        closed: PyTree,
+        closed: jex.ClosedJaxpr,
         x: PyTree,
-        deltas: list[jax.Array] | None,
+        deltas: list[jax.Array] | None = None,
+        *,
         smooth: bool = True,
         given: Given | None = None,
         deviations: list[jax.Array] | None = None,
         registry: Registry | None = None,
     ) -> tuple[Walk, jax.Array]:
-        """A walk through a program, and the mean path of its outputs."""
-        walk = Walk(program.run, registry or self.registry, smooth, deltas)
+        """A walk through a program, and the mean path of its outputs; by default with its own registry."""
+        walk = Walk(program.run, registry or Registry(self.registry.paths), smooth, deltas)
         walk.given, walk.survey = given or {}, surveys.Survey(deviations)
         values = [KeyValue(self._key), *jax.tree.leaves(x)]
         (found,) = program.run(walk, closed.jaxpr, closed.consts, values)
@@ -161,6 +164,9 @@ class Analysis:
             return walk, output.mean
         if walk.given:
             return walk, jnp.asarray(found, jnp.float32)
+        if closed is self._one:
+            # What mixes the examples of a batch may leave a single one as it is.
+            jax.eval_shape(lambda x: self._walk(self._whole(), x, smooth=False)[1], self.x)
         raise ValueError(
             "`predict` must return outputs that depend on its key, got none that do. Run the model in "
             "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."

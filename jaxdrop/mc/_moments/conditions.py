@@ -28,11 +28,11 @@ Subset = tuple[int, ...]
 
 
 def subsets(count: int) -> list[Subset]:
-    """The sets of decisions that are analyzed with other values than the most probable ones, the empty one first.
+    """The sets of decisions that get other values than the most probable ones, the empty one first.
 
-    None at all, if there are too many decisions for all pairs.
+    There is none if there are no decisions, or too many for all pairs.
     """
-    for order in range(count, min(_LEAST_ORDER, count) - 1, -1):
+    for order in range(count if count else -1, min(_LEAST_ORDER, count) - 1, -1):
         if sum(math.comb(count, size) for size in range(order + 1)) <= _MOST_VALUES:
             return [one for size in range(order + 1) for one in itertools.combinations(range(count), size)]
     return []
