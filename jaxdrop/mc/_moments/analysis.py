@@ -119,7 +119,7 @@ class Analysis:
         zeros = [jnp.zeros(shape, jnp.float32) for shape in self._plain_shapes]
         _, linear, variances = jax.linearize(paths, zeros, has_aux=True)
         signs = surveys.directions(self._plain_shapes)
-        steps = [jnp.sqrt(variance) * sign for variance, sign in zip(variances, signs, strict=True)]
+        steps = [jnp.sqrt(variance)[None] * sign for variance, sign in zip(variances, signs, strict=True)]
         return jax.vmap(linear)(steps)
 
     def _studied(self, given: Given, registry: Registry | None = None) -> Walk:

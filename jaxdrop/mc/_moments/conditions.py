@@ -40,8 +40,7 @@ def subsets(count: int) -> list[Subset]:
 
 def values(sets: Sequence[Subset], chances: jax.Array) -> jax.Array:
     """The values of the decisions of these probabilities `[n]`, for each set, `[M, n]`."""
-    differs = np.array([[place in one for place in range(chances.shape[0])] for one in sets])
-    return jnp.asarray(differs) != (chances >= 0.5)
+    return jnp.asarray(_differing(sets, len(chances))) != (chances >= 0.5)[None]
 
 
 def combined(given: Found, sets: Sequence[Subset], chances: jax.Array, groups: Sequence[int]) -> Found:
@@ -67,10 +66,14 @@ def combined(given: Found, sets: Sequence[Subset], chances: jax.Array, groups: S
     return Found(effects[0], shares.sum(0), covariance, shares)
 
 
+def _differing(sets: Sequence[Subset], count: int) -> np.ndarray:
+    """Whether each decision is in each set, `[M, n]`."""
+    return np.array([[place in one for place in range(count)] for one in sets])
+
+
 def _weights(sets: Sequence[Subset], other: jax.Array) -> jax.Array:
     """The probabilities of the values that are analyzed, as shares of their sum, `[M]`."""
-    differs = np.array([[place in one for place in range(other.shape[0])] for one in sets])
-    found = jnp.prod(jnp.where(differs, other, 1 - other), 1)
+    found = jnp.prod(jnp.where(_differing(sets, len(other)), other[None], 1 - other[None]), 1)
     return found / found.sum()
 
 
@@ -86,5 +89,5 @@ def _effects(means: jax.Array, sets: Sequence[Subset], other: jax.Array) -> jax.
             for small in sets
         ]
     )
-    factors = jnp.where(within.T, jnp.prod(jnp.where(missing, other, 1), -1), 0)
+    factors = jnp.where(within.T, jnp.prod(jnp.where(missing, other[None, None], 1), -1), 0)
     return jnp.tensordot(factors, differences, 1)

@@ -76,15 +76,15 @@ class Softmax(NamedTuple):
     rest: jax.Array
 
     def linear(self, deviation: jax.Array) -> jax.Array:
-        """A deviation of the logits times the mean slopes: those of the mean, less the covariance."""
+        """A deviation of the logits times the mean slopes: those of the mean, less the odd part's covariance."""
         own = self.mean * (deviation - jnp.sum(self.mean * deviation, -1, keepdims=True))
-        weights = jnp.sum(self.odd * deviation, -1, keepdims=True)
+        weights = jnp.sum(self.odd * deviation[None], -1, keepdims=True)
         return own - jnp.mean(weights * self.odd, 0)
 
 
 def of_softmax(logits: jax.Array, deviations: jax.Array) -> Softmax:
     """The moments of a softmax of logits with deviations `[R, ...]`, each in both directions."""
-    up, down = jax.nn.softmax(logits + deviations), jax.nn.softmax(logits - deviations)
+    up, down = (jax.nn.softmax(logits[None] + sign * deviations) for sign in (1, -1))
     even, odd = (up + down) / 2, (up - down) / 2
     found = Softmax(jnp.mean(even, 0), odd, jnp.zeros_like(logits))
     missed = jnp.mean((odd - jax.lax.map(found.linear, deviations)) ** 2, 0)
