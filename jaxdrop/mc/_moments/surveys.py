@@ -76,7 +76,7 @@ class Softmax(NamedTuple):
     rest: jax.Array
 
     def linear(self, deviation: jax.Array) -> jax.Array:
-        """A deviation of the logits times the mean slopes: those of the mean, less the odd part's covariance."""
+        """A deviation times the mean slopes: those of the mean less the odd part's covariance."""
         own = self.mean * (deviation - jnp.sum(self.mean * deviation, -1, keepdims=True))
         weights = jnp.sum(self.odd * deviation[None], -1, keepdims=True)
         return own - jnp.mean(weights * self.odd, 0)
