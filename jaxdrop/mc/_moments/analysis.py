@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
@@ -45,10 +44,11 @@ class Analysis:
 
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
-            self._key = _visible.key()
+            self._key = _visible.key(jnp.array([0, 1], jnp.uint32))
         self._row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
         self._one = jax.make_jaxpr(self._alone)(self._key, self._row)
-        self.shape = self._one.out_avals[0].shape
+        (like,) = _kinds(self._one)
+        self.shape = like.shape
         found = list(self._studied({}).chances)
         self._sets = conditions.subsets(len(found))
         self._decisions = found if self._sets else []
@@ -82,7 +82,7 @@ class Analysis:
         whole = self._whole()
         _, of_batch = self._walk(whole, self.x, smooth=False)
         rows = jax.vmap(lambda row: self._walk(self._one, row, smooth=False)[1])(self.x)
-        half = whole.out_avals[0].dtype.itemsize < 4
+        half = _kinds(whole)[0].dtype.itemsize < 4
         largest = jnp.max(jnp.abs(rows), initial=0)
         return (
             jnp.max(jnp.abs(of_batch - rows), initial=0) > (_HALF_TOLERANCE if half else _TOLERANCE) * largest
@@ -136,7 +136,7 @@ class Analysis:
     def _given(self, values: Sequence[jax.Array]) -> Given:
         return dict(zip(self._decisions, values, strict=True))
 
-    def _whole(self) -> jex.ClosedJaxpr:
+    def _whole(self) -> PyTree:
         """The program of the whole batch."""
         return jax.make_jaxpr(self.predict)(self._key, self.x)
 
@@ -145,7 +145,7 @@ class Analysis:
 
     def _walk(
         self,
-        closed: jex.ClosedJaxpr,
+        closed: PyTree,
         x: PyTree,
         deltas: list[jax.Array] | None = None,
         *,
@@ -171,6 +171,11 @@ class Analysis:
             "`predict` must return outputs that depend on its key, got none that do. Run the model in "
             "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
         )
+
+
+def _kinds(closed: PyTree) -> list[jax.ShapeDtypeStruct]:
+    """The types of the outputs of a program."""
+    return list(closed.out_avals)
 
 
 def mapped(analysis: Analysis, covariance: bool, chunk_size: int | None) -> pullbacks.Found:

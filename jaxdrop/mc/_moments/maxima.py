@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
+from jaxdrop.mc._moments import forms
 from jaxdrop.mc._moments.values import Random
 from jaxdrop.mc._moments.walk import Walk
 
@@ -36,7 +37,7 @@ def larger(walk: Walk, a: Random, b: Random) -> Random:
 
 def pooled(walk: Walk, eqn: jex.JaxprEqn, array: Random) -> Random:
     """`reduce_window_max`: the maximum of each window, one place after the other."""
-    params, shape = eqn.params, eqn.outvars[0].aval.shape
+    params, shape = eqn.params, forms.kind(eqn.outvars[0]).shape
     if array.law == "decision":
         return _any_in_window(walk, eqn, array)
     walk.note("reduce_window_max: Clark's moments, taken as uncorrelated")

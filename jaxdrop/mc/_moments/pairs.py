@@ -17,7 +17,7 @@ _UNCORRELATED = "taken as uncorrelated"
 
 def apply(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random:
     """The outcome of an elementwise equation of settled values, at least two of them random."""
-    name, shape = eqn.primitive.name, eqn.outvars[0].aval.shape
+    name, shape = eqn.primitive.name, forms.kind(eqn.outvars[0]).shape
     arrays = [_fitted(value, shape) for value in values]
     if name in _RULES:
         if name in ("and", "or") and not are_disjoint(*arrays):
@@ -72,11 +72,12 @@ def product(
     mean, rest = bind(a.mean, b.mean), bind(of_a, of_b)
     variance = bind(of_a, second**2) + bind(first**2, of_b) + rest
     if not are_disjoint(a, b):
-        deviations = walk.deviations(a), walk.deviations(b)
-        if deviations[0] is None or deviations[1] is None:
+        beside, other = walk.deviations(a), walk.deviations(b)
+        if beside is None or other is None:
             walk.note(f"{name}: two factors {_UNCORRELATED}")
         else:
-            covariance, rest = surveys.of_product(bind, *deviations)
+            walk.note(f"{name}: means over {surveys.COUNT} fixed directions")
+            covariance, rest = surveys.of_product(bind, beside, other)
             mean = mean + covariance
     draws = a.draws | b.draws
     return Random(walk.inject(mean, rest, draws), walk.spread(variance), draws)
