@@ -57,7 +57,8 @@ class Analysis:
         self._is_surveyed = plain.survey.wanted
         last = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)), self.registry)
         self.shapes = [np.shape(source.variance) for source in last.sources]
-        sites = [self.registry.site(source.draws) for source in last.sources]
+        every = frozenset(range(len(self.registry.names)))
+        sites = [self.registry.site(source.draws or every) for source in last.sources]
         decided = [self.registry.names[number] for number in self._decisions]
         self.names = [*dict.fromkeys(one for one in (*sites, *decided) if one != INTERACTIONS), INTERACTIONS]
         self.groups = [self.names.index(name) for name in sites]

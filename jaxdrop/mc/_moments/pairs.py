@@ -69,18 +69,17 @@ def product(
     note_terms(walk, a, b)
     first, second = jax.lax.stop_gradient((a.mean, b.mean))
     of_a, of_b = walk.variance(a), walk.variance(b)
-    mean, rest = bind(a.mean, b.mean), bind(of_a, of_b)
-    variance = bind(of_a, second**2) + bind(first**2, of_b) + rest
+    linear, rest = bind(of_a, second**2) + bind(first**2, of_b), bind(of_a, of_b)
+    mean, draws = bind(a.mean, b.mean), a.draws | b.draws
+    beside, other = (None, None) if are_disjoint(a, b) else (walk.deviations(a), walk.deviations(b))
+    if beside is not None and other is not None:
+        walk.note(f"{name}: means over {surveys.COUNT} fixed directions")
+        products = jax.vmap(bind)(beside, other)
+        path = walk.scatter(mean + jnp.mean(products, 0), products)
+        return Random(path, walk.spread(linear + jnp.var(products, 0, ddof=1)), draws)
     if not are_disjoint(a, b):
-        beside, other = walk.deviations(a), walk.deviations(b)
-        if beside is None or other is None:
-            walk.note(f"{name}: two factors {_UNCORRELATED}")
-        else:
-            walk.note(f"{name}: means over {surveys.COUNT} fixed directions")
-            covariance, rest = surveys.of_product(bind, beside, other)
-            mean = mean + covariance
-    draws = a.draws | b.draws
-    return Random(walk.inject(mean, rest, draws), walk.spread(variance), draws)
+        walk.note(f"{name}: two factors {_UNCORRELATED}")
+    return Random(walk.inject(mean, rest, draws), walk.spread(linear + rest), draws)
 
 
 def note_terms(walk: Walk, *arrays: Random) -> None:

@@ -131,7 +131,8 @@ def _surveyed(walk: Walk, logits: Random, deviations: jax.Array, axes: tuple[int
     path, lanes = _to_last(logits.mean, axes), jax.vmap(lambda one: _to_last(one, axes))(deviations)
     at = jax.lax.stop_gradient(path)
     found = jax.lax.stop_gradient(surveys.of_softmax(at, lanes))
-    path, variance = found.mean + found.linear(path - at), jnp.mean(found.odd**2, 0) + found.rest
+    variance = jnp.mean(found.odd**2, 0) + jnp.var(found.even, 0, ddof=1)
+    path = walk.scatter(found.mean + found.linear(path - at), found.even)
     path, rest, variance = (_from_last(one, logits.shape, axes) for one in (path, found.rest, variance))
     return Random(walk.inject(path, rest, logits.draws), walk.spread(variance), logits.draws)
 

@@ -8,7 +8,7 @@ an error of about one over the root of R. The signs are fixed: the moments depen
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,25 +54,19 @@ def directions(shapes: Sequence[tuple[int, ...]]) -> list[jax.Array]:
     return [part.reshape(COUNT, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def of_product(
-    bind: Callable[[jax.Array, jax.Array], jax.Array], a: jax.Array, b: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The mean and the variance of a product of deviations `[R, ...]`."""
-    found = jax.vmap(bind)(a, b)
-    return jnp.mean(found, 0), jnp.var(found, 0, ddof=1)
-
-
 class Softmax(NamedTuple):
     """The moments of a softmax along its last axis.
 
     Attributes:
       mean: The means.
       odd: The odd parts of its deviations, `[R, ...]`.
-      rest: The variances of what the slopes leave.
+      even: The even parts, with the mean in them, `[R, ...]`.
+      rest: The variances of what the slopes leave of the odd parts.
     """
 
     mean: jax.Array
     odd: jax.Array
+    even: jax.Array
     rest: jax.Array
 
     def linear(self, deviation: jax.Array) -> jax.Array:
@@ -86,6 +80,5 @@ def of_softmax(logits: jax.Array, deviations: jax.Array) -> Softmax:
     """The moments of a softmax of logits with deviations `[R, ...]`, each in both directions."""
     up, down = (jax.nn.softmax(logits[None] + sign * deviations) for sign in (1, -1))
     even, odd = (up + down) / 2, (up - down) / 2
-    found = Softmax(jnp.mean(even, 0), odd, jnp.zeros_like(logits))
-    missed = jnp.mean((odd - jax.lax.map(found.linear, deviations)) ** 2, 0)
-    return found._replace(rest=missed + jnp.var(even, 0, ddof=1))
+    found = Softmax(jnp.mean(even, 0), odd, even, jnp.zeros_like(logits))
+    return found._replace(rest=jnp.mean((odd - jax.lax.map(found.linear, deviations)) ** 2, 0))

@@ -15,6 +15,8 @@ from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 
 # The share of what no single site makes.
 INTERACTIONS = "interactions"
+# The number of the directions of a survey, in the place of that of a draw.
+_DIRECTIONS = -1
 # What names a draw: the words of its key, or of its keys in the steps of a loop.
 Identity = bytes | tuple[bytes, ...]
 
@@ -130,7 +132,8 @@ class Walk:
         """The perturbation of a draw of unit variance; the same one for the same draw."""
         if number not in self._places:
             self._places[number] = len(self.sources)
-            self.sources.append(Source(np.ones(shape, np.float32), frozenset({number})))
+            draws = frozenset() if number == _DIRECTIONS else frozenset({number})
+            self.sources.append(Source(np.ones(shape, np.float32), draws))
         place = self._places[number]
         return np.zeros(shape, np.float32) if self.deltas is None else self.deltas[place]
 
@@ -145,6 +148,15 @@ class Walk:
         """The variances of an array: by the survey, where those that are carried on are not exact."""
         found = None if array.exact else self.deviations(array)
         return array.variance if found is None else jnp.mean(found**2, 0)
+
+    def scatter(self, mean: jax.Array, along: jax.Array) -> jax.Array:
+        """Adds what is not linear to a mean path, by its values along the directions of a survey, `[R, ...]`.
+
+        A source for each direction, the same for all arrays: so these parts are correlated as they are.
+        """
+        noise = self.standard(_DIRECTIONS, along.shape[:1])
+        parts = jax.lax.stop_gradient(along - jnp.mean(along, 0, keepdims=True))
+        return mean + jnp.tensordot(noise, parts, 1) / np.sqrt(np.float32(len(along) - 1))
 
     def spread(self, variance: jax.Array) -> jax.Array:
         """The variance that is carried on: none, if all is evaluated at the mean."""
