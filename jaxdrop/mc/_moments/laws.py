@@ -6,14 +6,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import norm
 
 from jaxdrop.mc._moments import forms
 from jaxdrop.mc._moments.forms import Affine, Constant, Form, Ramp
 
-# Gauss-Hermite quadrature of a smooth function; a sum over many points of one with a kink.
-_SMOOTH_POINTS = 20
-_KINKED_POINTS = 81
+# Points and their distance, in standard deviations, of a sum over a smooth function, and over one with a
+# kink. For functions such as tanh, 15 points in equal distances are as exact as 20 of Gauss and Hermite.
+_SMOOTH_POINTS = (15, 0.7)
+_KINKED_POINTS = (81, 0.125)
 _UNIFORM_POINTS = 64
 # A variance below this share of the squared mean is that of a known number.
 _LEAST = 1e-12
@@ -62,7 +62,7 @@ def _of_ramp(form: Ramp, mean: jax.Array, deviation: jax.Array) -> Moments:
     slope, start, offset = form
     above = mean - start
     standard = above / deviation
-    share, density = norm.cdf(standard), norm.pdf(standard)
+    share, density = normal_cdf(standard), normal_density(standard)
     first = above * share + deviation * density
     second = (above**2 + deviation**2) * share + above * deviation * density
     shift = slope * start + offset
@@ -93,15 +93,25 @@ def _of_uniform(form: Form) -> Callable[[jax.Array], Moments]:
     return found
 
 
-def _hermite() -> tuple[np.ndarray, np.ndarray]:
-    points, weights = np.polynomial.hermite_e.hermegauss(_SMOOTH_POINTS)
-    return points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
+def normal_cdf(x: jax.Array) -> jax.Array:
+    """The standard normal distribution function, with errors of 1e-7.
+
+    `jax.scipy.stats.norm.cdf` also has the digits of tiny probabilities, takes several times as long to
+    compute, and longer to compile.
+    """
+    return 0.5 + 0.5 * jax.lax.erf(x * np.float32(0.5**0.5))
 
 
-def _even() -> tuple[np.ndarray, np.ndarray]:
-    points = np.linspace(-5, 5, _KINKED_POINTS)
+def normal_density(x: jax.Array) -> jax.Array:
+    """The standard normal density."""
+    return np.float32((2 * np.pi) ** -0.5) * jnp.exp(-0.5 * x**2)
+
+
+def _even(count: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points at equal distances, and weights: the trapezoidal rule."""
+    points = (np.arange(count) - (count - 1) / 2) * distance
     weights = np.exp(-(points**2) / 2)
     return points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
 
 
-_SMOOTH, _KINKED = _hermite(), _even()
+_SMOOTH, _KINKED = _even(*_SMOOTH_POINTS), _even(*_KINKED_POINTS)
