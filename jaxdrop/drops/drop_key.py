@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks, _draw, _visible
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
 from jaxdrop.drops import _remat
 
@@ -143,7 +143,9 @@ def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
 @_remat.redraw_in_backward("shape")
 def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     # A logit of -inf stays -inf: a finite one would let its row attend to it.
-    hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
+    hidden = jnp.finfo(logits.dtype).min
+    if seed.impl != _visible.IMPL:
+        hidden = jnp.where(logits == -jnp.inf, -jnp.inf, hidden).astype(logits.dtype)
     y = _draw.where_like(_kept(seed, level, shape), logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 

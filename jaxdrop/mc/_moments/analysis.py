@@ -1,5 +1,6 @@
 """The analysis of a predictor: one example at a time, from its traced program to its moments."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from jaxdrop import _visible
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import program, pullbacks
+from jaxdrop.mc._moments import chunks, program, pullbacks
 from jaxdrop.mc._moments.values import KeyValue
 from jaxdrop.mc._moments.walk import INTERACTIONS, Registry, Walk
 
@@ -30,6 +31,7 @@ class Analysis:
       names: The sites; the last is that of interactions.
       shapes: The shapes of the sources.
       groups: The site of each source.
+      shape: The shape of an example's outputs.
     """
 
     predict: Callable[[jax.Array, PyTree], jax.Array]
@@ -38,12 +40,14 @@ class Analysis:
     names: list[str] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    shape: tuple[int, ...] = ()
 
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
             self._key = _visible.key()
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
         self._one = jax.make_jaxpr(self._alone)(self._key, row)
+        self.shape = self._one.out_avals[0].shape
         found: list[tuple[tuple[int, ...], str]] = []
 
         def note(row: PyTree) -> None:
@@ -57,14 +61,19 @@ class Analysis:
         self.names = [*sites, INTERACTIONS]
         self.groups = [self.names.index(name) for _, name in found]
 
-    def moments(self, row: PyTree, covariance: bool) -> pullbacks.Found:
-        """The moments of one example."""
+    @property
+    def numbers(self) -> int:
+        """The number of random numbers of an example."""
+        return sum(map(math.prod, self.shapes))
+
+    def moments(self, row: PyTree, covariance: bool, block: int) -> pullbacks.Found:
+        """The moments of one example, so many outputs at once."""
 
         def path(deltas: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
             walk, mean = self._walk(self._one, row, deltas)
             return mean.reshape(-1), [jnp.asarray(source.variance) for source in walk.sources]
 
-        return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance)
+        return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance, block)
 
     def coupled(self) -> jax.Array:
         """Whether an example's outputs depend on others, by the means of the batch and of its rows."""
@@ -101,7 +110,7 @@ class Analysis:
 
 def mapped(analysis: Analysis, covariance: bool, chunk_size: int | None) -> pullbacks.Found:
     """The moments of all examples, so many at once."""
-    one = partial(analysis.moments, covariance=covariance)
-    if chunk_size is None or chunk_size >= jax.tree.leaves(analysis.x)[0].shape[0]:
-        return jax.vmap(one)(analysis.x)
-    return jax.lax.map(one, analysis.x, batch_size=chunk_size)
+    batch, outputs = jax.tree.leaves(analysis.x)[0].shape[0], math.prod(analysis.shape)
+    sizes = chunks.plan(batch, outputs, analysis.numbers, covariance, chunk_size)
+    one = partial(analysis.moments, covariance=covariance, block=sizes.outputs)
+    return chunks.mapped(one, analysis.x, sizes.examples)

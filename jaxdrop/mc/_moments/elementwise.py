@@ -11,7 +11,7 @@ import numpy as np
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import forms, laws, pairs
 from jaxdrop.mc._moments.forms import IDENTITY, Affine, Constant, Curve, Form
-from jaxdrop.mc._moments.values import Chain, Random, is_random, known, wide
+from jaxdrop.mc._moments.values import Chain, Random, is_random, wide
 from jaxdrop.mc._moments.walk import Walk
 
 PRIMITIVES = frozenset(
@@ -72,6 +72,8 @@ PRIMITIVES = frozenset(
 )
 # A chain has at most so many decisions, and twice as many cases for each.
 _MOST_DECISIONS = 3
+# Of those so many may have a chance that is a function of the array that they meet.
+_MOST_TIED = 1
 _NORMAL = "elementwise: arrays taken as normal"
 _RESTS = "elementwise: what is not linear taken as uncorrelated between elements"
 _TERMS = "variance: terms of a sum taken as uncorrelated"
@@ -116,7 +118,9 @@ def rearranged(value: Chain, name: tuple, fun: PyTree, independent: bool) -> Cha
 def _fitted(walk: Walk, value: PyTree, shape: tuple[int, ...]) -> Chain:
     """A value as a chain of this shape."""
     if not is_random(value):
-        return Chain(None, (), {(): Constant(wide(value))}, shape, jax.dtypes.result_type(value))
+        return Chain(
+            None, (), {(): Constant(wide(forms.number(value)))}, shape, jax.dtypes.result_type(value)
+        )
     if isinstance(value, Chain) and value.shape != shape:
         value = settle(walk, value)
     if isinstance(value, Chain):
@@ -154,6 +158,8 @@ def _is_noise(bases: Sequence[Random], decisions: Sequence[Random]) -> bool:
 
 def _settled(walk: Walk, chain: Chain) -> Random:
     base, decisions = chain.base, chain.decisions
+    if len(_tied(chain)) > _MOST_TIED:
+        raise ValueError("`predict` must draw with one random rate at a time; `mc.estimate` samples it.")
     if not decisions and isinstance(form := chain.cases[()], Affine) and base is not None:
         return _affine(base, form, chain.shape)
     if base is None and len(decisions) == 1 and decisions[0].chance is None:
@@ -183,43 +189,103 @@ def _of_decision(decision: Random, chain: Chain) -> Random:
 def _mixture(walk: Walk, chain: Chain) -> Random:
     """The moments over the cases, and the best linear predictor of the bases."""
     base, decisions = chain.base, chain.decisions
-    tied = [one for one in decisions if base is not None and one.chance and one.chance.base is base]
+    tied = _tied(chain)
     free = [one for one in decisions if one not in tied]
     mean = square = slope = jnp.zeros((), jnp.float32)
     given: dict[tuple[int, bool], jax.Array] = {}
+    weighted: list[tuple[jax.Array, Form]] = []
     for case, form in chain.cases.items():
         true = dict(zip(map(id, decisions), case, strict=True))
         chance = _chance(free, true)
-        first, second, tilt = _moments(walk, form, base, [(one.chance, true[id(one)]) for one in tied])
-        mean, square, slope = mean + chance * first, square + chance * second, slope + chance * tilt
+        first, second = (_tied_form(form, tied, true, power) for power in (1, 2)) if tied else (form, None)
+        found = _moments(walk, first, base)
+        of_square = found.square if second is None else _moments(walk, second, base).mean
+        weighted.append((chance, first))
+        mean, square, slope = (
+            mean + chance * found.mean,
+            square + chance * of_square,
+            slope + chance * found.slope,
+        )
         for one in free:
             own = _chance([one], true)
             rest = chance / jnp.maximum(own, jnp.finfo(jnp.float32).tiny)
             key = id(one), true[id(one)]
-            given[key] = given.get(key, jnp.zeros((), jnp.float32)) + rest * first
+            given[key] = given.get(key, jnp.zeros((), jnp.float32)) + rest * found.mean
     slopes = [(one, given[id(one), True] - given[id(one), False]) for one in free]
     slopes += [(base, slope)] if base is not None else []
-    return _predicted(walk, chain, jax.lax.stop_gradient(mean), square, slopes)
+    noise = square - _moments(walk, _total(weighted), base).square if tied else jnp.zeros((), jnp.float32)
+    return _predicted(walk, chain, jax.lax.stop_gradient(mean), square, slopes, noise)
+
+
+def _tied(chain: Chain) -> list[Random]:
+    """The decisions whose chances are functions of the chain's base."""
+    base = chain.base
+    return [one for one in chain.decisions if base is not None and one.chance and one.chance.base is base]
+
+
+def _tied_form(form: Form, tied: Sequence[Random], true: dict[int, bool], power: int) -> Form:
+    """A power of a form times the chance of tied decisions."""
+
+    def fun(u: jax.Array) -> jax.Array:
+        value = forms.evaluate(form, u).astype(jnp.float32) ** power
+        for one in tied:
+            assert one.chance is not None
+            chance = forms.evaluate(one.chance.cases[()], u)
+            value = value * (chance if true[id(one)] else 1 - chance)
+        return value
+
+    return Curve(fun, True)
+
+
+def _total(weighted: Sequence[tuple[jax.Array, Form]]) -> Form:
+    """A weighted sum of forms."""
+    return Curve(lambda u: sum(weight * forms.evaluate(form, u) for weight, form in weighted) + 0 * u, True)
 
 
 def _predicted(
-    walk: Walk, chain: Chain, mean: jax.Array, square: jax.Array, slopes: Sequence[tuple[Random, jax.Array]]
+    walk: Walk,
+    chain: Chain,
+    mean: jax.Array,
+    square: jax.Array,
+    slopes: Sequence[tuple[Random, jax.Array]],
+    noise: jax.Array,
 ) -> Random:
-    """The best linear predictor of some arrays, and what it leaves as a new source."""
+    """The best linear predictor of some arrays, and what it leaves as new sources.
+
+    Args:
+      walk: The walk.
+      chain: The function of the arrays.
+      mean: Its mean.
+      square: Its mean square.
+      slopes: The arrays, and the mean slope in each.
+      noise: The variance that is made by tied decisions alone.
+    """
     variance = jnp.maximum(square - mean**2, 0)
-    path, explained = mean, jnp.zeros((), jnp.float32)
+    path, explained = mean, noise
     for one, slope in slopes:
         slope = jax.lax.stop_gradient(slope)
         path = path + slope * (one.mean - jax.lax.stop_gradient(one.mean))
         explained = explained + slope**2 * one.variance
     path, variance = jnp.broadcast_to(path, chain.shape), jnp.broadcast_to(variance, chain.shape)
-    rest = jnp.maximum(variance - explained, 0)
     _note(walk, chain)
-    disjoint = _are_disjoint(chain.bases)
+    own = _own_draws(chain)
+    disjoint = sum(map(len, own)) == len(chain.draws)
     independent = disjoint and all(one.independent for one in chain.bases)
     exact = disjoint and all(one.exact for one in chain.bases)
-    path = walk.inject(path, rest, chain.draws)
+    path = walk.inject(path, jnp.maximum(variance - explained, 0), chain.draws)
+    for one in _tied(chain):
+        draws = one.draws - one.chance.draws if one.chance else one.draws
+        path = walk.inject(path, jnp.broadcast_to(jnp.maximum(noise, 0), chain.shape), draws)
     return Random(path, walk.spread(variance), chain.draws, "other", independent, exact)
+
+
+def _own_draws(chain: Chain) -> list[frozenset[int]]:
+    """The draws of the bases; of a tied decision without those of its chance."""
+    tied = _tied(chain)
+    return [
+        one.draws - one.chance.draws if one in tied and one.chance is not None else one.draws
+        for one in chain.bases
+    ]
 
 
 def _note(walk: Walk, chain: Chain) -> None:
@@ -233,12 +299,8 @@ def _note(walk: Walk, chain: Chain) -> None:
     known = chain.base is None or chain.base.independent
     if not (decided and known if curved else decided or known):
         walk.note(_RESTS)
-    if not _are_disjoint(chain.bases):
+    if sum(map(len, _own_draws(chain))) != len(chain.draws):
         walk.note("elementwise: decisions taken as independent of the arrays that they meet")
-
-
-def _are_disjoint(bases: Sequence[Random]) -> bool:
-    return sum(len(base.draws) for base in bases) == len(frozenset().union(*(base.draws for base in bases)))
 
 
 def _chance(decisions: Sequence[Random], true: dict[int, bool]) -> jax.Array:
@@ -250,37 +312,13 @@ def _chance(decisions: Sequence[Random], true: dict[int, bool]) -> jax.Array:
     return chance
 
 
-def _moments(
-    walk: Walk, form: Form, base: Random | None, tied: Sequence[tuple[Chain, bool]]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean, mean square and slope of a form, times the chances of decisions that the base makes."""
+def _moments(walk: Walk, form: Form, base: Random | None) -> laws.Moments:
+    """The moments of a form of a base."""
     if base is None:
-        value = jnp.asarray(form.value, jnp.float32) if isinstance(form, Constant) else jnp.nan
-        return value, value**2, jnp.zeros((), jnp.float32)
+        assert isinstance(form, Constant)
+        value = jnp.asarray(form.value, jnp.float32)
+        return laws.Moments(value, value**2, jnp.zeros((), jnp.float32))
     mean = jax.lax.stop_gradient(base.mean)
-
-    def of(form: Form) -> laws.Moments:
-        if not walk.smooth:
-            return laws.at_mean(form, mean)
-        return laws.moments(form, mean, base.variance, base.law)
-
-    if not tied:
-        return of(form)
-
-    def weighted(power: int) -> Curve:
-        def fun(u: jax.Array) -> jax.Array:
-            value = forms.evaluate(form, u).astype(jnp.float32) ** power
-            for chain, true in tied:
-                chance = forms.evaluate(chain.cases[()], u)
-                value = value * (chance if true else 1 - chance)
-            return value
-
-        return Curve(fun, True)
-
-    first = of(weighted(1))
-    return first.mean, of(weighted(2)).mean, first.slope
-
-
-def known_part(value: PyTree) -> Random:
-    """A value with moments, of zero variance if it is known."""
-    return value if isinstance(value, Random) else known(value)
+    if not walk.smooth:
+        return laws.at_mean(form, mean)
+    return laws.moments(form, mean, base.variance, base.law)

@@ -75,9 +75,22 @@ Form = Constant | Affine | Ramp | Curve
 IDENTITY = Affine(np.float32(1), np.float32(0))
 
 
+def filled(value: np.generic, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of one number, which `number` finds again."""
+    return np.broadcast_to(value, shape)
+
+
+def number(value: ArrayLike) -> ArrayLike:
+    """The number of which an array of `filled` is full; another value as it is."""
+    full = isinstance(value, np.ndarray) and value.size and not any(value.strides)
+    return value.reshape(-1)[0] if full else value
+
+
 def bind(eqn: jex.JaxprEqn, args: Sequence[ArrayLike]) -> list[jax.Array]:
     """The outputs of an equation."""
     params = eqn.primitive.get_bind_params(eqn.params)
+    # No large constants in the program.
+    args = [jnp.broadcast_to(number(one), np.shape(one)) if np.ndim(one) else one for one in args]
     with eqn.ctx.manager:
         out = eqn.primitive.bind(*args, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
@@ -130,6 +143,8 @@ def _constant(eqn: jex.JaxprEqn, values: list[ArrayLike]) -> Constant:
     name, dtype = eqn.primitive.name, eqn.outvars[0].aval.dtype
     if name in _SAME and jnp.issubdtype(dtype, jnp.floating):
         (value,) = values
+        if jax.dtypes.result_type(value) == np.float32:
+            return Constant(value)
         return Constant(np.float32(value) if _is_decided(value) else jnp.asarray(value, jnp.float32))
     if all(map(_is_decided, values)):
         with jax.ensure_compile_time_eval():
@@ -153,7 +168,9 @@ def _selected(which: ArrayLike, forms: Sequence[Form]) -> Form | None:
 
 
 def _of_two(name: str, a: Form, b: Form) -> Form | None:
-    """The form of a sum, product, quotient or maximum of a form and a constant."""
+    """The form of a sum, product, quotient, maximum or comparison of a form and a constant."""
+    if name in ("eq", "ne") and isinstance(a, Affine) and _is_infinite(b):
+        return Constant(np.bool_(name == "ne"))
     if name == "sub" and isinstance(b, Constant):
         return _of_two("add", a, Constant(-_float(b.value)))
     if name == "sub" and isinstance(b, Affine | Ramp):
@@ -173,6 +190,10 @@ def _of_two(name: str, a: Form, b: Form) -> Form | None:
     if name == "max" and isinstance(form, Affine) and _is_decided(form.slope) and form.slope > 0:
         return Ramp(form.slope, (value - form.offset) / form.slope, form.offset)
     return None
+
+
+def _is_infinite(form: Form) -> bool:
+    return isinstance(form, Constant) and _is_decided(form.value) and bool(np.isinf(form.value))
 
 
 def _are_affine(name: str, a: Form, b: Form) -> bool:

@@ -3,6 +3,7 @@
 So two draws from equal keys are known to be one, however the keys were derived.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -55,22 +56,27 @@ def derived(eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> list[KeyValue] | Non
 
 
 def counted(eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> list[PyTree] | None:
-    """The outcome of an equation of small known integers, evaluated; None for another equation."""
-    small = all(
-        out.aval.size <= _SMALL and jnp.issubdtype(getattr(out.aval, "dtype", np.float32), jnp.integer)
-        for out in eqn.outvars
-        if hasattr(out.aval, "size")
-    )
-    if not small or eqn.effects or not all(_is_concrete(_data(value)) for value in values):
+    """The outcome of an equation of known integers or numbers, evaluated; None for another equation."""
+    if eqn.effects or _dependence.called(eqn) is not None or not all(map(_is_small, eqn.outvars)):
         return None
-    if _dependence.called(eqn) is not None or any(hasattr(p, "eqns") for p in eqn.params.values()):
+    if any(hasattr(param, "eqns") for param in eqn.params.values()):
+        return None
+    if not all(_is_concrete(_data(value)) for value in values):
         return None
     axes = [0 if isinstance(value, Steps) else None for value in values]
     found = _evaluated(eqn, [_data(value) for value in values], axes)
     if not any(isinstance(value, Steps) for value in values):
-        return found
+        return [np.asarray(one)[()] if np.ndim(one) == 0 else one for one in found]
     now = forms.bind(eqn, [value.now if isinstance(value, Steps) else value for value in values])
     return [Steps(data, one) for data, one in zip(found, now, strict=True)]
+
+
+def _is_small(var: jex.Var) -> bool:
+    """Whether a variable is a number, or an array of not many integers."""
+    shape, dtype = getattr(var.aval, "shape", None), getattr(var.aval, "dtype", None)
+    if shape is None or dtype is None or jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return False
+    return not shape or (jnp.issubdtype(dtype, jnp.integer) and math.prod(shape) <= _SMALL)
 
 
 def identity(key: KeyValue) -> Identity:

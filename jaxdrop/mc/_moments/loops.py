@@ -228,11 +228,10 @@ def _run(walk: Walk, loop: _Loop, draws: list[Draws | None], body: _Body) -> lis
     )
     for index, variance in enumerate(variances):
         walk.sources[start + index] = Source(jax.lax.stop_gradient(variance), sources[index].draws)
-    outputs = [
+    return [
         loop.ends.get(place, _output(walk, value, of))
         for place, (value, of) in enumerate(zip([*end, *ys], [*draws, *body.draws[count:]], strict=True))
     ]
-    return outputs
 
 
 def _carried(value: PyTree, draws: Draws | None) -> PyTree:

@@ -5,6 +5,7 @@ pairs, then of pairs of pairs, and so on: few steps, and each of few approximati
 """
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -46,10 +47,43 @@ def larger(walk: Walk, a: Random, b: Random) -> Random:
 
 def pooled(walk: Walk, eqn: jex.JaxprEqn, array: Random) -> Random:
     """`reduce_window_max`: the maximum of each window."""
+    if array.law == "decision":
+        return _any_in_window(walk, eqn, array)
     walk.note("reduce_window_max: Clark's moments, taken as uncorrelated")
     windows = _tiles if _is_tiled(eqn) else _slices
     paths, variances = windows(eqn, array.mean, _LOWEST), windows(eqn, array.variance, np.float32(0))
     return _source(walk, paths, variances, array.draws)
+
+
+def any_of(walk: Walk, array: Random, total: Callable[[jax.Array], jax.Array]) -> Random:
+    """Whether any of some decisions is true; `total` sums over them.
+
+    The chance that none is true is the product over them, and the slopes are those of that product.
+    """
+    if not array.independent:
+        walk.note("any: decisions taken as independent")
+    chance = jax.lax.stop_gradient(array.mean)
+    other = jnp.maximum(1 - chance, _LEAST)
+    none = jnp.exp(total(jnp.log(other)))
+    path = 1 - none + none * total((array.mean - chance) / other)
+    variance = none * (1 - none)
+    rest = variance - none**2 * total(array.variance / other**2)
+    walk.note("any: what is not linear taken as uncorrelated between elements")
+    path = walk.inject(path, jnp.maximum(rest, 0), array.draws)
+    return Random(path, walk.spread(variance), array.draws, "decision")
+
+
+def _any_in_window(walk: Walk, eqn: jex.JaxprEqn, array: Random) -> Random:
+    params = eqn.params
+    window, strides, padding = (
+        params[f"{name}"] for name in ("window_dimensions", "window_strides", "padding")
+    )
+    dilations = params["base_dilation"], params["window_dilation"]
+
+    def total(values: jax.Array) -> jax.Array:
+        return jax.lax.reduce_window(values, np.float32(0), jax.lax.add, window, strides, padding, *dilations)
+
+    return any_of(walk, array, total)
 
 
 def _source(walk: Walk, paths: jax.Array, variances: jax.Array, draws: frozenset[int]) -> Random:

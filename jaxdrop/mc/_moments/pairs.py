@@ -89,13 +89,22 @@ def _select(walk: Walk, which: Random, false: Random, true: Random) -> Random:
         walk.note(f"select_n: {_UNCORRELATED}")
     note_terms(walk, false, true)
     note_rests(walk, which)
-    chance, gap = jax.lax.stop_gradient((which.mean, true.mean - false.mean))
+    chance = jax.lax.stop_gradient(which.mean)
+    # A NaN that is never chosen does not count.
+    false, true = _where(chance < 1, false), _where(chance > 0, true)
+    gap = jax.lax.stop_gradient(true.mean - false.mean)
     spread = chance * (1 - chance)
     rest = spread * (false.variance + true.variance)
     variance = chance * true.variance + (1 - chance) * false.variance + spread * gap**2
     draws = which.draws | false.draws | true.draws
     mean = walk.inject(false.mean + which.mean * (true.mean - false.mean), rest, draws)
     return Random(mean, walk.spread(variance), draws)
+
+
+def _where(chosen: jax.Array, a: Random) -> Random:
+    """The array, with zeros where it is never chosen."""
+    mean, variance = (jnp.where(chosen, one, 0) for one in (a.mean, a.variance))
+    return Random(mean, variance, a.draws)
 
 
 def _max(walk: Walk, a: Random, b: Random) -> Random:

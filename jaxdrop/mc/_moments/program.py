@@ -25,8 +25,8 @@ def run(walk: Walk, jaxpr: jex.Jaxpr, consts: Sequence[PyTree], args: Sequence[P
     found = softmax.find(jaxpr)
     for index, eqn in enumerate(jaxpr.eqns):
         if index in found.ends and is_random(read(found.ends[index].logits)):
-            logits = elementwise.settle(walk, read(found.ends[index].logits))
-            outputs: list[PyTree] = [softmax.apply(walk, logits, found.ends[index].axes)]
+            end = found.ends[index]
+            outputs: list[PyTree] = [softmax.apply(walk, read(end.logits), end.axes)]
         elif index in found.inner and is_random(read(found.inner[index])):
             # Only the end of the softmax needs it.
             outputs = [None] * len(eqn.outvars)
@@ -58,6 +58,8 @@ def _outputs(walk: Walk, eqn: jex.JaxprEqn, given: list[PyTree]) -> list[PyTree]
     if has_keys:
         return _of_keys(walk, eqn, given)
     if not is_any_random:
+        if name == "broadcast_in_dim" and isinstance(given[0], np.generic):
+            return [forms.filled(given[0], eqn.params["shape"])]
         known = keys.counted(eqn, given)
         if known is not None:
             return known

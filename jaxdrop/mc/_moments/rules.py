@@ -19,8 +19,10 @@ Rule = Callable[[Walk, jex.JaxprEqn, list[PyTree]], list[PyTree]]
 def apply(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:
     """The outcome of an equation, of which a value is random and none is a key."""
     name = eqn.primitive.name
-    if name not in _RULES:
+    if name not in _RULES and name not in _UNCHANGED:
         raise walk.refusal(eqn, f"`{name}` of a random array")
+    if name in _UNCHANGED:
+        return values
     plain = [value.now if isinstance(value, Steps) else value for value in values]
     if name in _VIEWS and isinstance(plain[0], Chain) and not any(map(is_random, plain[1:])):
         fun, distinct = _rearrangement(eqn, plain)
@@ -161,9 +163,11 @@ def _pool(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:
     return [maxima.pooled(walk, eqn, values[0])]
 
 
-def _identities(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:
-    """What changes no number."""
-    return values
+def _any(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:
+    (array,) = values
+    if array.law != "decision":
+        raise walk.refusal(eqn, "`reduce_or` of a random array")
+    return [maxima.any_of(walk, array, lambda one: jnp.sum(one, eqn.params["axes"]))]
 
 
 def _placed(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:
@@ -195,7 +199,8 @@ _VIEWS = frozenset(
     ]
 )
 _SUMS = frozenset({"cumsum", "reduce_sum", "reduce_window_sum"})
-# Primitive: rule, and whether that is exact for the covariance.
+# What changes no number.
+_UNCHANGED = frozenset({"optimization_barrier", "stop_gradient"})
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_VIEWS, _view),
     **dict.fromkeys(_SUMS, _sum),
@@ -203,8 +208,8 @@ _RULES: dict[str, Rule] = {
     "conv_general_dilated": _product,
     "dot_general": _product,
     "dynamic_update_slice": _update,
-    "optimization_barrier": _identities,
     "pad": _pad,
+    "reduce_or": _any,
     "reduce_window_max": _pool,
     "reshard": _placed,
     "scatter": _update,
@@ -212,5 +217,4 @@ _RULES: dict[str, Rule] = {
     "sharding_constraint": _placed,
     "split": _split,
     "stack": _joined,
-    "stop_gradient": _identities,
 }

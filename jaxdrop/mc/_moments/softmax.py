@@ -8,9 +8,16 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop.mc._moments.values import Random
+from jaxdrop._types import ArrayLike
+from jaxdrop.mc._moments import elementwise
+from jaxdrop.mc._moments.forms import Constant, Form
+from jaxdrop.mc._moments.values import Chain, Random, known
 from jaxdrop.mc._moments.walk import Walk
 
+# Logits below are hidden.
+_HIDDEN = np.float32(-1e9)
+# The least chance that a logit is shown.
+_LEAST = np.float32(1e-6)
 _ARRANGING = ("broadcast_in_dim", "reshape", "stop_gradient", "convert_element_type")
 
 
@@ -93,31 +100,100 @@ def _add(
             found.inner[at] = logits
 
 
-def apply(walk: Walk, logits: Random, axes: tuple[int, ...]) -> Random:
-    """The moments of a softmax over some axes.
-
-    The mean is a mean-field correction of the softmax of the means; slopes and variances are at the mean.
-    """
+def apply(walk: Walk, value: Random | Chain, axes: tuple[int, ...]) -> Random:
+    """The moments of a softmax over some axes."""
     walk.note("softmax: mean field")
-    shape, last = logits.shape, range(-len(axes), 0)
+    split = _split(value) if isinstance(value, Chain) else None
+    shown, logits = (None, value) if split is None else split
+    found = elementwise.settle(walk, logits)
+    found = found if isinstance(found, Random) else known(found)
+    if shown is None:
+        mean, variance = (_to_last(one, axes) for one in (found.mean, found.variance))
+        path, spread = _mean_field(mean, variance, walk.smooth)
+        draws = found.draws
+    else:
+        walk.note("softmax: hidden logits one at a time")
+        hiding = elementwise.settle(walk, shown)
+        parts = (found.mean, found.variance, hiding.mean)
+        path, spread = _of_shown(*(_to_last(jnp.broadcast_to(one, shown.shape), axes) for one in parts))
+        draws = found.draws | hiding.draws
+    path, spread = (_from_last(one, value.shape, axes) for one in (path, spread))
+    return Random(path, walk.spread(spread), draws)
 
-    def to_last(array: jax.Array) -> jax.Array:
-        moved = jnp.moveaxis(array, axes, last)
-        return moved.reshape(*moved.shape[: moved.ndim - len(axes)], -1)
 
-    def back(array: jax.Array) -> jax.Array:
-        moved = jnp.moveaxis(jnp.zeros(shape), axes, last)
-        return jnp.moveaxis(array.reshape(moved.shape), last, axes)
+def _to_last(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The array with some axes merged into a last one."""
+    moved = jnp.moveaxis(array, axes, range(-len(axes), 0))
+    return moved.reshape(*moved.shape[: moved.ndim - len(axes)], -1)
 
-    mean, variance = to_last(logits.mean), to_last(logits.variance)
-    if not walk.smooth:
-        probs = jax.nn.softmax(mean, -1)
-        return Random(back(probs), jnp.zeros(shape, jnp.float32), logits.draws)
-    # E p[k] is about 1 / sum over l of exp(-(m[k] - m[l]) / sqrt(1 + pi / 8 * (v[k] + v[l]))).
+
+def _from_last(array: jax.Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> jax.Array:
+    kept = [size for axis, size in enumerate(shape) if axis not in axes]
+    split = array.reshape(*kept, *(shape[axis] for axis in axes))
+    return jnp.moveaxis(split, range(-len(axes), 0), axes)
+
+
+def _mean_field(mean: jax.Array, variance: jax.Array, smooth: bool) -> tuple[jax.Array, jax.Array]:
+    """The mean path and the variance over the last axis; slopes and variances are at the mean.
+
+    E p[k] is about 1 / sum over l of exp(-(m[k] - m[l]) / sqrt(1 + pi / 8 * (v[k] + v[l]))).
+    """
+    if not smooth:
+        return jax.nn.softmax(mean, -1), jnp.zeros_like(variance)
     scale = jnp.sqrt(1 + np.float32(np.pi / 8) * (variance[..., :, None] + variance[..., None, :]))
     gaps = (mean[..., None, :] - mean[..., :, None]) / scale
     probs = jnp.exp(-jax.nn.logsumexp(gaps, axis=-1))
     probs = probs / jax.lax.stop_gradient(probs).sum(-1, keepdims=True)
-    at = jax.lax.stop_gradient(probs)
-    spread = at**2 * ((1 - 2 * at) * variance + (at**2 * variance).sum(-1, keepdims=True))
-    return Random(back(probs), walk.spread(back(spread)), logits.draws)
+    return probs, _spread(jax.lax.stop_gradient(probs), variance)
+
+
+def _spread(probs: jax.Array, variance: jax.Array) -> jax.Array:
+    """The variance to first order."""
+    return probs**2 * ((1 - 2 * probs) * variance + (probs**2 * variance).sum(-1, keepdims=True))
+
+
+def _of_shown(mean: jax.Array, variance: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean path and the variance where decisions hide logits: `z * exp(u) / sum(z * exp(u))`.
+
+    The slope in a decision is the difference that it makes, the others at their means.
+    """
+    chance = jnp.maximum(jax.lax.stop_gradient(shown), _LEAST)
+    power = jnp.exp(jax.lax.stop_gradient(mean - mean.max(-1, keepdims=True)))
+    part = chance * power
+    without = jnp.maximum(part.sum(-1, keepdims=True) - part, jnp.finfo(jnp.float32).tiny)
+    among = without + power
+    # Row: the probability that changes; column: the decision that makes the change.
+    change = part[..., :, None] * (1 / among - 1 / without)[..., None, :]
+    own = jnp.eye(mean.shape[-1], dtype=jnp.float32)
+    change = jnp.where(own > 0, (power / among)[..., None], change)
+    probs = part / among
+    probs = probs / probs.sum(-1, keepdims=True)
+    # The slopes in the logits are those of a softmax with the chances as weights.
+    soft = jax.nn.softmax(mean + jnp.log(chance), -1)
+    path = probs + soft - jax.lax.stop_gradient(soft)
+    path = path + (change * (shown - jax.lax.stop_gradient(shown))[..., None, :]).sum(-1)
+    decided = (change**2 * (chance * (1 - chance))[..., None, :]).sum(-1)
+    return path, decided + _spread(jax.lax.stop_gradient(soft), variance)
+
+
+def _split(chain: Chain) -> tuple[Chain, Chain] | None:
+    """Whether logits are shown, and what they are then; None if no decisions alone hide them."""
+    hidden = {case: _is_hidden(form) for case, form in chain.cases.items()}
+    shown = [form for case, form in chain.cases.items() if not hidden[case]]
+    if not any(hidden.values()) or not shown or not all(_is_same(form, shown[0]) for form in shown):
+        return None
+    cases: dict[tuple[bool, ...], Form] = {case: Constant(np.bool_(not one)) for case, one in hidden.items()}
+    decisions = Chain(None, chain.decisions, cases, chain.shape, np.dtype(bool))
+    return decisions, Chain(chain.base, (), {(): shown[0]}, chain.shape, chain.dtype)
+
+
+def _is_same(a: Form, b: Form) -> bool:
+    return a is b or (type(a) is type(b) and all(x is y for x, y in zip(a, b, strict=True)))
+
+
+def _is_hidden(form: Form) -> bool:
+    return isinstance(form, Constant) and np.ndim(form.value) == 0 and _is_lowest(form.value)
+
+
+def _is_lowest(value: ArrayLike) -> bool:
+    return isinstance(value, np.generic | np.ndarray) and bool(value < _HIDDEN)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import ArrayLike, PyTree
+from jaxdrop.mc._moments import forms
 from jaxdrop.mc._moments.forms import Form
 
 # The numbers of the draws that an array depends on.
@@ -124,9 +125,11 @@ def known(value: PyTree) -> Random:
 
 
 def wide(value: PyTree) -> PyTree:
-    """A known array in float32, if it is floating-point."""
+    """A known array in float32, if it is floating-point; NumPy scalars stay such."""
     if isinstance(value, Steps):
         value = value.now
-    if jnp.issubdtype(jax.dtypes.result_type(value), jnp.floating):
-        return jnp.asarray(value).astype(jnp.float32)
-    return value
+    if np.ndim(value):
+        value = jnp.broadcast_to(forms.number(value), np.shape(value))
+    if not jnp.issubdtype(jax.dtypes.result_type(value), jnp.floating):
+        return value
+    return np.float32(value) if isinstance(value, np.generic) else jnp.asarray(value).astype(jnp.float32)

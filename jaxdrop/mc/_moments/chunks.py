@@ -1,0 +1,63 @@
+"""How many examples and outputs are analyzed at once.
+
+The derivatives of K outputs in S random numbers take `4 * K * S` bytes per example.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdrop._types import PyTree
+
+# Bytes of the derivatives of a chunk. Larger ones leave a CPU's cache; smaller ones have many small steps.
+_CHUNK_BYTES = 16 * 2**20
+# Above so many bytes of derivatives per example, outputs are pulled back in blocks, some of them repeatedly.
+_MOST_BYTES = 2**30
+
+
+class Plan(NamedTuple):
+    """How many examples, and how many outputs of each, are pulled back at once."""
+
+    examples: int
+    outputs: int
+
+
+def plan(batch: int, outputs: int, numbers: int, covariance: bool, chunk_size: int | None = None) -> Plan:
+    """Chooses the sizes of chunks.
+
+    Args:
+      batch: How many examples there are.
+      outputs: How many outputs each has.
+      numbers: How many random numbers they depend on.
+      covariance: Whether all derivatives are needed at once.
+      chunk_size: How many examples to take at once; None to choose.
+    """
+    row = 4 * max(numbers, 1)
+    # Two blocks meet for their covariances.
+    most = _MOST_BYTES // 2 if covariance and outputs * row > _MOST_BYTES else _MOST_BYTES
+    block = _even(outputs, most // row if covariance else _CHUNK_BYTES // row)
+    return Plan(_even(batch, chunk_size or _CHUNK_BYTES // (block * row)), block)
+
+
+def mapped(fun: Callable[[PyTree], PyTree], x: PyTree, size: int) -> PyTree:
+    """The results of a function of one example for each example of a batch, `size` at a time."""
+    batch = jax.tree.leaves(x)[0].shape[0]
+    if size >= batch:
+        return jax.vmap(fun)(x)
+    count = -(-batch // size)
+
+    def divided(leaf: jax.Array) -> jax.Array:
+        last = jnp.broadcast_to(leaf[-1:], (size * count - batch, *leaf.shape[1:]))
+        return jnp.concatenate([leaf, last]).reshape(size, count, *leaf.shape[1:]).swapaxes(0, 1)
+
+    # Neighbors are in different chunks: where a batch is sharded, so is each chunk.
+    found = jax.lax.map(jax.vmap(fun), jax.tree.map(divided, x))
+    return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:batch], found)
+
+
+def _even(count: int, most: int) -> int:
+    """The least size of the fewest parts of at most `most`."""
+    parts = -(-count // max(most, 1))
+    return -(-count // parts)
