@@ -5,10 +5,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import PyTree
-from jaxdrop.mc import _program
+from jaxdrop.mc import _devices, _program
 from jaxdrop.mc._moments import analysis
 from jaxdrop.mc._moments.walk import Registry
 from jaxdrop.mc._program import Predict
@@ -57,13 +58,25 @@ def moments(
     program, arrays = _program.split(predict)
     paths = tuple(site.path for site in getattr(predict, "sites", ()))
     options = {"paths": paths, "covariance": bool(covariance), "chunk_size": chunk_size}
-    found, coupled = program.run(_moments, arrays, x, **options)
-    if _checks.is_concrete(coupled) and bool(coupled):
+    found, coupled = program.run(_sharded, arrays, x, **options)
+    if _checks.is_concrete(coupled) and coupled.any():
         raise ValueError(
             "`predict` must treat each example by itself, got outputs that depend on the other examples of "
             "the batch; `mc.estimate` samples it."
         )
     return found
+
+
+# The moments, and whether each example depends on others, `[B]`.
+_Found = tuple[OutputMoments, jax.Array]
+
+
+def _sharded(static: _program.Static, arrays: _program.Arrays, x: PyTree, **options: PyTree) -> _Found:
+    """The moments, sharded as the examples."""
+    predict, _ = static.bind(arrays)
+    _check_outputs(jax.eval_shape(predict, jax.random.key(0), x), _program.check_batch(x))
+    batch = PartitionSpec(*jax.typeof(jax.tree.leaves(x)[0]).sharding.spec[:1])
+    return _devices.on_automatic_axes(partial(_moments, static, **options), arrays, x, out=batch)
 
 
 def _moments(
@@ -74,29 +87,24 @@ def _moments(
     paths: tuple[str, ...],
     covariance: bool,
     chunk_size: int | None,
-) -> tuple[OutputMoments, jax.Array]:
+) -> _Found:
     predict, _ = static.bind(arrays)
-    outputs = jax.eval_shape(predict, jax.random.key(0), x)
-    _check_outputs(outputs, jax.tree.leaves(x)[0].shape[0])
     study = analysis.Analysis(lambda key, x: jax.tree.leaves(predict(key, x))[0], x, Registry(paths))
     found = analysis.mapped(study, covariance, chunk_size)
     coupled = study.coupled()
 
-    def shown(array: jax.Array) -> jax.Array:
-        return jnp.where(coupled, jnp.nan, array)
+    def shown(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.where(coupled, jnp.nan, array).reshape(len(array), *shape)
 
-    (shape,) = (leaf.shape for leaf in jax.tree.leaves(outputs))
-    shares = {name: shown(found.shares[:, place]).reshape(shape) for place, name in enumerate(study.names)}
-    return (
-        OutputMoments(
-            shown(found.mean).reshape(shape),
-            shown(found.variance).reshape(shape),
-            None if found.covariance is None else shown(found.covariance),
-            shares,
-            tuple(sorted(study.registry.rules)),
-        ),
-        coupled,
+    shares = {name: shown(found.shares[:, i], study.shape) for i, name in enumerate(study.names)}
+    result = OutputMoments(
+        shown(found.mean, study.shape),
+        shown(found.variance, study.shape),
+        None if found.covariance is None else shown(found.covariance, found.covariance.shape[1:]),
+        shares,
+        tuple(sorted(study.registry.rules)),
     )
+    return result, jnp.broadcast_to(coupled, len(found.mean))
 
 
 def _check_outputs(outputs: PyTree, batch: int) -> None:

@@ -73,7 +73,7 @@ def _of_ramp(form: Ramp, mean: jax.Array, deviation: jax.Array) -> Moments:
 def _summed(form: Form, mean: jax.Array, deviation: jax.Array) -> Moments:
     """By sums over points."""
     points, weights = _KINKED if forms.is_kinked(form) else _SMOOTH
-    at = mean + deviation * points.reshape(-1, *(1,) * mean.ndim)
+    at = mean[None] + deviation[None] * points.reshape(-1, *(1,) * mean.ndim)
     values = jax.vmap(lambda u: forms.evaluate(form, u).astype(jnp.float32))(at)
     value, square = jnp.tensordot(weights, values, 1), jnp.tensordot(weights, values**2, 1)
     slope = jnp.tensordot(weights * points, values, 1) / deviation

@@ -164,8 +164,8 @@ def _of_shown(mean: jax.Array, variance: jax.Array, shown: jax.Array) -> tuple[j
     among = without + power
     # Row: the probability that changes; column: the decision that makes the change.
     change = part[..., :, None] * (1 / among - 1 / without)[..., None, :]
-    own = jnp.eye(mean.shape[-1], dtype=jnp.float32)
-    change = jnp.where(own > 0, (power / among)[..., None], change)
+    own = jnp.broadcast_to(jnp.eye(mean.shape[-1], dtype=bool), change.shape)
+    change = jnp.where(own, (power / among)[..., None], change)
     probs = part / among
     probs = probs / probs.sum(-1, keepdims=True)
     # The slopes in the logits are those of a softmax with the chances as weights.
