@@ -13,7 +13,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop.mc._moments import laws
+from jaxdrop.mc._moments import forms, laws
 from jaxdrop.mc._moments.values import Random
 from jaxdrop.mc._moments.walk import Walk
 
@@ -41,6 +41,8 @@ class Maximum(NamedTuple):
 
 def larger(walk: Walk, a: Random, b: Random) -> Random:
     """The larger of two arrays, elementwise."""
+    if not walk.smooth:
+        return _at_mean(jnp.maximum(a.mean, b.mean), a.draws | b.draws)
     paths, variances = jnp.stack([a.mean, b.mean]), jnp.stack([a.variance, b.variance])
     return _source(walk, paths, variances, a.draws | b.draws)
 
@@ -49,6 +51,8 @@ def pooled(walk: Walk, eqn: jex.JaxprEqn, array: Random) -> Random:
     """`reduce_window_max`: the maximum of each window."""
     if array.law == "decision":
         return _any_in_window(walk, eqn, array)
+    if not walk.smooth:
+        return _at_mean(forms.bind(eqn, [array.mean])[0], array.draws)
     walk.note("reduce_window_max: Clark's moments, taken as uncorrelated")
     windows = _tiles if _is_tiled(eqn) else _slices
     paths, variances = windows(eqn, array.mean, _LOWEST), windows(eqn, array.variance, np.float32(0))
@@ -86,27 +90,30 @@ def _any_in_window(walk: Walk, eqn: jex.JaxprEqn, array: Random) -> Random:
     return any_of(walk, array, total)
 
 
+def _at_mean(mean: jax.Array, draws: frozenset[int]) -> Random:
+    return Random(mean, jnp.zeros_like(mean), draws)
+
+
 def _source(walk: Walk, paths: jax.Array, variances: jax.Array, draws: frozenset[int]) -> Random:
     """The maximum along the first axis; what is not linear in the numbers is a source."""
     means = jax.lax.stop_gradient(paths)
-    found = jax.lax.stop_gradient(_greatest(walk, means, variances))
+    found = jax.lax.stop_gradient(_greatest(means, variances))
     rest = found.variance - jnp.sum(found.slopes**2 * variances, 0)
     path = found.mean + jnp.sum(found.slopes * (paths - means), 0)
     return Random(walk.inject(path, jnp.maximum(rest, 0), draws), walk.spread(found.variance), draws)
 
 
-def _greatest(walk: Walk, means: jax.Array, variances: jax.Array) -> Maximum:
+def _greatest(means: jax.Array, variances: jax.Array) -> Maximum:
     """The maximum along the first axis of uncorrelated numbers."""
     count = len(means)
     if count == 1:
         return Maximum(means[0], variances[0], jnp.ones_like(means))
     half = count // 2
     first, second, odd = slice(half), slice(half, 2 * half), slice(2 * half, count)
-    pair = _clark(walk, means[first], variances[first], means[second], variances[second])
+    pair = _clark(means[first], variances[first], means[second], variances[second])
     # Otherwise XLA would compute each pair again wherever it is used.
     pair = jax.lax.optimization_barrier(pair)
     rest = _greatest(
-        walk,
         jnp.concatenate([pair.mean, means[odd]]),
         jnp.concatenate([pair.variance, variances[odd]]),
     )
@@ -115,12 +122,9 @@ def _greatest(walk: Walk, means: jax.Array, variances: jax.Array) -> Maximum:
     return Maximum(rest.mean, rest.variance, jnp.concatenate(slopes))
 
 
-def _clark(walk: Walk, first: jax.Array, v1: jax.Array, second: jax.Array, v2: jax.Array) -> Maximum:
+def _clark(first: jax.Array, v1: jax.Array, second: jax.Array, v2: jax.Array) -> Maximum:
     """The larger of two normal numbers; the slope is that of the first."""
     gap = first - second
-    if not walk.smooth:
-        slope = (gap >= 0).astype(jnp.float32)
-        return Maximum(jnp.maximum(first, second), jnp.zeros_like(gap), slope)
     live = v1 + v2 > _LEAST
     deviation = jnp.sqrt(jnp.where(live, v1 + v2, 1))
     certain = jnp.where(gap >= 0, _CERTAIN, -_CERTAIN)
