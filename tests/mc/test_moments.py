@@ -52,8 +52,7 @@ def test_linear_programs_are_exact():
     assert found.rules == ()
     np.testing.assert_allclose(found.mean, x @ w @ v, atol=2e-6)
     np.testing.assert_allclose(found.covariance, covariance, atol=5e-6)
-    names = list(found.shares)
-    np.testing.assert_allclose(found.shares[names[0]], first, atol=2e-6)
+    np.testing.assert_allclose(found.shares[min(found.shares)], first, atol=5e-6)
     np.testing.assert_allclose(sum(found.shares.values()), found.variance, rtol=1e-6)
 
 
@@ -70,7 +69,7 @@ def test_independent_sites_have_exact_shares():
         return jaxdrop.dropout(a, x, 0.5) @ W1 + jaxdrop.gaussian_noise(b, x, 0.3) @ W1
 
     found = mc.moments(predict, X, covariance=False)
-    of_dropout, of_noise, rest = found.shares.values()
+    of_dropout, rest, of_noise = (found.shares[name] for name in sorted(found.shares))
     x, w = np.asarray(X, np.float64), np.asarray(W1, np.float64)
     np.testing.assert_allclose(of_dropout, x**2 @ w**2, rtol=1e-5)
     np.testing.assert_allclose(of_noise, 0.09 * np.broadcast_to((w**2).sum(0), (8, 32)), rtol=1e-5)
@@ -102,8 +101,7 @@ class Trained(nn.Module):
             maps = nn.relu(nn.BatchNorm(use_running_average=not train)(nn.Conv(16, (2, 2))(maps)))
             h = nn.avg_pool(maps, (2, 2), (2, 2)).reshape(len(h), -1)
         elif self.block == "lstm":
-            h = nn.RNN(nn.LSTMCell(16))(drop()(h.reshape(-1, 4, 8)))
-            h = nn.RNN(nn.LSTMCell(16), reverse=True)(drop()(h))[:, 0]
+            h = nn.RNN(nn.LSTMCell(16), reverse=True)(drop()(h.reshape(-1, 4, 8)))[:, -1]
         elif self.block == "attention":
             h = drop()(h.reshape(-1, 4, 8))
             options = {"dropout_rate": 0.2, "deterministic": not train}
@@ -114,7 +112,7 @@ class Trained(nn.Module):
 
 @pytest.fixture(scope="module", params=["mlp", "residual", "cnn", "lstm", "attention"])
 def trained(request: pytest.FixtureRequest):
-    """A network after 60 steps of training with dropout, its moments, and 20,000 samples of it."""
+    """A network after 60 steps of training with dropout, its moments, and 5,000 samples of it."""
     model = Trained(request.param)
     x = jax.random.normal(jax.random.key(5), (128, 12))
     labels = jnp.argmax(jnp.tanh(x @ W1) @ W2 + x[:, :3] ** 2, -1)
@@ -140,16 +138,16 @@ def trained(request: pytest.FixtureRequest):
     variables = {"params": fit(variables["params"]), **statistics}
     evaluate = request.param == "cnn"
     predict = jaxdrop.linen.stochastic(model, variables, X, train=not evaluate)
-    samples = mc.estimate(predict, KEY, X, num_samples=20_000, reducers=mc.Moments(covariance=True, groups=0))
+    samples = mc.estimate(predict, KEY, X, num_samples=5000, reducers=mc.Moments(covariance=True, groups=0))
     return request.param, mc.moments(predict, X), samples.value, predict
 
 
 # The mean in standard deviations, the bias of those, and the relative error of the covariance.
 LIMITS = {
-    "mlp": (0.03, 0.03, 0.1),
+    "mlp": (0.06, 0.06, 0.12),
     "residual": (0.1, 0.06, 0.16),
     "cnn": (0.1, 0.08, 0.2),
-    "lstm": (0.1, 0.06, 0.15),
+    "lstm": (0.2, 0.1, 0.25),
     "attention": (0.3, 0.12, 0.25),
 }
 
@@ -226,7 +224,10 @@ def dropped(key: jax.Array, x: jax.Array) -> jax.Array:
         (lambda h: jnp.sort(h, -1), "`sort` of a random array at test_moments.py"),
         (lambda h: h.max(-1, keepdims=True), "`reduce_max`"),
         (lambda h: jax.nn.one_hot(h.argmax(-1), 3), "`argmax`"),
-        (lambda h: h[jnp.arange(8), jnp.int32(h[:, 0])][:, None] if len(h) == 8 else h[:, :1], "`.*` at|of a"),
+        (
+            lambda h: h[jnp.arange(8), jnp.int32(h[:, 0])][:, None] if len(h) == 8 else h[:, :1],
+            "`.*` at|of a",
+        ),
         (lambda h: jax.lax.cond(h.sum() > 0, jnp.sin, jnp.cos, h), "`cond`"),
         (lambda h: jax.lax.while_loop(lambda h: h.sum() < 0, lambda h: h + 1, h), "`while`"),
         (lambda h: jnp.cumprod(h, -1), "`cumprod`"),
@@ -246,6 +247,9 @@ def test_steps_without_a_rule_are_refused(step, words: str):
         lambda key, x: x[:, jax.random.choice(key, 12, (3,))],
         lambda key, x: jaxdrop.cutout(key, x[:, :, None, None], 1.0, size=1)[..., 0, 0],
         lambda key, x: jaxdrop.patch_dropout(key, x[:, :, None], 0.5)[..., 0],
+        lambda key, x: jaxdrop.drop_edge(
+            key, x.reshape(-1), 0.5, senders=jnp.arange(x.size), receivers=jnp.arange(x.size), undirected=True
+        ).reshape(x.shape),
         lambda key, x: jax.random.normal(jax.random.key(jax.random.bits(key)), x.shape),
     ],
 )
@@ -282,7 +286,7 @@ def test_equal_keys_are_one_site():
 
     def predict(key: jax.Array, x: jax.Array) -> jax.Array:
         first = jaxdrop.gaussian_noise(jax.random.split(key)[0], x, 0.5)
-        second = jaxdrop.gaussian_noise(list(jax.random.split(key, 2))[0], x, 0.5)
+        second = jaxdrop.gaussian_noise(next(iter(jax.random.split(key, 2))), x, 0.5)
         return first + second + jax.random.normal(jax.random.key(0), (1, 12))
 
     found = mc.moments(predict, X)

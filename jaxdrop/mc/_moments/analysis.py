@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
+import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
@@ -79,7 +80,7 @@ class Analysis:
         """Whether an example's outputs depend on others, by the means of the batch and of its rows."""
         if jax.tree.leaves(self.x)[0].shape[0] == 1:
             return jnp.zeros((), bool)
-        whole = jax.make_jaxpr(self.predict)(self._key, self.x)
+        whole = self._whole()
         _, of_batch = self._walk(whole, self.x, None, smooth=False)
         rows = jax.vmap(lambda row: self._walk(self._one, row, None, smooth=False)[1])(self.x)
         half = whole.out_avals[0].dtype.itemsize < 4
@@ -88,11 +89,15 @@ class Analysis:
             jnp.max(jnp.abs(of_batch - rows), initial=0) > (_HALF_TOLERANCE if half else _TOLERANCE) * largest
         )
 
+    def _whole(self) -> jex.ClosedJaxpr:
+        """The program of the whole batch."""
+        return jax.make_jaxpr(self.predict)(self._key, self.x)
+
     def _alone(self, key: jax.Array, row: PyTree) -> jax.Array:
         return self.predict(key, jax.tree.map(lambda leaf: leaf[None], row))[0]
 
     def _walk(
-        self, closed: PyTree, x: PyTree, deltas: list[jax.Array] | None, smooth: bool = True
+        self, closed: jex.ClosedJaxpr, x: PyTree, deltas: list[jax.Array] | None, smooth: bool = True
     ) -> tuple[Walk, jax.Array]:
         """A walk through a program, and the mean path of its outputs."""
         registry = self.registry if smooth else Registry(self.registry.paths)
@@ -101,6 +106,9 @@ class Analysis:
         (found,) = program.run(walk, closed.jaxpr, closed.consts, values)
         output = program.output(walk, found)
         if output is None:
+            if closed is self._one:
+                # What mixes the examples of a batch may leave a single one as it is.
+                jax.eval_shape(lambda x: self._walk(self._whole(), x, None, smooth=False)[1], self.x)
             raise ValueError(
                 "`predict` must return outputs that depend on its key, got none that do. Run the model in "
                 "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
