@@ -63,7 +63,7 @@ def moments(
     def rows(units: jax.Array) -> list[jax.Array]:
         """The derivatives of some outputs in the sources, scaled to unit variance: `[b, n]` each."""
         (slopes,) = jax.vmap(pull)(units)
-        scaled = [slope * root for slope, root in zip(slopes, roots, strict=True)]
+        scaled = [slope * root[None] for slope, root in zip(slopes, roots, strict=True)]
         # Otherwise XLA would reshape element by element, which is ten times slower for a pooling layer.
         return [one.reshape(len(units), -1) for one in jax.lax.optimization_barrier(scaled)]
 
