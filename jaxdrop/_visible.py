@@ -22,7 +22,7 @@ def _split(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.key_data(jax.random.split(_plain(words), shape))
 
 
-def _fold_in(words: jax.Array, data: jax.Array) -> jax.Array:
+def _fold_in(words: jax.Array, data: jax.Array | int) -> jax.Array:
     return jax.random.key_data(jax.random.fold_in(_plain(words), data))
 
 
@@ -44,13 +44,15 @@ _KIND = define_prng_impl(
     name="visible",
     tag="visible",
 )
-# The name of the kind, as `jax.random.key_impl` gives it.
-IMPL = str(jax.random.key_impl(jax.random.wrap_key_data(np.zeros(2, np.uint32), impl=_KIND)))
 
 
-def key(words: jax.Array | np.ndarray = np.array([0, 1], np.uint32)) -> jax.Array:  # noqa: B008  # never written to
+def key(words: jax.Array) -> jax.Array:
     """The key of this kind with the given words."""
     return jax.random.wrap_key_data(words, impl=_KIND)
+
+
+# The name of the kind, as `jax.random.key_impl` gives it.
+IMPL = str(_KIND)
 
 
 def bernoulli(words: jax.Array, p: jax.Array | np.ndarray, shape: Sequence[int]) -> jax.Array:

@@ -143,7 +143,7 @@ def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
 @_remat.redraw_in_backward("shape")
 def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     # A logit of -inf stays -inf: a finite one would let its row attend to it.
-    hidden = jnp.finfo(logits.dtype).min
+    hidden = jnp.asarray(jnp.finfo(logits.dtype).min, logits.dtype)
     if seed.impl != _visible.IMPL:
         hidden = jnp.where(logits == -jnp.inf, -jnp.inf, hidden).astype(logits.dtype)
     y = _draw.where_like(_kept(seed, level, shape), logits, hidden)

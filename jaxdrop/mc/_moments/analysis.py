@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
@@ -45,10 +44,11 @@ class Analysis:
 
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
-            self._key = _visible.key()
+            self._key = _visible.key(jnp.array([0, 1], jnp.uint32))
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
         self._one = jax.make_jaxpr(self._alone)(self._key, row)
-        self.shape = self._one.out_avals[0].shape
+        (like,) = _kinds(self._one)
+        self.shape = like.shape
         found: list[tuple[tuple[int, ...], str]] = []
 
         def note(row: PyTree) -> None:
@@ -83,13 +83,13 @@ class Analysis:
         whole = self._whole()
         _, of_batch = self._walk(whole, self.x, None, smooth=False)
         rows = jax.vmap(lambda row: self._walk(self._one, row, None, smooth=False)[1])(self.x)
-        half = whole.out_avals[0].dtype.itemsize < 4
+        half = _kinds(whole)[0].dtype.itemsize < 4
         largest = jnp.max(jnp.abs(rows), initial=0)
         return (
             jnp.max(jnp.abs(of_batch - rows), initial=0) > (_HALF_TOLERANCE if half else _TOLERANCE) * largest
         )
 
-    def _whole(self) -> jex.ClosedJaxpr:
+    def _whole(self) -> PyTree:
         """The program of the whole batch."""
         return jax.make_jaxpr(self.predict)(self._key, self.x)
 
@@ -97,7 +97,7 @@ class Analysis:
         return self.predict(key, jax.tree.map(lambda leaf: leaf[None], row))[0]
 
     def _walk(
-        self, closed: jex.ClosedJaxpr, x: PyTree, deltas: list[jax.Array] | None, smooth: bool = True
+        self, closed: PyTree, x: PyTree, deltas: list[jax.Array] | None, smooth: bool = True
     ) -> tuple[Walk, jax.Array]:
         """A walk through a program, and the mean path of its outputs."""
         registry = self.registry if smooth else Registry(self.registry.paths)
@@ -114,6 +114,11 @@ class Analysis:
                 "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
             )
         return walk, output.mean
+
+
+def _kinds(closed: PyTree) -> list[jax.ShapeDtypeStruct]:
+    """The types of the outputs of a program."""
+    return list(closed.out_avals)
 
 
 def mapped(analysis: Analysis, covariance: bool, chunk_size: int | None) -> pullbacks.Found:

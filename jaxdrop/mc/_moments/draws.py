@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import elementwise, keys
+from jaxdrop.mc._moments import elementwise, forms, keys
 from jaxdrop.mc._moments.forms import Affine
 from jaxdrop.mc._moments.values import Chain, KeyValue, Random, RefusalError, is_random, wide
 from jaxdrop.mc._moments.walk import Walk
@@ -27,7 +27,7 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | C
     kind = LAWS.get(eqn.params.get("name", "")) if eqn.primitive.name in _CALLS else None
     if kind is None or not values or not isinstance(values[0], KeyValue):
         return None
-    aval = eqn.outvars[0].aval
+    aval = forms.kind(eqn.outvars[0])
     if len(eqn.outvars) != 1 or jnp.issubdtype(aval.dtype, jnp.complexfloating):
         return None
     use = kind, aval.shape
@@ -84,10 +84,8 @@ def _between(found: Random, ends: Sequence[PyTree]) -> Random | Chain:
     """Uniform draws between two known ends."""
     if len(ends) != 2 or any(is_random(end) or isinstance(end, KeyValue) for end in ends):
         raise RefusalError("`predict` must draw uniformly between known ends, got random ends.")
+    if all(isinstance(end, np.generic) for end in ends) and (*map(float, ends),) == (0, 1):
+        return found
     low, high = (wide(end) for end in ends)
-    if isinstance(low, np.generic | np.ndarray) and isinstance(high, np.generic | np.ndarray):
-        low, high = np.float32(low), np.float32(high)
-        if low == 0 and high == 1:
-            return found
     form = Affine(high - low, low)
     return Chain(found, (), {(): form}, found.shape, found.mean.dtype)

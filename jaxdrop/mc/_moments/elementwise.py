@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import forms, laws, pairs
-from jaxdrop.mc._moments.forms import IDENTITY, Affine, Constant, Curve, Form
+from jaxdrop.mc._moments.forms import IDENTITY, Affine, Constant, Curve, Form, Value
 from jaxdrop.mc._moments.values import Chain, Random, is_random, wide
 from jaxdrop.mc._moments.walk import Walk
 
@@ -81,7 +81,7 @@ _TERMS = "variance: terms of a sum taken as uncorrelated"
 
 def apply(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | Chain:
     """The outcome of an elementwise equation, of which a value is random."""
-    out = eqn.outvars[0].aval
+    out = forms.kind(eqn.outvars[0])
     parts = [_fitted(walk, value, out.shape) for value in values]
     if eqn.primitive.name in ("max", "min"):
         parts = [_rebased(walk, part) for part in parts]
@@ -135,7 +135,8 @@ def _fitted(walk: Walk, value: PyTree, shape: tuple[int, ...]) -> Chain:
 
 def _settled_part(walk: Walk, part: Chain) -> PyTree:
     if not part.bases:
-        return part.cases[()].value
+        (form,) = part.cases.values()
+        return form.value if isinstance(form, Constant) else part
     return settle(walk, part)
 
 
@@ -163,7 +164,8 @@ def _settled(walk: Walk, chain: Chain) -> Random:
     if not decisions and isinstance(form := chain.cases[()], Affine) and base is not None:
         return _affine(base, form, chain.shape)
     if base is None and len(decisions) == 1 and decisions[0].chance is None:
-        return _of_decision(decisions[0], chain)
+        values = [form.value for form in chain.cases.values() if isinstance(form, Constant)]
+        return _of_decision(decisions[0], values, chain)
     return _mixture(walk, chain)
 
 
@@ -176,9 +178,9 @@ def _affine(base: Random, form: Affine, shape: tuple[int, ...]) -> Random:
     return Random(mean, variance, base.draws, law, base.independent, base.exact)
 
 
-def _of_decision(decision: Random, chain: Chain) -> Random:
-    """A function of one decision, which is affine."""
-    false, true = (jnp.asarray(chain.cases[(case,)].value, jnp.float32) for case in (False, True))
+def _of_decision(decision: Random, values: Sequence[Value], chain: Chain) -> Random:
+    """A function of one decision, which is affine; of its values for false and true."""
+    false, true = (jnp.asarray(value, jnp.float32) for value in values)
     mean = false + (true - false) * decision.mean
     variance = jnp.broadcast_to((true - false) ** 2 * decision.variance, chain.shape)
     law = "decision" if chain.dtype == bool else "other"

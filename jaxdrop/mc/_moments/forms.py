@@ -12,8 +12,10 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop._types import ArrayLike
+from jaxdrop._types import PyTree
 
+# An array of JAX or NumPy, or a NumPy scalar, which is known while tracing.
+Value = PyTree
 # Primitives whose result has a kink or a jump.
 _KINKED = frozenset(
     [
@@ -46,22 +48,22 @@ _SAME = frozenset({"convert_element_type", "copy", "reduce_precision"})
 class Constant(NamedTuple):
     """A known value. Decisions and what follows from them alone are NumPy scalars."""
 
-    value: ArrayLike
+    value: Value
 
 
 class Affine(NamedTuple):
     """`slope * u + offset`."""
 
-    slope: ArrayLike
-    offset: ArrayLike
+    slope: Value
+    offset: Value
 
 
 class Ramp(NamedTuple):
     """`slope * max(u, start) + offset`."""
 
-    slope: ArrayLike
-    start: ArrayLike
-    offset: ArrayLike
+    slope: Value
+    start: Value
+    offset: Value
 
 
 class Curve(NamedTuple):
@@ -75,18 +77,24 @@ Form = Constant | Affine | Ramp | Curve
 IDENTITY = Affine(np.float32(1), np.float32(0))
 
 
+def kind(var: jex.Var | jex.Literal) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a variable."""
+    aval: PyTree = var.aval
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
 def filled(value: np.generic, shape: tuple[int, ...]) -> np.ndarray:
     """An array of one number, which `number` finds again."""
     return np.broadcast_to(value, shape)
 
 
-def number(value: ArrayLike) -> ArrayLike:
+def number(value: Value) -> Value:
     """The number of which an array of `filled` is full; another value as it is."""
     full = isinstance(value, np.ndarray) and value.size and not any(value.strides)
     return value.reshape(-1)[0] if full else value
 
 
-def bind(eqn: jex.JaxprEqn, args: Sequence[ArrayLike]) -> list[jax.Array]:
+def bind(eqn: jex.JaxprEqn, args: Sequence[Value]) -> list[jax.Array]:
     """The outputs of an equation."""
     params = eqn.primitive.get_bind_params(eqn.params)
     # No large constants in the program.
@@ -99,8 +107,9 @@ def bind(eqn: jex.JaxprEqn, args: Sequence[ArrayLike]) -> list[jax.Array]:
 def combined(eqn: jex.JaxprEqn, forms: Sequence[Form]) -> Form:
     """The form of an elementwise equation of these forms."""
     name = eqn.primitive.name
-    if all(isinstance(form, Constant) for form in forms):
-        return _constant(eqn, [form.value for form in forms])
+    values = [form.value for form in forms if isinstance(form, Constant)]
+    if len(values) == len(forms):
+        return _constant(eqn, values)
     if _only_rounds(eqn):
         return forms[0]
     if name == "neg":
@@ -114,7 +123,7 @@ def combined(eqn: jex.JaxprEqn, forms: Sequence[Form]) -> Form:
 
 def _only_rounds(eqn: jex.JaxprEqn) -> bool:
     """Whether an equation makes floating-point numbers of such and changes their precision at most."""
-    dtypes = [var.aval.dtype for var in (eqn.invars[0], eqn.outvars[0])]
+    dtypes = [kind(var).dtype for var in (eqn.invars[0], eqn.outvars[0])]
     return eqn.primitive.name in _SAME and all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
 
 
@@ -135,12 +144,12 @@ def is_kinked(form: Form) -> bool:
     return isinstance(form, Ramp) or (isinstance(form, Curve) and form.kinked)
 
 
-def _is_decided(value: ArrayLike) -> bool:
+def _is_decided(value: Value) -> bool:
     return isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0
 
 
-def _constant(eqn: jex.JaxprEqn, values: list[ArrayLike]) -> Constant:
-    name, dtype = eqn.primitive.name, eqn.outvars[0].aval.dtype
+def _constant(eqn: jex.JaxprEqn, values: list[Value]) -> Constant:
+    name, dtype = eqn.primitive.name, kind(eqn.outvars[0]).dtype
     if name in _SAME and jnp.issubdtype(dtype, jnp.floating):
         (value,) = values
         if jax.dtypes.result_type(value) == np.float32:
@@ -158,12 +167,16 @@ def _constant(eqn: jex.JaxprEqn, values: list[ArrayLike]) -> Constant:
     return Constant(bind(eqn, [jnp.broadcast_to(jnp.asarray(value), shape) for value in values])[0])
 
 
-def _selected(which: ArrayLike, forms: Sequence[Form]) -> Form | None:
+def _selected(which: Value, forms: Sequence[Form]) -> Form | None:
     if _is_decided(which):
         return forms[int(which)]
-    if len(forms) != 2 or any(isinstance(form, Ramp | Curve) for form in forms):
+    pairs = [
+        Affine(np.float32(0), form.value) if isinstance(form, Constant) else form
+        for form in forms
+        if isinstance(form, Affine | Constant)
+    ]
+    if len(pairs) != 2 or len(forms) != 2:
         return None
-    pairs = [form if isinstance(form, Affine) else Affine(np.float32(0), form.value) for form in forms]
     return Affine(*(jnp.where(which, second, first) for first, second in zip(*pairs, strict=True)))
 
 
@@ -179,7 +192,9 @@ def _of_two(name: str, a: Form, b: Form) -> Form | None:
         return _of_two("mul", a, Constant(1 / _float(b.value)))
     constant, form = (a, b) if isinstance(a, Constant) else (b, a)
     if not isinstance(constant, Constant):
-        return Affine(a.slope + b.slope, a.offset + b.offset) if _are_affine(name, a, b) else None
+        if name == "add" and isinstance(a, Affine) and isinstance(b, Affine):
+            return Affine(a.slope + b.slope, a.offset + b.offset)
+        return None
     value = _float(constant.value)
     if name == "add" and isinstance(form, Affine | Ramp):
         return form._replace(offset=form.offset + value)
@@ -196,15 +211,11 @@ def _is_infinite(form: Form) -> bool:
     return isinstance(form, Constant) and _is_decided(form.value) and bool(np.isinf(form.value))
 
 
-def _are_affine(name: str, a: Form, b: Form) -> bool:
-    return name == "add" and isinstance(a, Affine) and isinstance(b, Affine)
-
-
-def _scaled(form: Affine | Ramp, by: ArrayLike) -> Form:
+def _scaled(form: Affine | Ramp, by: Value) -> Form:
     return form._replace(slope=form.slope * by, offset=form.offset * by)
 
 
-def _float(value: ArrayLike) -> ArrayLike:
+def _float(value: Value) -> Value:
     return np.float32(value) if _is_decided(value) else jnp.asarray(value, jnp.float32)
 
 

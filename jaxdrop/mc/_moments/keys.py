@@ -11,6 +11,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdrop import _checks
 from jaxdrop._types import PyTree
 from jaxdrop.mc import _dependence
 from jaxdrop.mc._moments import forms
@@ -133,7 +134,7 @@ def _data(value: PyTree) -> PyTree:
 
 def _is_concrete(value: PyTree) -> bool:
     known = isinstance(value, jax.Array | np.ndarray | np.generic | int | float | bool)
-    return known and not isinstance(value, jax.core.Tracer)
+    return known and _checks.is_concrete(value)
 
 
 def _evaluated(eqn: jex.JaxprEqn, data: Sequence[PyTree], axes: Sequence[int | None]) -> list[PyTree]:

@@ -184,7 +184,7 @@ def _step(
     given: list[PyTree] = list(loop.consts)
     for place, (value, of) in enumerate(zip(carry, draws, strict=True)):
         if of is not None:
-            given.append(Random(*value, of))
+            given.append(_array(value, of))
         elif place in loop.steps:
             data = loop.steps[place]
             is_key = isinstance(loop.carry[place], KeyValue)
@@ -197,7 +197,7 @@ def _step(
         if isinstance(value, KeyValue):
             given.append(KeyValue(value.data, 1))
         elif isinstance(value, Random):
-            given.append(Random(*row, value.draws, value.law, value.independent, value.exact))
+            given.append(_array(row, value.draws, value.law, value.independent, value.exact))
         else:
             given.append(Steps(value, row) if keys.is_known(value) and np.ndim(value) else row)
     closed = loop.eqn.params["jaxpr"]
@@ -243,4 +243,16 @@ def _carried(value: PyTree, draws: Draws | None) -> PyTree:
 
 
 def _output(walk: Walk, value: PyTree, draws: Draws | None) -> PyTree:
-    return value if draws is None else Random(*value, draws | walk.registry.earlier(draws))
+    return value if draws is None else _array(value, draws | walk.registry.earlier(draws))
+
+
+def _array(
+    pair: tuple[jax.Array, jax.Array],
+    draws: Draws,
+    law: str = "other",
+    independent: bool = False,
+    exact: bool = False,
+) -> Random:
+    """The array of a pair of means and variances."""
+    mean, variance = pair
+    return Random(mean, variance, draws, law, independent, exact)

@@ -142,7 +142,7 @@ def _clark(first: jax.Array, v1: jax.Array, second: jax.Array, v2: jax.Array) ->
 
 def _is_tiled(eqn: jex.JaxprEqn) -> bool:
     """Whether the windows tile the array."""
-    params, size = eqn.params, eqn.invars[0].aval.shape
+    params, size = eqn.params, forms.kind(eqn.invars[0]).shape
     window = params["window_dimensions"]
     return (
         tuple(window) == tuple(params["window_strides"])
@@ -165,7 +165,7 @@ def _tiles(eqn: jex.JaxprEqn, array: jax.Array, fill: np.float32) -> jax.Array:
 
 def _slices(eqn: jex.JaxprEqn, array: jax.Array, fill: np.float32) -> jax.Array:
     """The windows of an array, along a new first axis."""
-    params, shape = eqn.params, eqn.outvars[0].aval.shape
+    params, shape = eqn.params, forms.kind(eqn.outvars[0]).shape
     edges = zip(params["padding"], params["base_dilation"], strict=True)
     padded = jax.lax.pad(array, fill, [(low, high, step - 1) for (low, high), step in edges])
     strides, dilation = params["window_strides"], params["window_dilation"]

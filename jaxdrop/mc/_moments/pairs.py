@@ -17,7 +17,7 @@ _UNCORRELATED = "taken as uncorrelated"
 
 def apply(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random:
     """The outcome of an elementwise equation of settled values, at least two of them random."""
-    name, shape = eqn.primitive.name, eqn.outvars[0].aval.shape
+    name, shape = eqn.primitive.name, forms.kind(eqn.outvars[0]).shape
     arrays = [_fitted(value, shape) for value in values]
     if name in _RULES:
         if name in ("and", "or") and not are_disjoint(*arrays):

@@ -79,9 +79,9 @@ def _call(walk: Walk, eqn: jex.JaxprEqn, closed: PyTree, given: list[PyTree]) ->
 
 def _of_keys(walk: Walk, eqn: jex.JaxprEqn, given: list[PyTree]) -> list[PyTree]:
     """The outcome of an equation of keys and known values."""
-    if all(getattr(out.aval, "size", 1) == 0 for out in eqn.outvars):
+    if all(forms.kind(out).size == 0 for out in eqn.outvars):
         # The draw of size zero that registers the use of a key.
-        return [jnp.zeros(out.aval.shape, out.aval.dtype) for out in eqn.outvars]
+        return [jnp.zeros(forms.kind(out).shape, forms.kind(out).dtype) for out in eqn.outvars]
     found = keys.derived(eqn, given)
     if found is None:
         raise walk.refusal(eqn, f"`{eqn.primitive.name}` of a key")

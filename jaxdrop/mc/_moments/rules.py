@@ -41,7 +41,10 @@ def _rearrangement(
     eqn: jex.JaxprEqn, values: Sequence[PyTree]
 ) -> tuple[Callable[[jax.Array], jax.Array], bool]:
     """An arrangement as a function of the array, and whether it repeats no number."""
-    distinct = eqn.primitive.name not in _REPEATING or eqn.outvars[0].aval.size == eqn.invars[0].aval.size
+    distinct = (
+        eqn.primitive.name not in _REPEATING
+        or forms.kind(eqn.outvars[0]).size == forms.kind(eqn.invars[0]).size
+    )
     return lambda array: forms.bind(eqn, [array, *values[1:]])[0], distinct
 
 
@@ -131,7 +134,7 @@ def _product(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree
 
     if not all(isinstance(value, Random) for value in values):
         return [_weighted(values, bind)]
-    a, b = values
+    a, b = (value for value in values if isinstance(value, Random))
     disjoint = are_disjoint(a, b)
     if not disjoint:
         walk.note(f"{eqn.primitive.name}: two factors taken as uncorrelated")

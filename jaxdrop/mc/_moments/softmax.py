@@ -8,14 +8,13 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop._types import ArrayLike
 from jaxdrop.mc._moments import elementwise
-from jaxdrop.mc._moments.forms import Constant, Form
+from jaxdrop.mc._moments.forms import Constant, Form, Value
 from jaxdrop.mc._moments.values import Chain, Random, known
 from jaxdrop.mc._moments.walk import Walk
 
 # Logits below are hidden.
-_HIDDEN = np.float32(-1e9)
+_HIDDEN = -1e9
 # The least chance that a logit is shown.
 _LEAST = np.float32(1e-6)
 _ARRANGING = ("broadcast_in_dim", "reshape", "stop_gradient", "convert_element_type")
@@ -195,5 +194,5 @@ def _is_hidden(form: Form) -> bool:
     return isinstance(form, Constant) and np.ndim(form.value) == 0 and _is_lowest(form.value)
 
 
-def _is_lowest(value: ArrayLike) -> bool:
-    return isinstance(value, np.generic | np.ndarray) and bool(value < _HIDDEN)
+def _is_lowest(value: Value) -> bool:
+    return isinstance(value, np.generic) and float(value) < _HIDDEN
