@@ -14,8 +14,8 @@ from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 
 # The share of what no single site makes.
 INTERACTIONS = "interactions"
-# What names a draw: the words of its key, or of its keys in the steps of a loop.
-Identity = bytes | tuple[bytes, ...]
+# What names a draw: the words of its keys, one or many.
+Identity = tuple[bytes, ...]
 
 
 @dataclass(eq=False)
@@ -50,7 +50,7 @@ class Registry:
 
     def number(self, identity: Identity, use: tuple, equations: Sequence[jex.JaxprEqn], kind: str) -> int:
         """The number of a draw; raises a `RefusalError` if its key has another use."""
-        for words in (identity,) if isinstance(identity, bytes) else identity:
+        for words in identity:
             if self._uses.setdefault(words, (identity, use)) != (identity, use):
                 raise RefusalError("a key that is used twice, for different draws")
         if identity not in self._numbers:
