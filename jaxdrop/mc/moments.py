@@ -65,10 +65,11 @@ def moments(
         long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       covariance: Whether to compute covariances, or variances alone.
-      chunk_size: The number of examples computed at once. An example needs about `4 * K * S` bytes, with K
-        outputs and S random numbers (decisions, and elements after nonlinear functions). None: as many as
-        need 16 MiB. If one example needs more than 1 GiB, its outputs are computed in blocks of at most
-        that, at twice the price or more. Without covariances, blocks of outputs need 16 MiB.
+      chunk_size: The number of examples computed at once. An example needs about `4 * (K + 6) * S` bytes,
+        with K outputs and S random numbers (decisions, and elements after nonlinear functions). None: as
+        many as need 24 MiB. Where an example needs more than 1 GiB for its K outputs, they are computed in
+        n blocks, at n + 1 times the price; without covariances they always are in blocks of 24 MiB, at no
+        price. The check for coupled rows needs a forward pass of the whole batch.
 
     Returns:
       An `OutputMoments` in float32, sharded as the examples of `x`.

@@ -1,6 +1,7 @@
 """How many examples and outputs are analyzed at once.
 
-The derivatives of K outputs in S random numbers take `4 * K * S` bytes per example.
+An example takes about `4 * (K + 6) * S` bytes: the derivatives of K outputs in S random numbers, and the
+arrays of the forward pass.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,11 @@ import jax.numpy as jnp
 
 from jaxdrop._types import PyTree
 
-# Bytes of the derivatives of a chunk. Larger ones leave a CPU's cache; smaller ones have many small steps.
-_CHUNK_BYTES = 16 * 2**20
-# Above so many bytes of derivatives per example, outputs are pulled back in blocks, some of them repeatedly.
+# Bytes of a chunk. Larger ones leave a CPU's cache; smaller ones have many small steps.
+_CHUNK_BYTES = 24 * 2**20
+# The forward pass takes as many bytes as the derivatives of so many outputs.
+_FORWARD = 6
+# Above so many bytes of derivatives per example, outputs are pulled back in blocks, and repeatedly.
 _MOST_BYTES = 2**30
 
 
@@ -35,10 +38,13 @@ def plan(batch: int, outputs: int, numbers: int, covariance: bool, chunk_size: i
       chunk_size: How many examples to take at once; None to choose.
     """
     row = 4 * max(numbers, 1)
-    # Two blocks meet for their covariances.
-    most = _MOST_BYTES // 2 if covariance and outputs * row > _MOST_BYTES else _MOST_BYTES
-    block = _even(outputs, most // row if covariance else _CHUNK_BYTES // row)
-    return Plan(_even(batch, chunk_size or _CHUNK_BYTES // (block * row)), block)
+    if not covariance:
+        block = _even(outputs, _CHUNK_BYTES // row - _FORWARD)
+    elif outputs * row <= _MOST_BYTES:
+        block = outputs
+    else:  # two blocks meet for their covariances
+        block = _even(outputs, _MOST_BYTES // 2 // row)
+    return Plan(_even(batch, chunk_size or _CHUNK_BYTES // ((block + _FORWARD) * row)), block)
 
 
 def mapped(fun: Callable[[PyTree], PyTree], x: PyTree, size: int) -> PyTree:

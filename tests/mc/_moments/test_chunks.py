@@ -32,10 +32,10 @@ def test_plan():
     """Chunks of equal size that fit; outputs are divided where one example does not fit."""
     assert chunks.plan(100, 10, 10, True) == (100, 10)
     assert chunks.plan(100, 10, 10, True, 30) == (25, 10)
-    # 4 * 10 * 12,000 bytes per example: 34 fit into 16 MiB.
-    assert chunks.plan(100, 10, 12_000, True) == (34, 10)
-    # Variances alone: blocks of outputs fit into 16 MiB.
-    assert chunks.plan(8, 1000, 10_000, False) == (1, 334)
+    # 4 * 16 * 10,000 bytes per example: 39 fit into 24 MiB.
+    assert chunks.plan(100, 10, 10_000, True) == (34, 10)
+    # Variances alone: blocks of outputs fit into 24 MiB.
+    assert chunks.plan(8, 1000, 10_000, False) == (1, 500)
     # Covariances: two blocks fit into 1 GiB, and each example is a chunk.
     assert chunks.plan(8, 1000, 1_000_000, True) == (1, 125)
     assert chunks.plan(8, 10, 10**9, True) == (1, 1)
@@ -54,7 +54,7 @@ def test_chunks_change_no_moments_and_bound_the_memory(monkeypatch: pytest.Monke
     whole = moments()
     # Two blocks of four outputs of 208 numbers.
     monkeypatch.setattr(chunks, "_MOST_BYTES", 2 * 4 * 4 * 208)
-    monkeypatch.setattr(chunks, "_CHUNK_BYTES", 5 * 4 * 4 * 208)
+    monkeypatch.setattr(chunks, "_CHUNK_BYTES", 5 * 4 * (4 + 6) * 208)
     divided = moments()
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), divided(X), whole(X))
     small, large = (one.memory_analysis().temp_size_in_bytes for one in (divided, whole))

@@ -14,7 +14,6 @@ from jaxdrop.mc._moments import maxima, program
 from jaxdrop.mc._moments.values import Random
 from jaxdrop.mc._moments.walk import Registry, Walk
 
-
 X = jax.random.normal(jax.random.key(0), (2, 6))
 
 
