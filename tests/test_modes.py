@@ -108,6 +108,7 @@ NO_CALL = {
         "Grouped",
         "Laplace",
         "LastLayer",
+        "OutputMoments",
         "Reducer",
         "SWAG",
         "State",

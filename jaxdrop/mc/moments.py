@@ -28,12 +28,13 @@ class OutputMoments:
     """Moments of the outputs of a predictor over its draws.
 
     Attributes:
-      mean: The means, `[B, K]`.
-      variance: The variances, `[B, K]`.
-      covariance: The covariances, `[B, K, K]`, or None.
-      shares: The part of the variance that each site makes by itself, `[B, K]` by name, and the rest under
-        "interactions". They sum to the variance.
-      rules: The approximate rules that were used. Without any, the moments are exact.
+      mean: The means, of the shape of the outputs, such as `[B, K]`.
+      variance: The variances, of that shape.
+      covariance: The covariances, `[B, K, K]` for K outputs of an example, or None.
+      shares: The part of the variance that each site makes by itself, and the rest under "interactions",
+        by name; of the shape of the outputs. They sum to the variance. Sites are named by the path of their
+        module where the predictor lists it, else by the kind of draw and the line.
+      rules: The approximate rules that were used, sorted. Without any, the moments are exact.
     """
 
     mean: jax.Array
@@ -46,7 +47,50 @@ class OutputMoments:
 def moments(
     predict: Predict, x: PyTree, *, covariance: bool = True, chunk_size: int | None = None
 ) -> OutputMoments:
-    """Computes mean and covariance of a predictor's outputs over its draws, without samples."""
+    """Mean and covariance of the outputs over the draws of Monte-Carlo dropout, without samples.
+
+    The traced program is evaluated once for means and variances, and each output is pulled back to all
+    sources of randomness. This is exact for programs that are linear between their draws, as for dropout
+    before a last layer. Otherwise it is an approximation that takes sums of many random numbers as normal;
+    `rules` lists the approximate rules that were used. It is meant for networks of at least about 30 units
+    a layer: for masks of few units, or of whole examples, use `estimate`.
+
+    The mean, the variance and the shares are those of `estimate` with `shared=True`, and for predictors
+    that draw for each example alone also of that without. Half precision is analyzed in float32.
+
+    Args:
+      predict: `predict(key, x) -> outputs`, a pure function to one floating-point array `[B, ...]`, of which
+        each row depends on its own example. Draws are those of `jaxdrop`, of Flax, and of
+        `jax.random.bernoulli`, `normal`, `uniform` and what is made of these. It is compiled once for as
+        long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`.
+      x: A tree of arrays with a leading axis of examples, `[B, ...]`.
+      covariance: Whether to compute covariances, or variances alone.
+      chunk_size: The number of examples computed at once. An example needs about `4 * (K + 6) * S` bytes,
+        with K outputs and S random numbers (decisions, and elements after nonlinear functions). None: as
+        many as need 24 MiB. Where an example needs more than 1 GiB for its K outputs, they are computed in
+        n blocks, at n + 1 times the price; without covariances they always are in blocks of 24 MiB, at no
+        price. The check for coupled rows needs a forward pass of the whole batch.
+
+    Returns:
+      An `OutputMoments` in float32, sharded as the examples of `x`.
+
+    Raises:
+      TypeError: If `predict` is an `Indexed` predictor, or `chunk_size` is not an integer.
+      ValueError: If a step or a draw has no rule, with its name and line: orders and order statistics, random
+        indices and predicates, permutations, loops within loops; if the outputs are not one array with a row
+        per example, do not depend on the key, or depend on other examples (under a trace they are NaN then);
+        or if `chunk_size` is below 1.
+
+    References:
+      Wang and Manning, "Fast dropout training", 2013; Clark, "The greatest of a finite set of random
+      variables", 1961.
+
+    Examples:
+      >>> import jaxdrop
+      >>> found = moments(lambda key, x: jaxdrop.dropout(key, x, 0.5) @ jnp.ones((4, 1)), jnp.ones((1, 4)))
+      >>> found.mean, found.covariance, found.rules
+      (Array([[4.]], dtype=float32), Array([[[4.]]], dtype=float32), ())
+    """
     if isinstance(predict, Indexed):
         raise TypeError(
             "`predict` must be a function of a key and inputs, got an `Indexed` predictor, whose samples are "

@@ -81,6 +81,14 @@ def of_data(key: jax.Array, x: jax.Array) -> PyTree:
     return mc.estimate_dataset(predict, key, x, **options).value
 
 
+def of_outputs(x: jax.Array, kernel: jax.Array) -> PyTree:
+    def logits(kernel: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.tanh(predict(key, x)) @ kernel
+
+    found = mc.moments(jax.tree_util.Partial(logits, kernel), x)
+    return found.mean, found.variance, found.covariance, found.shares
+
+
 def merged_tallies(probs: jax.Array, labels: jax.Array) -> PyTree:
     values = uncertainty.nll(probs, labels)
     tallies = {"nll": uncertainty.tally_mean(values), "rms": uncertainty.tally_rms(values)}
@@ -146,6 +154,7 @@ MC = {
     "laplace_regression": call(of_regression, X, X[:, :3]),
     "last_layer": call(lambda *arrays: mc.last_layer(*arrays, rate=0.3), X, KERNEL, KERNEL[0]),
     "merge": call(merged, KEY, X),
+    "moments": call(of_outputs, X, KERNEL),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
     "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
 }

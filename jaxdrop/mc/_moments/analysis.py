@@ -1,5 +1,6 @@
 """The analysis of a predictor: one example at a time, from its traced program to its moments."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from jaxdrop import _visible
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import conditions, program, pullbacks, surveys
+from jaxdrop.mc._moments import chunks, conditions, program, pullbacks, surveys
 from jaxdrop.mc._moments.values import KeyValue
 from jaxdrop.mc._moments.walk import INTERACTIONS, Registry, Walk
 
@@ -32,6 +33,8 @@ class Analysis:
       names: The sites; the last is that of interactions.
       shapes: The shapes of the sources.
       groups: The site of each source.
+      shape: The shape of the outputs of an example.
+      surveyed: How many numbers the deviations of an example have.
     """
 
     predict: Callable[[jax.Array, PyTree], jax.Array]
@@ -41,6 +44,7 @@ class Analysis:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
     shape: tuple[int, ...] = ()
+    surveyed: int = 0
 
     def __post_init__(self):
         with jax.ensure_compile_time_eval():
@@ -55,6 +59,8 @@ class Analysis:
         plain = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)))
         self._plain_shapes = [np.shape(source.variance) for source in plain.sources]
         self._is_surveyed = plain.survey.wanted
+        arrays = plain.survey.arrays if self._is_surveyed else []
+        self.surveyed = surveys.COUNT * sum(math.prod(array.shape) for array in arrays)
         last = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)), self.registry)
         self.shapes = [np.shape(source.variance) for source in last.sources]
         every = frozenset(range(len(self.registry.names)))
@@ -64,14 +70,19 @@ class Analysis:
         self.groups = [self.names.index(name) for name in sites]
         self._decided = [self.names.index(name) for name in (*decided, INTERACTIONS)]
 
-    def moments(self, row: PyTree, covariance: bool) -> pullbacks.Found:
-        """The moments of one example."""
+    @property
+    def numbers(self) -> int:
+        """The number of random numbers of an example."""
+        return sum(map(math.prod, self.shapes))
+
+    def moments(self, row: PyTree, covariance: bool, block: int) -> pullbacks.Found:
+        """The moments of one example, so many outputs at once."""
         if not self._decisions:
-            return self._moments(row, {}, covariance)
+            return self._moments(row, {}, covariance, block)
         walk, _ = self._walk(self._one, row)
         chances = jnp.stack([walk.chances[number] for number in self._decisions])
         found = jax.lax.map(
-            lambda values: self._moments(row, self._given(list(values)), covariance),
+            lambda values: self._moments(row, self._given(list(values)), covariance, block),
             conditions.values(self._sets, chances),
         )
         return conditions.combined(found, self._sets, chances, self._decided)
@@ -89,7 +100,7 @@ class Analysis:
             jnp.max(jnp.abs(of_batch - rows), initial=0) > (_HALF_TOLERANCE if half else _TOLERANCE) * largest
         )
 
-    def _moments(self, row: PyTree, given: Given, covariance: bool) -> pullbacks.Found:
+    def _moments(self, row: PyTree, given: Given, covariance: bool, block: int) -> pullbacks.Found:
         """The moments of one example, given some decisions."""
         survey = self._surveyed(row, given)
 
@@ -100,7 +111,7 @@ class Analysis:
             return mean.reshape(-1), [jnp.asarray(source.variance) for source in walk.sources]
 
         if self.shapes:
-            return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance)
+            return pullbacks.moments(path, self.shapes, self.groups, len(self.names), covariance, block)
         # The given decisions are all that is random.
         mean, _ = path([])
         shares = jnp.zeros((len(self.names), mean.size), jnp.float32)
@@ -181,7 +192,7 @@ def _kinds(closed: PyTree) -> list[jax.ShapeDtypeStruct]:
 
 def mapped(analysis: Analysis, covariance: bool, chunk_size: int | None) -> pullbacks.Found:
     """The moments of all examples, so many at once."""
-    one = partial(analysis.moments, covariance=covariance)
-    if chunk_size is None or chunk_size >= jax.tree.leaves(analysis.x)[0].shape[0]:
-        return jax.vmap(one)(analysis.x)
-    return jax.lax.map(one, analysis.x, batch_size=chunk_size)
+    batch, outputs = jax.tree.leaves(analysis.x)[0].shape[0], math.prod(analysis.shape)
+    sizes = chunks.plan(batch, outputs, analysis.numbers, covariance, chunk_size, surveyed=analysis.surveyed)
+    one = partial(analysis.moments, covariance=covariance, block=sizes.outputs)
+    return chunks.mapped(one, analysis.x, sizes.examples)

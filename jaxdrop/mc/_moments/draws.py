@@ -32,14 +32,14 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> PyTree:
         return None
     use = kind, aval.shape
     try:
-        identity = keys.identity(values[0])
+        identity, looped = keys.identity(values[0])
         number = walk.registry.number(identity, use, [*walk.equations, eqn], kind)
     except RefusalError as error:
         raise walk.refusal(eqn, str(error)) from None
-    if number in walk.given:
-        return jnp.broadcast_to(walk.given[number], aval.shape)
+    if (decision := walk.decision(number)) is not None:
+        return jnp.broadcast_to(decision, aval.shape)
     if number not in walk.drawn:
-        noise = _noise(walk, number, aval.shape, isinstance(identity, tuple))
+        noise = _noise(walk, number, aval.shape, looped)
         walk.drawn[number] = _array(walk, kind, values[1:], noise, number)
     found = walk.drawn[number]
     return _between(found, values[1:]) if kind == "uniform" else found

@@ -181,6 +181,9 @@ def _affine(base: Random, form: Affine, shape: tuple[int, ...]) -> Random:
 def _of_decision(decision: Random, values: Sequence[Value], chain: Chain) -> Random:
     """A function of one decision, which is affine; of its values for false and true."""
     false, true = (jnp.asarray(value, jnp.float32) for value in values)
+    # A value that is never taken does not count.
+    chance = jax.lax.stop_gradient(decision.mean)
+    false, true = jnp.where(chance < 1, false, true), jnp.where(chance > 0, true, false)
     mean = false + (true - false) * decision.mean
     variance = jnp.broadcast_to((true - false) ** 2 * decision.variance, chain.shape)
     law = "decision" if chain.dtype == bool else "other"
@@ -203,16 +206,13 @@ def _mixture(walk: Walk, chain: Chain) -> Random:
         found = _moments(walk, first, base)
         of_square = found.square if second is None else _moments(walk, second, base).mean
         weighted.append((chance, first))
-        mean, square, slope = (
-            mean + chance * found.mean,
-            square + chance * of_square,
-            slope + chance * found.slope,
-        )
+        mean, square = mean + _times(chance, found.mean), square + _times(chance, of_square)
+        slope = slope + _times(chance, found.slope)
         for one in free:
             own = _chance([one], true)
             rest = chance / jnp.maximum(own, jnp.finfo(jnp.float32).tiny)
             key = id(one), true[id(one)]
-            given[key] = given.get(key, jnp.zeros((), jnp.float32)) + rest * found.mean
+            given[key] = given.get(key, jnp.zeros((), jnp.float32)) + _times(rest, found.mean)
     slopes = [(one, given[id(one), True] - given[id(one), False]) for one in free]
     slopes += [(base, slope)] if base is not None else []
     noise = square - _moments(walk, _total(weighted), base).square if tied else jnp.zeros((), jnp.float32)
@@ -303,6 +303,11 @@ def _note(walk: Walk, chain: Chain) -> None:
         walk.note(_RESTS)
     if sum(map(len, _own_draws(chain))) != len(chain.draws):
         walk.note("elementwise: decisions taken as independent of the arrays that they meet")
+
+
+def _times(chance: jax.Array, value: jax.Array) -> jax.Array:
+    """The product, and 0 for a chance of 0, whatever the value is."""
+    return jnp.where(chance > 0, chance * value, 0)
 
 
 def _chance(decisions: Sequence[Random], true: dict[int, bool]) -> jax.Array:

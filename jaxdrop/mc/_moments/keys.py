@@ -15,7 +15,7 @@ from jaxdrop import _checks
 from jaxdrop._types import PyTree
 from jaxdrop.mc import _dependence
 from jaxdrop.mc._moments import forms
-from jaxdrop.mc._moments.values import KeyValue, Steps
+from jaxdrop.mc._moments.values import KeyValue, RefusalError, Steps
 from jaxdrop.mc._moments.walk import Identity
 
 # Primitives that derive keys from keys, or arrange keys and their words.
@@ -80,17 +80,20 @@ def _is_small(var: jex.Var) -> bool:
     return not shape or (jnp.issubdtype(dtype, jnp.integer) and math.prod(shape) <= _SMALL)
 
 
-def identity(key: KeyValue) -> Identity:
-    """What names the draws of a key: its words; in a loop those of each step, unless all are the same."""
+def identity(key: KeyValue) -> tuple[Identity, bool]:
+    """What names a draw, the words of its keys, and whether each step of a loop draws anew."""
     data = key.data
     if jnp.issubdtype(data.dtype, jax.dtypes.prng_key):
         with jax.ensure_compile_time_eval():
             data = jax.random.key_data(data)
     words = np.asarray(data)
-    if not key.loops:
-        return words.tobytes()
-    steps = tuple(row.tobytes() for row in words)
-    return steps[0] if len(set(steps)) == 1 else steps
+    looped = bool(key.loops) and bool((words != words[:1]).any())
+    if key.loops and not looped:
+        words = words[0]
+    rows = tuple(row.tobytes() for row in words.reshape(-1, words.shape[-1]))
+    if len(set(rows)) < len(rows):
+        raise RefusalError("equal keys among others")
+    return rows, looped
 
 
 def outcomes(jaxpr: jex.Jaxpr, consts: Sequence[PyTree], args: Sequence[PyTree]) -> list[PyTree]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import elementwise, forms, maxima
+from jaxdrop.mc._moments import convolutions, elementwise, forms, maxima
 from jaxdrop.mc._moments.pairs import are_disjoint, product
 from jaxdrop.mc._moments.values import Chain, KeyValue, Random, Steps, is_random, known, wide
 from jaxdrop.mc._moments.walk import Walk
@@ -128,6 +128,8 @@ def _product(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree
     eqn = eqn.replace(params=params)
 
     def bind(a: jax.Array, b: jax.Array) -> jax.Array:
+        if eqn.primitive.name == "conv_general_dilated":
+            return convolutions.bind(eqn, a, b)
         return forms.bind(eqn, [a, b])[0]
 
     if not all(isinstance(value, Random) for value in values):

@@ -89,7 +89,7 @@ def _add(
     if floor is not None:
         shift = next((var for var in floor.invars if not isinstance(var, jex.Literal)), shift)
     largest = up(over(shift), "reduce_max".__eq__)
-    if largest is None or over(largest.invars[0]) is not logits:
+    if largest is None or _source(made, largest.invars[0]) is not _source(made, logits):
         return
     found.ends[index] = End(logits, tuple(total.params["axes"]))
     own = {*part, index}
@@ -97,6 +97,15 @@ def _add(
         outputs = jaxpr.eqns[at].outvars
         if all(uses.get(var, set()) <= own and var not in jaxpr.outvars for var in outputs):
             found.inner[at] = logits
+
+
+def _source(
+    made: dict[jex.Var, tuple[int, jex.JaxprEqn]], var: jex.Var | jex.Literal
+) -> jex.Var | jex.Literal:
+    """The variable that is arranged or rounded to this one."""
+    while not isinstance(var, jex.Literal) and var in made and made[var][1].primitive.name in _ARRANGING:
+        var = made[var][1].invars[0]
+    return var
 
 
 def apply(walk: Walk, value: Random | Chain, axes: tuple[int, ...]) -> Random:

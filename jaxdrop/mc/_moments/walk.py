@@ -17,8 +17,8 @@ from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 INTERACTIONS = "interactions"
 # The number of the directions of a survey, in the place of that of a draw.
 _DIRECTIONS = -1
-# What names a draw: the words of its key, or of its keys in the steps of a loop.
-Identity = bytes | tuple[bytes, ...]
+# What names a draw: the words of its keys, one or many.
+Identity = tuple[bytes, ...]
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ class Registry:
 
     def number(self, identity: Identity, use: tuple, equations: Sequence[jex.JaxprEqn], kind: str) -> int:
         """The number of a draw; raises a `RefusalError` if its key has another use."""
-        for words in (identity,) if isinstance(identity, bytes) else identity:
+        for words in identity:
             if self._uses.setdefault(words, (identity, use)) != (identity, use):
                 raise RefusalError("a key that is used twice, for different draws")
         if identity not in self._numbers:
@@ -136,6 +136,10 @@ class Walk:
             self.sources.append(Source(np.ones(shape, np.float32), draws))
         place = self._places[number]
         return np.zeros(shape, np.float32) if self.deltas is None else self.deltas[place]
+
+    def decision(self, number: int) -> jax.Array | None:
+        """The value of a draw that is taken as known."""
+        return self.given.get(number) if self.outer is None else self.outer.decision(number)
 
     def deviations(self, array: Random) -> jax.Array | None:
         """The linear deviations of an array along the directions of a survey, `[R, ...]`.
