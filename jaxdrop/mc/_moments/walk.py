@@ -15,7 +15,7 @@ from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 
 # The share of what no single site makes.
 INTERACTIONS = "interactions"
-# The number of the directions of a survey, in the place of that of a draw.
+# The number of the directions of a survey, which is no draw's.
 _DIRECTIONS = -1
 # What names a draw: the words of its keys, one or many.
 Identity = tuple[bytes, ...]
