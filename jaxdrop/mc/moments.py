@@ -53,7 +53,9 @@ def moments(
     sources of randomness. This is exact for programs that are linear between their draws, as for dropout
     before a last layer. Otherwise it is an approximation that takes sums of many random numbers as normal;
     `rules` lists the approximate rules that were used. It is meant for networks of at least about 30 units
-    a layer: for masks of few units, or of whole examples, use `estimate`.
+    a layer: for masks of few units, use `estimate`. With n up to 5 masks of whole examples, the program is
+    evaluated for all of their 2^n values, and with up to 8 for those that matter most. Attention takes
+    about 16 forward passes more, for covariances of arrays along fixed directions.
 
     The mean, the variance and the shares are those of `estimate` with `shared=True`, and for predictors
     that draw for each example alone also of that without. Half precision is analyzed in float32. Within
@@ -66,10 +68,12 @@ def moments(
         long as it exists. Bind weights by `jax.tree_util.Partial(f, params)`.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
       covariance: Whether to compute covariances, or variances alone.
-      chunk_size: The number of examples computed at once. None: all. An example needs about
-        `4 * (K * S + 81 * M)` bytes, with K outputs, S random numbers (decisions, and elements after
-        nonlinear functions) and M elements of the largest nonlinear array. Without covariances it is
-        `4 * (S + 81 * M)`.
+      chunk_size: The number of examples computed at once. An example needs about `4 * (K + 6) * S` bytes,
+        with K outputs and S random numbers (decisions, and elements after nonlinear functions), and with
+        attention 64 bytes for each element of a random array. None: as
+        many as need 24 MiB. Where an example needs more than 1 GiB for its K outputs, they are computed in
+        n blocks, at n + 1 times the price; without covariances they always are in blocks of 24 MiB, at no
+        price. The check for coupled rows needs a forward pass of the whole batch.
 
     Returns:
       An `OutputMoments` in float32, sharded as the examples of `x`.

@@ -37,7 +37,6 @@ LIMITS = {
     "drop_head": (0.2, 0.3),
     "drop_key": (0.1, 0.3),
     "drop_node": (0.2, 0.3),
-    "drop_path": (0.4, 0.4),
     "embedding_dropout": (0.4, 0.4),
     "feature_alpha_dropout": (0.2, 0.3),
     "locked_dropout": (0.1, 0.2),

@@ -22,7 +22,7 @@ _CALLS = frozenset({"jit", "pjit"})
 _UNIFORM_VARIANCE = np.float32(1 / 12)
 
 
-def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | Chain | None:
+def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> PyTree:
     """The outcome of a draw; None if the equation is no draw."""
     kind = LAWS.get(eqn.params.get("name", "")) if eqn.primitive.name in _CALLS else None
     if kind is None or not values or not isinstance(values[0], KeyValue):
@@ -37,6 +37,8 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | C
         number = walk.registry.number(identity, use, [*walk.equations, eqn], kind)
     except RefusalError as error:
         raise walk.refusal(eqn, str(error)) from None
+    if (decision := walk.decision(number)) is not None:
+        return jnp.broadcast_to(decision, aval.shape)
     if number not in walk.drawn:
         noise = _noise(walk, number, aval.shape, looped)
         walk.drawn[number] = _array(walk, kind, values[1:], noise, number), rate
@@ -67,6 +69,8 @@ def _array(
         return Random(mean, spread(variance), draws, "uniform", True, True)
     (chance,) = operands
     p = elementwise.settle(walk, chance)
+    if walk.outer is None and noise.size == 1 and not isinstance(p, Random):
+        walk.chances[number] = jnp.asarray(wide(p), jnp.float32).reshape(())
     path = p.mean if isinstance(p, Random) else jnp.asarray(wide(p), jnp.float32)
     value = jax.lax.stop_gradient(path)
     variance = jnp.broadcast_to(value * (1 - value), noise.shape)

@@ -267,7 +267,7 @@ def _predicted(
     for one, slope in slopes:
         slope = jax.lax.stop_gradient(slope)
         path = path + slope * (one.mean - jax.lax.stop_gradient(one.mean))
-        explained = explained + slope**2 * one.variance
+        explained = explained + slope**2 * walk.variance(one)
     path, variance = jnp.broadcast_to(path, chain.shape), jnp.broadcast_to(variance, chain.shape)
     _note(walk, chain)
     own = _own_draws(chain)
@@ -328,4 +328,4 @@ def _moments(walk: Walk, form: Form, base: Random | None) -> laws.Moments:
     mean = jax.lax.stop_gradient(base.mean)
     if not walk.smooth:
         return laws.at_mean(form, mean)
-    return laws.moments(form, mean, base.variance, base.law)
+    return laws.moments(form, mean, walk.variance(base), base.law)

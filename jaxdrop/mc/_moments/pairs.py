@@ -7,7 +7,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import forms, maxima
+from jaxdrop.mc._moments import forms, maxima, surveys
 from jaxdrop.mc._moments.values import Random, known, wide
 from jaxdrop.mc._moments.walk import Walk
 
@@ -55,18 +55,31 @@ def _sum(a: Random, b: Random, mean: jax.Array) -> Random:
 
 
 def _mul(walk: Walk, a: Random, b: Random) -> Random:
+    found = product(walk, "mul", jnp.multiply, a, b)
     disjoint = are_disjoint(a, b)
-    if not disjoint:
-        walk.note(f"mul: {_UNCORRELATED}")
+    flags = disjoint and a.independent and b.independent, disjoint and a.exact and b.exact
+    note_rests(walk, a, b)
+    return Random(found.mean, found.variance, found.draws, "other", *flags)
+
+
+def product(
+    walk: Walk, name: str, bind: Callable[[jax.Array, jax.Array], jax.Array], a: Random, b: Random
+) -> Random:
+    """A product of two arrays, elementwise or summed; what is not linear is a new source."""
     note_terms(walk, a, b)
     first, second = jax.lax.stop_gradient((a.mean, b.mean))
-    rest = a.variance * b.variance
-    variance = first**2 * b.variance + second**2 * a.variance + rest
-    draws = a.draws | b.draws
-    note_rests(walk, a, b)
-    mean = walk.inject(a.mean * b.mean, rest, draws)
-    flags = disjoint and a.independent and b.independent, disjoint and a.exact and b.exact
-    return Random(mean, walk.spread(variance), draws, "other", *flags)
+    of_a, of_b = walk.variance(a), walk.variance(b)
+    linear, rest = bind(of_a, second**2) + bind(first**2, of_b), bind(of_a, of_b)
+    mean, draws = bind(a.mean, b.mean), a.draws | b.draws
+    beside, other = (None, None) if are_disjoint(a, b) else (walk.deviations(a), walk.deviations(b))
+    if beside is not None and other is not None:
+        walk.note(f"{name}: means over {surveys.COUNT} fixed directions")
+        products = jax.vmap(bind)(beside, other)
+        path = walk.scatter(mean + jnp.mean(products, 0), products)
+        return Random(path, walk.spread(linear + jnp.var(products, 0, ddof=1)), draws)
+    if not are_disjoint(a, b):
+        walk.note(f"{name}: two factors {_UNCORRELATED}")
+    return Random(walk.inject(mean, rest, draws), walk.spread(linear + rest), draws)
 
 
 def note_terms(walk: Walk, *arrays: Random) -> None:

@@ -29,8 +29,20 @@ class Found(NamedTuple):
     shares: jax.Array
 
 
+class _Strip(NamedTuple):
+    """The result for b of the outputs: shares `[G, b]`, and covariances with all `[b, K]` or None."""
+
+    shares: jax.Array
+    covariance: jax.Array | None
+
+
 def moments(
-    path: Path, shapes: Sequence[tuple[int, ...]], groups: Sequence[int], count: int, covariance: bool
+    path: Path,
+    shapes: Sequence[tuple[int, ...]],
+    groups: Sequence[int],
+    count: int,
+    covariance: bool,
+    block: int,
 ) -> Found:
     """The moments of the outputs of a mean path.
 
@@ -40,20 +52,52 @@ def moments(
       groups: The group of each source, from 0 on.
       count: The number of groups.
       covariance: Whether to compute covariances, or variances alone.
+      block: How many outputs are pulled back at once. With covariances, K outputs in n blocks are pulled
+        back n + 1 times, as each block meets each other one, unless n is 1.
     """
     zeros = [jnp.zeros(shape, jnp.float32) for shape in shapes]
     mean, pull, variances = jax.vjp(path, zeros, has_aux=True)
-    roots = [jnp.sqrt(variance) for variance in variances]
+    # Otherwise XLA would compute the slopes and the variances anew for each output.
+    pull, roots = jax.lax.optimization_barrier((pull, [jnp.sqrt(variance) for variance in variances]))
 
-    def pulled(output: jax.Array) -> tuple[jax.Array, jax.Array]:
-        (slopes,) = pull(output)
-        scaled = [(slope * root).reshape(-1) for slope, root in zip(slopes, roots, strict=True)]
-        parts = jnp.zeros(count, jnp.float32)
-        for group, one in zip(groups, scaled, strict=True):
-            parts = parts.at[group].add(jnp.sum(one**2))
-        return parts, jnp.concatenate(scaled) if covariance else jnp.zeros(0)
+    def rows(units: jax.Array) -> list[jax.Array]:
+        """The derivatives of some outputs in the sources, scaled to unit variance: `[b, n]` each."""
+        (slopes,) = jax.vmap(pull)(units)
+        scaled = [slope * root[None] for slope, root in zip(slopes, roots, strict=True)]
+        # Otherwise XLA would reshape element by element, which is ten times slower for a pooling layer.
+        return [one.reshape(len(units), -1) for one in jax.lax.optimization_barrier(scaled)]
 
-    # A loop: under `vmap` over the outputs, XLA would compute the means anew for each of them.
-    shares, rows = jax.lax.map(pulled, jnp.eye(mean.size, dtype=jnp.float32))
-    found = jnp.einsum("ki,li->kl", rows, rows, precision="highest") if covariance else None
-    return Found(mean, shares.sum(1), found, shares.T)
+    def strip(units: jax.Array, blocks: jax.Array) -> _Strip:
+        own = rows(units)
+        parts = [jnp.zeros(len(units), jnp.float32)] * count
+        for group, row in zip(groups, own, strict=True):
+            parts[group] = parts[group] + jnp.sum(row**2, 1)
+        if not covariance:
+            return _Strip(jnp.stack(parts), None)
+        if len(blocks) == 1:
+            return _Strip(jnp.stack(parts), _products(own, own))
+        others = jax.lax.map(lambda units: _products(rows(units), own), blocks)
+        return _Strip(jnp.stack(parts), others.reshape(-1, len(units)).T)
+
+    outputs = mean.size
+    padded = -(-outputs // block) * block
+    blocks = jnp.eye(padded, outputs, dtype=jnp.float32).reshape(-1, block, outputs)
+    if len(blocks) == 1:
+        found = strip(blocks[0], blocks)
+    else:
+        strips = jax.lax.map(lambda units: strip(units, blocks), blocks)
+        found = _Strip(*jax.tree.map(_joined, (strips.shares.swapaxes(1, 2), strips.covariance)))
+        found = found._replace(shares=found.shares.T)
+    shares = found.shares[:, :outputs]
+    every = None if found.covariance is None else found.covariance[:outputs, :outputs]
+    return Found(mean, shares.sum(0), every, shares)
+
+
+def _joined(blocks: jax.Array) -> jax.Array:
+    return blocks.reshape(-1, *blocks.shape[2:])
+
+
+def _products(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
+    """The inner products of the rows of two matrices, given by parts of their columns."""
+    parts = [jnp.einsum("ki,li->kl", one, two, precision="highest") for one, two in zip(a, b, strict=True)]
+    return sum(parts[1:], parts[0])

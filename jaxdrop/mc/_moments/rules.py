@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import elementwise, forms, maxima
-from jaxdrop.mc._moments.pairs import are_disjoint, note_terms
+from jaxdrop.mc._moments import convolutions, elementwise, forms, maxima
+from jaxdrop.mc._moments.pairs import are_disjoint, product
 from jaxdrop.mc._moments.values import Chain, KeyValue, Random, Steps, is_random, known, wide
 from jaxdrop.mc._moments.walk import Walk
 
@@ -126,22 +126,17 @@ def _product(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree
     eqn = eqn.replace(params=params)
 
     def bind(a: jax.Array, b: jax.Array) -> jax.Array:
+        if eqn.primitive.name == "conv_general_dilated":
+            return convolutions.bind(eqn, a, b)
         return forms.bind(eqn, [a, b])[0]
 
     if not all(isinstance(value, Random) for value in values):
         return [_weighted(values, bind)]
     a, b = (value for value in values if isinstance(value, Random))
-    disjoint = are_disjoint(a, b)
-    if not disjoint:
-        walk.note(f"{eqn.primitive.name}: two factors taken as uncorrelated")
-    note_terms(walk, a, b)
-    first, second = jax.lax.stop_gradient((a.mean, b.mean))
-    rest = bind(a.variance, b.variance)
-    variance = bind(a.variance, second**2) + bind(first**2, b.variance) + rest
-    if not (a.independent and b.independent and disjoint):
+    if not (a.independent and b.independent and are_disjoint(a, b)):
         walk.note("variance: terms of a sum taken as uncorrelated")
-    draws = a.draws | b.draws
-    return [Random(walk.inject(bind(a.mean, b.mean), rest, draws), walk.spread(variance), draws)]
+    walk.survey.wanted |= not are_disjoint(a, b)
+    return [product(walk, eqn.primitive.name, bind, a, b)]
 
 
 def _weighted(values: Sequence[PyTree], bind: Callable[[jax.Array, jax.Array], jax.Array]) -> Random:

@@ -8,7 +8,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop.mc._moments import elementwise
+from jaxdrop.mc._moments import elementwise, surveys
 from jaxdrop.mc._moments.forms import Constant, Form, Value
 from jaxdrop.mc._moments.values import Chain, Random, known
 from jaxdrop.mc._moments.walk import Walk
@@ -110,11 +110,16 @@ def _source(
 
 def apply(walk: Walk, value: Random | Chain, axes: tuple[int, ...]) -> Random:
     """The moments of a softmax over some axes."""
-    walk.note("softmax: mean field")
     split = _split(value) if isinstance(value, Chain) else None
     shown, logits = (None, value) if split is None else split
     found = elementwise.settle(walk, logits)
     found = found if isinstance(found, Random) else known(found)
+    if shown is None:
+        walk.survey.wanted = True
+        deviations = walk.deviations(found)
+        if deviations is not None:
+            return _surveyed(walk, found, deviations, axes)
+    walk.note("softmax: mean field")
     if shown is None:
         mean, variance = (_to_last(one, axes) for one in (found.mean, found.variance))
         path, spread = _mean_field(mean, variance, walk.smooth)
@@ -127,6 +132,18 @@ def apply(walk: Walk, value: Random | Chain, axes: tuple[int, ...]) -> Random:
         draws = found.draws | hiding.draws
     path, spread = (_from_last(one, value.shape, axes) for one in (path, spread))
     return Random(path, walk.spread(spread), draws)
+
+
+def _surveyed(walk: Walk, logits: Random, deviations: jax.Array, axes: tuple[int, ...]) -> Random:
+    """By means over the directions of a survey; what the mean slopes leave is a new source."""
+    walk.note(f"softmax: means over {surveys.COUNT} fixed directions")
+    path, lanes = _to_last(logits.mean, axes), jax.vmap(lambda one: _to_last(one, axes))(deviations)
+    at = jax.lax.stop_gradient(path)
+    found = jax.lax.stop_gradient(surveys.of_softmax(at, lanes))
+    variance = jnp.mean(found.odd**2, 0) + jnp.var(found.even, 0, ddof=1)
+    path = walk.scatter(found.mean + found.linear(path - at), found.even)
+    path, rest, variance = (_from_last(one, logits.shape, axes) for one in (path, found.rest, variance))
+    return Random(walk.inject(path, rest, logits.draws), walk.spread(variance), logits.draws)
 
 
 def _to_last(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:

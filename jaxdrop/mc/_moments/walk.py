@@ -10,10 +10,13 @@ import numpy as np
 
 from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import places
+from jaxdrop.mc._moments.surveys import Survey
 from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 
 # The share of what no single site makes.
 INTERACTIONS = "interactions"
+# The number of the directions of a survey, which is no draw's.
+_DIRECTIONS = -1
 # What names a draw: the words of its keys, one or many.
 Identity = tuple[bytes, ...]
 
@@ -102,6 +105,9 @@ class Walk:
       sources: The sources so far.
       drawn: The draws so far, by number, each with its rate.
       equations: The calls that lead to the equation in progress, the outermost first.
+      given: The values of decisions that are taken as known, by number.
+      chances: The probabilities of single decisions outside of loops, by number.
+      survey: The deviations of the arrays on which the rules for dependent arrays rest.
     """
 
     run: Run
@@ -112,6 +118,9 @@ class Walk:
     sources: list[Source] = field(default_factory=list)
     drawn: dict[int, tuple[Random, PyTree]] = field(default_factory=dict)
     equations: list[jex.JaxprEqn] = field(default_factory=list)
+    given: dict[int, jax.Array] = field(default_factory=dict)
+    chances: dict[int, jax.Array] = field(default_factory=dict)
+    survey: Survey = field(default_factory=Survey)
     _places: dict[int, int] = field(default_factory=dict)
 
     def inject(self, mean: jax.Array, variance: jax.Array, draws: Draws) -> jax.Array:
@@ -123,9 +132,35 @@ class Walk:
         """The perturbation of a draw of unit variance; the same one for the same draw."""
         if number not in self._places:
             self._places[number] = len(self.sources)
-            self.sources.append(Source(np.ones(shape, np.float32), frozenset({number})))
+            draws = frozenset() if number == _DIRECTIONS else frozenset({number})
+            self.sources.append(Source(np.ones(shape, np.float32), draws))
         place = self._places[number]
         return np.zeros(shape, np.float32) if self.deltas is None else self.deltas[place]
+
+    def decision(self, number: int) -> jax.Array | None:
+        """The value of a draw that is taken as known."""
+        return self.given.get(number) if self.outer is None else self.outer.decision(number)
+
+    def deviations(self, array: Random) -> jax.Array | None:
+        """The linear deviations of an array along the directions of a survey, `[R, ...]`.
+
+        None if there is no survey yet, or in a loop.
+        """
+        return self.survey.of(array) if self.outer is None and self.smooth else None
+
+    def variance(self, array: Random) -> jax.Array:
+        """The variances of an array: by the survey, where those that are carried on are not exact."""
+        found = None if array.exact else self.deviations(array)
+        return array.variance if found is None else jnp.mean(found**2, 0)
+
+    def scatter(self, mean: jax.Array, along: jax.Array) -> jax.Array:
+        """Adds what is not linear to a mean path, by its values along the directions of a survey, `[R, ...]`.
+
+        A source for each direction, the same for all arrays: so these parts are correlated as they are.
+        """
+        noise = self.standard(_DIRECTIONS, along.shape[:1])
+        parts = jax.lax.stop_gradient(along - jnp.mean(along, 0, keepdims=True))
+        return mean + jnp.tensordot(noise, parts, 1) / np.sqrt(np.float32(len(along) - 1))
 
     def spread(self, variance: jax.Array) -> jax.Array:
         """The variance that is carried on: none, if all is evaluated at the mean."""

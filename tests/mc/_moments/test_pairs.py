@@ -55,4 +55,4 @@ def test_products_of_dependent_arrays_are_named():
         a, _ = two(key, x)
         return jnp.cumsum(a, -1) * a
 
-    assert "mul: taken as uncorrelated" in mc.moments(predict, X).rules
+    assert "mul: two factors taken as uncorrelated" in mc.moments(predict, X).rules
