@@ -107,6 +107,12 @@ class Program:
         # Their own caches, so that all of it ends with the program.
         self.trace = lru_cache(maxsize=64)(partial(_trace_outputs, static))
 
+    def outputs(self, arrays: Arrays, x: PyTree) -> PyTree:
+        """The types of one sample; checks that there is a row for each example."""
+        leaves, structure = jax.tree.flatten((arrays, jax.random.key(0), x))
+        wide = bool(jax.config.jax_enable_x64)
+        return self.trace(structure, tuple(map(kind, leaves)), False, wide).outputs
+
     def run(self, fun: Callable[..., PyTree], *args: PyTree, **options: object) -> PyTree:
         """`fun(static, *args, **options)`, compiled once for each value of the options."""
         if fun not in self._compiled:
@@ -258,11 +264,11 @@ def _trace_outputs(
 
     arrays, key, x = structure.unflatten([jax.ShapeDtypeStruct(*kind) for kind in kinds])
     jax.eval_shape(trace, arrays, key, x)
-    check_rows(found[0].outputs, jax.tree.leaves(x)[0].shape[0])
+    _check_rows(found[0].outputs, jax.tree.leaves(x)[0].shape[0])
     return found[0]
 
 
-def check_rows(outputs: PyTree, batch: int) -> None:
+def _check_rows(outputs: PyTree, batch: int) -> None:
     for leaf in jax.tree.leaves(outputs):
         if leaf.shape[:1] != (batch,):
             raise ValueError(
@@ -286,7 +292,7 @@ def function(static: Static, arrays: Arrays, key: Key, x: PyTree, shared: bool) 
 
     def one_row(source: PyTree, row: PyTree) -> PyTree:
         outputs = given(source, jax.tree.map(lambda leaf: leaf[None], row))
-        check_rows(outputs, 1)
+        _check_rows(outputs, 1)
         return jax.tree.map(lambda leaf: leaf[0], outputs)
 
     return lambda source: jax.vmap(partial(one_row, source))(x)

@@ -102,6 +102,7 @@ def moments(
     program, arrays = _program.split(predict)
     paths = tuple(site.path for site in getattr(predict, "sites", ()))
     options = {"paths": paths, "covariance": bool(covariance), "chunk_size": chunk_size}
+    _check_outputs(program.outputs(arrays, x))
     found, coupled = program.run(_sharded, arrays, x, **options)
     if _checks.is_concrete(coupled) and coupled.any():
         raise ValueError(
@@ -117,8 +118,6 @@ _Found = tuple[OutputMoments, jax.Array]
 
 def _sharded(static: _program.Static, arrays: _program.Arrays, x: PyTree, **options: PyTree) -> _Found:
     """The moments, sharded as the examples."""
-    predict, _ = static.bind(arrays)
-    _check_outputs(jax.eval_shape(predict, jax.random.key(0), x), _program.check_batch(x))
     batch = PartitionSpec(*jax.typeof(jax.tree.leaves(x)[0]).sharding.spec[:1])
     return _devices.on_automatic_axes(partial(_moments, static, **options), arrays, x, out=batch)
 
@@ -151,11 +150,10 @@ def _moments(
     return result, jnp.broadcast_to(coupled, len(found.mean))
 
 
-def _check_outputs(outputs: PyTree, batch: int) -> None:
+def _check_outputs(outputs: PyTree) -> None:
     leaves = jax.tree.leaves(outputs)
     if len(leaves) != 1 or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
         raise ValueError(
             "`predict` must return one floating-point array, got "
             f"{', '.join(str(leaf.dtype) + str(list(leaf.shape)) for leaf in leaves) or 'none'}."
         )
-    _program.check_rows(outputs, batch)

@@ -272,6 +272,15 @@ def test_arguments_are_checked():
         mc.moments(lambda key, x: dropped(key, x).sum(0), X)
     with pytest.raises(ValueError, match="`chunk_size` must be at least 1"):
         mc.moments(dropped, X, chunk_size=0)
+    for rate in (0.3, X[:, :1] * 0):
+        with pytest.raises(ValueError, match="a key that is used twice"):
+            mc.moments(
+                lambda key, x, p=rate: (
+                    jax.random.bernoulli(key, 0.5, x.shape) * x
+                    + jax.random.bernoulli(key, p[: len(x)] if jnp.ndim(p) else p, x.shape)
+                ),
+                X,
+            )
     with pytest.raises(ValueError, match="a key that is used twice"):
         mc.moments(lambda key, x: jax.random.normal(key, x.shape) + jax.random.normal(key, (1, 12)), X)
 

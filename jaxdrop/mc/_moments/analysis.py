@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdrop import _visible
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import chunks, program, pullbacks
+from jaxdrop.mc._moments import chunks, forms, program, pullbacks
 from jaxdrop.mc._moments.values import KeyValue
 from jaxdrop.mc._moments.walk import INTERACTIONS, Registry, Walk
 
@@ -43,10 +43,13 @@ class Analysis:
     shape: tuple[int, ...] = ()
 
     def __post_init__(self):
-        with jax.ensure_compile_time_eval():
-            self._key = _visible.key(jnp.array([0, 1], jnp.uint32))
+        words = np.array([0, 1], np.uint32)
+        with forms.evaluating():
+            self._key = _visible.key(jnp.asarray(words))
+        # Programs are traced with the meshes of the context, where keys are evaluated without.
+        self._like_key = jax.eval_shape(lambda: _visible.key(jnp.asarray(words)))
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.x)
-        self._one = jax.make_jaxpr(self._alone)(self._key, row)
+        self._one = jax.make_jaxpr(self._alone)(self._like_key, row)
         (like,) = _kinds(self._one)
         self.shape = like.shape
         found: list[tuple[tuple[int, ...], str]] = []
@@ -91,7 +94,7 @@ class Analysis:
 
     def _whole(self) -> PyTree:
         """The program of the whole batch."""
-        return jax.make_jaxpr(self.predict)(self._key, self.x)
+        return jax.make_jaxpr(self.predict)(self._like_key, self.x)
 
     def _alone(self, key: jax.Array, row: PyTree) -> jax.Array:
         return self.predict(key, jax.tree.map(lambda leaf: leaf[None], row))[0]

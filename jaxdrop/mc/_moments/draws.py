@@ -30,7 +30,8 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | C
     aval = forms.kind(eqn.outvars[0])
     if len(eqn.outvars) != 1 or jnp.issubdtype(aval.dtype, jnp.complexfloating):
         return None
-    use = kind, aval.shape
+    rate = values[1] if kind == "bernoulli" else None
+    use = kind, aval.shape, float(rate) if isinstance(rate, np.generic) else None
     try:
         identity, looped = keys.identity(values[0])
         number = walk.registry.number(identity, use, [*walk.equations, eqn], kind)
@@ -38,8 +39,10 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | C
         raise walk.refusal(eqn, str(error)) from None
     if number not in walk.drawn:
         noise = _noise(walk, number, aval.shape, looped)
-        walk.drawn[number] = _array(walk, kind, values[1:], noise, number)
-    found = walk.drawn[number]
+        walk.drawn[number] = _array(walk, kind, values[1:], noise, number), rate
+    found, first_rate = walk.drawn[number]
+    if rate is not first_rate and use[-1] is None and kind == "bernoulli":
+        raise walk.refusal(eqn, "a key that is used twice, with rates that are not known to be equal")
     return _between(found, values[1:]) if kind == "uniform" else found
 
 

@@ -4,7 +4,8 @@ An elementwise program of one array is put together of these, step by step, so t
 closed form where there is one.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -94,12 +95,20 @@ def number(value: Value) -> Value:
     return value.reshape(-1)[0] if full else value
 
 
-def bind(eqn: jex.JaxprEqn, args: Sequence[Value]) -> list[jax.Array]:
-    """The outputs of an equation."""
+@contextlib.contextmanager
+def evaluating() -> Iterator[None]:
+    """Known numbers are computed while tracing, on one device; the same keys are derived by each walk."""
+    no_mesh = jax.sharding.AbstractMesh((), ())
+    with jax.ensure_compile_time_eval(), jax.sharding.use_abstract_mesh(no_mesh), jax.debug_key_reuse(False):
+        yield
+
+
+def bind(eqn: jex.JaxprEqn, args: Sequence[Value], *, evaluate: bool = False) -> list[jax.Array]:
+    """The outputs of an equation; `evaluate` says that it is within `evaluating`."""
     params = eqn.primitive.get_bind_params(eqn.params)
     # No large constants in the program.
     args = [jnp.broadcast_to(number(one), np.shape(one)) if np.ndim(one) else one for one in args]
-    with eqn.ctx.manager:
+    with contextlib.nullcontext() if evaluate else eqn.ctx.manager:
         out = eqn.primitive.bind(*args, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
 
@@ -156,8 +165,8 @@ def _constant(eqn: jex.JaxprEqn, values: list[Value]) -> Constant:
             return Constant(value)
         return Constant(np.float32(value) if _is_decided(value) else jnp.asarray(value, jnp.float32))
     if all(map(_is_decided, values)):
-        with jax.ensure_compile_time_eval():
-            return Constant(np.asarray(bind(eqn, list(map(jnp.asarray, values)))[0])[()])
+        with evaluating():
+            return Constant(np.asarray(bind(eqn, list(map(jnp.asarray, values)), evaluate=True)[0])[()])
     if name in ("and", "or") and any(map(_is_decided, values)):
         decided, other = values if _is_decided(values[0]) else reversed(values)
         return Constant(other if bool(decided) == (name == "and") else decided)

@@ -84,7 +84,7 @@ def identity(key: KeyValue) -> tuple[Identity, bool]:
     """What names a draw, the words of its keys, and whether each step of a loop draws anew."""
     data = key.data
     if jnp.issubdtype(data.dtype, jax.dtypes.prng_key):
-        with jax.ensure_compile_time_eval():
+        with forms.evaluating():
             data = jax.random.key_data(data)
     words = np.asarray(data)
     looped = bool(key.loops) and bool((words != words[:1]).any())
@@ -142,9 +142,9 @@ def _is_concrete(value: PyTree) -> bool:
 
 def _evaluated(eqn: jex.JaxprEqn, data: Sequence[PyTree], axes: Sequence[int | None]) -> list[PyTree]:
     def fun(*data: PyTree) -> list[PyTree]:
-        return forms.bind(eqn, data)
+        return forms.bind(eqn, data, evaluate=True)
 
-    with jax.ensure_compile_time_eval():
+    with forms.evaluating():
         if all(axis is None for axis in axes):
             return fun(*map(jnp.asarray, data))
         return jax.vmap(fun, tuple(axes))(*data)

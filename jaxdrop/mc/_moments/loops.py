@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import elementwise, keys
+from jaxdrop.mc._moments import elementwise, forms, keys
 from jaxdrop.mc._moments.values import Draws, KeyValue, Random, Steps, known
 from jaxdrop.mc._moments.walk import Source, Walk
 
@@ -108,12 +108,12 @@ def _with_steps(loop: _Loop) -> _Loop:
 def _row(value: PyTree, step: int) -> PyTree:
     if value is None:
         return None
-    with jax.ensure_compile_time_eval():
+    with forms.evaluating():
         return KeyValue(value.data[step]) if isinstance(value, KeyValue) else np.asarray(value)[step]
 
 
 def _stacked(column: Sequence[PyTree]) -> PyTree:
-    with jax.ensure_compile_time_eval():
+    with forms.evaluating():
         return jnp.stack([jnp.asarray(getattr(value, "data", value)) for value in column])
 
 

@@ -19,7 +19,7 @@ def apply(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random:
     """The outcome of an elementwise equation of settled values, at least two of them random."""
     name, shape = eqn.primitive.name, forms.kind(eqn.outvars[0]).shape
     arrays = [_fitted(value, shape) for value in values]
-    if name in _RULES:
+    if name in _RULES and (name != "select_n" or len(arrays) == 3):
         if name in ("and", "or") and not are_disjoint(*arrays):
             raise walk.refusal(eqn, f"`{name}` of decisions of one draw")
         return _RULES[name](walk, *arrays)

@@ -48,6 +48,8 @@ def _outputs(walk: Walk, eqn: jex.JaxprEqn, given: list[PyTree]) -> list[PyTree]
     if name == "cond" and isinstance(given[0], np.generic):
         return _call(walk, eqn, eqn.params["branches"][int(given[0])], given[1:])
     inner = _dependence.called(eqn)
+    if name == "shard_map" and (has_keys or is_any_random):
+        raise walk.refusal(eqn, "`shard_map`")
     if inner is not None and (has_keys or is_any_random or any(isinstance(v, Steps) for v in given)):
         closed = next(p for p in eqn.params.values() if getattr(p, "jaxpr", p) is inner)
         return _call(walk, eqn, closed, given)

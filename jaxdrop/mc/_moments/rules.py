@@ -41,10 +41,8 @@ def _rearrangement(
     eqn: jex.JaxprEqn, values: Sequence[PyTree]
 ) -> tuple[Callable[[jax.Array], jax.Array], bool]:
     """An arrangement as a function of the array, and whether it repeats no number."""
-    distinct = (
-        eqn.primitive.name not in _REPEATING
-        or forms.kind(eqn.outvars[0]).size == forms.kind(eqn.invars[0]).size
-    )
+    name, sizes = eqn.primitive.name, [forms.kind(var).size for var in (eqn.invars[0], eqn.outvars[0])]
+    distinct = name != "gather" and (name != "broadcast_in_dim" or sizes[0] == sizes[1])
     return lambda array: forms.bind(eqn, [array, *values[1:]])[0], distinct
 
 
@@ -186,8 +184,7 @@ def _only_first(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> None
         raise walk.refusal(eqn, f"`{eqn.primitive.name}` at random places")
 
 
-# Arrangements of numbers; those that may repeat them.
-_REPEATING = frozenset({"broadcast_in_dim", "gather"})
+# Arrangements of numbers.
 _VIEWS = frozenset(
     [
         "broadcast_in_dim",

@@ -37,7 +37,7 @@ class Registry:
 
     Attributes:
       paths: The paths of the modules that draw, where they are known.
-      names: The name of each draw; an earlier step of a loop has a number of its own.
+      names: The name of each draw; an earlier step of a loop has another number.
       rules: The approximate rules that were used.
     """
 
@@ -100,7 +100,7 @@ class Walk:
       deltas: The perturbations of the sources, in the order of those; None for zeros.
       outer: The walk around a loop.
       sources: The sources so far.
-      drawn: The draws so far, by number.
+      drawn: The draws so far, by number, each with its rate.
       equations: The calls that lead to the equation in progress, the outermost first.
     """
 
@@ -110,7 +110,7 @@ class Walk:
     deltas: Sequence[jax.Array] | None = None
     outer: "Walk | None" = None
     sources: list[Source] = field(default_factory=list)
-    drawn: dict[int, Random] = field(default_factory=dict)
+    drawn: dict[int, tuple[Random, PyTree]] = field(default_factory=dict)
     equations: list[jex.JaxprEqn] = field(default_factory=list)
     _places: dict[int, int] = field(default_factory=dict)
 
