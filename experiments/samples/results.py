@@ -1,0 +1,245 @@
+"""Tables of errors, of the time to equal error, and of the goals; the plots of error against time."""
+
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import plots, report
+from experiments.means import Mean
+from experiments.samples import evaluate, measures, methods, peers
+from experiments.samples.evaluate import Result
+from experiments.samples.measures import Ratio
+
+PASSES = "passes"
+# Columns of the table that decides: measure, what is counted, heading.
+COLUMNS = (
+    ("covariance", "time", "covariance"),
+    ("probabilities", "time", "probabilities"),
+    ("ranking", "time", "rank"),
+    ("inside", "time", "MI, in"),
+    ("log_density", "time", "density"),
+    ("mean", PASSES, "mean, passes"),
+)
+# Least ratios by measure and network, of the best of all methods; of balanced masks for the passes.
+GOALS = {
+    "covariance": {"MLP": 100, "residual": 20, "CNN": 10, "ViT": 2},
+    "probabilities": dict.fromkeys(("MLP", "residual", "CNN", "LSTM", "ViT"), 4),
+    "ranking": dict.fromkeys(("MLP", "residual", "CNN", "LSTM", "ViT"), 4),
+}
+GOAL_OF_PASSES = 4
+STYLES = {
+    methods.INDEPENDENT: (plots.BLUE, "o", "-"),
+    methods.BALANCED: (plots.GREEN, "s", "--"),
+    methods.MATCHED: (plots.PURPLE, "D", "-."),
+    methods.MOMENTS: (plots.VERMILION, "*", ""),
+    methods.GAUSSIAN: (plots.VERMILION, "P", ""),
+    peers.FLAX: (plots.ORANGE, "^", ":"),
+    peers.TORCH: (plots.GRAY, "v", ":"),
+}
+OUTPUTS = ("mean", "deviation", "covariance", "log_density")
+OF_CLASSES = ("probabilities", *measures.ENTROPIES, "inside", "ranking")
+ROWS = ("covariance", "probabilities", "mutual_information", "inside", "ranking")
+ROWS_OF_VALUES = ("mean", "covariance", "log_density")
+UNITS = {"log_density": " (nats)"} | dict.fromkeys((*measures.ENTROPIES, "inside"), " (nats)")
+
+# Ratios by task, method and column, the measure and what is counted.
+Ratios = dict[str, dict[str, dict[tuple[str, str], Ratio]]]
+
+
+class Goal(NamedTuple):
+    """Goal and what was found.
+
+    Attributes:
+      measure: The measure, and what is counted.
+      task: The task.
+      least: The goal.
+      method: The method with the largest ratio.
+      ratio: Its ratio.
+      verdict: "met", "missed" or "unclear", at two standard errors.
+    """
+
+    measure: tuple[str, str]
+    task: str
+    least: float
+    method: str
+    ratio: Ratio
+    verdict: str
+
+
+def ratios(result: Result) -> dict[str, dict[tuple[str, str], Ratio]]:
+    """Ratios of every method but independent samples, by its label and column."""
+    independent = [name for name in result.samples if name.startswith(methods.INDEPENDENT)]
+    counts = {name: result.samples[name] for name in independent}
+    found: dict[str, dict[tuple[str, str], Ratio]] = {}
+    for name, errors in result.errors.items():
+        if name in counts:
+            continue
+        # Without classes, the price is that of independent samples without classes.
+        scale = share(result) if name == methods.MOMENTS else 1.0
+        row = found.setdefault(name, {})
+        for measure, price, _ in COLUMNS:
+            if measure not in errors or (price == PASSES and not result.samples[name]):
+                continue
+            curve = {counts[other]: result.errors[other][measure] for other in independent}
+            if price == PASSES:
+                prices = {count: np.array([count]) for count in curve}
+                own = np.array([result.samples[name]])
+            else:
+                prices = {counts[other]: scale * result.times[other] for other in independent}
+                own = result.times[name]
+            row[measure, price] = measures.ratio(errors[measure], curve, own, prices)
+    return found
+
+
+def share(result: Result) -> np.ndarray:
+    """Time of independent samples without classes, as a share of the whole, `[rounds]`."""
+    (alone,) = [name for name in result.times if name.startswith(evaluate.ALONE)]
+    whole = alone.replace(evaluate.ALONE, methods.INDEPENDENT)
+    return result.times[alone] / result.times[whole]
+
+
+def ratio_table(results: list[Result], found: Ratios) -> report.Table:
+    """The table that decides: what independent samples need for the error of each method."""
+    body = [
+        [f"{result.name}: {name}", *(_shown(row, measure, price) for measure, price, _ in COLUMNS)]
+        for result in results
+        for name, row in found[result.name].items()
+    ]
+    caption = (
+        "Time (or passes) that independent samples need for the error of a method, over its own; ± standard "
+        "error. > and <: bounds. ~: beyond the samples that were measured, extrapolated."
+    )
+    return report.Table("Time to equal error", ["", *(c[2] for c in COLUMNS)], body, caption)
+
+
+def _shown(row: dict[tuple[str, str], Ratio], measure: str, price: str) -> str:
+    return row[measure, price].show() if (measure, price) in row else "-"
+
+
+def goals(found: Ratios, values: list[str]) -> list[Goal]:
+    """Goals of the tasks that were run; `values` are the regression sets."""
+    wanted = [((m, "time"), task, least) for m, of in GOALS.items() for task, least in of.items()]
+    wanted += [(("mean", PASSES), task, GOAL_OF_PASSES) for task in values]
+    return [
+        _goal(column, task, least, found[task])
+        for column, task, least in wanted
+        if task in found and any(column in row for row in found[task].values())
+    ]
+
+
+def _goal(
+    column: tuple[str, str], task: str, least: float, rows: dict[str, dict[tuple[str, str], Ratio]]
+) -> Goal:
+    fits = {name: row[column] for name, row in rows.items() if column in row}
+    if column[1] == PASSES:
+        fits = {name: ratio for name, ratio in fits.items() if name.startswith(methods.BALANCED)}
+    best = max(fits, key=lambda name: fits[name].value.value)
+    gap = Mean(fits[best].value.value - least, fits[best].value.error)
+    verdict = gap.verdict(lower="missed", higher="met", single="unclear")
+    return Goal(column, task, least, best, fits[best], verdict)
+
+
+def goal_table(found: list[Goal]) -> report.Table:
+    """Goals and verdicts."""
+    headings = {(measure, price): heading for measure, price, heading in COLUMNS}
+    body = [
+        [headings[goal.measure], goal.task, f"{goal.least:g}", goal.method, goal.ratio.show(), goal.verdict]
+        for goal in found
+    ]
+    header = ["times independent samples", "", "goal", "best method", "found", "verdict"]
+    caption = "The best of the methods by the found ratio; verdicts at two standard errors."
+    return report.Table("Goals", header, body, caption)
+
+
+def error_tables(result: Result) -> list[report.Table]:
+    """Time and errors of every method of a task: of the outputs, and of classes."""
+    caption = "Root mean squared errors; <: bounds below the noise of the reference."
+    title = f"Errors of the outputs, {result.name}"
+    body = [
+        [label, _three(float(np.median(times))), *_row(result, label, OUTPUTS)]
+        for label, times in result.times.items()
+    ]
+    header = ["", "ms", *(measures.ERRORS[name] for name in OUTPUTS)]
+    found = [report.Table(title, header, body, f"Median time of a batch. {caption}")]
+    if result.classes:
+        names = (*OF_CLASSES, evaluate.AUROC)
+        labels = [label for label, row in result.errors.items() if "probabilities" in row]
+        rows = [[label, *_row(result, label, names)] for label in (*labels, evaluate.REFERENCE)]
+        header = ["", *(measures.ERRORS[name] for name in OF_CLASSES), "AUROC (%)"]
+        found.append(report.Table(f"Errors of classes, {result.name}", header, rows, caption))
+    return found
+
+
+def _row(result: Result, label: str, names: tuple[str, ...]) -> list[str]:
+    """Cells of errors; the AUROC is that of the method."""
+    errors, row = result.errors.get(label, {}), []
+    for name in names:
+        if name in errors:
+            value, known = measures.bounded(errors[name])
+            factor = 100 if name in measures.PERCENT else 1
+            row.append(("" if known else "<") + _three(factor * value))
+        elif name == evaluate.AUROC:
+            row.append(f"{100 * np.mean(result.scores[label]):.1f}")
+        else:
+            row.append("-")
+    return row
+
+
+def _three(value: float) -> str:
+    """Three significant digits; "-" for NaN, the variance of one sample."""
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def figures(results: list[Result]) -> dict[str, Figure]:
+    """Plots of error against time: networks for images, and regression."""
+    images, values = ([r for r in results if r.classes is kind] for kind in (True, False))
+    found = {"images": plot(images, ROWS)} if images else {}
+    return found | ({"regression": plot(values, ROWS_OF_VALUES)} if values else {})
+
+
+def plot(results: list[Result], rows: tuple[str, ...]) -> Figure:
+    """Error against time, a column per task and a row per measure."""
+    size = (3.0 * len(results) + 0.6, 2.3 * len(rows) + 0.8)
+    figure, axes = plt.subplots(len(rows), len(results), figsize=size, squeeze=False, sharex="col")
+    for across, measure in zip(axes, rows, strict=True):
+        for axis, result in zip(across, results, strict=True):
+            draw(axis, result, measure)
+        title = measures.ERRORS[measure] + UNITS.get(measure, "")
+        across[0].set_ylabel("variance (%)" if not results[0].classes and measure == "covariance" else title)
+    for axis, result in zip(axes[0], results, strict=True):
+        axis.set_title(result.name)
+    for axis in axes[-1]:
+        axis.set_xlabel("time (ms)")
+    plots.add_legend(figure, columns=4)
+    figure.suptitle(
+        "Root mean squared error against time of a batch; open marks: below the reference's noise"
+    )
+    return figure
+
+
+def draw(axis: Axes, result: Result, measure: str) -> None:
+    """Line or point of each method."""
+    factor = 100 if measure in measures.PERCENT else 1
+    for name, (color, marker, line) in STYLES.items():
+        points = []
+        for label in result.times:
+            # A peer's samples have the law of independent ones.
+            same = label.replace(name, methods.INDEPENDENT) if name in (peers.FLAX, peers.TORCH) else label
+            if label.split(", T=")[0] == name and measure in result.errors.get(same, {}):
+                value, known = measures.bounded(result.errors[same][measure])
+                if np.isfinite(value):
+                    points.append((np.median(result.times[label]), factor * value, known))
+        if points:
+            x, y, known = map(np.array, zip(*sorted(points), strict=True))
+            axis.plot(x, y, color=color, ls=line or "none", lw=1.2)
+            size = 9 if not line else 4
+            style = {"color": color, "ls": "none", "ms": size, "marker": marker}
+            axis.plot(x[known], y[known], **style, label=name)
+            axis.plot(x[~known], y[~known], **style, mfc="none")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
