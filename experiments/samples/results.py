@@ -41,9 +41,15 @@ STYLES = {
 }
 OUTPUTS = ("mean", "deviation", "covariance", "log_density")
 OF_CLASSES = ("probabilities", *measures.ENTROPIES, "inside", "ranking")
-ROWS = ("covariance", "probabilities", "mutual_information", "inside", "ranking")
-ROWS_OF_VALUES = ("mean", "covariance", "log_density")
-UNITS = {"log_density": " (nats)"} | dict.fromkeys((*measures.ENTROPIES, "inside"), " (nats)")
+# Rows of the plots: measure and label.
+ROWS = {
+    "covariance": "covariance (%)",
+    "probabilities": "class probabilities",
+    "mutual_information": "mutual information",
+    "inside": "the same, in distribution",
+    "ranking": "rank by it (%)",
+}
+ROWS_OF_VALUES = {"mean": "mean (sd)", "covariance": "variance (%)", "log_density": "log density"}
 
 # Ratios by task, method and column, the measure and what is counted.
 Ratios = dict[str, dict[str, dict[tuple[str, str], Ratio]]]
@@ -202,23 +208,20 @@ def figures(results: list[Result]) -> dict[str, Figure]:
     return found | ({"regression": plot(values, ROWS_OF_VALUES)} if values else {})
 
 
-def plot(results: list[Result], rows: tuple[str, ...]) -> Figure:
+def plot(results: list[Result], rows: dict[str, str]) -> Figure:
     """Error against time, a column per task and a row per measure."""
-    size = (3.0 * len(results) + 0.6, 2.3 * len(rows) + 0.8)
+    size = (2.6 * len(results) + 1, 2.1 * len(rows) + 1.2)
     figure, axes = plt.subplots(len(rows), len(results), figsize=size, squeeze=False, sharex="col")
-    for across, measure in zip(axes, rows, strict=True):
+    for across, (measure, title) in zip(axes, rows.items(), strict=True):
         for axis, result in zip(across, results, strict=True):
             draw(axis, result, measure)
-        title = measures.ERRORS[measure] + UNITS.get(measure, "")
-        across[0].set_ylabel("variance (%)" if not results[0].classes and measure == "covariance" else title)
+        across[0].set_ylabel(title)
     for axis, result in zip(axes[0], results, strict=True):
         axis.set_title(result.name)
     for axis in axes[-1]:
         axis.set_xlabel("time (ms)")
     plots.add_legend(figure, columns=4)
-    figure.suptitle(
-        "Root mean squared error against time of a batch; open marks: below the reference's noise"
-    )
+    figure.suptitle("Root mean squared error against the time of a batch; open: an upper bound")
     return figure
 
 
