@@ -74,7 +74,7 @@ def tables(
 ) -> list[report.Table]:
     """Errors of each task, the time to equal error, and the goals."""
     shown = [table for result in found for table in results.error_tables(result)]
-    return [*shown, results.ratio_table(found, ratios), results.goal_table(goals)]
+    return [*shown, *results.ratio_tables(found, ratios), results.goal_table(goals)]
 
 
 def summary(result: evaluate.Result) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Result(NamedTuple):
       classes: Whether it has classes.
       samples: The number of samples of each method by label; 0 for none.
       errors: Squared errors of examples by label and measure, means over repeats, `[B]`.
+      floors: Noise of the reference by measure.
       scores: AUROC by label, of every repeat, and of the reference; empty for regression.
       times: Milliseconds of each round by label, with those of the peers.
       losses: The training losses.
@@ -58,6 +59,7 @@ class Result(NamedTuple):
     classes: bool
     samples: dict[str, int]
     errors: dict[str, dict[str, np.ndarray]]
+    floors: dict[str, float]
     scores: dict[str, np.ndarray]
     times: dict[str, np.ndarray]
     losses: np.ndarray
@@ -103,7 +105,8 @@ def run(plan: Plan, task: tasks.Task, folder: Path) -> Result:
         scores[REFERENCE] = np.array([measures.auroc(information, len(task.y))])
     times = parts.kept(folder, f"{task.name}-times", lambda: _times(plan, task, trained, predict, made))
     samples = {method.label: method.samples for method in made}
-    return Result(task.name, task.classes, samples, errors, scores, times, trained.losses)
+    floors = measures.floors((halves[0], halves[1]))
+    return Result(task.name, task.classes, samples, errors, floors, scores, times, trained.losses)
 
 
 def _rows(task: tasks.Task) -> tuple[jax.Array, jax.Array]:

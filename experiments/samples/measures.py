@@ -42,9 +42,9 @@ class Ratio(NamedTuple):
 
     Attributes:
       value: The ratio and its standard error.
-      sign: ">" for a lower bound, where the error is within two standard errors of 0; "<" for an upper bound,
-        where it is above that of the fewest samples; "~" where it is below that of the most samples, so that
-        their number is extrapolated.
+      sign: ">" for a lower bound, where the error is within the noise of the reference; "<" for an upper
+        bound, where it is above that of the fewest samples; "~" where it is below that of the most samples,
+        so that their number is extrapolated.
     """
 
     value: Mean
@@ -81,6 +81,18 @@ def squared_errors(found: Found, halves: tuple[Found, Found]) -> dict[str, np.nd
     return errors
 
 
+def floors(halves: tuple[Found, Found]) -> dict[str, float]:
+    """Noise of the reference by measure: the standard error of the mean squared error of the truth, or more.
+
+    It is that error if the outputs of an example are off together; less if each is off by itself.
+    """
+    a, b = halves
+    return {
+        name: float(np.sqrt((squared**2).sum()) / (2 * len(squared)))
+        for name, squared in squared_errors(a, (b, b)).items()
+    }
+
+
 def ranking(values: np.ndarray) -> np.ndarray:
     """Ranks as shares of their number; equal values share the mean of their ranks."""
     return scipy.stats.rankdata(values) / len(values)
@@ -98,11 +110,15 @@ def root(squared: np.ndarray) -> Mean:
     return Mean(float(value), mean.error / (2 * value) if value else float("nan"))
 
 
-def bounded(squared: np.ndarray) -> tuple[float, bool]:
-    """Root of the mean squared error; within two standard errors of 0 an upper bound, and False."""
+def bounded(squared: np.ndarray, floor: float) -> tuple[float, bool]:
+    """Mean squared error; within twice the noise of the reference an upper bound, and False.
+
+    Both `floor` and the standard error over examples are at least that noise, so the smaller one is taken.
+    """
     mean = Mean.of(squared)
-    known = not mean.value <= 2 * mean.error
-    return float(np.sqrt(mean.value if known else max(mean.value, 0) + 2 * mean.error)), known
+    noise = min(floor, mean.error)
+    known = not mean.value <= 2 * noise
+    return mean.value if known else max(mean.value, 0) + 2 * noise, known
 
 
 def leave_out(squared: np.ndarray) -> np.ndarray:
@@ -133,7 +149,11 @@ def time_needed(samples: float, counts: np.ndarray, times: np.ndarray) -> float:
 
 
 def ratio(
-    squared: np.ndarray, curve: dict[int, np.ndarray], price: np.ndarray, prices: dict[int, np.ndarray]
+    squared: np.ndarray,
+    curve: dict[int, np.ndarray],
+    price: np.ndarray,
+    prices: dict[int, np.ndarray],
+    floor: float = 0.0,
 ) -> Ratio:
     """Price of independent samples with the error of a method, over the price of the method.
 
@@ -142,14 +162,14 @@ def ratio(
       curve: Those of independent samples, by their number.
       price: The price of the method in each round, `[rounds]`; an array of one if it is known.
       prices: That of independent samples, by their number.
+      floor: The noise of the reference, see `floors`.
 
     Returns:
       The ratio. Its error is that over examples (jackknife) and that over rounds, as if independent.
     """
     counts = np.array(list(curve))
-    mean = Mean.of(squared)
-    known = mean.value > 2 * mean.error
-    lift = 0.0 if known else 2 * mean.error - min(mean.value, 0.0)
+    error, known = bounded(squared, floor)
+    lift = error - squared.mean()
 
     def of(error: float, errors: np.ndarray, index: int | None = None) -> float:
         """Logarithm of the ratio, of the medians of all rounds or of one round."""
@@ -158,16 +178,15 @@ def ratio(
         return np.log(time_needed(samples_needed(error + lift, counts, errors), counts, times) / own)
 
     errors = np.array([values.mean() for values in curve.values()])
-    value = of(mean.value, errors)
+    value = of(error - lift, errors)
     without = [leave_out(squared), np.stack([leave_out(values) for values in curve.values()], 1)]
     parts = np.array([of(own, others) for own, others in zip(*without, strict=True)])
     spread = (len(parts) - 1) * parts.var()
     if len(price) > 1:
-        rounds = np.array([of(mean.value, errors, i) for i in range(len(price))])
+        rounds = np.array([of(error - lift, errors, i) for i in range(len(price))])
         spread += rounds.var(ddof=1) / len(rounds)
-    best = np.nanmin(errors)
-    sign = ">" if not known else "~" if mean.value < best else ""
-    if mean.value > np.nanmax(errors):
+    sign = ">" if not known else "~" if error < np.nanmin(errors) else ""
+    if error > np.nanmax(errors):
         sign = "<"
     found = np.exp(value)
     return Ratio(Mean(float(found), float(found * np.sqrt(spread))), sign)

@@ -81,8 +81,7 @@ def of_outputs(predict: Any, count: int, x: Any) -> Callable[[chex.PRNGKey], Fou
 
 def of_classes(classes: Mapping[str, Any], y: jax.Array) -> dict[str, Any]:
     """Statistics of class probabilities under our names; log densities of the labels, for the first rows."""
-    logs = classes["log_mean"] if "log_mean" in classes else jnp.log(classes["mean"])
-    density = jnp.take_along_axis(logs[: len(y)], y[:, None], 1)[:, 0]
+    density = jnp.take_along_axis(classes["log_mean"][: len(y)], y[:, None], 1)[:, 0]
     return {name: classes[other] for name, other in _NAMES.items()} | {"log_density": density}
 
 
@@ -125,7 +124,7 @@ def make(task: Task, predict: Any, precision: float, counts: Counts, x: Any, y: 
 
     def gaussian(_: chex.PRNGKey) -> Found:
         found = moments()
-        classes = of_classes(mc.gaussian_classes(found.mean, found.covariance), y)
+        classes = of_classes(mc.gaussian_classes(found.mean, found.covariance, log_mean=True), y)
         return from_moments(found) | classes
 
     def matched(count: int) -> Callable[[chex.PRNGKey], Found]:

@@ -17,11 +17,11 @@ PASSES = "passes"
 # Columns of the table that decides: measure, what is counted, heading.
 COLUMNS = (
     ("covariance", "time", "covariance"),
-    ("probabilities", "time", "probabilities"),
+    ("probabilities", "time", "probs"),
     ("ranking", "time", "rank"),
     ("inside", "time", "MI, in"),
     ("log_density", "time", "density"),
-    ("mean", PASSES, "mean, passes"),
+    ("mean", PASSES, "passes"),
 )
 # Least ratios by measure and network, of the best of all methods; of balanced masks for the passes.
 GOALS = {
@@ -96,7 +96,7 @@ def ratios(result: Result) -> dict[str, dict[tuple[str, str], Ratio]]:
             else:
                 prices = {counts[other]: scale * result.times[other] for other in independent}
                 own = result.times[name]
-            row[measure, price] = measures.ratio(errors[measure], curve, own, prices)
+            row[measure, price] = measures.ratio(errors[measure], curve, own, prices, result.floors[measure])
     return found
 
 
@@ -107,18 +107,26 @@ def share(result: Result) -> np.ndarray:
     return result.times[alone] / result.times[whole]
 
 
-def ratio_table(results: list[Result], found: Ratios) -> report.Table:
-    """The table that decides: what independent samples need for the error of each method."""
-    body = [
-        [f"{result.name}: {name}", *(_shown(row, measure, price) for measure, price, _ in COLUMNS)]
-        for result in results
-        for name, row in found[result.name].items()
-    ]
+def ratio_tables(results: list[Result], found: Ratios) -> list[report.Table]:
+    """The tables that decide: what independent samples need for the error of each method."""
     caption = (
-        "Time (or passes) that independent samples need for the error of a method, over its own; ± standard "
-        "error. > and <: bounds. ~: beyond the samples that were measured, extrapolated."
+        "Time that independent samples need for the error of a method, over its own; in the last column, "
+        "their number for the error of the mean; ± standard error. > and <: bounds. ~: extrapolated beyond "
+        "the most samples."
     )
-    return report.Table("Time to equal error", ["", *(c[2] for c in COLUMNS)], body, caption)
+    tables = []
+    for kind, title in ((True, "networks for images"), (False, "regression")):
+        own = [result for result in results if result.classes is kind]
+        names = [c for c in COLUMNS if kind or c[0] in OUTPUTS]
+        body = [
+            [f"{result.name}: {name}", *(_shown(row, measure, price) for measure, price, _ in names)]
+            for result in own
+            for name, row in found[result.name].items()
+        ]
+        headings = ["variance" if not kind and c[0] == "covariance" else c[2] for c in names]
+        if own:
+            tables.append(report.Table(f"Time to equal error, {title}", ["", *headings], body, caption))
+    return tables
 
 
 def _shown(row: dict[tuple[str, str], Ratio], measure: str, price: str) -> str:
@@ -184,9 +192,9 @@ def _row(result: Result, label: str, names: tuple[str, ...]) -> list[str]:
     errors, row = result.errors.get(label, {}), []
     for name in names:
         if name in errors:
-            value, known = measures.bounded(errors[name])
+            value, known = measures.bounded(errors[name], result.floors[name])
             factor = 100 if name in measures.PERCENT else 1
-            row.append(("" if known else "<") + _three(factor * value))
+            row.append(("" if known else "<") + _three(factor * value**0.5))
         elif name == evaluate.AUROC:
             row.append(f"{100 * np.mean(result.scores[label]):.1f}")
         else:
@@ -234,11 +242,11 @@ def draw(axis: Axes, result: Result, measure: str) -> None:
             # A peer's samples have the law of independent ones.
             same = label.replace(name, methods.INDEPENDENT) if name in (peers.FLAX, peers.TORCH) else label
             if label.split(", T=")[0] == name and measure in result.errors.get(same, {}):
-                value, known = measures.bounded(result.errors[same][measure])
+                value, known = measures.bounded(result.errors[same][measure], result.floors[measure])
                 if np.isfinite(value):
-                    points.append((np.median(result.times[label]), factor * value, known))
+                    points.append((np.median(result.times[label]), factor * value**0.5, known))
         if points:
-            x, y, known = map(np.array, zip(*sorted(points), strict=True))
+            x, y, known = map(np.array, zip(*points, strict=True))
             axis.plot(x, y, color=color, ls=line or "none", lw=1.2)
             size = 9 if not line else 4
             style = {"color": color, "ls": "none", "ms": size, "marker": marker}

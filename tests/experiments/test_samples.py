@@ -43,7 +43,7 @@ def test_quick_writes_every_result_and_continues_where_it_was_stopped(tmp_path, 
     assert len(done) == len(set(done)) + 1 == 6 + 5 + 1
     assert {path.name for path in folder.iterdir()} == FILES
     check(json.loads((folder / "metrics.json").read_text()), json.loads((folder / "run.json").read_text()))
-    assert "Time to equal error:" in (folder / "table.md").read_text()
+    assert "Time to equal error, regression:" in (folder / "table.md").read_text()
 
 
 def check(metrics: dict, run: dict) -> None:

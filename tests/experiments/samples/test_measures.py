@@ -50,12 +50,19 @@ def test_ranks_and_auroc():
 
 
 def test_errors_within_the_noise_are_bounds():
-    assert measures.bounded(np.full(9, 4.0)) == (2.0, True)
-    value, known = measures.bounded(np.array([-1.0, 1.0, -1.0, 1.0]))
-    assert not known
-    assert value == pytest.approx((2 / 3**0.5) ** 0.5)
+    spread = np.array([-3.0, 3.0, -3.0, 3.0, -3.0, 3.0, -3.0, 3.0, -3.0, 3.0])
+    assert measures.bounded(spread + 4, 1.0) == (4.0, True)
+    assert measures.bounded(spread + 1, 0.6) == pytest.approx((2.2, False))
+    assert measures.bounded(spread - 1, 9.0) == (2.0, False)  # the error over examples is 1
     # The variance of one sample.
-    assert not np.isfinite(measures.bounded(np.full(3, np.nan))[0])
+    assert not np.isfinite(measures.bounded(np.full(3, np.nan), 1.0)[0])
+    rng = np.random.default_rng(1)
+    pairs = [(draw(rng, 0.05), draw(rng, 0.05)) for _ in range(100)]
+    truth = draw(rng, 0.0)
+    found = np.mean([measures.floors(pair)["mean"] for pair in pairs])
+    spread = np.std([measures.squared_errors(truth, pair)["mean"].mean() for pair in pairs])
+    # Three outputs are off by themselves: 3 + 2 over 1.
+    assert found == pytest.approx(5**0.5 * spread, rel=0.2)
 
 
 def test_groups_are_left_out():
@@ -95,6 +102,6 @@ def test_ratios_and_their_errors():
     assert far.sign == "~"
     assert far.value.value == pytest.approx(1e5 * noise[2].mean() / noise[3].mean() / 2)
     assert measures.ratio(noise[3] * 9, curve, np.array([2.0]), prices).sign == "<"
-    lost = measures.ratio(rng.normal(size=64), curve, np.array([2.0]), prices)
+    lost = measures.ratio(rng.normal(size=64) / 1e5, curve, np.array([2.0]), prices, floor=1e-5)
     assert lost.sign == ">"
     assert far.show().startswith("~")

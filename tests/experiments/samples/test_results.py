@@ -23,7 +23,8 @@ def result(classes: bool, name: str = "MLP", gain: float = 200.0) -> evaluate.Re
     prices |= {alone: 50.0, "Flax, loop, T=10": 30.0}
     times = {label: price * np.array([1.0, 1.1]) for label, price in prices.items()}
     scores = {label: np.array([0.9]) for label in (*COUNTS, evaluate.REFERENCE)} if classes else {}
-    return evaluate.Result(name, classes, COUNTS, errors, scores, times, np.zeros(5))
+    floors = dict.fromkeys(measures.ERRORS, 1e-9)
+    return evaluate.Result(name, classes, COUNTS, errors, floors, scores, times, np.zeros(5))
 
 
 def test_ratios_are_of_time_and_of_passes():
@@ -46,9 +47,11 @@ def test_tables_hold_every_method():
     assert classes.body[-1][-1] == "90.0"
     assert len(results.error_tables(both[1])) == 1
     found = {of.name: results.ratios(of) for of in both}
-    table = results.ratio_table(both, found)
-    assert [row[0] for row in table.body][:2] == ["MLP: balanced, T=32", "MLP: moments"]
-    assert len({len(row) for row in (table.header, *table.body)}) == 1
+    images, values = results.ratio_tables(both, found)
+    assert [row[0] for row in images.body] == ["MLP: balanced, T=32", "MLP: moments"]
+    assert values.header == ["", "variance", "density", "passes"]
+    for table in (images, values):
+        assert len({len(row) for row in (table.header, *table.body)}) == 1
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(2000, "met"), (200, "missed")])
