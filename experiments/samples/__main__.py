@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {
     "images": 16,
     "table_steps": 100,
     "table_truth": 400,
-    "counts": methods.Counts((1, 4, 16), (32,), (24,)),
+    "counts": methods.Counts((1, 4, 16), (32,), (24,), (128,)),
     "peer_counts": (4, 16),
     "rounds": 2,
 }

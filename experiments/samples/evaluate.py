@@ -13,7 +13,7 @@ from experiments.samples import measures, methods, peers, tasks
 # What a number of samples is repeated for, at most `MOST_REPEATS` times: small numbers are noisy and cheap.
 REPEATED_SAMPLES, MOST_REPEATS = 2_000, 16
 # Independent samples whose mean and covariance are also timed alone.
-ALONE = "independent, moments alone"
+ALONE = "independent outputs"
 AUROC, REFERENCE = "auroc", "reference"
 
 
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     table_truth: int = 100_000
     counts: methods.Counts = methods.Counts()
     peer_counts: tuple[int, ...] = (10, 100)
-    rounds: int = 5
+    rounds: int = 7
 
 
 class Result(NamedTuple):

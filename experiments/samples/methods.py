@@ -17,7 +17,7 @@ from experiments.samples.tasks import Task
 from jaxdrop import mc, uncertainty
 
 INDEPENDENT, BALANCED, MATCHED = "independent", "balanced", "matched"
-MOMENTS, GAUSSIAN = "moments", "Gaussian classes"
+MOMENTS, GAUSSIAN = "moments", "Gaussian"
 # Samples of a balanced set.
 SET = 32
 # The names of `mc.Categorical`, by ours.
@@ -33,24 +33,28 @@ class Method(NamedTuple):
       name: The name in tables.
       samples: The number of samples; 0 for none.
       estimate: `estimate(key)`, the statistics.
+      points: The number of points of the classes of Gaussian logits; 0 for other methods.
     """
 
     name: str
     samples: int
     estimate: Callable[[chex.PRNGKey], Found]
+    points: int = 0
 
     @property
     def label(self) -> str:
-        """Name with the number of samples."""
-        return f"{self.name}, T={self.samples}" if self.samples else self.name
+        """Name with the number of samples or points."""
+        own = f", T={self.samples}" if self.samples else f", N={self.points}" if self.points else ""
+        return self.name + own
 
 
 class Counts(NamedTuple):
-    """Numbers of samples of each method, ascending."""
+    """Numbers of samples, or points, of each method, ascending."""
 
     independent: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1000)
     balanced: tuple[int, ...] = (32, 128)
     matched: tuple[int, ...] = (16, 32, 100)
+    gaussian: tuple[int, ...] = (128, 1024)
 
 
 def of_samples(task: Task, predict: Any, precision: float, count: int, x: Any, y: Any, **options: Any) -> Any:
@@ -122,10 +126,14 @@ def make(task: Task, predict: Any, precision: float, counts: Counts, x: Any, y: 
 
     from_moments, from_matched = finish(of_moments), finish(of_matched)
 
-    def gaussian(_: chex.PRNGKey) -> Found:
-        found = moments()
-        classes = of_classes(mc.gaussian_classes(found.mean, found.covariance, log_mean=True), y)
-        return from_moments(found) | classes
+    def gaussian(count: int) -> Callable[[chex.PRNGKey], Found]:
+        def estimate(_: chex.PRNGKey) -> Found:
+            found = moments()
+            options = {"num_points": count, "log_mean": True}
+            classes = mc.gaussian_classes(found.mean, found.covariance, **options)
+            return from_moments(found) | of_classes(classes, y)
+
+        return estimate
 
     def matched(count: int) -> Callable[[chex.PRNGKey], Found]:
         def estimate(key: chex.PRNGKey) -> Found:
@@ -142,7 +150,7 @@ def make(task: Task, predict: Any, precision: float, counts: Counts, x: Any, y: 
     made += [Method(BALANCED, count, streamed(count, balanced=SET)) for count in counts.balanced]
     made += [Method(MATCHED, count, matched(count)) for count in counts.matched]
     made.append(Method(MOMENTS, 0, lambda _: from_moments(moments())))
-    return [*made, Method(GAUSSIAN, 0, gaussian)] if task.classes else made
+    return made + [Method(GAUSSIAN, 0, gaussian(n), n) for n in counts.gaussian if task.classes]
 
 
 def arrays(found: Found) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from experiments import timing
 from experiments.samples import networks, tasks
 
-FLAX, TORCH = "Flax, loop", "torch, loop"
+FLAX, TORCH = "Flax loop", "torch loop"
 
 
 def label(name: str, count: int) -> str:

@@ -75,11 +75,11 @@ def image_models(quick: bool) -> dict[str, tuple[nn.Module, int, int]]:
             "ViT": (networks.ViT(16, heads=2), 100, 400),
         }
     return {
-        "MLP": (networks.MLP((256, 256), networks.CLASSES, (0.2, 0.5)), 1500, 20_000),
-        "residual": (networks.Residual(128, 4), 1500, 10_000),
-        "CNN": (networks.CNN((16, 32), 64), 500, 4_000),
-        "LSTM": (networks.LSTM(48), 800, 4_000),
-        "ViT": (networks.ViT(64), 900, 4_000),
+        "MLP": (networks.MLP((256, 256), networks.CLASSES, (0.2, 0.5)), 1500, 40_000),
+        "residual": (networks.Residual(128, 4), 1500, 40_000),
+        "CNN": (networks.CNN((16, 32), 64), 500, 8_000),
+        "LSTM": (networks.LSTM(48), 800, 8_000),
+        "ViT": (networks.ViT(64), 900, 8_000),
     }
 
 

@@ -73,3 +73,4 @@ def test_streamed_densities_are_of_the_values():
 def test_labels_have_the_number_of_samples():
     assert methods.Method("balanced", 32, lambda key: {}).label == "balanced, T=32"
     assert methods.Method("moments", 0, lambda key: {}).label == "moments"
+    assert methods.Method("Gaussian", 0, lambda key: {}, 8).label == "Gaussian, N=8"

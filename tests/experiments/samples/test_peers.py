@@ -46,4 +46,4 @@ def test_torch_networks_draw_logits(name):
 def test_torch_is_left_out_if_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     trained = tasks.Trained({}, 1.0, np.zeros(5))
-    assert set(peers.loops(TASK, trained, (3, 5))) == {"Flax, loop, T=3", "Flax, loop, T=5"}
+    assert set(peers.loops(TASK, trained, (3, 5))) == {"Flax loop, T=3", "Flax loop, T=5"}

@@ -20,7 +20,7 @@ def result(classes: bool, name: str = "MLP", gain: float = 200.0) -> evaluate.Re
         errors["moments"] = {key: errors["moments"][key] for key in ("mean", "deviation", "covariance")}
     alone = peers.label(evaluate.ALONE, 100)
     prices = {label: count or 2.0 for label, count in COUNTS.items()}
-    prices |= {alone: 50.0, "Flax, loop, T=10": 30.0}
+    prices |= {alone: 50.0, "Flax loop, T=10": 30.0}
     times = {label: price * np.array([1.0, 1.1]) for label, price in prices.items()}
     scores = {label: np.array([0.9]) for label in (*COUNTS, evaluate.REFERENCE)} if classes else {}
     floors = dict.fromkeys(measures.ERRORS, 1e-9)
@@ -49,7 +49,7 @@ def test_tables_hold_every_method():
     found = {of.name: results.ratios(of) for of in both}
     images, values = results.ratio_tables(both, found)
     assert [row[0] for row in images.body] == ["MLP: balanced, T=32", "MLP: moments"]
-    assert values.header == ["", "variance", "density", "passes"]
+    assert values.header == ["", "variance", "mean", "density", "passes"]
     for table in (images, values):
         assert len({len(row) for row in (table.header, *table.body)}) == 1
 
