@@ -46,9 +46,9 @@ OF_CLASSES = ("probabilities", *measures.ENTROPIES, "inside", "ranking")
 ROWS = {
     "covariance": "covariance (%)",
     "probabilities": "class probabilities",
-    "mutual_information": "mutual information",
-    "inside": "the same, in distribution",
-    "ranking": "rank by it (%)",
+    "mutual_information": "mutual information (MI)",
+    "inside": "MI in distribution",
+    "ranking": "rank by MI (%)",
 }
 ROWS_OF_VALUES = {"mean": "mean (sd)", "covariance": "variance (%)", "log_density": "log density"}
 
@@ -217,7 +217,7 @@ def figures(results: list[Result]) -> dict[str, Figure]:
 
 def plot(results: list[Result], rows: dict[str, str]) -> Figure:
     """Error against time, a column per task and a row per measure."""
-    size = (2.6 * len(results) + 1, 2.1 * len(rows) + 1.2)
+    size = (max(2.6 * len(results), 6) + 1, 2.1 * len(rows) + 1.2)
     figure, axes = plt.subplots(len(rows), len(results), figsize=size, squeeze=False, sharex="col")
     for across, (measure, title) in zip(axes, rows.items(), strict=True):
         for axis, result in zip(across, results, strict=True):
@@ -253,3 +253,7 @@ def draw(axis: Axes, result: Result, measure: str) -> None:
             axis.plot(x[~known], y[~known], **style, mfc="none")
     axis.set_xscale("log")
     axis.set_yscale("log")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(lambda value, _: f"{value:g}")
+        scale.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] == "3" else "")
+    axis.tick_params(labelsize=8, which="both")
