@@ -57,7 +57,9 @@ class Counts(NamedTuple):
     gaussian: tuple[int, ...] = (128, 1024)
 
 
-def of_samples(task: Task, predict: Any, precision: float, count: int, x: Any, y: Any, **options: Any) -> Any:
+def of_samples(
+    task: Task, predict: Any, precision: float, count: int, x: Any, y: Any, **options: Any
+) -> Callable[[chex.PRNGKey], Found]:
     """Function of a key that streams `count` samples, by `mc.estimate`."""
     reducers: dict[str, mc.Reducer] = {"outputs": mc.Moments(covariance=True, groups=0)}
     if task.classes:
@@ -69,7 +71,7 @@ def of_samples(task: Task, predict: Any, precision: float, count: int, x: Any, y
 
     def estimate(key: chex.PRNGKey) -> Found:
         call = {"num_samples": count, "reducers": reducers, "targets": targets} | options
-        found = mc.estimate(predict, key, x, **call).value
+        found: Any = mc.estimate(predict, key, x, **call).value
         if not task.classes:
             return found["outputs"] | found["density"]
         return found["outputs"] | of_classes(found["classes"], y)

@@ -181,8 +181,8 @@ class LSTM(nn.Module):
     def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
         """Logits, `[B, classes]`."""
         side = round(x.shape[-1] ** 0.5)
-        x = nn.RNN(nn.LSTMCell(self.width))(x.reshape(-1, side, side))
-        x = self.drop(self.rate)(x, deterministic=deterministic)
-        x = nn.RNN(nn.LSTMCell(self.width))(x)[:, -1]
-        x = self.drop(self.rate)(x, deterministic=deterministic)
-        return nn.Dense(CLASSES)(x)
+        h: Any = nn.RNN(nn.LSTMCell(self.width))(x.reshape(-1, side, side))
+        h = self.drop(self.rate)(h, deterministic=deterministic)
+        h = nn.RNN(nn.LSTMCell(self.width))(h)
+        h = self.drop(self.rate)(h[:, -1], deterministic=deterministic)
+        return nn.Dense(CLASSES)(h)
