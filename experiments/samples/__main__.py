@@ -15,6 +15,7 @@ turn, with loops of Flax and torch. A run that was stopped continues. Less than 
 Results: README.md in this folder.
 """
 
+import importlib.util
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def run(plan: evaluate.Plan, made: list[tasks.Task], folder: Path) -> None:
             {"config": config, "tasks": {result.name: summary(result) for result in found}},
             started=started,
             about={
+                "environment": report.environment(("torch",)),
                 "times": {result.name: result.times for result in found},
                 "ratios": named(ratios),
                 "goals": [goal._asdict() | {"ratio": goal.ratio.show()} for goal in goals],
@@ -106,6 +108,8 @@ def main(
     --quick, which uses scikit-learn's digits and diabetes and small networks). Times are in run.json.
     """
     cli.check_count("seed", seed, 0)
+    if importlib.util.find_spec("torch") is None:
+        cli.say("torch is not installed and is left out.")
     plan = evaluate.Plan(seed, **(QUICK if quick else {}))
     run(plan, load(plan, data_dir, quick), out / ("samples-quick" if quick else "samples"))
 
