@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from experiments import cli, data, loop, report, splits
-from experiments.samples import evaluate, measures, methods, results, tasks
+from experiments.samples import evaluate, figures, measures, methods, results, tasks
 
 QUICK: dict[str, Any] = {
     "images": 16,
@@ -59,7 +59,7 @@ def run(plan: evaluate.Plan, made: list[tasks.Task], folder: Path) -> None:
         report.publish(
             folder,
             tables(found, ratios, goals),
-            results.figures(found),
+            figures.figures(found),
             {"config": config, "tasks": {result.name: summary(result) for result in found}},
             started=started,
             about={
@@ -104,8 +104,9 @@ def main(
 ) -> None:
     """Compare ways to estimate what Monte-Carlo dropout estimates, by error and time.
 
-    Writes metrics.json, run.json, table.md, images.png and regression.png to OUT/samples (samples-quick with
-    --quick, which uses scikit-learn's digits and diabetes and small networks). Times are in run.json.
+    Writes metrics.json, run.json, table.md, images.png, outputs.png and regression.png to OUT/samples
+    (samples-quick with --quick, which uses scikit-learn's digits and diabetes, and small networks). Times are
+    in run.json.
     """
     cli.check_count("seed", seed, 0)
     if importlib.util.find_spec("torch") is None:

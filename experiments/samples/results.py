@@ -1,15 +1,12 @@
-"""Tables of errors, of the time to equal error, and of the goals; the plots of error against time."""
+"""Tables of errors, of the time to equal error, and of the goals."""
 
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from experiments import plots, report
+from experiments import report
 from experiments.means import Mean
-from experiments.samples import evaluate, measures, methods, peers
+from experiments.samples import evaluate, measures, methods
 from experiments.samples.evaluate import Result
 from experiments.samples.measures import Ratio
 
@@ -31,27 +28,8 @@ GOALS = {
     "ranking": dict.fromkeys(("MLP", "residual", "CNN", "LSTM", "ViT"), 4),
 }
 GOAL_OF_PASSES = 4
-STYLES = {
-    methods.INDEPENDENT: (plots.BLUE, "o", "-"),
-    methods.BALANCED: (plots.GREEN, "s", "--"),
-    methods.MATCHED: (plots.PURPLE, "D", "-."),
-    methods.MOMENTS: (plots.VERMILION, "*", ""),
-    methods.GAUSSIAN: (plots.VERMILION, "P", ""),
-    peers.FLAX: (plots.ORANGE, "^", ":"),
-    peers.TORCH: (plots.GRAY, "v", ":"),
-}
 OUTPUTS = ("mean", "deviation", "covariance", "log_density")
 OF_CLASSES = ("probabilities", *measures.ENTROPIES, "inside", "ranking")
-# Rows of the plots: measure and label.
-ROWS = {
-    "covariance": "covariance (%)",
-    "probabilities": "class probabilities",
-    "mutual_information": "mutual information (MI)",
-    "inside": "MI in distribution",
-    "ranking": "rank by MI (%)",
-}
-ROWS_OF_VALUES = {"mean": "mean (sd)", "covariance": "variance (%)", "log_density": "log density"}
-
 # Ratios by task, method and column, the measure and what is counted.
 Ratios = dict[str, dict[str, dict[tuple[str, str], Ratio]]]
 
@@ -206,54 +184,3 @@ def _three(value: float) -> str:
     if not np.isfinite(value):
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
-
-
-def figures(results: list[Result]) -> dict[str, Figure]:
-    """Plots of error against time: networks for images, and regression."""
-    images, values = ([r for r in results if r.classes is kind] for kind in (True, False))
-    found = {"images": plot(images, ROWS)} if images else {}
-    return found | ({"regression": plot(values, ROWS_OF_VALUES)} if values else {})
-
-
-def plot(results: list[Result], rows: dict[str, str]) -> Figure:
-    """Error against time, a column per task and a row per measure."""
-    size = (max(2.6 * len(results), 6) + 1, 2.1 * len(rows) + 1.2)
-    figure, axes = plt.subplots(len(rows), len(results), figsize=size, squeeze=False, sharex="col")
-    for across, (measure, title) in zip(axes, rows.items(), strict=True):
-        for axis, result in zip(across, results, strict=True):
-            draw(axis, result, measure)
-        across[0].set_ylabel(title)
-    for axis, result in zip(axes[0], results, strict=True):
-        axis.set_title(result.name)
-    for axis in axes[-1]:
-        axis.set_xlabel("time (ms)")
-    plots.add_legend(figure, columns=4)
-    figure.suptitle("Root mean squared error against the time of a batch; open: an upper bound")
-    return figure
-
-
-def draw(axis: Axes, result: Result, measure: str) -> None:
-    """Line or point of each method."""
-    factor = 100 if measure in measures.PERCENT else 1
-    for name, (color, marker, line) in STYLES.items():
-        points = []
-        for label in result.times:
-            # A peer's samples have the law of independent ones.
-            same = label.replace(name, methods.INDEPENDENT) if name in (peers.FLAX, peers.TORCH) else label
-            if label.split(", ")[0] == name and measure in result.errors.get(same, {}):
-                value, known = measures.bounded(result.errors[same][measure], result.floors[measure])
-                if np.isfinite(value):
-                    points.append((np.median(result.times[label]), factor * value**0.5, known))
-        if points:
-            x, y, known = map(np.array, zip(*points, strict=True))
-            axis.plot(x, y, color=color, ls=line or "none", lw=1.2)
-            size = 9 if not line else 4
-            style = {"color": color, "ls": "none", "ms": size, "marker": marker}
-            axis.plot(x[known], y[known], **style, label=name)
-            axis.plot(x[~known], y[~known], **style, mfc="none")
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    for scale in (axis.xaxis, axis.yaxis):
-        scale.set_major_formatter(lambda value, _: f"{value:g}")
-        scale.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] == "3" else "")
-    axis.tick_params(labelsize=8, which="both")

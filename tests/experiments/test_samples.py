@@ -11,7 +11,7 @@ from experiments.samples import evaluate, measures, methods, peers, tasks
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
-FILES = {"metrics.json", "run.json", "table.md", "images.png"}
+FILES = {"metrics.json", "run.json", "table.md", "images.png", "outputs.png"}
 
 
 @pytest.fixture

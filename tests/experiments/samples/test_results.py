@@ -1,11 +1,10 @@
 """Tables with every method, bounds where the reference ends, and goals with verdicts."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from experiments.means import Mean
-from experiments.samples import evaluate, measures, methods, peers, results
+from experiments.samples import evaluate, measures, peers, results
 
 COUNTS = {"independent, T=10": 10, "independent, T=100": 100, "balanced, T=32": 32, "moments": 0}
 
@@ -74,15 +73,3 @@ def test_numbers_are_short():
     values = [results._three(value) for value in (1234.5, 12.34, 0.012345, 3.0, float("nan"))]
     assert values == ["1234", "12.3", "0.0123", "3.00", "-"]
     assert measures.Ratio(Mean(123.4, 5.6), ">").show() == ">123±6"
-
-
-def test_the_plots_have_a_panel_for_each_measure_and_task():
-    found = results.figures([result(True), result(True, "ViT"), result(False, "energy")])
-    assert {name: len(figure.axes) for name, figure in found.items()} == {
-        "images": 2 * len(results.ROWS),
-        "regression": len(results.ROWS_OF_VALUES),
-    }
-    _, names = found["images"].axes[0].get_legend_handles_labels()
-    assert set(names) == {methods.INDEPENDENT, methods.BALANCED, methods.MOMENTS, peers.FLAX}
-    assert set(results.figures([result(False)])) == {"regression"}
-    plt.close("all")
