@@ -80,12 +80,12 @@ def tables(
 
 
 def summary(result: evaluate.Result) -> dict[str, Any]:
-    """Root mean squared errors with standard errors, AUROC of every repeat, and training losses."""
+    """Root mean squared errors with standard errors, AUROC of every repeat, refusals, and training losses."""
     errors = {
         label: {name: measures.root(squared) for name, squared in row.items()}
         for label, row in result.errors.items()
     }
-    return {"errors": errors, "auroc": result.scores, "losses": result.losses}
+    return {"errors": errors, "auroc": result.scores, "refused": result.refused, "losses": result.losses}
 
 
 def named(ratios: results.Ratios) -> dict[str, Any]:

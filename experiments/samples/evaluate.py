@@ -48,6 +48,7 @@ class Result(NamedTuple):
       name: The name of the task.
       classes: Whether it has classes.
       samples: The number of samples of each method by label; 0 for none.
+      refused: Labels of the methods that refuse the network.
       errors: Squared errors of examples by label and measure, means over repeats, `[B]`.
       floors: Noise of the reference by measure.
       scores: AUROC by label, of every repeat, and of the reference; empty for regression.
@@ -58,6 +59,7 @@ class Result(NamedTuple):
     name: str
     classes: bool
     samples: dict[str, int]
+    refused: list[str]
     errors: dict[str, dict[str, np.ndarray]]
     floors: dict[str, float]
     scores: dict[str, np.ndarray]
@@ -98,15 +100,18 @@ def run(plan: Plan, task: tasks.Task, folder: Path) -> Result:
             found = parts.kept(folder, name, lambda of=method: _measured(plan, task, of, halves))
             if AUROC in found:
                 scores[method.label] = found.pop(AUROC)
-            errors[method.label] = found
+            if found:
+                errors[method.label] = found
             bar.advance(task_id)
+    refused = [method.label for method in made if method.label not in errors]
+    made = [method for method in made if method.label in errors]
     if task.classes:
         information = (halves[0]["mutual_information"] + halves[1]["mutual_information"]) / 2
         scores[REFERENCE] = np.array([measures.auroc(information, len(task.y))])
     times = parts.kept(folder, f"{task.name}-times", lambda: _times(plan, task, trained, predict, made))
     samples = {method.label: method.samples for method in made}
     floors = measures.floors((halves[0], halves[1]))
-    return Result(task.name, task.classes, samples, errors, floors, scores, times, trained.losses)
+    return Result(task.name, task.classes, samples, refused, errors, floors, scores, times, trained.losses)
 
 
 def _rows(task: tasks.Task) -> tuple[jax.Array, jax.Array]:
@@ -114,10 +119,14 @@ def _rows(task: tasks.Task) -> tuple[jax.Array, jax.Array]:
 
 
 def _measured(plan: Plan, task: tasks.Task, method: methods.Method, halves: list) -> dict[str, np.ndarray]:
-    """Squared errors, means over repeats, and the AUROC of every repeat."""
+    """Squared errors, means over repeats, and the AUROC of every repeat; nothing if the method refuses."""
     rows, scores = [], []
     for i in range(repeats(method.samples)):
-        found = methods.arrays(method.estimate(key_of(plan.seed, method.label, i)))
+        try:
+            found = methods.arrays(method.estimate(key_of(plan.seed, method.label, i)))
+        except ValueError as error:
+            cli.say(f"{task.name}: {method.label} is left out: {error}")
+            return {}
         rows.append(measures.squared_errors(found, (halves[0], halves[1])))
         if "mutual_information" in found:
             scores.append(measures.auroc(found["mutual_information"], len(task.y)))

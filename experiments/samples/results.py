@@ -148,6 +148,8 @@ def goal_table(found: list[Goal]) -> report.Table:
 def error_tables(result: Result) -> list[report.Table]:
     """Time and errors of every method of a task: of the outputs, and of classes."""
     caption = "Root mean squared errors; <: bounds below the noise of the reference."
+    if result.refused:
+        caption += f" Refused by the method: {'; '.join(result.refused)}."
     title = f"Errors of the outputs, {result.name}"
     body = [
         [label, _three(float(np.median(times))), *_row(result, label, OUTPUTS)]

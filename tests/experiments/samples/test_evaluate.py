@@ -40,3 +40,8 @@ def test_squared_errors_are_means_over_repeats():
     np.testing.assert_array_equal(found[evaluate.AUROC], np.ones(16))
     assert found["covariance"].shape == (4,)
     assert found["inside"] == pytest.approx(np.zeros(2))
+
+    def refuse(key):
+        raise ValueError("`samples` must vary")
+
+    assert evaluate._measured(plan, task, method._replace(estimate=refuse), [half, half]) == {}

@@ -23,7 +23,9 @@ def result(classes: bool, name: str = "MLP", gain: float = 200.0) -> evaluate.Re
     times = {label: price * np.array([1.0, 1.1]) for label, price in prices.items()}
     scores = {label: np.array([0.9]) for label in (*COUNTS, evaluate.REFERENCE)} if classes else {}
     floors = dict.fromkeys(measures.ERRORS, 1e-9)
-    return evaluate.Result(name, classes, COUNTS, errors, floors, scores, times, np.zeros(5))
+    return evaluate.Result(
+        name, classes, COUNTS, ["matched, T=16"], errors, floors, scores, times, np.zeros(5)
+    )
 
 
 def test_ratios_are_of_time_and_of_passes():
@@ -45,6 +47,7 @@ def test_tables_hold_every_method():
     assert [row[0] for row in classes.body] == [*list(COUNTS)[:3], evaluate.REFERENCE]
     assert classes.body[-1][-1] == "90.0"
     assert len(results.error_tables(both[1])) == 1
+    assert outputs.caption.endswith("Refused by the method: matched, T=16.")
     found = {of.name: results.ratios(of) for of in both}
     images, values = results.ratio_tables(both, found)
     assert [row[0] for row in images.body] == ["MLP: balanced, T=32", "MLP: moments"]
