@@ -1,0 +1,105 @@
+"""Attention over a ring of devices against attention on one: same mask, same numbers, same gradients."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxdrop
+from tests.devices import make_mesh
+
+pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+
+KEY = jax.random.key(31)
+attend = jaxdrop.dot_product_attention
+LENGTH, PLACES = 24, 40
+ROWS = P(None, "seq")
+# How each option is divided over the ring.
+SPECS = {
+    "bias": P(None, None, None, None),
+    "mask": P(None, None, "seq", None),
+    "query_segment_ids": ROWS,
+    "key_value_segment_ids": ROWS,
+    "query_seq_lengths": P(None),
+    "key_value_seq_lengths": P(None),
+}
+
+
+def normal(number: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(number), shape)
+
+
+def heads(dtype="float32"):
+    shapes = (2, LENGTH, 4, 8), (2, PLACES, 2, 8), (2, PLACES, 2, 5)
+    return tuple(normal(i, *shape).astype(dtype) for i, shape in enumerate(shapes))
+
+
+def ring(devices: int, options: dict, arrays: dict, **mapping):
+    """The call in `shard_map`, whose arguments are whole arrays."""
+    mesh = make_mesh((devices,), ("seq",), (AxisType.Auto,))
+
+    def part(key, data, arrays):
+        return attend(key, *data, axis_name="seq", **options, **arrays)
+
+    specs = P(), (ROWS,) * 3, {name: SPECS[name] for name in arrays}
+    return jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=ROWS, **mapping)
+
+
+def gradients(run):
+    def both(key, data, arrays):
+        floats = {name: array for name, array in arrays.items() if array.dtype == np.float32}
+
+        def loss(data, floats):
+            y = run(key, data, arrays | floats).astype(jnp.float32)
+            return (jnp.cos(jnp.arange(y.size).reshape(y.shape)) * y).sum(), y
+
+        return jax.grad(loss, (0, 1), has_aux=True)(data, floats)
+
+    return jax.jit(both)
+
+
+OF_KEYS = {"regularizer": jaxdrop.drop_key}
+SEEN = jax.random.bernoulli(KEY, 0.4, (2, 1, LENGTH, PLACES)).at[:, :, 5].set(False)
+SEGMENTS = {
+    "query_segment_ids": jnp.int32(np.arange(LENGTH) // 7 + np.zeros((2, 1))),
+    "key_value_segment_ids": jnp.int32(np.arange(PLACES) // 9 + np.zeros((2, 1))),
+}
+LENGTHS = {"query_seq_lengths": jnp.int32([20, 24]), "key_value_seq_lengths": jnp.int32([33, 0])}
+CASES = {
+    "causal": (8, {"is_causal": True, "bits": 16}, {}),
+    "drop_key": (8, {"rate": 0.9, "is_causal": True, "block_size": 2, "bits": 24, **OF_KEYS}, {}),
+    "mask and bias": (4, {"bits": 8, "block_size": 2}, {"mask": SEEN, "bias": normal(5, 1, 4, 1, PLACES)}),
+    "segments": (2, {"bits": 32, "broadcast_dims": (0,), "block_size": 5}, SEGMENTS),
+    "lengths": (4, {"local_window_size": (9, 3), "logits_soft_cap": 2.0, **OF_KEYS}, LENGTHS),
+    "one device": (1, {"rate": np.float32([[[0.1]], [[0.6]], [[0.4]], [[0.0]]]), "block_size": 8}, {}),
+    "no dropout": (8, {"rate": 0.0, "is_causal": True}, {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_ring_is_one_device(name: str):
+    devices, options, arrays = CASES[name]
+    options = {"rate": 0.4} | options
+    found = gradients(ring(devices, options, arrays))(KEY, heads(), arrays)
+    options = options | {"block_size": None}
+    expected = gradients(lambda key, data, arrays: attend(key, *data, **options, **arrays))(
+        KEY, heads(), arrays
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("of_keys", [False, True])
+def test_the_mask_is_that_of_one_device_bit_for_bit(of_keys):
+    """Equal scores and values that are one-hot show the weights."""
+    data = jnp.zeros((2, LENGTH, 4, 8)), jnp.zeros((2, PLACES, 2, 8))
+    values = jnp.broadcast_to(jnp.eye(PLACES)[:, None], (2, PLACES, 2, PLACES))
+    options = {"rate": 0.4, "block_size": 3} | (OF_KEYS if of_keys else {})
+    seen = jnp.moveaxis(jax.jit(ring(8, options, {}))(KEY, (*data, values), {}), -2, -3) != 0
+    draw = jaxdrop.drop_key_mask if of_keys else jaxdrop.keep_mask
+    np.testing.assert_array_equal(seen, draw(KEY, (2, 4, LENGTH, PLACES), 0.4))
