@@ -104,7 +104,7 @@ def _packed(
 
 
 def _packed_apart(*args: ArrayLike, **options: tuple[int, ...] | int) -> jax.Array:
-    """`_packed` in a loop of its own; XLA would inline it into that of the elements."""
+    """`_packed` in a separate loop; XLA would inline it into that of the elements."""
     with set_xla_metadata(inlineable="false"):
         return _packed(*args, **options)
 

@@ -25,6 +25,7 @@ FLOORS = {
     "_activity": 3,
     "_predictions": 2,
     "_draw": 2,
+    "_parts": 2,
     "_selection": 2,
     "_unit_norms": 2,
     "_units": 3,

@@ -81,7 +81,7 @@ def memory(shapes: list[tuple[int, ...]]) -> dict[str, Any]:
         for name, attend in (CONTENDERS | checkpointed).items():
             program = jax.jit(partial(_gradient, attend)).lower(jax.random.key(0), x, x, x, x).compile()
             sizes = program.memory_analysis()
-            rows.setdefault(name, {})[str(shape[1])] = sizes.temp_size_in_bytes
+            rows.setdefault(name, {})[str(shape[1])] = sizes.temp_size_in_bytes if sizes else 0
     title = "memory of the gradient, 1xTx{}x{} float32 rate 0.1".format(*shapes[0][2:])
     return {"title": title, "memory": rows}
 

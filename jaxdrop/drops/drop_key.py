@@ -150,7 +150,7 @@ def some_kept(drawn: jax.Array, logits: jax.Array) -> jax.Array:
       logits: Logits, -inf where a key must not be attended to.
 
     Returns:
-      Boolean array: keys with a weight, at least one in each row that has one.
+      Boolean array, True for keys with a weight, at least one in each row that has one.
     """
     weighty = have_weight(logits)
     kept = drawn & weighty

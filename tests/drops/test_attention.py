@@ -14,8 +14,11 @@ def test_each_block_gets_its_rows_of_every_option():
     x, length = jax.random.normal(KEY, (2, 7, 2, 4)), 7
     rows = jax.random.normal(jax.random.key(1), (2, 1, length, 1))
     options = [
-        {"bias": rows * jnp.ones((1, 2, 1, length)), "mask": rows > 0},
-        {"bias": jnp.swapaxes(rows, -1, -2), "rate": jax.nn.sigmoid(rows)},
+        {
+            "bias": rows * jnp.ones((1, 2, 1, length)),
+            "mask": jnp.swapaxes(rows, -1, -2) > -1,
+            "rate": jax.nn.sigmoid(rows),
+        },
         {"rate": jax.nn.sigmoid(jnp.swapaxes(rows, -1, -2)), "regularizer": jaxdrop.drop_key, "bits": 32},
     ]
     for one in options:

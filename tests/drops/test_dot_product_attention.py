@@ -31,13 +31,12 @@ def heads(batch: tuple[int, ...], length: int, places: int, query_heads: int, ke
     )
 
 
-def dense(
-    key, queries, keys, values, rate, *, bias=None, allowed=True, regularizer=None, cap=None, **options
-):
+def dense(key, queries, keys, values, rate, *, bias=None, allowed=True, cap=None, scale=None, **options):
     """Attention of all weights, of the members of the family."""
+    regularizer = options.pop("regularizer", None)
     shared = queries.shape[-2] // keys.shape[-2]
     keys, values = (jnp.repeat(x, shared, -2) for x in (keys, values))
-    scores = jnp.einsum("...qhd,...khd->...hqk", queries, keys) * queries.shape[-1] ** -0.5
+    scores = jnp.einsum("...qhd,...khd->...hqk", queries, keys) * (scale or queries.shape[-1] ** -0.5)
     scores = scores if cap is None else cap * jnp.tanh(scores / cap)
     scores = scores if bias is None else scores + bias
     allowed = jnp.broadcast_to(allowed, scores.shape)
@@ -176,10 +175,9 @@ def test_rate_zero_calls_jax(monkeypatch):
 
 def test_scale_and_soft_cap():
     data = heads((1,), 9, 12, 2, 2)
-    check(data, 4, {"rate": 0.4, "logits_soft_cap": 0.5}, {"rate": 0.4, "cap": 0.5})
-    y = attend(KEY, *data, 0.4, scale=2.0, block_size=4)
-    expected = attend(KEY, data[0] * 2 * 8**0.5, *data[1:], 0.4, block_size=4)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    check(
+        data, 4, {"rate": 0.4, "logits_soft_cap": 0.5, "scale": 2.0}, {"rate": 0.4, "cap": 0.5, "scale": 2.0}
+    )
 
 
 def test_derivatives_are_those_of_differences_in_both_directions_and_twice():
@@ -189,7 +187,7 @@ def test_derivatives_are_those_of_differences_in_both_directions_and_twice():
     def run(bias, *data):
         return attend(KEY, *data, 0.4, bias=bias, mask=mask, block_size=2)
 
-    check_grads(jax.jit(run), (bias, *data), order=1, atol=1e-2, rtol=1e-2)
+    check_grads(jax.jit(run), (bias, *data), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
 
     def curvature(run):
         def loss(*args):
@@ -238,7 +236,7 @@ def test_one_device_and_eight():
     assert not re.search("all-gather|all-to-all|collective-permute|reduce-scatter", compiled.as_text())
 
 
-@pytest.mark.usefixtures("on_cpu", "optimized")
+@pytest.mark.usefixtures("on_cpu")
 def test_memory_of_the_gradient_is_linear_in_the_length():
     def temporary(length: int, **options) -> int:
         x = jax.ShapeDtypeStruct((1, length, 2, 16), jnp.float32)
