@@ -126,7 +126,8 @@ def _forward(
     rows = None
     if how.dropping is not None and how.dropping.of_keys:
         # Whether a row has lost all its keys shows only when all have passed.
-        largest, drawn = _around(ring, partial(blocks.each, _maxima), parcel, (none, none))
+        without_values = parcel._replace(values=values[..., :0])
+        largest, drawn = _around(ring, partial(blocks.each, _maxima), without_values, (none, none))
         lowest = lowest_with_weight(largest)
         rows = lowest, (drawn >= lowest) & (drawn != -jnp.inf)
     total = jnp.zeros((*queries.shape[:-1], values.shape[-1]), none.dtype)

@@ -60,13 +60,13 @@ def dot_product_attention(
     mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32.
     Queries that may attend to no key give zeros.
 
-    Sequence parallelism: with `axis_name`, each of n devices gives its parts of queries, keys and
-    values, and of the segment ids. `mask` and `bias` are for its queries and all keys, and broadcast to
-    `[..., H, T / n, S]`; the number of queries and keys of an example are those of the whole; `rate`
-    is the same for all queries and keys; `key` is the same on every device of the axis. A device stores
-    its own parts, those of one other and a block of scores. Keys and values go around the ring of
-    devices once (keys and values twice for `drop_key`), and once more with their gradients, in float32,
-    in the backward pass. There is no forward-mode derivative.
+    Sequence parallelism: with `axis_name`, each of n devices passes its own parts of the queries, keys,
+    values and segment ids. `mask` and `bias` are for its queries and all keys, and broadcast to
+    `[..., H, T / n, S]`. Sequence lengths count places of the whole. `rate` is the same for all queries
+    and keys, and `key` the same on all devices of the axis. A device stores its own parts, those of one
+    other device, and a block of scores. Keys and values travel once around the devices, for `drop_key`
+    the keys once more; in the backward pass they travel again, with their gradients in float32.
+    There is no forward-mode derivative.
 
     Args:
       key: A PRNG key, used once.
@@ -95,7 +95,7 @@ def dot_product_attention(
         stored for the backward pass. "auto": about 2**19 scores in a block on a CPU and 2**24
         elsewhere, but at least 16 queries; all queries where T * S is at most 2**16.
       axis_name: Inside `jax.shard_map`, the mesh axis that T and S are sharded over, each in equal parts.
-        Lengths, positions and masks are those of the whole. See "Sequence parallelism" below.
+        Lengths, positions and masks are those of the whole. See "Sequence parallelism" above.
       precision: Of the products, as in `jax.numpy.einsum`.
       implementation: "xla": the blocks. "cudnn": at rate 0, the kernel of
         `jax.nn.dot_product_attention`. None: the blocks; one block at rate 0 is `jax.nn`'s.
