@@ -141,7 +141,10 @@ def noisy(net: Transformer, params: Any, tokens: jax.Array, hyper: Hyper, key: j
 
 
 def program(
-    regularizer: Callable[..., jax.Array], methods: dict[str, list[study.Setting]], config: Config
+    regularizer: Callable[..., jax.Array],
+    methods: dict[str, list[study.Setting]],
+    init: Callable[[int], Any],
+    config: Config,
 ) -> study.Program:
     """Program of the methods that share what attention does at its rate."""
     net = network(config, in_blocks(regularizer, config))
@@ -163,10 +166,9 @@ def program(
 
         return jax.lax.map(of_window, batch).mean()
 
-    tokens = jnp.zeros((1, config.length), jnp.int32)
     return study.Program(
         [study.Method(name, settings, "none") for name, settings in methods.items()],
-        init=lambda seed: jax.jit(net.init)(jax.random.key(seed), tokens)["params"],
+        init=init,
         recipe=recipe,
         score=score,
         steps=config.steps,
@@ -229,13 +231,18 @@ def conclude(made: study.Study) -> tuple[dict[str, Any], str]:
 def make(config: Config, content: data.Text) -> study.Study:
     """Study of the methods; the test part is the last twentieth of the text."""
     config = config._replace(symbols=len(content.alphabet))
+    tokens = jnp.zeros((1, config.length), jnp.int32)
+    first = jax.jit(network(config, nn.dot_product_attention).init)
     codes, names = jnp.asarray(content.codes), ("length", "train_size", "valid_windows")
     windows = text.Config(*config[:3], **{name: getattr(config, name) for name in names})
     start = len(content.codes) * 19 // 20
     starts = np.arange(start, len(content.codes) - config.length, config.length)
     return study.Study(
         title=f"{content.name}, {config.train_size} training characters, Transformer over {config.length}",
-        programs=[program(*one, config) for one in PROGRAMS],
+        programs=[
+            program(*one, lambda seed: first(jax.random.key(seed), tokens)["params"], config)
+            for one in PROGRAMS
+        ],
         rows=text.draw_rows(windows, len(content.codes)),
         pool=codes,
         take=lambda codes, rows: text.windows(codes, rows, config.length),
