@@ -21,8 +21,8 @@ from experiments.variants import text
 from jaxdrop import training
 
 LEARNING_RATE = 3e-3
-# The memory that a training step of all runs of a method may take beside its arguments, in bytes.
-BUDGET = 10**9
+# The temporary memory that the gradient of so many networks, which train at once, may take, in bytes.
+BUDGET, NETWORKS = 10**9, 10
 # The sites that a hyperparameter sets the rate of.
 SITES = {"rate": "*/dropout", "attention": "*/attention"}
 
@@ -42,7 +42,7 @@ class Config(NamedTuple):
     batch_size: int = 1
     train_size: int = 32_768
     valid_windows: int = 4
-    steps: int = 200
+    steps: int = 150
     memory_lengths: tuple[int, ...] = (512, 1024, 2048, 4096)
 
 
@@ -186,16 +186,16 @@ def forms(config: Config) -> dict[str, Attention]:
 
 
 def memory(config: Config) -> dict[str, dict[str, int]]:
-    """Temporary bytes of the gradient of the runs of one method, by form and length; nothing is run."""
-    runs, rows = config.seeds * len(RATES), {}
-    keys = jax.random.split(jax.random.key(0), runs)
+    """Temporary bytes of the gradient of `NETWORKS`, by form and length; nothing is run."""
+    rows: dict[str, dict[str, int]] = {}
+    keys = jax.random.split(jax.random.key(0), NETWORKS)
     for length in config.memory_lengths:
         inputs = jax.ShapeDtypeStruct((config.batch_size, length), np.int32)
         tokens = jax.ShapeDtypeStruct((config.batch_size, length + 1), np.int32)
         for name, attention_fn in forms(config).items():
             net = network(config, attention_fn, RATES[0])
             variables = jax.eval_shape(net.init, keys[0], inputs)
-            stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((runs, *x.shape), x.dtype), variables)
+            stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((NETWORKS, *x.shape), x.dtype), variables)
             grad = jax.jit(jax.vmap(jax.grad(partial(loss, net)), (0, 0, None)))
             sizes = grad.lower(stacked, keys, tokens).compile().memory_analysis()
             rows.setdefault(name, {})[str(length)] = sizes.temp_size_in_bytes
@@ -216,8 +216,7 @@ def memory_table(rows: dict[str, dict[str, int]], config: Config) -> report.Tabl
         fitting = [int(length) for length, size in row.items() if size <= BUDGET]
         longest = f"T = {max(fitting)}" if fitting else "-"
         body.append([name, *(f"{size / 1e6:.3g}" for size in row.values()), longest])
-    runs = config.seeds * len(RATES)
-    return report.Table(f"Temporary memory of the gradient of {runs} networks", header, body)
+    return report.Table(f"Temporary memory of the gradient of {NETWORKS} networks", header, body)
 
 
 def conclude(made: study.Study) -> tuple[dict[str, Any], str]:

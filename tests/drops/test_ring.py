@@ -70,12 +70,19 @@ SEGMENTS = {
     "key_value_segment_ids": jnp.int32(np.arange(PLACES) // 9 + np.zeros((2, 1))),
 }
 LENGTHS = {"query_seq_lengths": jnp.int32([20, 24]), "key_value_seq_lengths": jnp.int32([33, 0])}
+PER_HEAD = np.float32([[[0.1]], [[0.6]], [[0.4]], [[0.0]]])
 CASES = {
     "drop_key": (8, {"rate": 0.9, "is_causal": True, "block_size": 2, "bits": 24, **OF_KEYS}, {}),
-    "mask and bias": (4, {"bits": 8, "block_size": 2}, {"mask": SEEN, "bias": normal(5, 1, 4, 1, PLACES)}),
-    "segments": (2, {"bits": 32, "broadcast_dims": (0,), "block_size": 5}, SEGMENTS),
-    "lengths": (4, {"local_window_size": (9, 3), "logits_soft_cap": 2.0, **OF_KEYS}, LENGTHS),
-    "one device": (1, {"rate": np.float32([[[0.1]], [[0.6]], [[0.4]], [[0.0]]]), "is_causal": True}, {}),
+    "mask and bias": (
+        4,
+        {"rate": PER_HEAD, "block_size": 2},
+        {"mask": SEEN, "bias": normal(5, 1, 4, 1, PLACES)},
+    ),
+    "segments and lengths": (
+        2,
+        {"bits": 32, "block_size": 5, "local_window_size": (20, 9), "logits_soft_cap": 2.0},
+        SEGMENTS | LENGTHS,
+    ),
 }
 
 
