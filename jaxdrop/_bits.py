@@ -13,7 +13,7 @@ at its high end.
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -24,13 +24,13 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
+from jaxdrop import _balanced, _indices, _visible
 from jaxdrop._quantiles import normal_quantile
 from jaxdrop._types import ArrayLike, Key, Numeric
 
 # Threefry's own constants.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
-_LIMIT = 2**32
 # How many elements a block serves, by the width of a draw.
 _LANES = {8: 8, 16: 4, 24: 2}
 _U32 = np.uint32
@@ -42,7 +42,7 @@ class Seed:
     """The words of a used key, which can be read repeatedly."""
 
     words: jax.Array
-    impl: str
+    impl: Hashable
 
 
 def consume(key: Key) -> Seed:
@@ -52,7 +52,7 @@ def consume(key: Key) -> Seed:
     pass, reads the words and raises no false alarm.
     """
     jax.random.bits(key, (0,))
-    return Seed(words=jax.random.key_data(key), impl=str(jax.random.key_impl(key)))
+    return Seed(words=jax.random.key_data(key), impl=jax.random.key_impl(key))
 
 
 def threefry(
@@ -72,39 +72,18 @@ def threefry(
 
 
 def _key_pair(words: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The two words that key the blocks; four words, as `rbg` has, are hashed to two."""
-    if words.shape[-1] == 2:
+    """The two words that key the blocks; four words, as `rbg` has, are hashed to two.
+
+    Draws of a balanced key need `_balanced.turned` on the words of their blocks.
+    """
+    if words.shape[-1] == 2 or _balanced.is_balanced(words):
         return words[0], words[1]
     return threefry((words[0], words[1]), (words[2], words[3]))
 
 
-def _coordinates(shape: tuple[int, ...]) -> list[jax.Array]:
-    return [lax.broadcasted_iota(_U32, shape, axis) for axis in range(len(shape))]
-
-
-def _row_major(coordinates: Sequence[jax.Array], sizes: Sequence[int]) -> jax.Array:
-    """The row-major index of coordinates in axes of these sizes, modulo 2**32."""
-    index, stride = jnp.zeros((), _U32), 1
-    for coordinate, size in zip(reversed(coordinates), reversed(sizes), strict=True):
-        # A symbolic size, as in an exported function, is known only when called.
-        known = isinstance(stride, int)
-        index = index + coordinate * (_U32(stride % _LIMIT) if known else jnp.asarray(stride).astype(_U32))
-        stride *= size
-    return index
-
-
-def _row_and_place(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """The row index and the place along the last axis, per element."""
-    known = all(isinstance(size, int) for size in shape)
-    if known and (math.prod(shape[:-1]) > _LIMIT or shape[-1] > _LIMIT):
-        raise ValueError(f"`shape` must have at most 2**32 rows of at most 2**32 elements, got {shape}.")
-    *leading, place = _coordinates(shape)
-    return _row_major(leading, shape[:-1]), place
-
-
-def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape without its axes of size one; a scalar counts as one element."""
-    return tuple(size for size in shape if size != 1) or (1,)
+def block_key(seed: Seed) -> jax.Array:
+    """The two words that key the blocks, `[2]`, for kernels that compute blocks themselves."""
+    return jnp.stack(_key_pair(seed.words))
 
 
 def _draw(word: jax.Array, index: Numeric, width: int) -> jax.Array:
@@ -114,22 +93,25 @@ def _draw(word: jax.Array, index: Numeric, width: int) -> jax.Array:
     return (word >> (index * _U32(width))) & _U32(2**width - 1)
 
 
-def _draw_of_lane(block: tuple[jax.Array, jax.Array], lane: jax.Array, width: int) -> jax.Array:
-    """The draw number `lane` of a block."""
+def _draw_of_lane(
+    words: jax.Array, block: tuple[jax.Array, jax.Array], lane: jax.Array, width: int
+) -> jax.Array:
+    """The draw number `lane` of a block of the key with these words."""
     half = _U32(_LANES[width] // 2)
-    return _draw(jnp.where(lane < half, *block), lane % half, width)
+    return _draw(_balanced.turned(jnp.where(lane < half, *block), words, width), lane % half, width)
 
 
 def _draws_at(words: jax.Array, row: jax.Array, place: jax.Array, width: int) -> jax.Array:
     """The draws of `width` bits at these indices; each computes its own block."""
     lanes = _U32(_LANES[width])
-    return _draw_of_lane(threefry(_key_pair(words), (row, place // lanes)), place % lanes, width)
+    block = threefry(_key_pair(words), (row, place // lanes))
+    return _draw_of_lane(words, block, place % lanes, width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
 def _bits_by_element(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """One draw per element; each computes its own block."""
-    return _draws_at(words, *_row_and_place(shape), width)
+    return _draws_at(words, *_indices.row_and_place(shape), width)
 
 
 @partial(jax.jit, static_argnames=("shape", "width"))
@@ -149,16 +131,17 @@ def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> 
     size = max(size for size in (1, 2, 4, 8) if lanes % size == 0 and shape[-1] % size == 0)
     parts = lanes // size
     coordinates = [
-        coordinate.reshape(shape) for coordinate in _coordinates((*shape[:-1], shape[-1] // size, size))
+        coordinate.reshape(shape)
+        for coordinate in _indices.coordinates((*shape[:-1], shape[-1] // size, size))
     ]
     first, second = _key_pair(words)
     together = reduce(operator.xor, coordinates) + first
     *leading, part, lane = (_hide_dependence_from_xla(coordinate, together) for coordinate in coordinates)
     place, lane = part // _U32(parts), part % _U32(parts) * _U32(size) + lane
     block = threefry(
-        (_hide_dependence_from_xla(first, place), second), (_row_major(leading, shape[:-1]), place)
+        (_hide_dependence_from_xla(first, place), second), (_indices.row_major(leading, shape[:-1]), place)
     )
-    return _draw_of_lane(block, lane, width)
+    return _draw_of_lane(words, block, lane, width)
 
 
 def _hide_dependence_from_xla(index: jax.Array, other: jax.Array) -> jax.Array:
@@ -182,7 +165,7 @@ def _element_draws(words: jax.Array, shape: tuple[int, ...], width: int) -> jax.
 def _below_packed(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """`draw < threshold`, with the decisions of a block packed into a byte."""
     blocks = (*shape[:-1], -(-shape[-1] // _LANES[width]))
-    return below_packed_at(words, threshold, *_row_and_place(blocks), width)
+    return below_packed_at(words, threshold, *_indices.row_and_place(blocks), width)
 
 
 def below_packed_at(
@@ -196,6 +179,7 @@ def below_packed_at(
     lanes = _LANES[width]
     packed = jnp.zeros(jnp.broadcast_shapes(row.shape, place.shape), _U32)
     for half, word in enumerate(threefry(_key_pair(words), (row, place))):
+        word = _balanced.turned(word, words, width)
         for index in range(lanes // 2):
             kept = (_draw(word, _U32(index), width) < threshold).astype(_U32)
             packed = packed | (kept << _U32(half * lanes // 2 + index))
@@ -233,7 +217,9 @@ def bernoulli_packed(seed: Seed, threshold: ArrayLike, shape: Sequence[int], wid
     be sharded and is not a multiple of a block's elements: cropping blocks would need communication
     between neighboring devices.
     """
-    dense = _squeezed(shape)
+    if seed.impl == _visible.IMPL:
+        return _visible.bernoulli(seed.words, jnp.float32(threshold) * np.float32(2.0**-width), shape)
+    dense = _indices.squeezed(shape)
     if threshold.ndim:
         threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
     if threshold.ndim or (dense[-1] % _LANES[width] != 0 and jax.device_count() > 1):
@@ -272,9 +258,11 @@ def bernoulli_like_flax(seed: Seed, p: ArrayLike, shape: Sequence[int]) -> jax.A
     It has only JAX's guarantees: with keys of other implementations, or of Threefry that is not
     partitionable, a mask may depend on `vmap` and on the sharding.
     """
+    if seed.impl == _visible.IMPL:
+        return _visible.bernoulli(seed.words, p, shape)
     if not draws_of_flax_have_indices(seed, shape):
         return jax.random.bernoulli(jax.random.wrap_key_data(seed.words, impl=seed.impl), p, shape)
-    return bernoulli_like_flax_at(seed, p, _row_major(_coordinates(tuple(shape)), shape))
+    return bernoulli_like_flax_at(seed, p, _indices.row_major(_indices.coordinates(tuple(shape)), shape))
 
 
 def draws_of_flax_have_indices(seed: Seed, shape: Sequence[int]) -> bool:
@@ -282,7 +270,7 @@ def draws_of_flax_have_indices(seed: Seed, shape: Sequence[int]) -> bool:
     config: Any = jax.config  # its flags are attributes that no stub declares
     own = seed.impl == "threefry2x32" and config.jax_threefry_partitionable
     known = all(isinstance(size, int) for size in shape)
-    return own and not config.jax_enable_x64 and known and math.prod(shape) <= _LIMIT
+    return own and not config.jax_enable_x64 and known and math.prod(shape) <= _indices.LIMIT
 
 
 def bernoulli_like_flax_at(seed: Seed, p: ArrayLike, index: jax.Array) -> jax.Array:
@@ -293,23 +281,33 @@ def bernoulli_like_flax_at(seed: Seed, p: ArrayLike, index: jax.Array) -> jax.Ar
 
 @partial(jax.jit, static_argnames="count")
 def split(key: Key, count: int) -> list[jax.Array]:
-    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop."""
-    seeds = split_seed(consume(key), count)
-    return [jax.random.wrap_key_data(seed.words, impl=seed.impl) for seed in seeds]
+    """Splits a key into `count` Threefry keys, whatever its implementation, so that `vmap` equals a loop.
+
+    Keys of a balanced set give such keys.
+    """
+    seed = consume(key)
+    if seed.impl == _visible.IMPL:
+        return list(map(_visible.key, _visible.split(seed.words, count)))
+    return [jax.random.wrap_key_data(each.words, impl=each.impl) for each in split_seed(seed, count)]
 
 
 def split_seed(seed: Seed, count: int) -> list[Seed]:
     """Threefry seeds whose blocks use a place along the last axis that no element of `seed` uses."""
+    if seed.impl == _visible.IMPL:
+        return [Seed(words, seed.impl) for words in _visible.split(seed.words, count)]
     pair = _key_pair(seed.words)
-    last = jnp.full((), _LIMIT - 1, _U32)
+    last = jnp.full((), _indices.LIMIT - 1, _U32)
     blocks = (jnp.stack(threefry(pair, (jnp.full((), i, _U32), last))) for i in range(count))
+    if _balanced.is_balanced(seed.words):
+        return [Seed(jnp.concatenate([block, seed.words[2:]]), seed.impl) for block in blocks]
     return [Seed(block, "threefry2x32") for block in blocks]
 
 
 def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Two uint32 words per element, for random orders and positions."""
-    first, second = threefry(_key_pair(seed.words), _row_and_place(_squeezed(shape)))
-    return first.reshape(shape), second.reshape(shape)
+    block = threefry(_key_pair(seed.words), _indices.row_and_place(_indices.squeezed(shape)))
+    first, second = (_balanced.turned(word, seed.words, 32).reshape(shape) for word in block)
+    return first, second
 
 
 def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
@@ -323,7 +321,9 @@ def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
 
 def uniform(seed: Seed, shape: Sequence[int]) -> jax.Array:
     """Float32 draws in the open interval (0, 1), symmetric about 0.5: odd multiples of 2**-24."""
-    draws = _element_draws(seed.words, _squeezed(shape), 24) >> _U32(1)
+    if seed.impl == _visible.IMPL:
+        return _visible.uniform(seed.words, shape)
+    draws = _element_draws(seed.words, _indices.squeezed(shape), 24) >> _U32(1)
     return ((draws.astype(jnp.float32) + 0.5) * np.float32(2.0**-23)).reshape(shape)
 
 
@@ -332,4 +332,6 @@ def normal(seed: Seed, shape: Sequence[int]) -> jax.Array:
 
     Normal quantiles of the odd multiples of 2**-25 in (0, 1), whose mean is exactly zero.
     """
-    return normal_quantile(_element_draws(seed.words, _squeezed(shape), 24)).reshape(shape)
+    if seed.impl == _visible.IMPL:
+        return _visible.normal(seed.words, shape)
+    return normal_quantile(_element_draws(seed.words, _indices.squeezed(shape), 24)).reshape(shape)

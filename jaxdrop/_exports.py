@@ -11,6 +11,7 @@ NAMED_TUPLES = (
     mc.Estimate,
     mc.Laplace,
     mc.LastLayer,
+    mc.MomentsCheck,
     mc.SWAG,
     mc.State,
     optim.HaltState,
@@ -46,7 +47,7 @@ def register() -> None:
     """Registers each type once; without it JAX refuses to serialize a program that returns one."""
     for kind in NAMED_TUPLES:
         jax.export.register_namedtuple_serialization(kind, serialized_name=f"jaxdrop.{kind.__name__}")
-    for kind in (uncertainty.AdaptiveSets, uncertainty.Tally):
+    for kind in (mc.OutputMoments, uncertainty.AdaptiveSets, uncertainty.Tally):
         jax.export.register_pytree_node_serialization(
             kind,
             serialized_name=f"jaxdrop.{kind.__name__}",

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from jaxdrop import _bits, _checks
+from jaxdrop import _bits, _checks, _indices
 from jaxdrop._types import ArrayLike, Numeric
 
 _U32 = np.uint32
@@ -42,7 +42,7 @@ def draw_part(
         axis a multiple of the part's size. Elements beyond the end of an axis have arbitrary decisions.
     """
     if draw.width == _checks.FLAX_WIDTH:
-        index = _bits._row_major(_moved(shape, starts), whole)
+        index = _indices.row_major(_moved(shape, starts), whole)
         return _bits.bernoulli_like_flax_at(seed, draw.threshold, index)
     # Axes of size one do not count.
     axes = [axis for axis, size in enumerate(whole) if not (isinstance(size, int) and size == 1)]
@@ -52,7 +52,7 @@ def draw_part(
     if np.ndim(threshold):
         threshold = jnp.broadcast_to(threshold, shape).reshape(dense)
     *leading, place = _moved(dense, begins)
-    row = _bits._row_major(leading, sizes[:-1])
+    row = _indices.row_major(leading, sizes[:-1])
     lanes = _bits.lanes(draw.width)
     cropped = dense[-1] % lanes != 0
     unaligned = cropped and not (isinstance(begins[-1], int) and begins[-1] == 0)
@@ -100,7 +100,7 @@ def _packed(
     blocks = (*shape[:-1], -(-shape[-1] // lanes))
     firsts = [*starts[:-1], starts[-1] // _U32(lanes)]
     *leading, place = _moved(blocks, firsts)
-    return _bits.below_packed_at(words, threshold, _bits._row_major(leading, whole[:-1]), place, width)
+    return _bits.below_packed_at(words, threshold, _indices.row_major(leading, whole[:-1]), place, width)
 
 
 def _packed_apart(*args: ArrayLike, **options: tuple[int, ...] | int) -> jax.Array:
@@ -113,5 +113,5 @@ def _moved(shape: tuple[int, ...], starts: Sequence[Numeric]) -> list[jax.Array]
     """The coordinates of a part's elements in the whole array."""
     return [
         coordinate + jnp.asarray(start).astype(_U32)
-        for coordinate, start in zip(_bits._coordinates(shape), starts, strict=True)
+        for coordinate, start in zip(_indices.coordinates(shape), starts, strict=True)
     ]

@@ -1,5 +1,6 @@
 """Programs compiled for the description of an H100, which needs no GPU: their kernels and loops."""
 
+import contextlib
 import functools
 import importlib.util
 import math
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 _TARGET = """
 gpu_device_info {
@@ -101,6 +102,12 @@ class Program(NamedTuple):
     def writers(self, size: int) -> list[Kernel]:
         """The kernels that write an array of at least `size` elements."""
         return [kernel for kernel in self.kernels if kernel.largest >= size]
+
+
+def described_for_pallas() -> contextlib.AbstractContextManager:
+    """For programs with kernels of Pallas, which is told the device in another way."""
+    device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
+    return jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device))
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import jaxdrop
-from jaxdrop import _bits
+from jaxdrop import _bits, _indices
 from tests import gpu
 from tests.devices import make_mesh
 
@@ -214,7 +214,7 @@ def test_more_elements_than_32_bits_can_count(shape, at, width):
     """The counter at chosen global indices, against Python's own integers; nothing is allocated."""
     assert np.prod(shape, dtype=object) > 2**32
     coordinates = u32(*at)
-    row = _bits._row_major(coordinates[:-1], shape[:-1])
+    row = _indices.row_major(coordinates[:-1], shape[:-1])
     expected_row = 0
     for coordinate, size in zip(at[:-1], shape[:-1], strict=True):
         expected_row = expected_row * size + coordinate
@@ -225,14 +225,6 @@ def test_more_elements_than_32_bits_can_count(shape, at, width):
         one = jax.jit(lambda words, draws=draws: draws(words, shape, width)[at]).lower(words).compile()
         assert one.memory_analysis().temp_size_in_bytes < 2**20
         assert int(one(words)) == expected
-
-
-def test_the_coordinates_are_those_of_the_elements():
-    shape = (2, 3, 5)
-    for found, expected in zip(_bits._coordinates(shape), np.indices(shape), strict=True):
-        np.testing.assert_array_equal(found, expected)
-    row, place = (np.broadcast_to(part, shape) for part in _bits._row_and_place(shape))
-    np.testing.assert_array_equal(row * 5 + place, np.arange(30).reshape(shape))
 
 
 def standardized_draws(keys: jax.Array, shape: tuple[int, int]) -> np.ndarray:

@@ -13,8 +13,11 @@ PACKAGE = ROOT / "jaxdrop"
 # A file imports only from lower floors; within `drops`, the family may build on its own.
 FLOORS = {
     "_types": 0,
+    "_balanced": 0,
+    "_indices": 0,
     "_keys": 0,
     "_quantiles": 0,
+    "_visible": 0,
     "_checks": 1,
     "_bits": 1,
     "_carries": 1,

@@ -5,28 +5,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdrop import _bits, _checks, _draw, _parts
+from jaxdrop import _balanced, _bits, _checks, _draw, _parts
 
 KEY = jax.random.key(5)
+# Place 3 in a set of 32 samples.
+BALANCED = _balanced.balanced_key(jax.random.key_data(KEY), jnp.uint32(3), 32)
 
 
 @pytest.mark.parametrize(
-    ("bits", "whole", "part"),
+    ("bits", "whole", "part", "key"),
     [
-        (8, (2, 3, 10, 16), (2, 3, 5, 16)),  # rows, in whole blocks
-        (16, (2, 3, 10, 7), (2, 3, 4, 7)),  # beyond the end of an axis; blocks are cropped
-        (32, (2, 3, 10, 7), (2, 3, 4, 7)),
-        (16, (2, 12, 16), (2, 12, 8)),  # places, in whole blocks
-        (24, (2, 12, 6), (1, 4, 3)),  # on every axis; blocks begin inside a part
-        (32, (2, 12, 6), (1, 4, 3)),
-        (16, (2, 1, 12, 1), (2, 1, 4, 1)),  # axes of size one do not count: the last is that of 12
-        (16, (1, 1, 8), (1, 1, 8)),
-        (8, (), ()),
+        (8, (2, 3, 10, 16), (2, 3, 5, 16), KEY),  # rows, in whole blocks
+        (16, (2, 3, 10, 7), (2, 3, 4, 7), KEY),  # beyond the end of an axis; blocks are cropped
+        (32, (2, 3, 10, 7), (2, 3, 4, 7), KEY),
+        (16, (2, 12, 16), (2, 12, 8), KEY),  # places, in whole blocks
+        (24, (2, 12, 6), (1, 4, 3), KEY),  # on every axis; blocks begin inside a part
+        (32, (2, 12, 6), (1, 4, 3), KEY),
+        (16, (2, 1, 12, 1), (2, 1, 4, 1), KEY),  # axes of size one do not count: the last is that of 12
+        (16, (1, 1, 8), (1, 1, 8), KEY),
+        (8, (), (), KEY),
+        (16, (2, 3, 10, 16), (2, 3, 5, 16), BALANCED),
+        (16, (2, 12, 6), (1, 4, 3), BALANCED),
     ],
-    ids=str,
 )
-def test_parts_make_up_the_whole(bits, whole, part):
-    seed = _bits.consume(KEY)
+def test_parts_make_up_the_whole(bits, whole, part, key):
+    seed = _bits.consume(key)
     draw = _checks.prepare(0.3, whole, bits)
     assert _parts.can_draw_parts(seed, draw, whole)
     expected = np.asarray(_draw.draw_mask(seed, draw, whole))
@@ -47,5 +50,6 @@ def test_draws_of_flax_that_have_no_index_have_no_parts():
     other = _bits.consume(jax.random.key(0, impl="rbg"))
     assert not _parts.can_draw_parts(other, draw, (4, 4))
     assert _parts.can_draw_parts(other, _checks.prepare(0.3, (4, 4), 16), (4, 4))
+    assert not _parts.can_draw_parts(_bits.consume(BALANCED), draw, (4, 4))
     with jax.enable_x64(True):
         assert not _parts.can_draw_parts(_bits.consume(KEY), draw, (4, 4))

@@ -16,6 +16,7 @@ from experiments.benchmark.peers import FLAX, NONE, OURS, Setting
 from experiments.benchmark.timing import Contest, Programs, compiled
 
 DENSE = "jaxdrop, all weights"
+KERNEL = "jaxdrop, GPU kernel"
 RATE = 0.1
 Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -37,11 +38,16 @@ CONTENDERS: dict[str, Attention] = {
     FLAX: _flax,
     NONE: lambda key, queries, keys, values: jax.nn.dot_product_attention(queries, keys, values),
 }
+# Where the device is a GPU. Its heads are not of every size.
+ON_GPU: dict[str, Attention] = {
+    KERNEL: partial(jaxdrop.dot_product_attention, rate=RATE, implementation="triton")
+}
 STYLES = {
     OURS: (plots.BLUE, "o"),
     DENSE: (plots.SKY, "P"),
     FLAX: (plots.ORANGE, "s"),
     NONE: (plots.GRAY, "x"),
+    KERNEL: (plots.PURPLE, "v"),
     f"{DENSE}, checkpoint": (plots.GREEN, "^"),
     f"{FLAX}, checkpoint": (plots.VERMILION, "D"),
 }
@@ -50,19 +56,21 @@ STYLES = {
 def attention(setting: Setting) -> Iterator[Contest | dict[str, Any]]:
     """Contests, one per length, whose floor is attention of all weights; and the memory by length."""
     lengths, heads = ((16, 32), (2, 4)) if setting.quick else ((512, 1024, 2048, 4096), (8, 64))
-    for length in lengths:
-        shape = (1, length, *heads)
-        yield Contest(
-            "attention {}x{}x{}x{} float32 rate 0.1".format(*shape), DENSE, partial(_programs, shape)
-        )
+    contenders = CONTENDERS | ON_GPU if setting.on_gpu and not setting.quick else CONTENDERS
+    rows = [((1, length, *heads), "float32") for length in lengths]
+    if setting.on_gpu and not setting.quick:
+        rows += [((2, length, 16, 64), "bfloat16") for length in (4096, 8192)]
+    for shape, dtype in rows:
+        title = f"attention {'x'.join(map(str, shape))} {dtype} rate 0.1"
+        yield Contest(title, DENSE, partial(_programs, contenders, shape, dtype))
     lengths = (32, 64) if setting.quick else (1024, 2048, 4096, 8192, 16384)
-    yield memory([(1, length, *heads) for length in lengths])
+    yield memory(contenders, [(1, length, *heads) for length in lengths])
 
 
-def _programs(shape: tuple[int, ...]) -> Programs:
-    *data, cotangent = (jax.random.normal(jax.random.key(i), shape) for i in range(4))
+def _programs(contenders: dict[str, Attention], shape: tuple[int, ...], dtype: str) -> Programs:
+    *data, cotangent = (jax.random.normal(jax.random.key(i), shape, dtype) for i in range(4))
     programs, key = {}, jax.random.key(4)
-    for name, attend in CONTENDERS.items():
+    for name, attend in contenders.items():
         programs[name, "fwd"] = compiled(attend, key, *data)
         programs[name, "fwd+bwd"] = compiled(partial(_gradient, attend), key, cotangent, *data)
     return programs
@@ -72,13 +80,13 @@ def _gradient(attend: Attention, key: jax.Array, cotangent: jax.Array, *data: ja
     return jax.vjp(partial(attend, key), *data)[1](cotangent)
 
 
-def memory(shapes: list[tuple[int, ...]]) -> dict[str, Any]:
+def memory(contenders: dict[str, Attention], shapes: list[tuple[int, ...]]) -> dict[str, Any]:
     """Temporary bytes of the compiled gradient, which is not run."""
     checkpointed = {f"{name}, checkpoint": jax.checkpoint(CONTENDERS[name]) for name in (DENSE, FLAX)}
     rows: dict[str, dict[str, int]] = {}
     for shape in shapes:
         x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        for name, attend in (CONTENDERS | checkpointed).items():
+        for name, attend in (contenders | checkpointed).items():
             program = jax.jit(partial(_gradient, attend)).lower(jax.random.key(0), x, x, x, x).compile()
             sizes = program.memory_analysis()
             rows.setdefault(name, {})[str(shape[1])] = sizes.temp_size_in_bytes if sizes else 0
@@ -97,9 +105,12 @@ def table(result: dict[str, Any]) -> report.Table:
 def plot(results: list[dict[str, Any]]) -> Figure:
     """Plots of time over that of all weights, and of memory, by length."""
     *contests, kept = results
+    contests = [result for result in contests if "float32" in result["title"]]
     figure, panels = plt.subplots(1, 3, figsize=(10, 3.6))
     lengths = [int(result["title"].split("x")[1]) for result in contests]
     for name, (color, marker) in STYLES.items():
+        if name not in kept["memory"]:
+            continue
         style = {"color": color, "marker": marker, "ms": 5, "lw": 1, "label": name}
         for panel, form in zip(panels, ("fwd", "fwd+bwd"), strict=False):
             times = [

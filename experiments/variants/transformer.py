@@ -137,7 +137,7 @@ def in_blocks(regularizer: Callable[..., jax.Array], config: Config) -> Attentio
 def noisy(net: Transformer, params: Any, tokens: jax.Array, hyper: Hyper, key: jax.Array) -> jax.Array:
     """Logits with noise, `[B, T, symbols]`."""
     apply = jaxdrop.linen.with_rates(net.apply, {site: hyper[name] for name, site in SITES.items()})
-    return apply({"params": params}, tokens, deterministic=False, rngs={"dropout": key})
+    return jnp.asarray(apply({"params": params}, tokens, deterministic=False, rngs={"dropout": key}))
 
 
 def program(
@@ -162,7 +162,7 @@ def program(
 
     def score(params: Any, hyper: Hyper, batch: jax.Array) -> jax.Array:
         def of_window(window: jax.Array) -> jax.Array:
-            return text.bits(net.apply({"params": params}, window[None, :-1]), window[None, 1:])
+            return text.bits(jnp.asarray(net.apply({"params": params}, window[None, :-1])), window[None, 1:])
 
         return jax.lax.map(of_window, batch).mean()
 
@@ -197,7 +197,7 @@ def memory(config: Config) -> dict[str, dict[str, int]]:
             variables = jax.eval_shape(net.init, keys[0], inputs)
             stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((NETWORKS, *x.shape), x.dtype), variables)
             grad = jax.jit(jax.vmap(jax.grad(partial(loss, net)), (0, 0, None)))
-            sizes = grad.lower(stacked, keys, tokens).compile().memory_analysis()
+            sizes: Any = grad.lower(stacked, keys, tokens).compile().memory_analysis()
             rows.setdefault(name, {})[str(length)] = sizes.temp_size_in_bytes
     return rows
 

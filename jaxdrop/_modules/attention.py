@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxdrop import _checks, drops
 from jaxdrop._modules.base import AtRateZero, Rated
 from jaxdrop._types import Bits, BlockSize, Key, Numeric, PyTree
-from jaxdrop.drops.drop_key import have_weight
+from jaxdrop.drops._drop_key import have_weight
 
 
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec
 
 from jaxdrop import _bits, _checks, _draw, _meshes, _parts
 from jaxdrop._types import ArrayLike, Numeric, PyTree
-from jaxdrop.drops.drop_key import some_kept
+from jaxdrop.drops._drop_key import some_kept
 
 
 @partial(

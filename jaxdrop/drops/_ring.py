@@ -19,7 +19,7 @@ from jax import lax
 from jaxdrop import _carries, _meshes
 from jaxdrop._types import Numeric, PyTree
 from jaxdrop.drops import _attention
-from jaxdrop.drops.drop_key import lowest_with_weight
+from jaxdrop.drops._drop_key import lowest_with_weight
 
 
 class _Ring(NamedTuple):

@@ -11,9 +11,10 @@ from jax import lax
 
 from jaxdrop import _bits, _checks, _parts
 from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
-from jaxdrop.drops import _attention, _ring
+from jaxdrop.drops import _attention, _attention_triton, _ring
+from jaxdrop.drops._drop_key import prepare_keys
 from jaxdrop.drops.attention_dropout import attention_dropout
-from jaxdrop.drops.drop_key import drop_key, prepare_keys
+from jaxdrop.drops.drop_key import drop_key
 
 __all__ = ["dot_product_attention"]
 
@@ -47,7 +48,7 @@ def dot_product_attention(
     block_size: BlockSize = "auto",
     axis_name: str | None = None,
     precision: lax.PrecisionLike = None,
-    implementation: Literal["xla", "cudnn"] | None = None,
+    implementation: Literal["xla", "cudnn", "triton"] | None = None,
 ) -> jax.Array:
     """Dot-product attention with dropout of its weights or keys, in memory linear in the length.
 
@@ -98,7 +99,9 @@ def dot_product_attention(
         Lengths, positions and masks are those of the whole. See "Sequence parallelism" above.
       precision: Of the products, as in `jax.numpy.einsum`.
       implementation: "xla": the blocks. "cudnn": at rate 0, the kernel of
-        `jax.nn.dot_product_attention`. None: the blocks; one block at rate 0 is `jax.nn`'s.
+        `jax.nn.dot_product_attention`. "triton": a kernel for NVIDIA GPUs, chosen only by name, with
+        the first derivative only; see the README of this folder for its options. None: the blocks; one
+        block at rate 0 is `jax.nn`'s.
 
     Returns:
       Array of the dtype and sharding of `queries`, `[..., T, H, E]`.
@@ -144,13 +147,17 @@ def dot_product_attention(
         )
     if logits_soft_cap is not None and not logits_soft_cap > 0:
         raise ValueError(f"`logits_soft_cap` must be above 0, got {logits_soft_cap:g}.")
-    _checks.check_choice(implementation, (None, "xla", "cudnn"), "implementation")
+    _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
     size = _block_size(block_size, own)
     if axis_name is not None:
         _check_ring(dropping, rate, implementation)
         return _ring.attend(queries, keys, values, how, block_size=size, axis_name=axis_name)
+    if implementation == "triton":
+        if dropping is not None:
+            return _attention_triton.attend(queries, keys, values, how, dropping)
+        implementation = None
     if dropping is not None and not _parts.can_draw_parts(dropping.seed, dropping.draw, dropping.shape):
         size = length
     one = dropping is None and size == length and _is_of_jax(how, queries, values)
@@ -197,8 +204,8 @@ def _devices(axis_name: str) -> int:
 
 def _check_ring(dropping: _attention.Dropping | None, rate: Rate, implementation: str | None) -> None:
     """Raises for what needs the whole mask, or all keys at once."""
-    if implementation == "cudnn":
-        raise ValueError("`implementation` must be None or 'xla' with `axis_name`, got 'cudnn'.")
+    if implementation not in (None, "xla"):
+        raise ValueError(f"`implementation` must be None or 'xla' with `axis_name`, got {implementation!r}.")
     if any(size > 1 for size in np.shape(rate)[-2:]):
         raise ValueError(
             f"`rate` must be the same for all queries and keys with `axis_name`, got shape {np.shape(rate)}."

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks, _draw, _visible
 from jaxdrop._types import ArrayLike, Key, Numeric, Rate
 from jaxdrop.drops import _remat
 
@@ -218,7 +218,16 @@ def _keep(seed: _bits.Seed, draw: _checks.Draw, plan: _Plan) -> jax.Array:
     for axis, side in plan.windows:
         starts[axis] -= side - 1
     begins = ~_draw.draw_mask(seed, draw, tuple(starts))
+    if seed.impl == _visible.IMPL:
+        return ~_spread_at_once(begins, plan.windows)
     return ~reduce(lambda block, window: _spread(block, *window), plan.windows, begins)
+
+
+def _spread_at_once(marks: jax.Array, windows: Sequence[tuple[int, int]]) -> jax.Array:
+    """`_spread` along all axes as one pooling layer, whose moments are known."""
+    sides = [dict(windows).get(axis, 1) for axis in range(marks.ndim)]
+    padding = [(side - 1, side - 1) for side in sides]
+    return jax.lax.reduce_window(marks, False, jax.lax.max, sides, (1,) * marks.ndim, padding)
 
 
 def _spread(marks: jax.Array, axis: int, side: int) -> jax.Array:

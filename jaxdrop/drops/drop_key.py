@@ -1,17 +1,15 @@
 """DropKey: drops attention keys before the softmax. Li et al., 2023."""
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from jaxdrop import _bits, _checks, _draw
+from jaxdrop import _bits, _checks, _draw, _visible
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
-from jaxdrop.drops import _remat
+from jaxdrop.drops import _drop_key, _remat
 
 __all__ = ["drop_key", "drop_key_mask"]
 
@@ -65,10 +63,10 @@ def drop_key(
              [0.        , 0.5       , 0.5       , 0.        ]], dtype=float32)
     """
     logits, rate = _checks.check_floating(logits, "logits"), _checks.check_rate(rate)
-    draw, allowed, shape = prepare_keys(logits.shape, rate, mask, broadcast_dims, bits)
+    draw, allowed, shape = _drop_key.prepare_keys(logits.shape, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return logits if mask is None else jnp.where(allowed, logits, jnp.finfo(logits.dtype).min)
-    return _drop_key(key, logits, (draw, allowed), shape=shape)
+    return _hide_keys(key, logits, (draw, allowed), shape=shape)
 
 
 def drop_key_mask(
@@ -106,34 +104,10 @@ def drop_key_mask(
              [False,  True,  True, False]], dtype=bool)
     """
     sizes, rate = _checks.check_shape(shape), _checks.check_rate(rate)
-    draw, allowed, drawn = prepare_keys(sizes, rate, mask, broadcast_dims, bits)
+    draw, allowed, drawn = _drop_key.prepare_keys(sizes, rate, mask, broadcast_dims, bits)
     if _checks.is_scalar(rate, 0):
         return jnp.broadcast_to(allowed, sizes)
     return jnp.broadcast_to(_drop_key_mask(_checks.check_key(key), (draw, allowed), shape=drawn), sizes)
-
-
-def prepare_keys(
-    shape: tuple[int, ...],
-    rate: Rate,
-    mask: ArrayLike | None,
-    broadcast_dims: Sequence[int],
-    bits: Bits,
-) -> tuple[_checks.Draw, ArrayLike | np.bool_, tuple[int, ...]]:
-    """The draw, the allowed keys, and the shape of the decisions."""
-    if not shape:
-        raise ValueError("`logits` must be of shape [..., Q, K], got ().")
-    shared = _checks.check_axes(broadcast_dims, len(shape), "broadcast_dims")
-    if len(shape) - 1 in shared:
-        raise ValueError(
-            f"`broadcast_dims` must not contain the last axis, that of the keys, got {tuple(broadcast_dims)}."
-        )
-    drawn = _checks.check_shared(shape, shared)
-    rate = _checks.check_below_one(rate)
-    draw = _checks.prepare(rate, drawn, bits)
-    if isinstance(draw.keep_prob, jax.Array):
-        draw = _checks.draw_of(jnp.where(draw.keep_prob == 0, jnp.nan, draw.keep_prob), draw.width)
-    allowed = np.True_ if mask is None else _checked_mask(mask, shape)
-    return draw, allowed, drawn
 
 
 def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
@@ -142,45 +116,16 @@ def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
     return jnp.where(kept.any(-1, keepdims=True), kept, allowed)
 
 
-def some_kept(drawn: jax.Array, logits: jax.Array) -> jax.Array:
-    """The keys that a row keeps: those drawn, or all where none of these has a weight.
-
-    Args:
-      drawn: The decisions, which broadcast to the logits.
-      logits: Logits, -inf where a key must not be attended to.
-
-    Returns:
-      Boolean array, True for keys with a weight, at least one in each row that has one.
-    """
-    weighty = have_weight(logits)
-    kept = drawn & weighty
-    return jnp.where(kept.any(-1, keepdims=True), kept, weighty)
-
-
-def have_weight(logits: jax.Array) -> jax.Array:
-    """Whether the softmax gives a key a weight above zero, in the dtype of the logits.
-
-    Zero is what the dtype does not hold, or what a device may flush to zero: below 1e-38, or 6e-8 in
-    float16.
-    """
-    logits = lax.stop_gradient(logits)
-    lowest = lowest_with_weight(logits.max(-1, keepdims=True))
-    # A NaN compares false to all, so it is kept and seen.
-    return ~(logits < lowest) & (logits != -jnp.inf)
-
-
-def lowest_with_weight(largest: jax.Array) -> jax.Array:
-    """The lowest logit with a weight, in rows of these largest logits."""
-    least = max(float(jnp.finfo(largest.dtype).smallest_subnormal), float(np.finfo(np.float32).tiny))
-    return largest + np.asarray(math.log(least), largest.dtype)
-
-
 @_remat.redraw_in_backward("shape")
-def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
+def _hide_keys(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     draw, allowed = level
     # A logit of -inf stays -inf: a finite one would let its row attend to it.
-    hidden = jnp.where(logits == -jnp.inf, -jnp.inf, jnp.finfo(logits.dtype).min).astype(logits.dtype)
-    kept = some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, logits, -jnp.inf))
+    hidden = jnp.asarray(jnp.finfo(logits.dtype).min, logits.dtype)
+    if seed.impl == _visible.IMPL:
+        kept = _kept(seed, level, shape)  # one that depends on random logits has no known law
+    else:
+        hidden = jnp.where(logits == -jnp.inf, -jnp.inf, hidden).astype(logits.dtype)
+        kept = _drop_key.some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, logits, -jnp.inf))
     y = _draw.where_like(kept, logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 
@@ -188,10 +133,3 @@ def _drop_key(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tupl
 @partial(jax.jit, static_argnames="shape")
 def _drop_key_mask(key: Key, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     return _kept(_bits.consume(key), level, shape)
-
-
-def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
-    mask = _checks.check_array(mask, "mask", "a boolean array")
-    if mask.dtype != bool:
-        raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
-    return _checks.check_broadcastable(mask, shape, "mask")

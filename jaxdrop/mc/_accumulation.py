@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _carries, _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program, _samples, _trees
+from jaxdrop.mc import _designs, _devices, _program, _samples, _sets, _trees
 from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Arrays, Execution, Predict, Program, Static
 from jaxdrop.mc.reducers import Reducer
@@ -114,6 +114,7 @@ def prepare(
     allow_deterministic: bool = False,
     state: State | None = None,
     first: int = 0,
+    balanced: int | None = None,
 ) -> Call:
     """Checks the arguments of `accumulate` or `estimate` before any work."""
     rule = num_samples if isinstance(num_samples, Until) else None
@@ -124,16 +125,20 @@ def prepare(
         most = at_once = _checks.check_count(num_samples, "num_samples")
     if _checks.check_count(first, "first", 0) + most > _NEVER:
         raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
+    name = "num_samples" if rule is None else "max_samples"
+    _designs.check_balanced(balanced, **{name: most, "every": at_once, "first": first})
     plan = _program.plan(
-        predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic
+        predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic, balanced
     )
     _trees.map_reducers(lambda one: _trees.check_reducer(one).check(plan.outputs, targets), reducers)
-    static, name = plan.program.static, "num_samples" if rule is None else "max_samples"
+    static = plan.program.static
     if state is None:
         static.check_count(most, name, first)
     elif _checks.is_concrete(state.count):
         static.check_count(most, name, int(state.next_sample) - int(state.count))
     _trees.check_clusters(reducers, static.design and static.design.clusters)
+    if balanced is not None:
+        reducers = _sets.in_sets(reducers, balanced)
     if state is not None:
         empty = partial(_empty, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
         _trees.check_alike(state, jax.eval_shape(empty), "state", "these reducers and inputs")
@@ -240,4 +245,5 @@ def _finish(reducers: PyTree, state: State) -> Found:
     # Samples of one cluster count once.
     clusters = _trees.clusters(reducers)
     count = state.count if clusters is None else jnp.minimum(state.count, clusters)
+    count = count // (_sets.size_of(reducers) or 1)
     return Found(value, error, count, state.bad, _trees.any_nan(value))

@@ -71,6 +71,7 @@ def facts(
     num_samples: int | Until,
     reducers: Reducer | PyTree,
     shared: bool,
+    balanced: int | None = None,
 ) -> Facts:
     """All that the results of a data set depend on but its later batches.
 
@@ -78,7 +79,7 @@ def facts(
     same padded, and `like` has the types of its estimates.
     """
     size = _batches.count(padded)
-    plan = _program.plan(predict, key, padded.x, 1, 1, shared, allow_deterministic=True)
+    plan = _program.plan(predict, key, padded.x, 1, 1, shared, allow_deterministic=True, balanced=balanced)
     static = plan.program.static
     arrays, of_key, x, targets = jax.tree.map(_type, (plan.arrays, key, padded.x, padded.targets))
     source = () if static.design is None else (jax.eval_shape(static.like_source, arrays, of_key),)
@@ -86,7 +87,9 @@ def facts(
         lambda arrays, key, x, *source: _program.function(static, arrays, key, x, shared)(*source or (key,)),
         *(arrays, of_key, x, *source),
     )
-    return {
+    # Of independent samples the facts are those that older folders have.
+    design: Facts = {} if balanced is None else {"balanced": balanced}
+    return design | {
         "format": _FORMAT,
         "version of JAX": jax.__version__,
         "key": _of_key(key),

@@ -27,7 +27,8 @@ class Estimate(NamedTuple):
       value: The estimates: a dictionary for each reducer, in the tree of the reducers.
       standard_error: Their Monte-Carlo standard errors, of the same structure.
       num_samples: The number of samples used, an int32 scalar; of a data set `[N]`, per example. With
-        `Clustered` reducers the number of clusters, which are what is independent.
+        `Clustered` reducers the number of clusters, and with `balanced` that of sets, which are what is
+        independent.
     """
 
     value: PyTree

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
-from jaxdrop.mc import _devices, _prefix, _references
+from jaxdrop.mc import _designs, _devices, _prefix, _references
 from jaxdrop.mc._designs import Design
 from jaxdrop.mc._devices import Layout
 from jaxdrop.mc.indexed import Indexed
@@ -56,7 +56,8 @@ class Static(NamedTuple):
       function: A reference to the function.
       treedef: The structure of the bound arguments.
       leaves: References to their leaves, with None for those that are arrays.
-      design: The counts of a predictor that is told the numbers of its samples; None for another.
+      design: The counts of a predictor that is told the numbers of its samples, or the size of balanced
+        sets; None for independent samples.
     """
 
     function: _references.Reference
@@ -72,9 +73,17 @@ class Static(NamedTuple):
         function: Any = self.function()
         return partial(function, *args, **kwargs), rows
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the predictor is told the numbers of its samples."""
+        return self.design is not None and self.design.balanced is None
+
     def source(self, key: Key, t: jax.Array, row: PyTree) -> PyTree:
         """What sample t is drawn from: its own key, or its number and row."""
-        return jax.random.fold_in(key, t) if self.design is None else (t, row)
+        if self.design is None:
+            return jax.random.fold_in(key, t)
+        size = self.design.balanced
+        return (t, row) if size is None else _designs.key_in_set(key, t, size)
 
     def like_source(self, arrays: Arrays, key: Key) -> PyTree:
         """A source of which only the types count; within a trace."""
@@ -106,6 +115,12 @@ class Program:
         self._compiled: dict[Callable[..., PyTree], Callable[..., PyTree]] = {}
         # Their own caches, so that all of it ends with the program.
         self.trace = lru_cache(maxsize=64)(partial(_trace_outputs, static))
+
+    def outputs(self, arrays: Arrays, x: PyTree) -> PyTree:
+        """The types of one sample; checks that there is a row for each example."""
+        leaves, structure = jax.tree.flatten((arrays, jax.random.key(0), x))
+        wide = bool(jax.config.jax_enable_x64)
+        return self.trace(structure, tuple(map(kind, leaves)), False, wide).outputs
 
     def run(self, fun: Callable[..., PyTree], *args: PyTree, **options: object) -> PyTree:
         """`fun(static, *args, **options)`, compiled once for each value of the options."""
@@ -152,13 +167,17 @@ def plan(
     mesh: Mesh | None = None,
     spec: PartitionSpec | None = None,
     allow_deterministic: bool = False,
+    balanced: int | None = None,
 ) -> Plan:
     """Checks the arguments before any work, and chooses the chunk size."""
     _checks.check_key(key)
+    design = None
+    if balanced is not None:
+        design = _designs.balanced_design(balanced, isinstance(predict, Indexed), key)
     batch = check_batch(x)
     layout = _devices.make_layout(mesh, spec, batch)
     shards = 1 if layout is None else layout.shards(layout.samples)
-    program, arrays = _split(predict)
+    program, arrays = split(predict, design)
     leaves, structure = jax.tree.flatten((arrays, key, x))
     kinds = tuple(kind(leaf) for leaf in leaves)
     # Types depend on this setting too.
@@ -171,14 +190,16 @@ def plan(
             "`jaxdrop.nnx.stochastic`, or set `allow_deterministic=True`."
         )
     chunk = _chunk(most, chunk_size, traced.working_set)
+    if balanced is not None:
+        chunk = _designs.fitted_chunk(chunk, balanced)
     return Plan(
         program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), layout), traced.outputs
     )
 
 
-def _split(predict: Predict) -> tuple[Program, Arrays]:
+def split(predict: Predict, design: Design | None = None) -> tuple[Program, Arrays]:
     """The program of a predictor, and its arrays."""
-    design = rows = None
+    rows = None
     if isinstance(predict, Indexed):
         design, rows, predict = predict.design(), predict.rows, predict.function
     function, args, kwargs = _bound(predict)
@@ -276,7 +297,7 @@ def function(static: Static, arrays: Arrays, key: Key, x: PyTree, shared: bool) 
     predict, _ = static.bind(arrays)
 
     def given(source: PyTree, x: PyTree) -> PyTree:
-        if static.design is None:
+        if not static.is_told:
             return predict(source, x)
         t, row = source
         return predict(key, t, x) if row is None else predict(row, key, t, x)

@@ -26,7 +26,7 @@ def check_reducer(one: object) -> Reducer:
 
 def clusters(reducers: PyTree) -> int | None:
     """The least number of clusters that reducers have standard errors of; None if there are none."""
-    found = jax.tree.leaves(map_reducers(lambda one: getattr(_inner(one), "clusters", None), reducers))
+    found = jax.tree.leaves(map_reducers(lambda one: getattr(inner(one), "clusters", None), reducers))
     return min(found, default=None)
 
 
@@ -39,10 +39,10 @@ def check_clusters(reducers: PyTree, count: int | None) -> None:
         )
 
     def check(one: Reducer) -> None:
-        found = getattr(_inner(one), "clusters", None)
+        found = getattr(inner(one), "clusters", None)
         if found == count:
             return
-        kind = type(_inner(one)).__name__
+        kind = type(inner(one)).__name__
         if count is None:
             raise ValueError(
                 f"`reducers` must not be `Clustered` for independent samples, got {found} clusters."
@@ -56,9 +56,9 @@ def check_clusters(reducers: PyTree, count: int | None) -> None:
     map_reducers(check, reducers)
 
 
-def _inner(one: Reducer) -> Reducer:
+def inner(one: Reducer) -> Reducer:
     """The reducer of a part."""
-    return _inner(one.reducer) if isinstance(one, Part) else one
+    return inner(one.reducer) if isinstance(one, Part) else one
 
 
 def check_values(reducers: PyTree, value: PyTree, has_nan: bool) -> None:

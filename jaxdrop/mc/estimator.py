@@ -3,7 +3,7 @@
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _accumulation, _trees
+from jaxdrop.mc import _accumulation, _sets, _trees
 from jaxdrop.mc._accumulation import State
 from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Predict
@@ -26,6 +26,7 @@ def estimate(
     mesh: Mesh | None = None,
     spec: PartitionSpec | None = None,
     allow_deterministic: bool = False,
+    balanced: int | None = None,
 ) -> Estimate:
     """Estimates statistics of the samples of a prediction, with Monte-Carlo standard errors.
 
@@ -39,7 +40,8 @@ def estimate(
         where the conditions on `rbg` keys are stated. An `Indexed` predictor, such as an `ensemble`, gets
         the key itself and t.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
-      num_samples: The number of samples, at least 1; or `Until`, a stopping rule.
+      num_samples: The number of samples, at least 1; or `Until`, a stopping rule. With `balanced` the
+        number, or `max_samples` and `every`, are multiples of that.
       reducers: One of `Moments`, `Quantiles`, `Categorical`, `Bernoulli`, `CategoricalLogDensity`,
         `BernoulliLogDensity` and `GaussianLogDensity`, another `Reducer`, or any tree of reducers.
         Each gets the whole outputs; `Part` selects a part of them for one.
@@ -55,6 +57,11 @@ def estimate(
         stay sharded as they are.
       allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
         of 0 in a sweep.
+      balanced: The number of samples in a balanced set, a power of two from 8 to 256; 32 suits most networks.
+        Within a set each draw takes all parts of its distribution equally often, so that means need fewer
+        samples. Each sample alone keeps its law, and sets are independent. None: all samples are. Standard
+        errors are then between sets, of which there must be several, and `Estimate.num_samples` and `Until`
+        count sets.
 
     Returns:
       An `Estimate`, with a dictionary of estimates for each reducer and one of their standard errors.
@@ -62,11 +69,13 @@ def estimate(
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
-      TypeError: If `key` is not a PRNG key, a count is not an integer, or a reducer is not one.
+      TypeError: If `key` is not a PRNG key, a count is not an integer, or a reducer is not one, or has no
+        groups with `balanced`.
       ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
         outputs do not have one row per example or do not depend on the key, `spec` does not fit the mesh or
-        the batch, a reducer rejects the outputs or targets, or the samples of `predict` are not independent
-        and a reducer is not `Clustered`.
+        the batch, a reducer rejects the outputs or targets, the samples of `predict` are not independent
+        and a reducer is not `Clustered`, a balanced set is not whole, or `predict` is `Indexed` and
+        `balanced` is given.
 
     Examples:
       >>> import jax, jax.numpy as jnp, jaxdrop
@@ -91,6 +100,7 @@ def estimate(
         mesh=mesh,
         spec=spec,
         allow_deterministic=allow_deterministic,
+        balanced=balanced,
     )
     return call.estimate().checked(reducers)
 
@@ -110,6 +120,7 @@ def accumulate(
     allow_deterministic: bool = False,
     state: State | None = None,
     first: int = 0,
+    balanced: int | None = None,
 ) -> State:
     """Accumulates samples in a state that can be saved, continued, merged or finished.
 
@@ -121,7 +132,8 @@ def accumulate(
         that new weights do not recompile.
       key: A PRNG key. States to be merged have the same key and disjoint samples, or different keys.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
-      num_samples: The total number of samples, including those of `state`; or `Until`.
+      num_samples: The total number of samples, including those of `state`; or `Until`. With `balanced`
+        the number, or `max_samples` and `every`, are multiples of that.
       reducers: One `Reducer`, or any tree of reducers.
       targets: Labels or values that a log density is evaluated at; None if no reducer needs them. For
         `Part`, a tree with the parts of the outputs.
@@ -138,6 +150,11 @@ def accumulate(
       state: A state to continue, of the same predictor, key and inputs. None: a new one.
       first: The number of the first sample of a new state. Parts of the samples can so be drawn
         separately and merged.
+      balanced: The number of samples in a balanced set, a power of two from 8 to 256; 32 suits most networks.
+        Within a set each draw takes all parts of its distribution equally often, so that means need fewer
+        samples. Each sample alone keeps its law, and sets are independent. None: all samples are. Standard
+        errors are then between sets, of which there must be several, and `Estimate.num_samples` and `Until`
+        count sets. `first` is then a multiple of it.
 
     Returns:
       The state with the samples from `state.next_sample` or `first` on, up to the total. With a mesh it
@@ -145,10 +162,12 @@ def accumulate(
 
     Raises:
       FloatingPointError: If an output is NaN, with the number of its sample; not under a trace.
-      TypeError: If `key` is not a PRNG key, a count is not an integer, or a reducer is not one.
+      TypeError: If `key` is not a PRNG key, a count is not an integer, or a reducer is not one, or has no
+        groups with `balanced`.
       ValueError: If a count is out of range, the batch is empty, the outputs do not have one row per
         example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
-        the outputs or targets, or `state` is of other reducers or inputs.
+        the outputs or targets, `state` is of other reducers, inputs or sets, a balanced set is not whole, or
+        `predict` is `Indexed` and `balanced` is given.
 
     Examples:
       >>> import jax, jax.numpy as jnp, jaxdrop
@@ -175,6 +194,7 @@ def accumulate(
         allow_deterministic=allow_deterministic,
         state=state,
         first=first,
+        balanced=balanced,
     )
     found = call.accumulate()
     _accumulation.check_finite(found.bad)
@@ -193,10 +213,10 @@ def merge(reducers: Reducer | PyTree, a: State, b: State) -> State:
       A state. The order of the two makes a difference to `Quantiles` only.
 
     Raises:
-      ValueError: If the states are of other reducers or inputs.
+      ValueError: If the states are of other reducers or inputs, or of balanced sets of another size.
     """
     _trees.check_alike(b, a, "b", "the reducers and inputs of `a`")
-    return _accumulation.merged(reducers, a, b)
+    return _accumulation.merged(_sets.of_state(reducers, a.reduced), a, b)
 
 
 def finish(reducers: Reducer | PyTree, state: State) -> Estimate:
@@ -215,4 +235,4 @@ def finish(reducers: Reducer | PyTree, state: State) -> Estimate:
       FloatingPointError: If an output was NaN, with the number of its sample; not under a trace.
       ValueError: If a reducer rejects the samples; not under a trace.
     """
-    return _accumulation.finished(reducers, state).checked(reducers)
+    return _accumulation.finished(_sets.of_state(reducers, state.reduced), state).checked(reducers)

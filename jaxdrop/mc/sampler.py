@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _devices, _program, _samples
+from jaxdrop.mc import _designs, _devices, _program, _samples
 from jaxdrop.mc._program import Arrays, Execution, Predict, Static
 
 __all__ = ["sample"]
@@ -27,6 +27,7 @@ def sample(
     mesh: Mesh | None = None,
     spec: PartitionSpec | None = None,
     allow_deterministic: bool = False,
+    balanced: int | None = None,
 ) -> PyTree:
     """Draws samples of a prediction.
 
@@ -40,9 +41,10 @@ def sample(
         default, this always holds. For an `rbg` key it holds with `jaxdrop`'s draws only: JAX's draws
         under `vmap`, as in Flax's Dropout, depend on the size of the chunk. For an `unsafe_rbg` key it
         holds with chunks of one only. An `Indexed` predictor, such as an `ensemble`, gets the key itself
-        and t.
+        and t. With `balanced` other keys are hashed to Threefry keys, and sample t has a typed key of another
+        kind, made of `fold_in(key, t // balanced)` and the place t % balanced.
       x: A tree of arrays with a leading axis of examples, `[B, ...]`.
-      num_samples: The number of samples T, at least 1.
+      num_samples: The number of samples T, at least 1; with `balanced` a multiple of that.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
         an eighth of the memory of another device.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example
@@ -54,6 +56,9 @@ def sample(
         stay sharded as they are.
       allow_deterministic: If true, `predict` may ignore its key, and all samples are then equal: a rate
         of 0 in a sweep.
+      balanced: The number of samples in a balanced set, a power of two from 8 to 256; 32 suits most networks.
+        Within a set each draw takes all parts of its distribution equally often, so that means need fewer
+        samples. Each sample alone keeps its law, and sets are independent. None: all samples are.
 
     Returns:
       The outputs with a leading axis of samples, `[T, B, ...]`. They are not checked for NaN;
@@ -63,8 +68,8 @@ def sample(
     Raises:
       TypeError: If `key` is not a PRNG key, or a count is not an integer.
       ValueError: If a count is below 1 or above the members of an ensemble, the batch is empty, the
-        outputs do not have one row per example or do not depend on the key, or `spec` does not fit the mesh
-        or the batch.
+        outputs do not have one row per example or do not depend on the key, `spec` does not fit the mesh
+        or the batch, a balanced set is not whole, or `predict` is `Indexed` and `balanced` is given.
 
     References:
       Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
@@ -77,7 +82,8 @@ def sample(
       (3, 2)
     """
     most = _checks.check_count(num_samples, "num_samples")
-    plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic)
+    _designs.check_balanced(balanced, num_samples=most)
+    plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic, balanced)
     plan.program.static.check_count(most, "num_samples")
     return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)
 

@@ -29,7 +29,8 @@ class Until:
 
     A standard error of few samples is not known itself, so there are at least `min_samples`. Of T samples
     that agree, the standard error of a share of class probabilities counts as 1 / T and not as 0: an
-    event of that probability may not have been seen.
+    event of that probability may not have been seen. Where samples are `balanced`, it is the sets that are
+    counted by `min_samples` and by 1 / T, as they are what is independent.
 
     Attributes:
       standard_error: The largest standard error allowed: a positive scalar; may be traced.

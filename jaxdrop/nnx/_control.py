@@ -181,7 +181,8 @@ def _observing(method: Method) -> Method:
         on = _is_on(self, bound)
         for outer in _record.in_progress.get() if on is not None else ():
             outer.contains |= outer.path != path
-        with _record.called(progress):
+        # The scope names the draws of the module in the traced program.
+        with _record.called(progress), jax.named_scope(path or type(self).__name__):
             if isinstance(self, nnx.bridge.ToNNX) and method.__name__ == "__call__":
                 outputs = _call_linen(
                     functools.partial(method, *bound.args, **bound.kwargs), progress, answer

@@ -17,6 +17,7 @@ SAMPLES = jax.nn.softmax(LOGITS)
 PROBS = SAMPLES[0]
 Y = LOGITS[0, :, 0]
 Z = PROBS[:, 0]
+FACTORS = jax.random.normal(jax.random.key(3), (8, 3, 3))
 
 
 def predict(key: jax.Array, x: jax.Array) -> jax.Array:
@@ -81,6 +82,28 @@ def of_data(key: jax.Array, x: jax.Array) -> PyTree:
     return mc.estimate_dataset(predict, key, x, **options).value
 
 
+def covariances(factors: jax.Array) -> jax.Array:
+    return jnp.einsum("bik,bjk->bij", factors, factors)
+
+
+def of_moments(key: jax.Array, x: jax.Array) -> PyTree:
+    found = mc.last_layer(x, jnp.eye(6, dtype=x.dtype), rate=0.3)
+    return mc.check_moments(found, predict, key, x, num_samples=8, chunk_size=3)
+
+
+def shared_out(*shares: jax.Array) -> PyTree:
+    table = mc.site_shares({"a": shares[0], "b": shares[1]})
+    return table.per_example, table.mean
+
+
+def of_outputs(x: jax.Array, kernel: jax.Array) -> PyTree:
+    def logits(kernel: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.tanh(predict(key, x)) @ kernel
+
+    found = mc.moments(jax.tree_util.Partial(logits, kernel), x)
+    return found.mean, found.variance, found.covariance, found.shares
+
+
 def merged_tallies(probs: jax.Array, labels: jax.Array) -> PyTree:
     values = uncertainty.nll(probs, labels)
     tallies = {"nll": uncertainty.tally_mean(values), "rms": uncertainty.tally_rms(values)}
@@ -124,6 +147,7 @@ MC = {
     # Of more levels the standard error of so few samples would be NaN, as documented.
     "Quantiles": estimated(mc.Quantiles((0.5,))),
     "Until": estimated(mc.Moments(), num_samples=mc.Until(0.2, 20, every=4)),
+    "check_moments": call(of_moments, KEY, X),
     "ensemble": call(
         lambda key, x, members: mc.sample(
             mc.ensemble(lambda kernel, key, x: x @ kernel, members), key, x, num_samples=3
@@ -142,11 +166,22 @@ MC = {
         X,
         Y,
     ),
+    "gaussian_classes": call(
+        lambda mean, factors: mc.gaussian_classes(mean, covariances(factors), num_points=32, chunk_size=16),
+        PROBS,
+        FACTORS,
+    ),
     "laplace_classification": call(of_layer, KEY, X, LABELS, KERNEL),
     "laplace_regression": call(of_regression, X, X[:, :3]),
     "last_layer": call(lambda *arrays: mc.last_layer(*arrays, rate=0.3), X, KERNEL, KERNEL[0]),
+    "match": call(
+        lambda samples, mean, factors: mc.match(samples, mean, covariances(factors)), LOGITS, PROBS, FACTORS
+    ),
     "merge": call(merged, KEY, X),
+    "estimate in balanced sets": estimated(mc.Moments(groups=2), num_samples=16, balanced=8),
+    "moments": call(of_outputs, X, KERNEL),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
+    "site_shares": Call(shared_out, (PROBS, PROBS**2), traced=False),
     "swag": call(of_iterates, KEY, X, jnp.stack([KERNEL, -KERNEL, 2 * KERNEL])),
 }
 

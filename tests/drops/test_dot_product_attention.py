@@ -299,7 +299,11 @@ def test_dropped_keys_leave_no_row_to_hidden_keys():
         ),
         (ValueError, {"local_window_size": -1}, "`local_window_size` must be at least 0, got -1."),
         (ValueError, {"block_size": 0}, "`block_size` must be at least 1, got 0."),
-        (ValueError, {"implementation": "cuda"}, "`implementation` must be one of None, 'xla', 'cudnn', got"),
+        (
+            ValueError,
+            {"implementation": "cuda"},
+            "`implementation` must be one of None, 'xla', 'cudnn', 'triton', got",
+        ),
         (
             ValueError,
             {"implementation": "cudnn"},

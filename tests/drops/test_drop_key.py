@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop.drops.drop_key import have_weight
+from jaxdrop.drops._drop_key import have_weight
 
 KEY = jax.random.key(20)
 LOGITS = jax.random.normal(KEY, (8, 4, 16, 12))

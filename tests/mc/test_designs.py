@@ -14,6 +14,22 @@ def test_rows_share_one_axis():
             _designs.count_rows(wrong, "rows")
 
 
+def test_chunks_fit_sets():
+    found = [_designs.fitted_chunk(chunk, 32) for chunk in (1, 3, 16, 31, 32, 40, 100)]
+    assert found == [1, 2, 16, 16, 32, 32, 96]
+
+
+def test_keys_of_sets_share_words_and_differ_in_place():
+    key = jax.random.key(3)
+    keys = jax.vmap(lambda t: _designs.key_in_set(key, t, 8))(jnp.arange(16))
+    words = jax.random.key_data(keys).reshape(2, 8, -1)
+    assert words[:, :, :2].tolist() == [
+        [jax.random.key_data(jax.random.fold_in(key, one)).tolist()] * 8 for one in (0, 1)
+    ]
+    assert words[0, :, 2:].tolist() == words[1, :, 2:].tolist()
+    assert len({tuple(row) for row in words[0].tolist()}) == 8
+
+
 def test_a_function_is_a_tree():
     bound = jax.tree_util.Partial(max, 2)
     assert _designs.as_partial(bound, "a function") is bound

@@ -104,6 +104,7 @@ def test_addresses_make_no_difference():
         ({"key": jax.random.key(0, impl="rbg")}, {"key", "program of `predict`"}),
         ({"num_samples": 21}, {"num_samples"}),
         ({"shared": True}, {"shared", "program of `predict`"}),
+        ({"balanced": 8, "num_samples": 16}, {"balanced", "num_samples", "program of `predict`"}),
         ({"reducers": mc.Moments(groups=16)}, {"reducers"}),
         ({"reducers": [mc.Moments()]}, {"reducers"}),
         ({"reducers": mc.Quantiles((0.5,))}, {"reducers"}),
@@ -115,7 +116,7 @@ def test_addresses_make_no_difference():
 )
 def test_facts_name_what_differs(changes: dict, names: set[str]):
     base, other = facts(), facts(**changes)
-    differ = {name for name in base if base[name] != other[name]}
+    differ = {name for name in base | other if base.get(name) != other.get(name)}
     assert names <= differ <= names | {"program of `predict`", "reducers"}
     assert facts(**changes) == other
 

@@ -221,11 +221,11 @@ def test_programs_that_are_held_are_few(monkeypatch):
         _program.plan(predict, KEY, nets.inputs(), 2)
     keep = [jax.tree_util.Partial(net, level) for level in (1, 2, 3)]
     for predict in keep:
-        _program._split(predict)
+        _program.split(predict)
     assert len(_program._programs) == 2
-    used = _program._split(keep[1])[0]
-    _program._split(keep[0])
-    assert _program._split(keep[1])[0] is used  # the least recently used one goes
+    used = _program.split(keep[1])[0]
+    _program.split(keep[0])
+    assert _program.split(keep[1])[0] is used  # the least recently used one goes
 
 
 def test_types_are_those_of_the_precision_of_the_call():

@@ -106,12 +106,12 @@ class Grouped(abc.ABC):
         groups, place = self.groups or 1, np.arange(index.shape[0], dtype=np.int32)
         # NumPy, where the numbers are known, so that the compiled program computes none of this.
         number = np.asarray(index) if _checks.is_concrete(index) else index
-        samples = jax.tree.map(partial(_zero_ignored, number), samples)
+        samples = jax.tree.map(partial(zero_ignored, number), samples)
         weights = (number >= 0).astype(np.float32)
-        samples, weights = jax.tree.map(partial(_deal, groups), (samples, weights))
+        samples, weights = jax.tree.map(partial(deal, groups), (samples, weights))
         state = jax.vmap(self.summary, (1, 1, None))(samples, weights, targets) | {"n": weights.sum(0)}
         # A chunk starts at a multiple of its length, which may be in the middle of the groups.
-        first = _namespace(number).where(number >= 0, number - place, 0).max() % groups
+        first = namespace(number).where(number >= 0, number - place, 0).max() % groups
         if len(place) % groups == 0 or _checks.is_scalar(first, 0):
             return state
         return jax.tree.map(lambda leaf: jnp.roll(leaf, first, 0), state)
@@ -174,7 +174,7 @@ class Grouped(abc.ABC):
         )
 
 
-def _deal(groups: int, rows: ArrayLike) -> ArrayLike:
+def deal(groups: int, rows: ArrayLike) -> ArrayLike:
     """Rows `[C, ...]` in turn to the groups, `[C / groups, groups, ...]`, with rows of zeros at the end."""
     return _part(0, -(-len(rows) // groups) * groups, rows).reshape(-1, groups, *rows.shape[1:])
 
@@ -182,14 +182,14 @@ def _deal(groups: int, rows: ArrayLike) -> ArrayLike:
 def _part(start: int, size: int, rows: ArrayLike) -> ArrayLike:
     """Some rows, with rows of zeros at the end."""
     found = rows[start : start + size]
-    return _namespace(rows).pad(found, [(0, size - len(found))] + [(0, 0)] * (rows.ndim - 1))
+    return namespace(rows).pad(found, [(0, size - len(found))] + [(0, 0)] * (rows.ndim - 1))
 
 
-def _namespace(array: ArrayLike) -> ModuleType:
+def namespace(array: ArrayLike) -> ModuleType:
     return np if isinstance(array, np.ndarray) else jnp
 
 
-def _zero_ignored(index: ArrayLike, samples: jax.Array) -> jax.Array:
+def zero_ignored(index: ArrayLike, samples: jax.Array) -> jax.Array:
     """Replaces samples to ignore, which may be NaN, by zeros."""
     return jnp.where((index >= 0).reshape(-1, *[1] * (samples.ndim - 1)), samples, 0)
 
@@ -224,7 +224,7 @@ def pooled(rows: jax.Array) -> jax.Array:
 
 def pooled_counts(n: jax.Array) -> jax.Array:
     """`pooled` whole numbers, whose differences are exact."""
-    return n.sum() - _namespace(n).pad(n, (1, 0))
+    return n.sum() - namespace(n).pad(n, (1, 0))
 
 
 def pooled_logs(logs: jax.Array) -> jax.Array:

@@ -1,0 +1,1 @@
+"""Moments of the outputs of a traced program, without samples."""
