@@ -78,8 +78,9 @@ def attend(
     Returns:
       Array `[..., T / n, H, E]` of the dtype of the queries.
     """
-    length = queries.shape[-3]
-    blocks = next(n for n in range(-(-length // block_size), length + 1) if length % n == 0)
+    length, size = max(queries.shape[-3], 1), max(block_size, 1)
+    # Blocks of equal sizes: their masks and results need no padding.
+    blocks = next(count for count in range(-(-length // size), length + 1) if length % count == 0)
     run = partial(_attend, ring=_Ring(axis_name, blocks))
     out = jax.sharding.PartitionSpec(*_meshes.partition(queries)[:-1])
     return _meshes.on_automatic_axes(run, queries, keys, values, how, out=out)

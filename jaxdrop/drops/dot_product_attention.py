@@ -150,7 +150,7 @@ def dot_product_attention(
     _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
-    size = _block_size(block_size, own)
+    size = _block_size(block_size, (*own[:-1], places))
     if axis_name is not None:
         _check_ring(dropping, rate, implementation)
         return _ring.attend(queries, keys, values, how, block_size=size, axis_name=axis_name)
