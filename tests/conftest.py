@@ -43,7 +43,7 @@ def ranks(request: pytest.FixtureRequest):
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def few_objects_to_search():
     """For tests that collect garbage, as JAX's check for leaks does: what is older is not searched.
 
