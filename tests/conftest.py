@@ -4,6 +4,7 @@ The default device is the CPU, unless `JAX_PLATFORMS` says otherwise: `cuda,cpu`
 programs are compiled without most of LLVM's optimizations, as most tests compile much and run it once.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,17 @@ def ranks(request: pytest.FixtureRequest):
     strict = "experiments" not in request.node.path.parts
     with jax.numpy_rank_promotion("raise" if strict else "allow"):
         yield
+
+
+@pytest.fixture
+def few_objects_to_search():
+    """For tests that collect garbage, as JAX's check for leaks does: what is older is not searched.
+
+    After thousands of tests each collection takes a second.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every public function in every mode of JAX, compiled twice in all: modes that can stand together do."""
 
 import contextlib
-import gc
 import inspect
 import types
 from collections.abc import Iterator
@@ -19,18 +18,14 @@ from tests.calls import CALLS, Call
 from tests.calls.meshes import OF_FLAX, placed
 from tests.devices import make_mesh
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "few_objects_to_search")
 MODULES = [module for name in jaxdrop.__all__ if inspect.ismodule(module := getattr(jaxdrop, name))]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _few_objects_to_search() -> Iterator[None]:
-    """The check for leaks collects garbage after each trace, which takes long after thousands of tests."""
+def _few_programs():
+    """The programs of thousands of tests take memory, and this file adds many."""
     jax.clear_caches()
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @contextlib.contextmanager

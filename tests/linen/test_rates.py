@@ -14,7 +14,7 @@ import jaxdrop
 import jaxdrop.linen as jl
 from tests.rates import FAULTS
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "few_objects_to_search")
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (4, 8))

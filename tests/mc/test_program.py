@@ -16,6 +16,7 @@ from jaxdrop.mc import _program
 from tests.devices import make_mesh, run_two_processes
 from tests.mc import nets
 
+pytestmark = pytest.mark.usefixtures("few_objects_to_search")
 KEY = jax.random.key(0)
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from jaxdrop.mc import _references
 
+pytestmark = pytest.mark.usefixtures("few_objects_to_search")
+
 
 class Plain:
     def __call__(self, key, x):

@@ -106,6 +106,7 @@ def test_a_spectral_norm_is_trained_as_in_linen():
     np.testing.assert_allclose(trained.batch_stats["kernel", "sigma"][...], sigma, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("few_objects_to_search")
 def test_streams_begin_anew_from_the_key_of_each_step():
     """A step is that of the merged model: the same masks, others in the next step, the model as it was."""
     model = Net(nnx.Rngs(0))
