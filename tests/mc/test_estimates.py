@@ -49,7 +49,9 @@ def test_shares_of_sets_are_covered_by_narrower_intervals():
     draws, chance = np.random.default_rng(0), np.array([0.02, 0.3])
     sets = (draws.random((60, 4, 16, 2)) < chance).mean(2)
     mean, error = np.float32(sets.mean(1)), np.float32(sets.std(1, ddof=1) / 2)
-    of = mc.Estimate({"mean": mean, "variation_ratio": mean}, {"mean": error, "variation_ratio": error}, 4)
+    of = mc.Estimate(
+        {"mean": mean, "variation_ratio": mean}, {"mean": error, "variation_ratio": error}, jnp.int32(4)
+    )
     ends = jax.jit(lambda found: found.interval(balanced=16))(of)
     lower, upper = (np.asarray(end["mean"]) for end in ends)
     low = np.nan_to_num(scipy.stats.beta.ppf(0.025, 4 * mean, 5 - 4 * mean))
