@@ -126,7 +126,7 @@ def prepare(
     if _checks.check_count(first, "first", 0) + most > _NEVER:
         raise ValueError(f"`num_samples` must end before sample 2**31 - 1, got {most} from {first} on.")
     name = "num_samples" if rule is None else "max_samples"
-    _designs.check_balanced(balanced, **{name: most, "every": at_once, "first": first})
+    balanced = _designs.check_balanced(balanced, **{name: most, "every": at_once, "first": first})
     plan = _program.plan(
         predict, key, x, min(most, at_once), chunk_size, shared, mesh, spec, allow_deterministic, balanced
     )

@@ -36,20 +36,20 @@ class Design(NamedTuple):
     balanced: int | None = None
 
 
-def check_balanced(balanced: int | None, **counts: int) -> None:
-    """Checks the size of balanced sets, and that samples begin and end with a set.
+def check_balanced(balanced: int | None, **counts: int) -> int | None:
+    """The size of balanced sets, as an `int`; checks that samples begin and end with a set.
 
     A part of a set would be neither balanced nor independent of the rest of it.
     """
     if balanced is None:
-        return
-    _checks.check_choice(_checks.check_count(balanced, "balanced"), _balanced.SIZES, "balanced")
+        return None
+    size = _checks.check_choice(_checks.check_integer(balanced, "balanced"), _balanced.SIZES, "balanced")
     for name, count in counts.items():
-        if count % balanced:
+        if count % size:
             raise ValueError(
-                f"`{name}` must be a multiple of `balanced`, {balanced}, so that all sets are whole, "
-                f"got {count}."
+                f"`{name}` must be a multiple of `balanced`, {size}, so that all sets are whole, got {count}."
             )
+    return size
 
 
 def balanced_design(balanced: int, is_indexed: bool, key: Key) -> Design:

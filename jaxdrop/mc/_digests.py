@@ -12,7 +12,7 @@ import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxdrop._types import Key, PyTree
-from jaxdrop.mc import _batches, _program, _trees
+from jaxdrop.mc import _batches, _designs, _program, _trees
 from jaxdrop.mc._batches import Examples
 from jaxdrop.mc._estimates import Estimate
 from jaxdrop.mc._program import Predict
@@ -78,7 +78,7 @@ def facts(
     Neither the size of the chunks nor the devices is among it. `first` is the first batch, `padded` the
     same padded, and `like` has the types of its estimates.
     """
-    size = _batches.count(padded)
+    size, balanced = _batches.count(padded), _designs.check_balanced(balanced)
     plan = _program.plan(predict, key, padded.x, 1, 1, shared, allow_deterministic=True, balanced=balanced)
     static = plan.program.static
     arrays, of_key, x, targets = jax.tree.map(_type, (plan.arrays, key, padded.x, padded.targets))

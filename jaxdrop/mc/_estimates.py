@@ -4,10 +4,11 @@ from typing import NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc
+from jax.scipy.special import betainc, ndtri
 
 from jaxdrop import _carries, _checks, _predictions
 from jaxdrop._types import ArrayLike, Numeric, PyTree
+from jaxdrop.mc import _designs
 from jaxdrop.mc.reducers._grouped import GROUPS
 
 # Estimates of class probabilities that are shares: means of numbers in [0, 1].
@@ -35,12 +36,16 @@ class Estimate(NamedTuple):
     standard_error: PyTree
     num_samples: ArrayLike
 
-    def interval(self, level: Numeric = 0.95, *, groups: int = GROUPS) -> tuple[PyTree, PyTree]:
+    def interval(
+        self, level: Numeric = 0.95, *, groups: int = GROUPS, balanced: int | None = None
+    ) -> tuple[PyTree, PyTree]:
         """Confidence intervals of all estimates, each by itself, for Monte-Carlo error only.
 
         - "mean" and "variation_ratio" of class probabilities are shares and have Clopper-Pearson
           intervals, which are those of votes. They are not empty where all samples agree, and wide where
-          the probabilities of the samples are alike, as those spread less than votes.
+          the probabilities of the samples are alike, as those spread less than votes. Of balanced samples
+          they are those of as many votes as there are sets; with `balanced`, of as many as give the
+          standard error, at most one for each sample, which is much narrower.
         - "variance" has a Student interval of its logarithm.
         - All others have Student intervals, exact for the mean of normal outputs.
 
@@ -50,17 +55,22 @@ class Estimate(NamedTuple):
         Args:
           level: The coverage, a scalar in (0, 1); may be traced.
           groups: The least `groups` of the reducers; other than 0.
+          balanced: The size of the sets of balanced samples, as `estimate` got it. None: independent samples,
+            or sets that count as one vote each.
 
         Returns:
           The lower ends and the upper ends, two trees of the structure of `value`.
 
         Raises:
-          TypeError: If `level` is not real, or `groups` is not an integer.
-          ValueError: If `level` is outside (0, 1) or not a scalar, or `groups` is below 2.
+          TypeError: If `level` is not real, or `groups` or `balanced` is not an integer.
+          ValueError: If `level` is outside (0, 1) or not a scalar, `groups` is below 2, or `balanced` is not
+            a size of sets.
 
         References:
           Student, "The probable error of a mean", 1908; Clopper and Pearson, "The use of confidence or
-          fiducial limits illustrated in the case of the binomial", 1934.
+          fiducial limits illustrated in the case of the binomial", 1934; Korn and Graubard, "Confidence
+          intervals for proportions with small expected number of positive counts estimated from survey
+          data", 1998 (sets).
 
         Examples:
           >>> found = Estimate({"mean": jnp.zeros(1)}, {"mean": jnp.ones(1)}, 5)
@@ -70,6 +80,7 @@ class Estimate(NamedTuple):
         """
         level = _predictions.check_level(_checks.check_scalar(level, "level"))
         _checks.check_count(groups, "groups", 2)
+        size = _designs.check_balanced(balanced)
         tail = (1 - jnp.asarray(level, jnp.float32)) / 2
         count = jnp.asarray(self.num_samples)
         width = _student(jnp.clip(count, max=groups).astype(jnp.float32) - 1, tail)
@@ -77,9 +88,12 @@ class Estimate(NamedTuple):
         def ends(kind: str, value: ArrayLike, error: ArrayLike) -> tuple[jax.Array, jax.Array]:
             value, error = _predictions.widened(value), _predictions.widened(error)
             shape = count.shape + (1,) * (value.ndim - count.ndim)
-            if kind == "share":
-                return _clopper_pearson(value, count.astype(value.dtype).reshape(shape), tail)
             far = width.reshape(shape) * error
+            if kind == "share":
+                votes = count.astype(value.dtype).reshape(shape)
+                if size is not None:
+                    votes = _effective_votes(value, far, votes, size, tail)
+                return _clopper_pearson(value, votes, tail)
             if kind == "variance":
                 ratio = jnp.exp(far / jnp.where(value > 0, value, 1))
                 return value / ratio, value * ratio
@@ -132,6 +146,17 @@ def _student(freedom: jax.Array, tail: jax.Array) -> jax.Array:
     """The upper quantile of Student's t distribution; NaN without a degree of freedom."""
     x = _beta_quantile(freedom / 2, jnp.full_like(freedom, 0.5), 2 * tail)
     return jnp.where(freedom > 0, jnp.sqrt(freedom * (1 - x) / x), jnp.nan)
+
+
+def _effective_votes(
+    share: jax.Array, far: jax.Array, sets: jax.Array, size: int, tail: jax.Array
+) -> jax.Array:
+    """How many votes have a normal interval as far as the Student interval of sets: one to `size` a set."""
+    spread, square = share * (1 - share), jnp.square(far / ndtri(tail))
+    agree = (spread == 0) | (square == 0)
+    votes = jnp.clip(jnp.where(agree, jnp.inf, spread / square), sets, sets * size)
+    # One set has no standard error.
+    return jnp.where(jnp.isnan(far), sets, votes)
 
 
 def _clopper_pearson(share: jax.Array, count: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -82,7 +82,7 @@ def sample(
       (3, 2)
     """
     most = _checks.check_count(num_samples, "num_samples")
-    _designs.check_balanced(balanced, num_samples=most)
+    balanced = _designs.check_balanced(balanced, num_samples=most)
     plan = _program.plan(predict, key, x, most, chunk_size, shared, mesh, spec, allow_deterministic, balanced)
     plan.program.static.check_count(most, "num_samples")
     return plan.program.run(_sample, plan.arrays, key, x, execution=plan.execution, count=num_samples)

@@ -66,8 +66,8 @@ DROPS: dict[str, Call] = {
         ),
         KEY,
         X[:, :, None],
-        WHOLE % 3,
-        1 + WHOLE[:, 0] % 4,
+        WHOLE // 3,
+        3 + WHOLE[:, 0] // 4 % 2,
     ),
     "drop_edge": call(jaxdrop.drop_edge, KEY, jnp.ones(8), RATE),
     "drop_edge of a graph": call(

@@ -44,6 +44,26 @@ def test_a_rare_class_is_covered(count: int):
     assert standard_errors(hits, 0.95) > -5
 
 
+def test_shares_of_sets_are_covered_by_narrower_intervals():
+    """Four sets of 16 votes, of a rare class and of a frequent one; samples that agree; one set."""
+    draws, chance = np.random.default_rng(0), np.array([0.02, 0.3])
+    sets = (draws.random((60, 4, 16, 2)) < chance).mean(2)
+    mean, error = np.float32(sets.mean(1)), np.float32(sets.std(1, ddof=1) / 2)
+    of = mc.Estimate(
+        {"mean": mean, "variation_ratio": mean}, {"mean": error, "variation_ratio": error}, jnp.int32(4)
+    )
+    ends = jax.jit(lambda found: found.interval(balanced=16))(of)
+    lower, upper = (np.asarray(end["mean"]) for end in ends)
+    low = np.nan_to_num(scipy.stats.beta.ppf(0.025, 4 * mean, 5 - 4 * mean))
+    high = np.nan_to_num(scipy.stats.beta.ppf(0.975, 4 * mean + 1, 4 - 4 * mean), nan=1)
+    assert (((lower <= chance) & (chance <= upper)).mean(0) > 0.95).all()
+    assert (lower >= low - 1e-4).all() & (upper <= high + 1e-4).all()
+    assert ((upper - lower).mean(0) < 0.7 * (high - low).mean(0)).all()
+    share, far = jnp.array([0.0, 1.0, 0.5, 0.5]), jnp.array([0.0, 1e-9, 0.0, jnp.nan])
+    votes = _estimates._effective_votes(share, far, jnp.float32(4), 16, jnp.float32(0.025))
+    np.testing.assert_array_equal(votes, [64, 64, 64, 4])
+
+
 @pytest.mark.parametrize("count", [5, 10, 63])
 def test_a_variance_is_covered_better(count: int):
     """The logarithm of a variance is less skewed; still it is not exact for few samples."""
@@ -92,6 +112,7 @@ def test_trees_and_data_sets_under_jit():
         ({"level": jnp.ones(2) / 2}, ValueError, r"`level` must be a scalar, got shape \(2,\)\."),
         ({"groups": 1}, ValueError, "`groups` must be at least 2, got 1."),
         ({"groups": 2.5}, TypeError, "`groups` must be an integer, got 2.5."),
+        ({"balanced": 7}, ValueError, "`balanced` must be one of 8, 16, .*, got 7."),
     ],
 )
 def test_bad_input(options: dict, error: type, message: str):

@@ -44,6 +44,8 @@ def test_a_sample_is_of_its_key_and_number_alone():
     mesh = make_mesh((2, 4), ("samples", "batch"))
     close(mc.sample(PREDICT, KEY, X, num_samples=24, balanced=8, mesh=mesh), samples)
     close(mc.sample(PREDICT, jax.random.PRNGKey(0), X, num_samples=8, balanced=8), samples[:8])
+    sixteen = mc.sample(PREDICT, KEY, X, num_samples=16, balanced=np.int64(16))
+    close(mc.sample(PREDICT, KEY, X, num_samples=16, balanced=16), sixteen)
     # The first of a set is an independent sample.
     close(mc.sample(PREDICT, KEY, X, num_samples=3), samples[::8])
 
@@ -170,6 +172,7 @@ def test_a_data_set_and_its_folder(tmp_path):
     expected = mc.estimate(PREDICT, own, data[4:], num_samples=16, reducers=MOMENTS, balanced=8)
     close(found.value["mean"][4:], expected.value["mean"])
     assert (np.asarray(found.num_samples) == 2).all()
+    mc.estimate_dataset(PREDICT, KEY, data, balanced=np.int64(8), **options)
     for balanced in (None, 16):
         names = "program of `predict`, balanced" if balanced is None else "balanced, program of `predict`"
         with pytest.raises(ValueError, match=f"got results that differ in {names}"):
