@@ -64,6 +64,8 @@ class Analysis:
         self._is_surveyed = plain.survey.wanted
         arrays = plain.survey.arrays if self._is_surveyed else []
         self.surveyed = surveys.COUNT * sum(math.prod(array.shape) for array in arrays)
+        if (rule := conditions.rule(self._sets, len(found))) is not None:
+            self.registry.rules[rule] = None
         last = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)), self.registry)
         self.shapes = [np.shape(source.variance) for source in last.sources]
         every = frozenset(range(len(self.registry.names)))
