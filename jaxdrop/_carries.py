@@ -18,11 +18,21 @@ def varying(body: Callable[[PyTree], PyTree], carry: PyTree) -> PyTree:
         missing = jax.tree.map(_missing, carry, jax.eval_shape(body, carry))
         if not any(map(bool, jax.tree.leaves(missing, is_leaf=_is_axes))):
             return carry
-        carry = jax.tree.map(_cast, carry, missing)
+        carry = jax.tree.map(cast, carry, missing)
+
+
+def axes_of(leaf: jax.Array) -> frozenset[str]:
+    """The mesh axes that an array varies over."""
+    return _axes(jax.typeof(leaf))
+
+
+def cast(leaf: jax.Array, axes: frozenset[str]) -> jax.Array:
+    """An array that varies over more mesh axes, with its values."""
+    return jax.lax.pcast(leaf, tuple(sorted(axes)), to="varying") if axes else leaf
 
 
 def _missing(leaf: jax.Array, result: jax.ShapeDtypeStruct) -> frozenset[str]:
-    return _axes(result) - _axes(jax.typeof(leaf))
+    return _axes(result) - axes_of(leaf)
 
 
 def _axes(kind: PyTree) -> frozenset[str]:
@@ -31,7 +41,3 @@ def _axes(kind: PyTree) -> frozenset[str]:
 
 def _is_axes(node: PyTree) -> bool:
     return isinstance(node, frozenset)
-
-
-def _cast(leaf: jax.Array, axes: frozenset[str]) -> jax.Array:
-    return jax.lax.pcast(leaf, tuple(sorted(axes)), to="varying") if axes else leaf

@@ -67,7 +67,8 @@ def on_automatic_axes(fun: Callable[..., PyTree], *args: PyTree, out: PyTree = W
 
     out = jax.tree.map(only_explicit, out, is_leaf=lambda one: isinstance(one, PartitionSpec))
     with jax.sharding.use_abstract_mesh(explicit):
-        return jax.sharding.auto_axes(fun, out_sharding=out)(*args)
+        axes = explicit.explicit_axes
+        return jax.sharding.auto_axes(fun, axes=axes, out_sharding=out)(*args)
 
 
 def partition(x: jax.Array) -> PartitionSpec:

@@ -131,3 +131,17 @@ def test_a_weighted_quantile_on_a_mesh_that_is_not_set():
     )
     np.testing.assert_array_equal(found, expected)
     assert _meshes.partition(found) == P("a")
+
+
+def test_a_call_where_some_axes_are_manual_and_others_explicit():
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        x = put(jnp.ones((4, 6)), mesh, "a", "b")
+        run = jax.shard_map(
+            lambda x: jaxdrop.dropout(jax.random.key(0), x, 0.3),
+            mesh=mesh,
+            in_specs=P(None, "b"),
+            out_specs=P(None, "b"),
+            axis_names={"b"},
+        )
+        assert jax.typeof(jax.jit(run)(x)).sharding.spec == P("a", "b")

@@ -25,8 +25,8 @@ import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import cli, plots, report
-from experiments.benchmark import attention, family, models, ops, peers, scores, sweeps, timing
+from experiments import cli, plots, report, timing
+from experiments.benchmark import attention, family, models, ops, peers, scores, sweeps
 
 SUITES = {
     "ops": ops.ops,

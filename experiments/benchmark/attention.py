@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import jaxdrop
 from experiments import plots, report
 from experiments.benchmark.peers import FLAX, NONE, OURS, Setting
-from experiments.benchmark.timing import Contest, Programs, compiled
+from experiments.timing import Contest, Programs, compiled
 
 DENSE = "jaxdrop, all weights"
 KERNEL = "jaxdrop, GPU kernel"

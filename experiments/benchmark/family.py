@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jaxdrop
 from experiments.benchmark.ops import Forward, double, forms
 from experiments.benchmark.peers import Setting
-from experiments.benchmark.timing import Contest, Programs
+from experiments.timing import Contest, Programs
 
 PLAIN = "dropout"
 

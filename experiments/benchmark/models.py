@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark import peers, timing
+from experiments import timing
+from experiments.benchmark import peers
 from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
-from experiments.benchmark.timing import Contest, Program, Programs
+from experiments.timing import Contest, Program, Programs
 from jaxdrop import mc
 
 RATES = (0.2, 0.5, 0.5, 0.5)

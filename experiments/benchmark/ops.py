@@ -13,9 +13,9 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.linen
 import jaxdrop.nnx
-from experiments.benchmark import timing
+from experiments import timing
 from experiments.benchmark.peers import FLAX, NONE, OURS, Drop, Setting
-from experiments.benchmark.timing import Contest, Program, Programs
+from experiments.timing import Contest, Program, Programs
 
 FORWARD, BOTH = "fwd", "fwd+bwd"
 COPY = "copy"

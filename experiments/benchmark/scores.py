@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments import cli, plots, report
 from experiments.benchmark.peers import Setting
-from experiments.benchmark.timing import Contest, Program, Programs
+from experiments.timing import Contest, Program, Programs
 from jaxdrop import uncertainty
 
 SORT = "NumPy's sort"

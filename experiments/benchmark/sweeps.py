@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import batches, relu_net
-from experiments.benchmark import peers, timing
+from experiments import batches, relu_net, timing
+from experiments.benchmark import peers
 from jaxdrop import penalties, training
 
 ONE = "one program"

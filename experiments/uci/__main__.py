@@ -28,8 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from experiments import cli, hosts, loop, report
-from experiments.uci import compare, network, scores, splits
+from experiments import cli, hosts, loop, report, splits
+from experiments.uci import compare, network, scores
 from jaxdrop.training import TrainState
 
 # The test uses as many as the original; fewer suffice to choose.

@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots
+from experiments import plots, splits
 from experiments.means import Mean
-from experiments.uci import splits
 
 HEADER = ["", "here", "reference", "difference", "verdict"]
 NAMES = {"test_ll": "test log likelihood", "test_rmse": "test RMSE"}

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 import jaxdrop
-from experiments.uci import splits
+from experiments import splits
 from jaxdrop import penalties
 from jaxdrop.training import Trainer, TrainState
 

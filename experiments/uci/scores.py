@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import cli
-from experiments.uci import network, splits
+from experiments import cli, splits
+from experiments.uci import network
 from jaxdrop import mc
 from jaxdrop.training import TrainState
 

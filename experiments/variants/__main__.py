@@ -1,12 +1,14 @@
 """Variants of dropout on real data, compared with what their papers report.
 
-Three parts: "selu" (SELU + alpha dropout against ReLU + dropout on MNIST, published 92.04 % and
-90.76 %), "images" (plain, spatial and block dropout in a small CNN on Fashion-MNIST) and "text"
-(dropout, locked dropout + DropConnect, and zoneout in an LSTM on Shakespeare's characters). Rates
+Four parts: "selu" (SELU + alpha dropout against ReLU + dropout on MNIST, published 92.04 % and
+90.76 %), "images" (plain, spatial and block dropout in a small CNN on Fashion-MNIST) , "text"
+(dropout, locked dropout + DropConnect, and zoneout in an LSTM on Shakespeare's characters) and
+"transformer" (dropout, attention dropout and DropKey in a Transformer over 2048 of them). Rates
 are chosen on a validation part, by the mean over the seeds; the test part is scored once.
 
     python -m experiments.variants --data-dir DIR
     python -m experiments.variants --part text --data-dir DIR
+    python -m experiments.variants --part transformer --seeds 3 --data-dir DIR
     python -m experiments.variants --quick
 
 Each part takes ten to twenty minutes on 2 CPU cores. Results: README.md in this folder. The source of
@@ -19,19 +21,20 @@ from typing import Annotated, Any
 import typer
 
 from experiments import cli, data, study
-from experiments.variants import images, selu, text
+from experiments.variants import images, selu, text, transformer
 
-PARTS = ("selu", "images", "text")
+PARTS = ("selu", "images", "text", "transformer")
 ALL = "all"
 
 
 def make(part: str, data_dir: Path | None, seed: int, seeds: int, quick: bool) -> study.Study:
     """Study of a part, with its data."""
-    if part == "text":
+    module: Any = {"selu": selu, "images": images, "text": text, "transformer": transformer}[part]
+    if part in ("text", "transformer"):
         content = data.load_text("descriptions" if quick else "tinyshakespeare", data_dir)
-        return text.make(text.Config(content.name, seed, seeds, **(text.QUICK if quick else {})), content)
+        config = module.Config(content.name, seed, seeds, **(module.QUICK if quick else {}))
+        return module.make(config, content)
     name = "digits" if quick else {"selu": "mnist", "images": "fashion-mnist"}[part]
-    module: Any = {"selu": selu, "images": images}[part]
     config = module.Config(name, seed, seeds, **(module.QUICK if quick else {}))
     made = module.make(config, data.load(name, data_dir))
     return made._replace(published={}) if quick else made
@@ -57,9 +60,12 @@ def main(
         made = make(name, data_dir, seed, min(seeds, 2) if quick else seeds, quick)
         baseline = "ReLU + dropout with the same optimizer" if name == "selu" else "none"
         folder = out / "variants" / (f"{name}-quick" if quick else name)
-        study.conduct(
-            made._replace(devices=devices), folder, f"{made.score.capitalize()}; the baseline is {baseline}."
-        )
+        caption = f"{made.score.capitalize()}; the baseline is {baseline}."
+        made = made._replace(devices=devices)
+        if name == "transformer":
+            study.conduct(made, folder, caption, lambda _, made=made: transformer.conclude(made))
+        else:
+            study.conduct(made, folder, caption)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ sees whole rows. That keeps the softmax, and whatever else needs a row, plain co
 differentiates, any number of times and in both directions.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,13 +45,18 @@ class Dropping:
     shape: tuple[int, ...]
     of_keys: bool
 
-    def kept(self, start: Numeric, count: int) -> jax.Array:
-        """The decisions of `count` queries from `start` on, a multiple of `count`."""
-        if self.shape[-2] in (1, count):
+    def kept(self, start: Numeric, count: int, first: Numeric = 0, places: int | None = None) -> jax.Array:
+        """The decisions of `count` queries from `start` on, on `places` keys from `first` on.
+
+        Starts are multiples of the counts. By default, decisions on all keys.
+        """
+        *leading, length, columns = self.shape
+        count = 1 if length == 1 else count
+        places = columns if places is None or columns == 1 else places
+        if (count, places) == (length, columns):
             return _draw.draw_mask(self.seed, self.draw, self.shape)
-        starts = (0,) * (len(self.shape) - 2) + (start, 0)
-        part = (*self.shape[:-2], count, self.shape[-1])
-        return _parts.draw_part(self.seed, self.draw, part, self.shape, starts)
+        starts = (0,) * len(leading) + (start if length > 1 else 0, first if columns > 1 else 0)
+        return _parts.draw_part(self.seed, self.draw, (*leading, count, places), self.shape, starts)
 
 
 @partial(
@@ -102,15 +108,19 @@ class Attention:
     precision: lax.PrecisionLike
     shape: tuple[int, ...]
 
-    def visible(self, start: Numeric, count: int) -> jax.Array | None:
-        """Which keys each of `count` queries from `start` on may attend to; None: all.
+    def visible(
+        self, start: Numeric, count: int, first: Numeric = 0, places: int | None = None
+    ) -> jax.Array | None:
+        """Which of `places` keys from `first` on `count` queries from `start` on may attend to; None: all.
 
-        Broadcasts to the scores of these queries. The arrays are those of these queries already.
+        Broadcasts to these scores. The arrays are those of these queries and keys already. By default,
+        all keys.
         """
         conditions = [] if self.mask is None else [self.mask]
         rank = len(self.shape)
         query = lax.broadcasted_iota(np.int32, (1,) * (rank - 2) + (count, 1), rank - 2) + start
-        key = lax.broadcasted_iota(np.int32, (1,) * (rank - 1) + self.shape[-1:], rank - 1)
+        columns = self.shape[-1] if places is None else places
+        key = lax.broadcasted_iota(np.int32, (1,) * (rank - 1) + (columns,), rank - 1) + first
         if self.is_causal:
             conditions.append(key <= query)
         if self.window is not None:
@@ -162,18 +172,44 @@ def attend(
 def _attend(
     queries: jax.Array, keys: jax.Array, values: jax.Array, how: Attention, *, block_size: int
 ) -> jax.Array:
-    dtype, (length, heads) = queries.dtype, queries.shape[-3:-1]
-    if dtype.itemsize < 2:
-        queries, keys, values = (x.astype(np.float32) for x in (queries, keys, values))
-    shared = keys.shape[-2]
-    queries, keys, values = (jnp.swapaxes(x, -3, -2) for x in (queries, keys, values))
-    queries = queries.reshape(*queries.shape[:-3], shared, heads // shared, *queries.shape[-2:])
+    dtype, length = queries.dtype, queries.shape[-3]
+    queries, keys, values = grouped(queries, keys, values)
     if block_size == length:
         y = _of_block(queries, keys, values, how, 0, keeps_scores=True)
     else:
         y = _by_blocks(queries, keys, values, how, length, block_size)
-    y = y.reshape(*y.shape[:-4], heads, length, y.shape[-1])
+    return ungrouped(y, dtype)
+
+
+def grouped(queries: jax.Array, keys: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries `[..., K, R, T, D]`, keys `[..., K, S, D]` and values `[..., K, S, E]`: heads before places."""
+    if queries.dtype.itemsize < 2:
+        queries, keys, values = (x.astype(np.float32) for x in (queries, keys, values))
+    heads, shared = queries.shape[-2], keys.shape[-2]
+    queries, keys, values = (jnp.swapaxes(x, -3, -2) for x in (queries, keys, values))
+    queries = queries.reshape(*queries.shape[:-3], shared, heads // shared, *queries.shape[-2:])
+    return queries, keys, values
+
+
+def ungrouped(y: jax.Array, dtype: np.dtype) -> jax.Array:
+    """Results `[..., K, R, T, E]` as `[..., T, H, E]`."""
+    y = y.reshape(*y.shape[:-4], y.shape[-4] * y.shape[-3], *y.shape[-2:])
     return jnp.swapaxes(y, -3, -2).astype(dtype)
+
+
+def cut_rows(
+    how: Attention, length: int, split: Callable[[jax.Array], jax.Array]
+) -> tuple[list[jax.Array], Callable[[Sequence[jax.Array]], Attention]]:
+    """The arrays of `how` with a row per query, split; and `how` made again from those of a block."""
+    leaves, structure = jax.tree.flatten(how)
+    has_rows = [np.ndim(leaf) > 1 and leaf.shape[-2] == length for leaf in leaves]
+
+    def of_block(rows: Sequence[jax.Array]) -> Attention:
+        own = iter(rows)
+        here = [next(own) if by_row else leaf for leaf, by_row in zip(leaves, has_rows, strict=True)]
+        return jax.tree.unflatten(structure, here)
+
+    return [split(leaf) for leaf, by_row in zip(leaves, has_rows, strict=True) if by_row], of_block
 
 
 def _by_blocks(
@@ -194,15 +230,11 @@ def _by_blocks(
         padded = jnp.pad(x, padding, mode="edge") if count * size > length else x
         return jnp.moveaxis(padded.reshape(*x.shape[:-2], count, size, x.shape[-1]), -3, 0)
 
-    leaves, structure = jax.tree.flatten(how)
-    has_rows = [np.ndim(leaf) > 1 and leaf.shape[-2] == length for leaf in leaves]
-    rows = [split(leaf) for leaf, by_row in zip(leaves, has_rows, strict=True) if by_row]
+    rows, of_block = cut_rows(how, length, split)
 
     def block(carry: None, part: PyTree) -> tuple[None, jax.Array]:
         start, queries, rows = part
-        own = iter(rows)
-        here = [next(own) if by_row else leaf for leaf, by_row in zip(leaves, has_rows, strict=True)]
-        return carry, _of_block(queries, keys, values, jax.tree.unflatten(structure, here), start)
+        return carry, _of_block(queries, keys, values, of_block(rows), start)
 
     starts = jnp.arange(count, dtype=np.int32) * size
     y = jnp.moveaxis(lax.scan(block, None, (starts, split(queries), rows))[1], 0, -3)
@@ -224,7 +256,13 @@ def _of_block(
         # The maxima are stored beside the results.
         policy = jax.checkpoint_policies.save_only_these_names("maxima")
         total, norm = jax.checkpoint(_unnormalized, policy=policy)(queries, keys, values, how, start)
-    return (total / jnp.where(norm == 0, 1, norm)).astype(queries.dtype)
+    return divided(total, norm).astype(queries.dtype)
+
+
+def divided(total: jax.Array, norm: jax.Array) -> jax.Array:
+    """The weighted mean of the values, `[..., K, R, block, E]`, from the sums; zeros without weights."""
+    norm = norm.reshape(*total.shape[:-1], 1)
+    return total / jnp.where(norm == 0, 1, norm)
 
 
 def _unnormalized(
@@ -235,40 +273,78 @@ def _unnormalized(
     start: Numeric,
 ) -> tuple[jax.Array, jax.Array]:
     """The sum of exponents times values, with dropout, and the sum of exponents, without."""
-    precision = how.precision
-    if precision is None and queries.dtype == jnp.bfloat16:
-        # So products are those of bfloat16 backward, too, and accumulate in float32, as in `jax.nn`.
-        precision = lax.DotAlgorithmPreset.BF16_BF16_F32
+    scores = scores_of(queries, keys, how, start)
+    dropping = how.dropping
+    if dropping is not None and dropping.of_keys:
+        kept = some_kept(dropping.kept(start, queries.shape[-2]), scores)
+        scores = jnp.where(kept, scores, -jnp.inf)
+    largest = lax.stop_gradient(scores.max(-1, keepdims=True))
+    largest = checkpoint_name(jnp.where(largest == -jnp.inf, 0, largest), "maxima")
+    return sums_of(scores, largest, values, how, start)
+
+
+def scores_of(
+    queries: jax.Array, keys: jax.Array, how: Attention, start: Numeric, first: Numeric = 0
+) -> jax.Array:
+    """Scores of queries from `start` on with keys from `first` on, `[..., H, block, S]`; -inf if hidden."""
     wide = jnp.promote_types(queries.dtype, np.float32)
-    product = partial(jnp.einsum, precision=precision, preferred_element_type=wide)
-    scores = product("...krqd,...ksd->...krqs", queries, keys) * np.asarray(how.scale, wide)
-    grouped = scores.shape
-    scores = scores.reshape(*grouped[:-4], grouped[-4] * grouped[-3], *grouped[-2:])
+    scores = _product(how, queries)("...krqd,...ksd->...krqs", queries, keys) * np.asarray(how.scale, wide)
+    scores = scores.reshape(*scores.shape[:-4], scores.shape[-4] * scores.shape[-3], *scores.shape[-2:])
     if how.soft_cap is not None:
         scores = how.soft_cap * jnp.tanh(scores / how.soft_cap)
     if how.bias is not None:
         scores = scores + how.bias.astype(wide)
-    allowed = how.visible(start, queries.shape[-2])
-    if allowed is not None:
-        scores = jnp.where(allowed, scores, -jnp.inf)
-    dropping, count = how.dropping, queries.shape[-2]
-    if dropping is not None and dropping.of_keys:
-        scores = jnp.where(some_kept(dropping.kept(start, count), scores), scores, -jnp.inf)
-    largest = lax.stop_gradient(scores.max(-1, keepdims=True))
-    largest = checkpoint_name(jnp.where(largest == -jnp.inf, 0, largest), "maxima")
-    exponents = jnp.exp(scores - largest)
+    allowed = how.visible(start, queries.shape[-2], first, keys.shape[-2])
+    return scores if allowed is None else jnp.where(allowed, scores, -jnp.inf)
+
+
+def sums_of(
+    scores: jax.Array,
+    largest: jax.Array,
+    values: jax.Array,
+    how: Attention,
+    start: Numeric,
+    first: Numeric = 0,
+) -> tuple[jax.Array, jax.Array]:
+    """The sum of exponents times values, with dropout, and the sum of exponents, without.
+
+    Args:
+      scores: Those of `scores_of`, `[..., H, block, S]`.
+      largest: Finite number for each query, which is subtracted from its scores.
+      values: `[..., K, S, E]`.
+      how: What happens between the products.
+      start: Place of the first query.
+      first: Place of the first key.
+
+    Returns:
+      Sums `[..., K, R, block, E]` and `[..., H, block, 1]`.
+    """
+    exponents, dropping = jnp.exp(scores - largest), how.dropping
     norm = exponents.sum(-1, keepdims=True)
     if dropping is None:
         weights = exponents
     elif dropping.of_keys:
         weights = _draw.nan_where_rate_invalid(exponents, dropping.draw.keep_prob)
     else:
-        weights = _drop(exponents, dropping, start)
-    total = product("...krqs,...ksd->...krqd", weights.astype(values.dtype).reshape(grouped), values)
-    return total, norm.reshape(*grouped[:-1], 1)
+        weights = _drop(exponents, dropping, start, first)
+    shared = values.shape[-3]
+    weights = weights.astype(values.dtype).reshape(
+        *weights.shape[:-3], shared, weights.shape[-3] // shared, *weights.shape[-2:]
+    )
+    return _product(how, values)("...krqs,...ksd->...krqd", weights, values), norm
+
+
+def _product(how: Attention, x: jax.Array) -> Callable[..., jax.Array]:
+    """A product of arrays of the dtype of `x`, which accumulates in float32 or wider."""
+    precision = how.precision
+    if precision is None and x.dtype == jnp.bfloat16:
+        # So products are those of bfloat16 backward, too, and accumulate in float32, as in `jax.nn`.
+        precision = lax.DotAlgorithmPreset.BF16_BF16_F32
+    wide = jnp.promote_types(x.dtype, np.float32)
+    return partial(jnp.einsum, precision=precision, preferred_element_type=wide)
 
 
 @jax.checkpoint
-def _drop(weights: jax.Array, dropping: Dropping, start: Numeric) -> jax.Array:
-    kept = dropping.kept(start, weights.shape[-2])
+def _drop(weights: jax.Array, dropping: Dropping, start: Numeric, first: Numeric) -> jax.Array:
+    kept = dropping.kept(start, weights.shape[-2], first, weights.shape[-1])
     return _draw.select_and_scale(weights, kept, dropping.scale, dropping.draw.width)

@@ -57,9 +57,8 @@ def have_weight(logits: jax.Array) -> jax.Array:
     Zero is what the dtype does not hold, or what a device may flush to zero: below 1e-38, or 6e-8 in
     float16.
     """
-    least = max(float(jnp.finfo(logits.dtype).smallest_subnormal), float(np.finfo(np.float32).tiny))
     logits = lax.stop_gradient(logits)
-    lowest = logits.max(-1, keepdims=True) + np.asarray(math.log(least), logits.dtype)
+    lowest = lowest_with_weight(logits.max(-1, keepdims=True))
     # A NaN compares false to all, so it is kept and seen.
     return ~(logits < lowest) & (logits != -jnp.inf)
 
@@ -69,3 +68,9 @@ def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     if mask.dtype != bool:
         raise TypeError(f"`mask` must be a boolean array, got {mask.dtype}.")
     return _checks.check_broadcastable(mask, shape, "mask")
+
+
+def lowest_with_weight(largest: jax.Array) -> jax.Array:
+    """The lowest logit with a weight, in rows of these largest logits."""
+    least = max(float(jnp.finfo(largest.dtype).smallest_subnormal), float(np.finfo(np.float32).tiny))
+    return largest + np.asarray(math.log(least), largest.dtype)

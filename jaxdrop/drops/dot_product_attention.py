@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxdrop import _bits, _checks, _parts
 from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
-from jaxdrop.drops import _attention, _attention_triton
+from jaxdrop.drops import _attention, _attention_triton, _ring
 from jaxdrop.drops._drop_key import prepare_keys
 from jaxdrop.drops.attention_dropout import attention_dropout
 from jaxdrop.drops.drop_key import drop_key
@@ -46,6 +46,7 @@ def dot_product_attention(
     broadcast_dims: Sequence[int] = (),
     bits: Bits = None,
     block_size: BlockSize = "auto",
+    axis_name: str | None = None,
     precision: lax.PrecisionLike = None,
     implementation: Literal["xla", "cudnn", "triton"] | None = None,
 ) -> jax.Array:
@@ -59,6 +60,14 @@ def dot_product_attention(
     A block of queries meets all keys. The backward pass computes its weights again, and draws its
     mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32.
     Queries that may attend to no key give zeros.
+
+    Sequence parallelism: with `axis_name`, each of n devices passes its own parts of the queries, keys,
+    values and segment ids. `mask` and `bias` are for its queries and all keys, and broadcast to
+    `[..., H, T / n, S]`. Sequence lengths count places of the whole. `rate` is the same for all queries
+    and keys, and `key` the same on all devices of the axis. A device stores its own parts, those of one
+    other device, and a block of scores. Keys and values travel once around the devices, for `drop_key`
+    the keys once more; in the backward pass they travel again, with their gradients in float32.
+    There is no forward-mode derivative.
 
     Args:
       key: A PRNG key, used once.
@@ -86,6 +95,8 @@ def dot_product_attention(
       block_size: The number of queries of a block, at most. None: all queries; the weights are then
         stored for the backward pass. "auto": about 2**19 scores in a block on a CPU and 2**24
         elsewhere, but at least 16 queries; all queries where T * S is at most 2**16.
+      axis_name: Inside `jax.shard_map`, the mesh axis that T and S are sharded over, each in equal parts.
+        Lengths, positions and masks are those of the whole. See "Sequence parallelism" above.
       precision: Of the products, as in `jax.numpy.einsum`.
       implementation: "xla": the blocks. "cudnn": at rate 0, the kernel of
         `jax.nn.dot_product_attention`. "triton": a kernel for NVIDIA GPUs, chosen only by name, with
@@ -110,16 +121,16 @@ def dot_product_attention(
       (1, 1024, 2, 8)
     """
     queries, keys, values = _checked_heads(queries, keys, values)
-    batch, (length, heads) = queries.shape[:-3], queries.shape[-3:-1]
-    shape = (*batch, heads, length, keys.shape[-3])
+    batch, (length, heads), places = queries.shape[:-3], queries.shape[-3:-1], keys.shape[-3]
+    devices = 1 if axis_name is None else _devices(axis_name)
+    shape = (*batch, heads, devices * length, devices * places)
+    own = (*batch, heads, length, devices * places)
     dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits)
     how = _attention.Attention(
-        bias=_scores_like(bias, shape, "bias", np.floating),
-        mask=_scores_like(mask, shape, "mask", np.bool_),
+        bias=_scores_like(bias, own, "bias", np.floating),
+        mask=_scores_like(mask, own, "mask", np.bool_),
         query_segments=_per_example(query_segment_ids, (*batch, length), "query_segment_ids", (-3, -1)),
-        key_segments=_per_example(
-            key_value_segment_ids, (*batch, shape[-1]), "key_value_segment_ids", (-3, -2)
-        ),
+        key_segments=_per_example(key_value_segment_ids, (*batch, places), "key_value_segment_ids", (-3, -2)),
         query_lengths=_per_example(query_seq_lengths, batch, "query_seq_lengths", (-3, -2, -1)),
         key_lengths=_per_example(key_value_seq_lengths, batch, "key_value_seq_lengths", (-3, -2, -1)),
         dropping=dropping,
@@ -139,7 +150,10 @@ def dot_product_attention(
     _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
-    size = _block_size(block_size, shape)
+    size = _block_size(block_size, (*own[:-1], places))
+    if axis_name is not None:
+        _check_ring(dropping, rate, implementation)
+        return _ring.attend(queries, keys, values, how, block_size=size, axis_name=axis_name)
     if implementation == "triton":
         if dropping is not None:
             return _attention_triton.attend(queries, keys, values, how, dropping)
@@ -174,6 +188,32 @@ def _dropping(
         return None
     seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, np.dtype(np.float32))
     return _attention.Dropping(seed, draw, scale, drawn, of_keys=regularizer is drop_key)
+
+
+def _devices(axis_name: str) -> int:
+    """The number of devices along a mesh axis of the `shard_map` around."""
+    if not isinstance(axis_name, str):
+        raise TypeError(f"`axis_name` must be a string, got {type(axis_name).__name__}.")
+    try:
+        return lax.axis_size(axis_name)
+    except NameError:
+        raise ValueError(
+            f"`axis_name` must be a mesh axis of a `jax.shard_map` around this call, got {axis_name!r}."
+        ) from None
+
+
+def _check_ring(dropping: _attention.Dropping | None, rate: Rate, implementation: str | None) -> None:
+    """Raises for what needs the whole mask, or all keys at once."""
+    if implementation not in (None, "xla"):
+        raise ValueError(f"`implementation` must be None or 'xla' with `axis_name`, got {implementation!r}.")
+    if any(size > 1 for size in np.shape(rate)[-2:]):
+        raise ValueError(
+            f"`rate` must be the same for all queries and keys with `axis_name`, got shape {np.shape(rate)}."
+        )
+    if dropping is not None and not _parts.can_draw_parts(dropping.seed, dropping.draw, dropping.shape):
+        raise ValueError(
+            "`bits` must be 8, 16 or 24 with `axis_name` and such a key, got 32: JAX draws no parts of it."
+        )
 
 
 def _is_of_jax(how: _attention.Attention, queries: jax.Array, values: jax.Array) -> bool:

@@ -178,7 +178,7 @@ MC = {
         lambda samples, mean, factors: mc.match(samples, mean, covariances(factors)), LOGITS, PROBS, FACTORS
     ),
     "merge": call(merged, KEY, X),
-    "estimate in balanced sets": estimated(mc.Moments(groups=2), num_samples=16, balanced=8),
+    "estimate of balanced sets": estimated(mc.Moments(groups=2), num_samples=16, balanced=8),
     "moments": call(of_outputs, X, KERNEL),
     "sample": call(lambda key, x: mc.sample(predict, key, x, num_samples=7, chunk_size=3), KEY, X),
     "site_shares": Call(shared_out, (PROBS, PROBS**2), traced=False),

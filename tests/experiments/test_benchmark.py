@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cli
+from experiments import cli, timing
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import peers, scores, timing
+from experiments.benchmark import peers, scores
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 

@@ -84,12 +84,12 @@ REFUSED: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
     "variants": [
         *SEEDED,
-        ({"part": "sound"}, "`part` must be one of selu, images, text, all, got sound."),
+        ({"part": "sound"}, "`part` must be one of selu, images, text, transformer, all, got sound."),
     ],
 }
 WANTING = [(name, {}) for name in ("active", "classic", "co2", "ood", "rates", "srivastava")]
 WANTING += [("regularizers", {"dataset": "mnist"}), ("uci", {"dataset": "energy"})]
-WANTING += [("variants", {"part": part}) for part in ("selu", "images", "text")]
+WANTING += [("variants", {"part": part}) for part in ("selu", "images", "text", "transformer")]
 
 
 def command(name: str) -> Callable:

@@ -18,8 +18,10 @@ FLOORS = {
     "hosts": 1,
     "plots": 1,
     "report": 1,
+    "timing": 1,
     "loop": 2,
     "parts": 2,
+    "splits": 2,
     "study": 3,
 }
 EXPERIMENT = 4

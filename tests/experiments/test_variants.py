@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.variants import __main__ as job
-from experiments.variants import images, selu, text
+from experiments.variants import images, selu, text, transformer
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -14,6 +14,7 @@ METHODS = {
     "selu": [f"{name}, {by}" for by in ("SGD", "Adam") for name in ("ReLU + dropout", "ReLU + dropout, He")],
     "images": list(images.METHODS),
     "text": list(text.METHODS),
+    "transformer": transformer.METHODS,
 }
 
 
@@ -37,6 +38,7 @@ def test_quick_writes_every_result(part, tmp_path):
         assert row["best_valid"] <= row["valid"] + 1e-6
         assert (row["verdict"] == "-") == (row["method"] == row["baseline"])
     assert metrics["published"] == {}
+    assert ("memory" in metrics) == (part == "transformer")
 
 
 def test_the_published_figures_have_their_methods():

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,31 @@ Given = dict[int, jax.Array]
 # The largest difference of the mean path of a batch from that of its rows, as a share of the largest
 # output; for half precision, where a row alone may be rounded otherwise, it is larger.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05
+
+
+class _Study(NamedTuple):
+    """What is static in a walk, without its traced values.
+
+    Attributes:
+      decisions: The numbers of the draws of one decision for an example.
+      shapes: The shapes of the sources.
+      draws: The draws that each source is of.
+      is_surveyed: Whether arrays of the same draws meet.
+      surveyed: How many numbers the arrays of a survey have.
+    """
+
+    decisions: list[int]
+    shapes: list[tuple[int, ...]]
+    draws: list[frozenset[int]]
+    is_surveyed: bool
+    surveyed: int
+
+    @classmethod
+    def of(cls, walk: Walk) -> "_Study":
+        shapes = [np.shape(source.variance) for source in walk.sources]
+        surveyed = sum(math.prod(array.shape) for array in walk.survey.arrays)
+        draws = [source.draws for source in walk.sources]
+        return cls(list(walk.chances), shapes, draws, walk.survey.wanted, surveyed)
 
 
 @dataclass(eq=False)
@@ -56,20 +82,19 @@ class Analysis:
         self._one = jax.make_jaxpr(self._alone)(self._like_key, self._row)
         (like,) = _kinds(self._one)
         self.shape = like.shape
-        found = list(self._studied({}).chances)
+        found = self._studied({}).decisions
         self._sets = conditions.subsets(len(found))
         self._decisions = found if self._sets else []
         plain = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)))
-        self._plain_shapes = [np.shape(source.variance) for source in plain.sources]
-        self._is_surveyed = plain.survey.wanted
-        arrays = plain.survey.arrays if self._is_surveyed else []
-        self.surveyed = surveys.COUNT * sum(math.prod(array.shape) for array in arrays)
+        self._plain_shapes = plain.shapes
+        self._is_surveyed = plain.is_surveyed
+        self.surveyed = surveys.COUNT * plain.surveyed if plain.is_surveyed else 0
         if (rule := conditions.rule(self._sets, len(found))) is not None:
             self.registry.rules[rule] = None
         last = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)), self.registry)
-        self.shapes = [np.shape(source.variance) for source in last.sources]
+        self.shapes = last.shapes
         every = frozenset(range(len(self.registry.names)))
-        sites = [self.registry.site(source.draws or every) for source in last.sources]
+        sites = [self.registry.site(draws or every) for draws in last.draws]
         decided = [self.registry.names[number] for number in self._decisions]
         self.names = [*dict.fromkeys(one for one in (*sites, *decided) if one != INTERACTIONS), INTERACTIONS]
         self.groups = [self.names.index(name) for name in sites]
@@ -139,13 +164,14 @@ class Analysis:
         steps = [jnp.sqrt(variance)[None] * sign for variance, sign in zip(variances, signs, strict=True)]
         return jax.vmap(linear)(steps)
 
-    def _studied(self, given: Given, registry: Registry | None = None) -> Walk:
-        """A walk, for what is static; with a survey if it fills the registry."""
-        found: list[Walk] = []
+    def _studied(self, given: Given, registry: Registry | None = None) -> _Study:
+        """What is static in a walk; with a survey if it fills the registry."""
+        found: list[_Study] = []
 
         def study(row: PyTree) -> None:
             survey = None if registry is None else self._surveyed(row, given)
-            found.append(self._walk(self._one, row, given=given, deviations=survey, registry=registry)[0])
+            walk, _ = self._walk(self._one, row, given=given, deviations=survey, registry=registry)
+            found.append(_Study.of(walk))
 
         jax.eval_shape(study, self._row)
         return found[0]

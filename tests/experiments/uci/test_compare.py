@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from experiments.uci import compare, splits
+from experiments import splits
+from experiments.uci import compare
 
 FOUND = {
     "test_ll": np.array([-2.0, -2.2, -2.4]),

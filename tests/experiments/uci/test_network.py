@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.uci import network, splits
+from experiments import splits
+from experiments.uci import network
 from jaxdrop.training import TrainState
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from experiments.uci import network, scores, splits
+from experiments import splits
+from experiments.uci import network, scores
 from jaxdrop.training import TrainState
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")

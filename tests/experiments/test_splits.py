@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from experiments import cli
-from experiments.uci import splits
+from experiments import cli, splits
 
 ROWS, COUNT = 40, 2
 

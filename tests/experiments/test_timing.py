@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdrop
-from experiments.benchmark import peers, timing
+from experiments import timing
+from experiments.benchmark import peers
 
 
 def test_every_call_is_timed_in_every_round():
