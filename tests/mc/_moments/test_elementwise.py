@@ -97,3 +97,12 @@ def test_functions_of_the_same_noise_are_listed():
     rule = "rests: what is not linear in the same draws taken as uncorrelated"
     assert rule in mc.moments(predict, X).rules
     assert mc.moments(once, X).rules == ()
+
+
+def test_comparisons_of_random_integers():
+    def predict(key: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.where(jax.random.bernoulli(key, 0.5, x.shape).sum(-1, keepdims=True) > 2, 3.0, 1.0)
+
+    found = mc.moments(predict, X)
+    np.testing.assert_allclose(found.mean, 2, atol=0.05)
+    assert "elementwise: arrays taken as normal" in found.rules
