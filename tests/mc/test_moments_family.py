@@ -25,6 +25,7 @@ SAMPLES = 20_000
 REFUSED = {
     "cutmix": "of a key",
     "cutout": "of a key",
+    "dot_product_attention": "of a key",
     "drop_layer": "`cond`",
     "mixup": "of a key",
     "patch_dropout": "of a key",

@@ -89,6 +89,8 @@ class Analysis:
         self._plain_shapes = plain.shapes
         self._is_surveyed = plain.is_surveyed
         self.surveyed = surveys.COUNT * plain.surveyed if plain.is_surveyed else 0
+        if (rule := conditions.rule(self._sets, len(found))) is not None:
+            self.registry.rules[rule] = None
         last = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)), self.registry)
         self.shapes = last.shapes
         every = frozenset(range(len(self.registry.names)))

@@ -38,6 +38,13 @@ def subsets(count: int) -> list[Subset]:
     return []
 
 
+def rule(sets: Sequence[Subset], count: int) -> str | None:
+    """The approximate rule for so many decisions; None if the sets are all that there are."""
+    if not sets and count:
+        return "decisions: many of whole examples, taken like those of units"
+    return "decisions: joint effects of three or more left out" if 0 < len(sets) < 2**count else None
+
+
 def values(sets: Sequence[Subset], chances: jax.Array) -> jax.Array:
     """The values of the decisions of these probabilities `[n]`, for each set, `[M, n]`."""
     return jnp.asarray(_differing(sets, len(chances))) != (chances >= 0.5)[None]

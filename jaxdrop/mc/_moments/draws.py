@@ -3,7 +3,7 @@
 Others, such as `jax.random.gumbel`, are made of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.extend.core as jex
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import PyTree
+from jaxdrop.mc import _dependence
 from jaxdrop.mc._moments import elementwise, forms, keys
 from jaxdrop.mc._moments.forms import Affine
 from jaxdrop.mc._moments.values import Chain, KeyValue, Random, RefusalError, is_random, wide
@@ -31,7 +32,9 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> PyTree:
     if len(eqn.outvars) != 1 or jnp.issubdtype(aval.dtype, jnp.complexfloating):
         return None
     rate = values[1] if kind == "bernoulli" else None
-    use = kind, aval.shape, float(rate) if isinstance(rate, np.generic) else None
+    if not _is_drawn_whole(eqn):
+        raise walk.refusal(eqn, f"a `{kind}` draw whose numbers are shared between rates or ends")
+    use = kind, aval.shape, aval.dtype, float(rate) if isinstance(rate, np.generic) else None
     try:
         identity, looped = keys.identity(values[0])
         number = walk.registry.number(identity, use, [*walk.equations, eqn], kind)
@@ -46,6 +49,21 @@ def drawn(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> PyTree:
     if rate is not first_rate and use[-1] is None and kind == "bernoulli":
         raise walk.refusal(eqn, "a key that is used twice, with rates that are not known to be equal")
     return _between(found, values[1:]) if kind == "uniform" else found
+
+
+def _is_drawn_whole(eqn: jex.JaxprEqn) -> bool:
+    """Whether a draw has random bits for each of its numbers; `jax.vmap` over a rate alone shares them."""
+    size = forms.kind(eqn.outvars[0]).size
+    return all(forms.kind(one.outvars[0]).size == size for one in _bits(eqn.params["jaxpr"].jaxpr))
+
+
+def _bits(jaxpr: jex.Jaxpr) -> Iterator[jex.JaxprEqn]:
+    """The equations of a program that draw bits."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "random_bits":
+            yield eqn
+        elif (inner := _dependence.called(eqn)) is not None:
+            yield from _bits(inner)
 
 
 def _noise(walk: Walk, number: int, shape: tuple[int, ...], looped: bool) -> jax.Array | np.ndarray:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop._types import PyTree
-from jaxdrop.mc._moments import forms, laws, pairs
+from jaxdrop.mc._moments import comparisons, forms, laws, pairs
 from jaxdrop.mc._moments.forms import IDENTITY, Affine, Constant, Curve, Form, Value
 from jaxdrop.mc._moments.values import Chain, Random, is_random, wide
 from jaxdrop.mc._moments.walk import Walk
@@ -74,7 +74,9 @@ PRIMITIVES = frozenset(
 _MOST_DECISIONS = 3
 # Of those so many may have a chance that is a function of the array that they meet.
 _MOST_TIED = 1
+_BITWISE = frozenset({"and", "not", "or", "xor"})
 _NORMAL = "elementwise: arrays taken as normal"
+_POINTS = "elementwise: nonlinear functions of a draw, summed over points"
 _RESTS = "elementwise: what is not linear taken as uncorrelated between elements"
 _TERMS = "variance: terms of a sum taken as uncorrelated"
 
@@ -83,6 +85,10 @@ def apply(walk: Walk, eqn: jex.JaxprEqn, values: Sequence[PyTree]) -> Random | C
     """The outcome of an elementwise equation, of which a value is random."""
     out = forms.kind(eqn.outvars[0])
     parts = [_fitted(walk, value, out.shape) for value in values]
+    if eqn.primitive.name in _BITWISE and out.dtype != bool:
+        raise walk.refusal(eqn, f"`{eqn.primitive.name}` of random integers")
+    if (decided := comparisons.decided(walk, eqn, parts)) is not None:
+        return _fitted(walk, decided, out.shape)
     if eqn.primitive.name in ("max", "min"):
         parts = [_rebased(walk, part) for part in parts]
     bases = _unique([part.base for part in parts if part.base is not None])
@@ -270,15 +276,18 @@ def _predicted(
         explained = explained + slope**2 * walk.variance(one)
     path, variance = jnp.broadcast_to(path, chain.shape), jnp.broadcast_to(variance, chain.shape)
     _note(walk, chain)
+    tied = _tied(chain)
     own = _own_draws(chain)
     disjoint = sum(map(len, own)) == len(chain.draws)
     independent = disjoint and all(one.independent for one in chain.bases)
     exact = disjoint and all(one.exact for one in chain.bases)
-    path = walk.inject(path, jnp.maximum(variance - explained, 0), chain.draws)
-    for one in _tied(chain):
+    factors = () if tied else [*own[:1], *own] if _is_curved(chain) else own
+    path = walk.inject(path, jnp.maximum(variance - explained, 0), chain.draws, factors)
+    for one in tied:
         draws = one.draws - one.chance.draws if one.chance else one.draws
         path = walk.inject(path, jnp.broadcast_to(jnp.maximum(noise, 0), chain.shape), draws)
-    return Random(path, walk.spread(variance), chain.draws, "other", independent, exact)
+    law = "decision" if chain.dtype == bool else "other"
+    return Random(path, walk.spread(variance), chain.draws, law, independent, exact)
 
 
 def _own_draws(chain: Chain) -> list[frozenset[int]]:
@@ -290,11 +299,18 @@ def _own_draws(chain: Chain) -> list[frozenset[int]]:
     ]
 
 
+def _is_curved(chain: Chain) -> bool:
+    """Whether a chain is not affine in its base."""
+    return any(not isinstance(form, Constant | Affine) for form in chain.cases.values())
+
+
 def _note(walk: Walk, chain: Chain) -> None:
     """Notes what is approximate in the moments of a chain."""
-    curved = any(not isinstance(form, Constant | Affine) for form in chain.cases.values())
+    curved = _is_curved(chain)
     if chain.base is not None and curved and chain.base.law == "other":
         walk.note(_NORMAL)
+    elif chain.base is not None and any(isinstance(form, Curve) for form in chain.cases.values()):
+        walk.note(_POINTS)
     if chain.base is not None and not chain.base.exact and walk.smooth:
         walk.note(_TERMS)
     decided = all(one.independent for one in chain.decisions)

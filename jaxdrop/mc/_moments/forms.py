@@ -231,6 +231,9 @@ def _float(value: Value) -> Value:
 def _curve(eqn: jex.JaxprEqn, forms: Sequence[Form]) -> Curve:
     def fun(u: jax.Array) -> jax.Array:
         values = [evaluate(form, u) for form in forms]
+        if any(jnp.issubdtype(value.dtype, jnp.floating) for value in values):
+            # Random integers are carried on as numbers of float32.
+            values = [jnp.asarray(one, jnp.float32) if one.dtype.kind in "iu" else one for one in values]
         found = bind(eqn, values)[0]
         return found.astype(jnp.float32) if jnp.issubdtype(found.dtype, jnp.floating) else found
 

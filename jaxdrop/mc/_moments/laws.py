@@ -79,9 +79,7 @@ def _summed(form: Form, mean: jax.Array, deviation: jax.Array) -> Moments:
 
 def _of_uniform(form: Form, like: jax.Array) -> Moments:
     """Of a number that is uniform on (0, 1), for an array of the shape of `like`."""
-    points = (np.arange(_UNIFORM_POINTS, dtype=np.float32) + np.float32(0.5)) / np.float32(_UNIFORM_POINTS)
-    weights = np.full(_UNIFORM_POINTS, 1 / _UNIFORM_POINTS, np.float32)
-    sums = _sums(form, lambda point: jnp.full_like(like, point), like, points, weights)
+    sums = _sums(form, lambda point: jnp.full_like(like, point), like, *_UNIFORM)
     return Moments(sums.mean, jnp.maximum(sums.square, sums.mean**2), 12 * (sums.slope - sums.mean / 2))
 
 
@@ -122,4 +120,12 @@ def _even(count: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
 
 
+def _between(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points on (0, 1), and weights: dense at the ends, where logs and quantile functions are infinite."""
+    t = (np.arange(count) + 0.5) / count
+    points, weights = t**3 * (10 - 15 * t + 6 * t**2), (t * (1 - t)) ** 2
+    return points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
+
+
 _SMOOTH, _KINKED = _even(*_SMOOTH_POINTS), _even(*_KINKED_POINTS)
+_UNIFORM = _between(_UNIFORM_POINTS)

@@ -79,7 +79,8 @@ def product(
         return Random(path, walk.spread(linear + jnp.var(products, 0, ddof=1)), draws)
     if not are_disjoint(a, b):
         walk.note(f"{name}: two factors {_UNCORRELATED}")
-    return Random(walk.inject(mean, rest, draws), walk.spread(linear + rest), draws)
+    path = walk.inject(mean, rest, draws, (a.draws, b.draws))
+    return Random(path, walk.spread(linear + rest), draws)
 
 
 def note_terms(walk: Walk, *arrays: Random) -> None:
@@ -110,7 +111,8 @@ def _select(walk: Walk, which: Random, false: Random, true: Random) -> Random:
     rest = spread * (false.variance + true.variance)
     variance = chance * true.variance + (1 - chance) * false.variance + spread * gap**2
     draws = which.draws | false.draws | true.draws
-    mean = walk.inject(false.mean + which.mean * (true.mean - false.mean), rest, draws)
+    factors = which.draws, false.draws | true.draws
+    mean = walk.inject(false.mean + which.mean * (true.mean - false.mean), rest, draws, factors)
     return Random(mean, walk.spread(variance), draws)
 
 

@@ -51,9 +51,12 @@ def _view(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:
     fun, distinct = _rearrangement(eqn, values)
     if len(values) == 1:
         return [values[0].view(_name(eqn), fun, distinct)]
-    array = values[0]
-    flags = array.independent and distinct, array.exact
-    return [Random(fun(array.mean), fun(array.variance), array.draws, array.law, *flags)]
+    array, law = values[0], values[0].law
+    if eqn.params.get("fill_value") is not None:  # outside of the array, known numbers without variance
+        eqn = eqn.replace(params={**eqn.params, "fill_value": 0})
+        law = law if law == "normal" or forms.kind(eqn.outvars[0]).dtype == bool else "other"
+    variance = forms.bind(eqn, [array.variance, *values[1:]])[0]
+    return [Random(fun(array.mean), variance, array.draws, law, array.independent and distinct, array.exact)]
 
 
 def _sum(walk: Walk, eqn: jex.JaxprEqn, values: list[PyTree]) -> list[PyTree]:

@@ -1,6 +1,6 @@
 """Softmax, which programs spell out: its equations, found by their pattern, and its moments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdrop.mc._moments import elementwise, surveys
+from jaxdrop.mc._moments import elementwise, forms, surveys
 from jaxdrop.mc._moments.forms import Constant, Form, Value
 from jaxdrop.mc._moments.values import Chain, Random, known
 from jaxdrop.mc._moments.walk import Walk
@@ -73,23 +73,32 @@ def _add(
 
     def over(var: jex.Var | jex.Literal) -> jex.Var | jex.Literal:
         while (eqn := up(var, _ARRANGING.__contains__)) is not None:
+            arranged.append(eqn)
             var = eqn.invars[0]
         return var
 
     top, bottom = jaxpr.eqns[index].invars
     power = up(top, "exp".__eq__)
+    arranged: list[jex.JaxprEqn] = []
     total = up(over(bottom), "reduce_sum".__eq__)
-    if power is None or total is None or over(total.invars[0]) is not top:
+    if total is None or not _is_along(arranged, total):
+        return
+    if power is None or over(total.invars[0]) is not top:
         return
     shifted = up(power.invars[0], "sub".__eq__)
     if shifted is None or isinstance(shifted.invars[0], jex.Literal):
         return
+    arranged.clear()
     logits, shift = shifted.invars[0], over(shifted.invars[1])
     floor = up(shift, "max".__eq__)
     if floor is not None:
         shift = next((var for var in floor.invars if not isinstance(var, jex.Literal)), shift)
     largest = up(over(shift), "reduce_max".__eq__)
-    if largest is None or _source(made, largest.invars[0]) is not _source(made, logits):
+    if (
+        largest is None
+        or not _is_along(arranged, largest)
+        or _source(made, largest.invars[0]) is not _source(made, logits)
+    ):
         return
     found.ends[index] = End(logits, tuple(total.params["axes"]))
     own = {*part, index}
@@ -97,6 +106,30 @@ def _add(
         outputs = jaxpr.eqns[at].outvars
         if all(uses.get(var, set()) <= own and var not in jaxpr.outvars for var in outputs):
             found.inner[at] = logits
+
+
+def _is_along(arranged: Sequence[jex.JaxprEqn], reduced: jex.JaxprEqn) -> bool:
+    """Whether a reduced array is broadcast along the axes over which it was reduced.
+
+    Args:
+      arranged: The equations that broadcast it, the last first.
+      reduced: The equation that reduces.
+    """
+    shape, axes = forms.kind(reduced.invars[0]).shape, set(reduced.params["axes"])
+    kept = [axis for axis in range(len(shape)) if axis not in axes and shape[axis] > 1]
+    places = [axis for axis, size in enumerate(forms.kind(reduced.outvars[0]).shape) if size > 1]
+    for eqn in reversed(arranged):
+        if eqn.primitive.name == "broadcast_in_dim":
+            places = [eqn.params["broadcast_dimensions"][place] for place in places]
+        elif eqn.primitive.name == "reshape":
+            old, new = (forms.kind(var).shape for var in (eqn.invars[0], eqn.outvars[0]))
+            if [size for size in old if size > 1] != [size for size in new if size > 1]:
+                return False
+            # Sizes of 1 come and go; others keep their order.
+            order = [axis for axis, size in enumerate(old) if size > 1]
+            found = [axis for axis, size in enumerate(new) if size > 1]
+            places = [found[order.index(place)] for place in places]
+    return places == kept
 
 
 def _source(

@@ -17,6 +17,7 @@ from jaxdrop.mc._moments.values import Draws, Random, RefusalError
 INTERACTIONS = "interactions"
 # The number of the directions of a survey, which is no draw's.
 _DIRECTIONS = -1
+_RESTS = "rests: what is not linear in the same draws taken as uncorrelated"
 # What names a draw: the words of its keys, one or many.
 Identity = tuple[bytes, ...]
 
@@ -68,6 +69,10 @@ class Registry:
         """Notes that a draw has new numbers in each step of a loop."""
         if number not in self._earlier:
             self._earlier[number] = self._add(self.names[number])
+
+    def is_looped(self, number: int) -> bool:
+        """Whether a draw has new numbers in each step of a loop."""
+        return number in self._earlier
 
     def site(self, draws: Draws) -> str:
         """The site that draws belong to, if they all do."""
@@ -122,9 +127,21 @@ class Walk:
     chances: dict[int, jax.Array] = field(default_factory=dict)
     survey: Survey = field(default_factory=Survey)
     _places: dict[int, int] = field(default_factory=dict)
+    _rests: list[tuple[Draws, Sequence[Draws]]] = field(default_factory=list)
 
-    def inject(self, mean: jax.Array, variance: jax.Array, draws: Draws) -> jax.Array:
-        """Adds a source of this variance to a mean path."""
+    def inject(
+        self, mean: jax.Array, variance: jax.Array, draws: Draws, factors: Sequence[Draws] = ()
+    ) -> jax.Array:
+        """Adds a source of this variance to a mean path: what is not linear.
+
+        Args:
+          mean: The mean path.
+          variance: The variance of the source.
+          draws: The draws that it comes from.
+          factors: If it is a sum of products, each of two or more of some independent deviations, the draws
+            of those; of one of which there are other functions, too, they are listed twice.
+        """
+        self._check_rest(draws, factors)
         delta = self._add(Source(jax.lax.stop_gradient(variance), draws))
         return mean if delta is None else mean + delta
 
@@ -184,6 +201,21 @@ class Walk:
             f"{what}{f' at {at}' if at else ''}; `mc.estimate` samples it."
         )
 
+    def _check_rest(self, draws: Draws, factors: Sequence[Draws]) -> None:
+        """Notes that what is not linear may be correlated with what was not linear before."""
+        own = factors or (draws, draws)
+        correlated = any(_share(own, others) and _share(their, draws) for others, their in self._rests)
+        if self.outer is not None:  # with that of the steps before
+            correlated |= _share(own, frozenset(one for one in draws if not self.registry.is_looped(one)))
+        if correlated:
+            self.note(_RESTS)
+        self._rests.append((draws, own))
+
     def _add(self, source: Source) -> jax.Array | None:
         found = self.add([source])
         return None if found is None else found[0]
+
+
+def _share(factors: Sequence[Draws], draws: Draws) -> bool:
+    """Whether a product of two of the factors may be a function of these draws alone."""
+    return sum(bool(one & draws) for one in factors) > 1

@@ -81,6 +81,9 @@ def test_pairs_of_many_decisions():
         return total**2
 
     found = mc.moments(predict, X[:, :3])
+    assert found.rules == ("decisions: joint effects of three or more left out",)
+    assert conditions.rule([], 9) is not None
+    assert conditions.rule(conditions.subsets(5), 5) is conditions.rule([], 0) is None
     assert len(conditions.subsets(8)) == 37
     assert conditions.subsets(9) == conditions.subsets(0) == []
     cases = np.array(list(itertools.product((0, 1), repeat=8)))

@@ -28,6 +28,7 @@ LINEAR = [
     lambda h: jnp.pad(h, ((0, 0), (1, 2)), constant_values=3.0),
     lambda h: jnp.concatenate([h, 2 * h, jnp.ones_like(h)], -1),
     lambda h: jnp.take(h, jnp.array([3, 3, 1]), axis=-1),
+    lambda h: h.at[:, jnp.array([2, 99])].get(mode="fill", fill_value=3.0),
     lambda h: h.at[:, jnp.array([1, 1, 2])].add(1.0).at[:, 0].set(5.0),
     lambda h: jnp.zeros((len(h), 4)).at[:, jnp.arange(12) % 4].add(h),
     lambda h: jax.lax.dynamic_update_slice(h, h[:, :2], (0, 4)),

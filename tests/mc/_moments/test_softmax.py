@@ -57,3 +57,19 @@ def test_hidden_logits():
     np.testing.assert_allclose(found.mean, samples.mean(0), atol=0.08)
     np.testing.assert_allclose(np.sqrt(found.variance), samples.std(0), rtol=0.25, atol=0.02)
     assert "softmax: hidden logits one at a time" in found.rules
+
+
+def test_sums_along_another_axis_are_no_softmax():
+    def powers(x: jax.Array) -> jax.Array:
+        square = jnp.outer(x[0], x[0])
+        return jnp.exp(square - square.max(-1, keepdims=True))
+
+    along = jax.make_jaxpr(lambda x: powers(x) / powers(x).sum(-1)[:, None])
+    assert not softmax.find(along(X).jaxpr).ends  # of another array
+    for over, count in (((slice(None), None), 1), ((None, slice(None)), 0)):
+
+        def divided(x: jax.Array, over: tuple = over) -> jax.Array:
+            power = powers(x)
+            return power / power.sum(-1)[over]
+
+        assert len(softmax.find(jax.make_jaxpr(divided)(X).jaxpr).ends) == count
