@@ -167,7 +167,7 @@ def _attend(
         queries, keys, values = (x.astype(np.float32) for x in (queries, keys, values))
     shared = keys.shape[-2]
     queries, keys, values = (jnp.swapaxes(x, -3, -2) for x in (queries, keys, values))
-    queries = queries.reshape(*queries.shape[:-3], shared, heads // shared, *queries.shape[-2:])
+    queries = queries.reshape(*queries.shape[:-3], shared, heads // max(shared, 1), *queries.shape[-2:])
     if block_size == length:
         y = _of_block(queries, keys, values, how, 0, keeps_scores=True)
     else:
@@ -254,7 +254,7 @@ def _unnormalized(
     dropping, count = how.dropping, queries.shape[-2]
     if dropping is not None and dropping.of_keys:
         scores = jnp.where(some_kept(dropping.kept(start, count), scores), scores, -jnp.inf)
-    largest = lax.stop_gradient(scores.max(-1, keepdims=True))
+    largest = lax.stop_gradient(scores.max(-1, keepdims=True, initial=-jnp.inf))
     largest = checkpoint_name(jnp.where(largest == -jnp.inf, 0, largest), "maxima")
     exponents = jnp.exp(scores - largest)
     norm = exponents.sum(-1, keepdims=True)

@@ -59,7 +59,7 @@ def have_weight(logits: jax.Array) -> jax.Array:
     """
     least = max(float(jnp.finfo(logits.dtype).smallest_subnormal), float(np.finfo(np.float32).tiny))
     logits = lax.stop_gradient(logits)
-    lowest = logits.max(-1, keepdims=True) + np.asarray(math.log(least), logits.dtype)
+    lowest = logits.max(-1, keepdims=True, initial=-jnp.inf) + np.asarray(math.log(least), logits.dtype)
     # A NaN compares false to all, so it is kept and seen.
     return ~(logits < lowest) & (logits != -jnp.inf)
 

@@ -110,6 +110,8 @@ def dot_product_attention(
       (1, 1024, 2, 8)
     """
     queries, keys, values = _checked_heads(queries, keys, values)
+    if not isinstance(is_causal, bool | np.bool_):
+        raise TypeError(f"`is_causal` must be True or False, got {is_causal!r}.")
     batch, (length, heads) = queries.shape[:-3], queries.shape[-3:-1]
     shape = (*batch, heads, length, keys.shape[-3])
     dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits)
@@ -123,10 +125,10 @@ def dot_product_attention(
         query_lengths=_per_example(query_seq_lengths, batch, "query_seq_lengths", (-3, -2, -1)),
         key_lengths=_per_example(key_value_seq_lengths, batch, "key_value_seq_lengths", (-3, -2, -1)),
         dropping=dropping,
-        is_causal=is_causal,
+        is_causal=bool(is_causal),
         window=_window(local_window_size),
-        scale=max(queries.shape[-1], 1) ** -0.5 if scale is None else scale,
-        soft_cap=logits_soft_cap,
+        scale=max(queries.shape[-1], 1) ** -0.5 if scale is None else _number(scale, "scale"),
+        soft_cap=None if logits_soft_cap is None else _number(logits_soft_cap, "logits_soft_cap"),
         precision=precision,
         shape=shape,
     )
@@ -134,8 +136,8 @@ def dot_product_attention(
         raise ValueError(
             "`query_segment_ids` and `key_value_segment_ids` must be given together, got one of them."
         )
-    if logits_soft_cap is not None and not logits_soft_cap > 0:
-        raise ValueError(f"`logits_soft_cap` must be above 0, got {logits_soft_cap:g}.")
+    if how.soft_cap is not None and how.soft_cap <= 0:
+        raise ValueError(f"`logits_soft_cap` must be above 0, got {how.soft_cap:g}.")
     _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
@@ -179,7 +181,8 @@ def _dropping(
 def _is_of_jax(how: _attention.Attention, queries: jax.Array, values: jax.Array) -> bool:
     """Whether JAX's function computes this, too."""
     same_size = queries.shape[-1] == values.shape[-1]
-    return same_size and queries.ndim <= 4 and how.soft_cap is None and how.precision is None
+    takes = queries.ndim <= 4 and queries.dtype.itemsize > 1 and 0 not in how.shape
+    return same_size and takes and how.soft_cap is None and how.precision is None
 
 
 def _by_jax(
@@ -193,7 +196,8 @@ def _by_jax(
     if not _is_of_jax(how, queries, values):
         raise ValueError(
             "`implementation` must be None or 'xla' with `logits_soft_cap`, `precision`, values of another "
-            f"size than keys or queries of more than four axes, got {implementation!r}."
+            "size than keys, and arrays that are empty, of 8 bits or of more than four axes, "
+            f"got {implementation!r}."
         )
     mask, bias = how.mask, how.bias
     if how.query_segments is not None:
@@ -239,7 +243,8 @@ def _checked_heads(
                 f"`{name}` must be of the dtype of `queries`, {queries.dtype}, got {array.dtype}."
             )
     batch, (_, heads, size) = queries.shape[:-3], queries.shape[-3:]
-    if keys.shape[:-3] != batch or keys.shape[-1] != size or heads % max(keys.shape[-2], 1):
+    shared = keys.shape[-2]
+    if keys.shape[:-3] != batch or keys.shape[-1] != size or (heads % shared if shared else heads):
         raise ValueError(
             f"`keys` must be of shape [..., S, K, D] for `queries` of shape [..., T, H, D], where K divides "
             f"H, got {keys.shape} for {queries.shape}."
@@ -278,6 +283,17 @@ def _per_example(
     if array.shape != shape:
         raise ValueError(f"`{name}` must be of shape {shape}, got {array.shape}.")
     return jnp.expand_dims(array, axes)
+
+
+def _number(value: float, name: str) -> float:
+    """A number that the compiled program contains."""
+    value = _checks.check_real(name, value)
+    if not _checks.is_concrete(value) and name == "scale":
+        raise TypeError("`scale` must be a number known when tracing; multiply `queries` by a traced one.")
+    number = _checks.check_number(value, name)
+    if not math.isfinite(number):
+        raise ValueError(f"`{name}` must be finite, got {number:g}.")
+    return number
 
 
 def _window(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
