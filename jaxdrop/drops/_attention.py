@@ -190,8 +190,10 @@ def _by_blocks(
     def split(x: jax.Array) -> jax.Array:
         """The rows of an array, `[..., T, n]`, by blocks: `[blocks, ..., size, n]`."""
         # Rows beyond the end repeat the last one, so that they are finite; their results are dropped.
-        padding = [(0, 0)] * (x.ndim - 2) + [(0, count * size - length), (0, 0)]
-        padded = jnp.pad(x, padding, mode="edge") if count * size > length else x
+        # Their gradients are zero, and adding these to the last row's would need communication.
+        missing = (*x.shape[:-2], count * size - length, x.shape[-1])
+        last = jnp.broadcast_to(lax.stop_gradient(x[..., -1:, :]), missing)
+        padded = jnp.concatenate([x, last], -2) if missing[-2] else x
         return jnp.moveaxis(padded.reshape(*x.shape[:-2], count, size, x.shape[-1]), -3, 0)
 
     leaves, structure = jax.tree.flatten(how)
