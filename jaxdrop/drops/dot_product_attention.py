@@ -57,7 +57,8 @@ def dot_product_attention(
     `drop_key_mask(key, (B, H, T, S), rate)`, or `keep_mask` for `attention_dropout`.
 
     A block of queries meets all keys. The backward pass computes its weights again, and draws its
-    mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32.
+    mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32, or
+    both in float64 for arrays of float64.
     Queries that may attend to no key give zeros.
 
     Args:
@@ -114,7 +115,7 @@ def dot_product_attention(
         raise TypeError(f"`is_causal` must be True or False, got {is_causal!r}.")
     batch, (length, heads) = queries.shape[:-3], queries.shape[-3:-1]
     shape = (*batch, heads, length, keys.shape[-3])
-    dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits)
+    dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits, queries.dtype)
     how = _attention.Attention(
         bias=_scores_like(bias, shape, "bias", np.floating),
         mask=_scores_like(mask, shape, "mask", np.bool_),
@@ -161,6 +162,7 @@ def _dropping(
     regularizer: Callable[..., jax.Array],
     broadcast_dims: Sequence[int],
     bits: Bits,
+    dtype: np.dtype,
 ) -> _attention.Dropping | None:
     """What is dropped, checked; uses the key. None for rate 0."""
     rate = _checks.check_rate(rate)
@@ -174,14 +176,14 @@ def _dropping(
         raise ValueError(f"`regularizer` must be `attention_dropout` or `drop_key`, got {name}.")
     if _checks.is_scalar(rate, 0):
         return None
-    seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, np.dtype(np.float32))
+    seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, dtype)
     return _attention.Dropping(seed, draw, scale, drawn, of_keys=regularizer is drop_key)
 
 
 def _is_of_jax(how: _attention.Attention, queries: jax.Array, values: jax.Array) -> bool:
-    """Whether JAX's function computes this, too."""
+    """Whether JAX's function computes this, too; its softmax is in float32 always."""
     same_size = queries.shape[-1] == values.shape[-1]
-    takes = queries.ndim <= 4 and queries.dtype.itemsize > 1 and 0 not in how.shape
+    takes = queries.ndim <= 4 and queries.dtype.itemsize in (2, 4) and 0 not in how.shape
     return same_size and takes and how.soft_cap is None and how.precision is None
 
 
@@ -196,7 +198,7 @@ def _by_jax(
     if not _is_of_jax(how, queries, values):
         raise ValueError(
             "`implementation` must be None or 'xla' with `logits_soft_cap`, `precision`, values of another "
-            "size than keys, and arrays that are empty, of 8 bits or of more than four axes, "
+            "size than keys, and arrays that are empty, of 8 or 64 bits or of more than four axes, "
             f"got {implementation!r}."
         )
     mask, bias = how.mask, how.bias

@@ -327,36 +327,6 @@ def test_bad_options(error, options, message):
         attend(KEY, *data, **{"rate": 0.4} | options)
 
 
-def test_numbers_may_be_arrays_but_not_traced():
-    """An array among a program's constants would break later calls, too."""
-    data = heads((1,), 4, 4, 1, 1)
-    own = {"scale": 0.5, "logits_soft_cap": 2.0, "is_causal": True}
-    y = attend(KEY, *data, 0.4, **{name: np.asarray(value)[()] for name, value in own.items()})
-    arrays = {"scale": jnp.float32(0.5), "logits_soft_cap": np.asarray(2)}
-    np.testing.assert_array_equal(attend(KEY, *data, 0.4, **own | arrays), y)
-    np.testing.assert_array_equal(attend(KEY, *data, 0.4, **own), y)
-    with pytest.raises(
-        TypeError, match=r"`scale` must be a number known .*; multiply `queries` by a traced one"
-    ):
-        jax.jit(lambda scale: attend(KEY, *data, 0.4, scale=scale))(0.5)
-
-
-@pytest.mark.parametrize("regularizer", REGULARIZERS)
-@pytest.mark.parametrize("sizes", [(0, 3, 2), (3, 0, 2), (3, 3, 0)], ids=str)
-def test_empty_arrays(sizes, regularizer):
-    length, places, count = sizes
-    data = heads((2,), length, places, count, count)
-    for rate in (0.0, 0.4):
-        y = attend(KEY, *data, rate, regularizer=regularizer)
-        np.testing.assert_array_equal(y, jnp.zeros((2, length, count, 8)))
-
-
-def test_8_bits():
-    data = [x.astype("float8_e4m3fn") for x in heads((1,), 4, 4, 1, 1)]
-    expected = attend(KEY, *(x.astype(jnp.float32) for x in data), 0.0)
-    np.testing.assert_array_equal(attend(KEY, *data, 0.0), expected.astype("float8_e4m3fn"))
-
-
 def test_bad_arrays():
     queries, keys, values = heads((2,), 9, 12, 3, 2)
     with pytest.raises(ValueError, match=r"`keys` must be of shape \[..., S, K, D\] for .* \(2, 12, 2, 8\)"):
