@@ -13,14 +13,19 @@ import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from jaxdrop import _bits, _checks, _indices
+from jaxdrop import _bits, _checks, _indices, _visible
 from jaxdrop._types import ArrayLike, Numeric
 
 _U32 = np.uint32
 
 
 def can_draw_parts(seed: _bits.Seed, draw: _checks.Draw, whole: Sequence[int]) -> bool:
-    """Whether parts can be drawn alone; JAX's own draws can only where they are functions of an index."""
+    """Whether parts can be drawn alone; JAX's own draws can only where they are functions of an index.
+
+    Visible draws, of which moments are computed, are whole.
+    """
+    if seed.impl == _visible.IMPL:
+        return False
     return draw.width != _checks.FLAX_WIDTH or _bits.draws_of_flax_have_indices(seed, whole)
 
 

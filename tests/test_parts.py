@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdrop import _balanced, _bits, _checks, _draw, _parts
+from jaxdrop import _balanced, _bits, _checks, _draw, _parts, _visible
 
 KEY = jax.random.key(5)
 # Place 3 in a set of 32 samples.
@@ -51,5 +51,7 @@ def test_draws_of_flax_that_have_no_index_have_no_parts():
     assert not _parts.can_draw_parts(other, draw, (4, 4))
     assert _parts.can_draw_parts(other, _checks.prepare(0.3, (4, 4), 16), (4, 4))
     assert not _parts.can_draw_parts(_bits.consume(BALANCED), draw, (4, 4))
+    visible = _bits.consume(_visible.key(jax.random.key_data(KEY)))
+    assert not _parts.can_draw_parts(visible, _checks.prepare(0.3, (4, 4), 16), (4, 4))
     with jax.enable_x64(True):
         assert not _parts.can_draw_parts(_bits.consume(KEY), draw, (4, 4))

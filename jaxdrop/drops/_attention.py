@@ -187,7 +187,7 @@ def grouped(queries: jax.Array, keys: jax.Array, values: jax.Array) -> tuple[jax
         queries, keys, values = (x.astype(np.float32) for x in (queries, keys, values))
     heads, shared = queries.shape[-2], keys.shape[-2]
     queries, keys, values = (jnp.swapaxes(x, -3, -2) for x in (queries, keys, values))
-    queries = queries.reshape(*queries.shape[:-3], shared, heads // shared, *queries.shape[-2:])
+    queries = queries.reshape(*queries.shape[:-3], shared, heads // max(shared, 1), *queries.shape[-2:])
     return queries, keys, values
 
 
@@ -226,8 +226,10 @@ def _by_blocks(
     def split(x: jax.Array) -> jax.Array:
         """The rows of an array, `[..., T, n]`, by blocks: `[blocks, ..., size, n]`."""
         # Rows beyond the end repeat the last one, so that they are finite; their results are dropped.
-        padding = [(0, 0)] * (x.ndim - 2) + [(0, count * size - length), (0, 0)]
-        padded = jnp.pad(x, padding, mode="edge") if count * size > length else x
+        # Their gradients are zero, and adding these to the last row's would need communication.
+        missing = (*x.shape[:-2], count * size - length, x.shape[-1])
+        last = jnp.broadcast_to(lax.stop_gradient(x[..., -1:, :]), missing)
+        padded = jnp.concatenate([x, last], -2) if missing[-2] else x
         return jnp.moveaxis(padded.reshape(*x.shape[:-2], count, size, x.shape[-1]), -3, 0)
 
     rows, of_block = cut_rows(how, length, split)
@@ -250,12 +252,11 @@ def _of_block(
     keeps_scores: bool = False,
 ) -> jax.Array:
     """Attention of a block of queries, `[..., K, R, block, D]`, from `start` on; rows that see nothing: 0."""
-    if keeps_scores:
-        total, norm = _unnormalized(queries, keys, values, how, start)
-    else:
-        # The maxima are stored beside the results.
+    unnormalized = _unnormalized
+    if not keeps_scores:  # but only the maxima, beside the results
         policy = jax.checkpoint_policies.save_only_these_names("maxima")
-        total, norm = jax.checkpoint(_unnormalized, policy=policy)(queries, keys, values, how, start)
+        unnormalized = jax.checkpoint(_unnormalized, policy=policy)
+    total, norm = unnormalized(queries, keys, values, how, start)
     return divided(total, norm).astype(queries.dtype)
 
 
@@ -278,7 +279,7 @@ def _unnormalized(
     if dropping is not None and dropping.of_keys:
         kept = some_kept(dropping.kept(start, queries.shape[-2]), scores)
         scores = jnp.where(kept, scores, -jnp.inf)
-    largest = lax.stop_gradient(scores.max(-1, keepdims=True))
+    largest = lax.stop_gradient(scores.max(-1, keepdims=True, initial=-jnp.inf))
     largest = checkpoint_name(jnp.where(largest == -jnp.inf, 0, largest), "maxima")
     return sums_of(scores, largest, values, how, start)
 
@@ -327,10 +328,9 @@ def sums_of(
         weights = _draw.nan_where_rate_invalid(exponents, dropping.draw.keep_prob)
     else:
         weights = _drop(exponents, dropping, start, first)
+    *batch, heads, rows, places = weights.shape
     shared = values.shape[-3]
-    weights = weights.astype(values.dtype).reshape(
-        *weights.shape[:-3], shared, weights.shape[-3] // shared, *weights.shape[-2:]
-    )
+    weights = weights.astype(values.dtype).reshape(*batch, shared, heads // max(shared, 1), rows, places)
     return _product(how, values)("...krqs,...ksd->...krqd", weights, values), norm
 
 

@@ -58,7 +58,7 @@ def have_weight(logits: jax.Array) -> jax.Array:
     float16.
     """
     logits = lax.stop_gradient(logits)
-    lowest = lowest_with_weight(logits.max(-1, keepdims=True))
+    lowest = lowest_with_weight(logits.max(-1, keepdims=True, initial=-jnp.inf))
     # A NaN compares false to all, so it is kept and seen.
     return ~(logits < lowest) & (logits != -jnp.inf)
 

@@ -278,7 +278,7 @@ def _drawn(how: _attention.Attention, scores: jax.Array, start: Numeric, first: 
 
 
 def _largest(scores: jax.Array) -> jax.Array:
-    return lax.stop_gradient(scores.max(-1, keepdims=True))
+    return lax.stop_gradient(scores.max(-1, keepdims=True, initial=-jnp.inf))
 
 
 def _finite(largest: jax.Array) -> jax.Array:

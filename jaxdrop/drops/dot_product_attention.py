@@ -12,6 +12,13 @@ from jax import lax
 from jaxdrop import _bits, _checks, _parts
 from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
 from jaxdrop.drops import _attention, _attention_triton, _ring
+from jaxdrop.drops._attention_checks import (
+    check_constant,
+    check_heads,
+    check_like_scores,
+    check_per_example,
+    check_window,
+)
 from jaxdrop.drops._drop_key import prepare_keys
 from jaxdrop.drops.attention_dropout import attention_dropout
 from jaxdrop.drops.drop_key import drop_key
@@ -58,7 +65,8 @@ def dot_product_attention(
     `drop_key_mask(key, (B, H, T, S), rate)`, or `keep_mask` for `attention_dropout`.
 
     A block of queries meets all keys. The backward pass computes its weights again, and draws its
-    mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32.
+    mask again, so neither is stored. Products accumulate in float32, and the softmax is in float32, or
+    both in float64 for arrays of float64.
     Queries that may attend to no key give zeros.
 
     Sequence parallelism: with `axis_name`, each of n devices passes its own parts of the queries, keys,
@@ -120,24 +128,28 @@ def dot_product_attention(
       >>> dot_product_attention(jax.random.key(1), x, x, x, 0.1, is_causal=True).shape
       (1, 1024, 2, 8)
     """
-    queries, keys, values = _checked_heads(queries, keys, values)
+    queries, keys, values = check_heads(queries, keys, values)
+    if not isinstance(is_causal, bool | np.bool_):
+        raise TypeError(f"`is_causal` must be True or False, got {is_causal!r}.")
     batch, (length, heads), places = queries.shape[:-3], queries.shape[-3:-1], keys.shape[-3]
     devices = 1 if axis_name is None else _devices(axis_name)
     shape = (*batch, heads, devices * length, devices * places)
     own = (*batch, heads, length, devices * places)
-    dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits)
+    dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits, queries.dtype)
     how = _attention.Attention(
-        bias=_scores_like(bias, own, "bias", np.floating),
-        mask=_scores_like(mask, own, "mask", np.bool_),
-        query_segments=_per_example(query_segment_ids, (*batch, length), "query_segment_ids", (-3, -1)),
-        key_segments=_per_example(key_value_segment_ids, (*batch, places), "key_value_segment_ids", (-3, -2)),
-        query_lengths=_per_example(query_seq_lengths, batch, "query_seq_lengths", (-3, -2, -1)),
-        key_lengths=_per_example(key_value_seq_lengths, batch, "key_value_seq_lengths", (-3, -2, -1)),
+        bias=check_like_scores(bias, own, "bias", np.floating),
+        mask=check_like_scores(mask, own, "mask", np.bool_),
+        query_segments=check_per_example(query_segment_ids, (*batch, length), "query_segment_ids", (-3, -1)),
+        key_segments=check_per_example(
+            key_value_segment_ids, (*batch, places), "key_value_segment_ids", (-3, -2)
+        ),
+        query_lengths=check_per_example(query_seq_lengths, batch, "query_seq_lengths", (-3, -2, -1)),
+        key_lengths=check_per_example(key_value_seq_lengths, batch, "key_value_seq_lengths", (-3, -2, -1)),
         dropping=dropping,
-        is_causal=is_causal,
-        window=_window(local_window_size),
-        scale=max(queries.shape[-1], 1) ** -0.5 if scale is None else scale,
-        soft_cap=logits_soft_cap,
+        is_causal=bool(is_causal),
+        window=check_window(local_window_size),
+        scale=max(queries.shape[-1], 1) ** -0.5 if scale is None else check_constant(scale, "scale"),
+        soft_cap=None if logits_soft_cap is None else check_constant(logits_soft_cap, "logits_soft_cap"),
         precision=precision,
         shape=shape,
     )
@@ -145,8 +157,8 @@ def dot_product_attention(
         raise ValueError(
             "`query_segment_ids` and `key_value_segment_ids` must be given together, got one of them."
         )
-    if logits_soft_cap is not None and not logits_soft_cap > 0:
-        raise ValueError(f"`logits_soft_cap` must be above 0, got {logits_soft_cap:g}.")
+    if how.soft_cap is not None and how.soft_cap <= 0:
+        raise ValueError(f"`logits_soft_cap` must be above 0, got {how.soft_cap:g}.")
     _checks.check_choice(implementation, (None, "xla", "cudnn", "triton"), "implementation")
     if implementation == "cudnn" and dropping is not None:
         raise ValueError("`implementation` must be None or 'xla' with dropout, got 'cudnn'.")
@@ -173,6 +185,7 @@ def _dropping(
     regularizer: Callable[..., jax.Array],
     broadcast_dims: Sequence[int],
     bits: Bits,
+    dtype: np.dtype,
 ) -> _attention.Dropping | None:
     """What is dropped, checked; uses the key. None for rate 0."""
     rate = _checks.check_rate(rate)
@@ -186,7 +199,7 @@ def _dropping(
         raise ValueError(f"`regularizer` must be `attention_dropout` or `drop_key`, got {name}.")
     if _checks.is_scalar(rate, 0):
         return None
-    seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, np.dtype(np.float32))
+    seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, dtype)
     return _attention.Dropping(seed, draw, scale, drawn, of_keys=regularizer is drop_key)
 
 
@@ -217,9 +230,10 @@ def _check_ring(dropping: _attention.Dropping | None, rate: Rate, implementation
 
 
 def _is_of_jax(how: _attention.Attention, queries: jax.Array, values: jax.Array) -> bool:
-    """Whether JAX's function computes this, too."""
+    """Whether JAX's function computes this, too; its softmax is in float32 always."""
     same_size = queries.shape[-1] == values.shape[-1]
-    return same_size and queries.ndim <= 4 and how.soft_cap is None and how.precision is None
+    takes = queries.ndim <= 4 and queries.dtype.itemsize in (2, 4) and 0 not in how.shape
+    return same_size and takes and how.soft_cap is None and how.precision is None
 
 
 def _by_jax(
@@ -233,7 +247,8 @@ def _by_jax(
     if not _is_of_jax(how, queries, values):
         raise ValueError(
             "`implementation` must be None or 'xla' with `logits_soft_cap`, `precision`, values of another "
-            f"size than keys or queries of more than four axes, got {implementation!r}."
+            "size than keys, and arrays that are empty, of 8 or 64 bits or of more than four axes, "
+            f"got {implementation!r}."
         )
     mask, bias = how.mask, how.bias
     if how.query_segments is not None:
@@ -265,69 +280,6 @@ def _by_jax(
     if allowed is None:
         return y
     return jnp.where(jnp.swapaxes(allowed.any(-1, keepdims=True), -3, -2), y, 0)
-
-
-def _checked_heads(
-    queries: ArrayLike, keys: ArrayLike, values: ArrayLike
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    queries = _checks.check_rank(_checks.check_floating(queries, "queries"), 3, "[..., T, H, D]", "queries")
-    keys = _checks.check_rank(_checks.check_floating(keys, "keys"), 3, "[..., S, K, D]", "keys")
-    values = _checks.check_rank(_checks.check_floating(values, "values"), 3, "[..., S, K, E]", "values")
-    for name, array in (("keys", keys), ("values", values)):
-        if array.dtype != queries.dtype:
-            raise TypeError(
-                f"`{name}` must be of the dtype of `queries`, {queries.dtype}, got {array.dtype}."
-            )
-    batch, (_, heads, size) = queries.shape[:-3], queries.shape[-3:]
-    if keys.shape[:-3] != batch or keys.shape[-1] != size or heads % max(keys.shape[-2], 1):
-        raise ValueError(
-            f"`keys` must be of shape [..., S, K, D] for `queries` of shape [..., T, H, D], where K divides "
-            f"H, got {keys.shape} for {queries.shape}."
-        )
-    if values.shape[:-1] != keys.shape[:-1]:
-        raise ValueError(
-            f"`values` must have the shape of `keys` but for the last axis, got {values.shape} for "
-            f"{keys.shape}."
-        )
-    return queries, keys, values
-
-
-def _scores_like(
-    array: ArrayLike | None, shape: tuple[int, ...], name: str, kind: type[np.generic]
-) -> jax.Array | None:
-    """An array that broadcasts to the scores, in their rank."""
-    if array is None:
-        return None
-    found = _checks.check_array(array, name)
-    if not jnp.issubdtype(found.dtype, kind):
-        expected = "a boolean array" if kind is np.bool_ else "a floating-point array"
-        raise TypeError(f"`{name}` must be {expected}, got {found.dtype}.")
-    _checks.check_broadcastable(found, shape, name)
-    return found.reshape((1,) * (len(shape) - found.ndim) + found.shape)
-
-
-def _per_example(
-    array: ArrayLike | None, shape: tuple[int, ...], name: str, axes: tuple[int, ...]
-) -> jax.Array | None:
-    """Integers of each example, with axes added so that they broadcast to the scores."""
-    if array is None:
-        return None
-    array = _checks.check_array(array, name, "an integer array")
-    if not jnp.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"`{name}` must be an integer array, got {array.dtype}.")
-    if array.shape != shape:
-        raise ValueError(f"`{name}` must be of shape {shape}, got {array.shape}.")
-    return jnp.expand_dims(array, axes)
-
-
-def _window(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(pair) != 2:
-        raise ValueError(f"`local_window_size` must be a number or a pair of them, got {size}.")
-    before, after = (_checks.check_count(side, "local_window_size", 0) for side in pair)
-    return before, after
 
 
 def _block_size(block_size: BlockSize, shape: tuple[int, ...]) -> int:

@@ -125,7 +125,9 @@ def _hide_keys(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tup
         kept = _kept(seed, level, shape)  # one that depends on random logits has no known law
     else:
         hidden = jnp.where(logits == -jnp.inf, -jnp.inf, hidden).astype(logits.dtype)
-        kept = _drop_key.some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, logits, -jnp.inf))
+        # Some dtypes of 8 bits have no infinity.
+        wide = logits.astype(np.float32) if logits.dtype.itemsize < 2 else logits
+        kept = _drop_key.some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, wide, -jnp.inf))
     y = _draw.where_like(kept, logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 

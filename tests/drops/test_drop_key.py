@@ -113,3 +113,13 @@ def test_what_a_weight_is():
     np.testing.assert_array_equal(have_weight(half[:3]), [True, True, False])
     assert np.isnan(jaxdrop.drop_key(KEY, half, 0.5)).any()
     assert not have_weight(jnp.full(3, -jnp.inf)).any()
+
+
+def test_a_masked_key_of_8_bits_is_not_a_key_that_is_left():
+    logits, mask = jnp.zeros((64, 2), "float8_e4m3fn"), jnp.array([True, False])
+    y = jaxdrop.drop_key(KEY, logits, 0.5, mask=mask).astype(jnp.float32)
+    np.testing.assert_array_equal(y, np.broadcast_to([0, -448], (64, 2)))
+
+
+def test_no_keys():
+    assert jaxdrop.drop_key(KEY, jnp.ones((2, 0)), 0.5).shape == (2, 0)
