@@ -25,15 +25,15 @@ SAMPLES = 20_000
 REFUSED = {
     "cutmix": "of a key",
     "cutout": "of a key",
-    "dot_product_attention": "of a key",
     "drop_layer": "`cond`",
     "mixup": "of a key",
     "patch_dropout": "of a key",
     "subset_depth": "of a key",
 }
 # Standard deviations of the mean, and relative error of the covariance, where it is not (0.04, 0.08):
-# a few decisions for all of an example are no sum of many.
+# a few decisions for all of an example, or of a query's keys, are no sum of many.
 LIMITS = {
+    "dot_product_attention": (0.1, 0.3),
     "drop_block": (0.1, 0.2),
     "drop_head": (0.2, 0.3),
     "drop_key": (0.1, 0.3),
@@ -43,6 +43,7 @@ LIMITS = {
     "locked_dropout": (0.1, 0.2),
     "shake_drop": (0.5, 0.9),
     "spatial_dropout": (0.1, 0.2),
+    "standout": (0.04, 0.12),
     "zoneout": (0.04, 0.12),
 }
 

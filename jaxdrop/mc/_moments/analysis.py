@@ -84,7 +84,7 @@ class Analysis:
         self.shape = like.shape
         found = self._studied({}).decisions
         self._sets = conditions.subsets(len(found))
-        self._decisions = found if self._sets else []
+        self._decisions = found
         plain = self._studied(self._given([jnp.ones((), bool)] * len(self._decisions)))
         self._plain_shapes = plain.shapes
         self._is_surveyed = plain.is_surveyed

@@ -22,6 +22,7 @@ from jaxdrop.mc._moments.pullbacks import Found
 # At most so many values are analyzed: all of five decisions, pairs of eight.
 _MOST_VALUES = 40
 _LEAST_ORDER = 2
+MOST_DECISIONS = 8
 
 # Decisions, by their place.
 Subset = tuple[int, ...]
@@ -30,8 +31,13 @@ Subset = tuple[int, ...]
 def subsets(count: int) -> list[Subset]:
     """The sets of decisions that get other values than the most probable ones, the empty one first.
 
-    There is none if there are no decisions, or too many for all pairs.
+    There is none if there are no decisions.
     """
+    if count > MOST_DECISIONS:
+        raise ValueError(
+            f"`predict` must make at most {MOST_DECISIONS} decisions for whole examples, as by `drop_path`, "
+            f"got {count}; `mc.estimate` samples it."
+        )
     for order in range(count if count else -1, min(_LEAST_ORDER, count) - 1, -1):
         if sum(math.comb(count, size) for size in range(order + 1)) <= _MOST_VALUES:
             return [one for size in range(order + 1) for one in itertools.combinations(range(count), size)]
@@ -40,8 +46,6 @@ def subsets(count: int) -> list[Subset]:
 
 def rule(sets: Sequence[Subset], count: int) -> str | None:
     """The approximate rule for so many decisions; None if the sets are all that there are."""
-    if not sets and count:
-        return "decisions: many of whole examples, taken like those of units"
     return "decisions: joint effects of three or more left out" if 0 < len(sets) < 2**count else None
 
 

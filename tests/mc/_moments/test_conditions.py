@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxdrop
 from jaxdrop import mc
@@ -82,10 +83,9 @@ def test_pairs_of_many_decisions():
 
     found = mc.moments(predict, X[:, :3])
     assert found.rules == ("decisions: joint effects of three or more left out",)
-    assert conditions.rule([], 9) is not None
     assert conditions.rule(conditions.subsets(5), 5) is conditions.rule([], 0) is None
     assert len(conditions.subsets(8)) == 37
-    assert conditions.subsets(9) == conditions.subsets(0) == []
+    assert conditions.subsets(0) == []
     cases = np.array(list(itertools.product((0, 1), repeat=8)))
     weights = np.prod(np.where(cases, 0.9, 0.1), 1)
     values = (cases @ np.arange(1, 9) / 0.9) ** 2
@@ -93,3 +93,11 @@ def test_pairs_of_many_decisions():
     x = np.asarray(X[:, :3], np.float64) ** 2
     np.testing.assert_allclose(found.mean, mean * x, rtol=1e-4)
     np.testing.assert_allclose(found.variance, (weights @ (values - mean) ** 2) * x**2, rtol=1e-3)
+
+
+def test_more_decisions_are_refused():
+    def predict(key: jax.Array, x: jax.Array) -> jax.Array:
+        return sum(jaxdrop.drop_path(one, x, 0.1) for one in jax.random.split(key, 9))
+
+    with pytest.raises(ValueError, match=r"must make at most 8 decisions for whole examples, .*, got 9"):
+        mc.moments(predict, X)
