@@ -228,7 +228,14 @@ SPECIAL = (
         selects=False,
     ),
     Member("attention_dropout", jaxdrop.attention_dropout, variance=bernoulli, form_of="dropout"),
-    Member("drop_key", jaxdrop.drop_key, one=None, rounds_once=False, shardable="batch"),
+    Member(
+        "drop_key",
+        jaxdrop.drop_key,
+        one=None,
+        rounds_once=False,
+        shardable="batch",
+        keeps_nothing=False,  # whether a row has lost all its keys
+    ),
     Member(
         "standout",
         lambda key, x, rate: jaxdrop.standout(key, x, jnp.broadcast_to(-_logit(rate), jnp.shape(x))),

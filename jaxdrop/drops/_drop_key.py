@@ -58,7 +58,9 @@ def have_weight(logits: jax.Array) -> jax.Array:
     float16.
     """
     logits = lax.stop_gradient(logits)
-    lowest = lowest_with_weight(logits.max(-1, keepdims=True, initial=-jnp.inf))
+    # What is not finite may be dropped, and then leaves the others as they are.
+    finite = jnp.where(jnp.isfinite(logits), logits, -jnp.inf)
+    lowest = lowest_with_weight(finite.max(-1, keepdims=True, initial=-jnp.inf))
     # A NaN compares false to all, so it is kept and seen.
     return ~(logits < lowest) & (logits != -jnp.inf)
 

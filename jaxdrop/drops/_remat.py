@@ -10,7 +10,9 @@ from jaxdrop import _bits, _checks
 from jaxdrop._types import ArrayLike, Bits, Key, PyTree, Rate
 
 
-def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.Array]]:
+def redraw_in_backward(
+    *static: str, keeps: str | None = None
+) -> Callable[[Callable], Callable[..., jax.Array]]:
     """Turns `f(seed, x, level, **static)` into `f(key, x, level, **static)`, redrawn in the backward pass.
 
     The key is used once, outside the part that the backward pass repeats. Only the seed, 8 bytes,
@@ -19,7 +21,12 @@ def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.A
 
     The two words of a Threefry key are stored as scalars: as an array, XLA would copy the words of
     every site together in a separate GPU kernel.
+
+    Args:
+      *static: Names of the static options.
+      keeps: The name, by `checkpoint_name`, of values that are stored too.
     """
+    policy = None if keeps is None else jax.checkpoint_policies.save_only_these_names(keeps)
 
     def decorate(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         @partial(jax.jit, static_argnames=static)
@@ -34,7 +41,7 @@ def redraw_in_backward(*static: str) -> Callable[[Callable], Callable[..., jax.A
                 own = _bits.Seed(jnp.asarray(words), seed.impl)
                 return fun(own, x, level, **options)
 
-            return jax.checkpoint(draw_and_apply)(words, x, level)
+            return jax.checkpoint(draw_and_apply, policy=policy)(words, x, level)
 
         def checked(key: Key, *data_and_level: PyTree, **options: PyTree) -> jax.Array:
             return call(_checks.check_key(key), *data_and_level, **options)

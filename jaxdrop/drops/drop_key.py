@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxdrop import _bits, _checks, _draw, _visible
 from jaxdrop._types import ArrayLike, Bits, Key, Rate
@@ -116,7 +117,7 @@ def _kept(seed: _bits.Seed, level: _Level, shape: tuple[int, ...]) -> jax.Array:
     return jnp.where(kept.any(-1, keepdims=True), kept, allowed)
 
 
-@_remat.redraw_in_backward("shape")
+@_remat.redraw_in_backward("shape", keeps="lost")
 def _hide_keys(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tuple[int, ...]) -> jax.Array:
     draw, allowed = level
     # A logit of -inf stays -inf: a finite one would let its row attend to it.
@@ -127,7 +128,11 @@ def _hide_keys(seed: _bits.Seed, logits: jax.Array, level: _Level, *, shape: tup
         hidden = jnp.where(logits == -jnp.inf, -jnp.inf, hidden).astype(logits.dtype)
         # Some dtypes of 8 bits have no infinity.
         wide = logits.astype(np.float32) if logits.dtype.itemsize < 2 else logits
-        kept = _drop_key.some_kept(_draw.draw_mask(seed, draw, shape), jnp.where(allowed, wide, -jnp.inf))
+        drawn = _draw.draw_mask(seed, draw, shape)
+        left = drawn & _drop_key.have_weight(jnp.where(allowed, wide, -jnp.inf))
+        # Stored, a boolean a row, so that the logits are not.
+        lost = checkpoint_name(~left.any(-1, keepdims=True), "lost")
+        kept = (drawn | lost) & allowed
     y = _draw.where_like(kept, logits, hidden)
     return _draw.nan_where_rate_invalid(y, level[0].keep_prob)
 

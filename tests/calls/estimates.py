@@ -337,7 +337,7 @@ UNCERTAINTY = {
         LABELS % 2,
     ),
     "sharpness": call(uncertainty.sharpness, PROBS),
-    "tally_auroc": call(lambda y: uncertainty.finish(uncertainty.tally_auroc(y, y > 0, bits=10)), Y),
+    "tally_auroc": call(lambda *args: uncertainty.finish(uncertainty.tally_auroc(*args, bits=10)), Y, Y > 0),
     "tally_classwise_ece": call(
         lambda *args: uncertainty.finish(uncertainty.tally_classwise_ece(*args, bins=3)), PROBS, LABELS
     ),

@@ -123,3 +123,9 @@ def test_a_masked_key_of_8_bits_is_not_a_key_that_is_left():
 
 def test_no_keys():
     assert jaxdrop.drop_key(KEY, jnp.ones((2, 0)), 0.5).shape == (2, 0)
+
+
+def test_the_backward_pass_keeps_a_boolean_a_row():
+    logits = jax.random.normal(KEY, (4, 8, 256))
+    _, vjp = jax.vjp(lambda x: jaxdrop.drop_key(KEY, x, 0.3), logits)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 4 * 8 + 20
