@@ -73,7 +73,7 @@ def repeats(count: int) -> int:
 
 
 def key_of(seed: int, name: str, index: int) -> jax.Array:
-    """Key of a repeat, by the name of what it is for."""
+    """Key of a repeat of a method, or of a half of the reference."""
     number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") >> 1
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), number), index)
 

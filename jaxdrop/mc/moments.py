@@ -54,8 +54,9 @@ def moments(
     before a last layer. Otherwise it is an approximation that takes sums of many random numbers as normal;
     `rules` lists the approximate rules that were used. It is meant for networks of at least about 30 units
     a layer: for masks of few units, use `estimate`. With n up to 5 masks of whole examples, the program is
-    evaluated for all of their 2^n values, and with up to 8 for those that matter most. Attention takes
-    about 16 forward passes more, for covariances of arrays along fixed directions.
+    evaluated for all of their 2^n values, and with up to 8 for those that differ from the most probable
+    one in one or two. Attention takes about 16 forward passes more, for covariances of arrays along fixed
+    directions.
 
     The mean, the variance and the shares are those of `estimate` with `shared=True`, and for predictors
     that draw for each example alone also of that without. Half precision is analyzed in float32. Within
@@ -81,9 +82,9 @@ def moments(
     Raises:
       TypeError: If `predict` is an `Indexed` predictor, or `chunk_size` is not an integer.
       ValueError: If a step or a draw has no rule, with its name and line: orders and order statistics, random
-        indices and predicates, permutations, loops within loops; if the outputs are not one array with a row
-        per example, do not depend on the key, or depend on other examples (under a trace they are NaN then);
-        or if `chunk_size` is below 1.
+        indices and predicates, permutations, loops within loops; if more than 8 decisions are for whole
+        examples; if the outputs are not one array with a row per example, do not depend on the key, or
+        depend on other examples (under a trace they are NaN then); or if `chunk_size` is below 1.
 
     References:
       Wang and Manning, "Fast dropout training", 2013; Clark, "The greatest of a finite set of random

@@ -150,6 +150,7 @@ def evaluate(form: Form, u: jax.Array) -> jax.Array:
 
 
 def is_kinked(form: Form) -> bool:
+    """Whether a form has a kink or a step."""
     return isinstance(form, Ramp) or (isinstance(form, Curve) and form.kinked)
 
 

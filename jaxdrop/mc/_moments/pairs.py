@@ -36,6 +36,7 @@ def _fitted(value: PyTree, shape: tuple[int, ...]) -> Random:
 
 
 def are_disjoint(a: Random, b: Random) -> bool:
+    """Whether two arrays depend on different draws."""
     return not a.draws & b.draws
 
 

@@ -115,6 +115,7 @@ class Steps:
 
 
 def is_random(value: PyTree) -> bool:
+    """Whether a value is random: an array with moments, or a function of such."""
     return isinstance(value, Random | Chain)
 
 
