@@ -100,15 +100,8 @@ def _attend(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sums(
-    ring: _Ring,
-    queries: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
-    bias: jax.Array | None,
-    how: _attention.Attention,
-) -> tuple[jax.Array, jax.Array]:
-    return _forward(ring, queries, keys, values, bias, how)[0]
+def _sums(ring: _Ring, *data: PyTree) -> tuple[jax.Array, jax.Array]:
+    return _forward(ring, *data)[0]
 
 
 def _forward(
