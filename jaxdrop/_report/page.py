@@ -61,6 +61,7 @@ def render(page: Page) -> str:
         kind=lambda block: type(block).__name__,
         rows=_rows,
         numeric=_numeric,
+        number=lambda cell: _NUMBER.match(str(cell)) and len(str(cell)) < 24,
         svg=svg,
         png=_png,
         cut=_cut,

@@ -3,11 +3,13 @@
 import io
 import re
 import warnings
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 
 from jaxdrop._report.points import points
 
@@ -16,6 +18,8 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 _SALT = {"svg.fonttype": "none", "svg.hashsalt": "jaxdrop", "axes.unicode_minus": True}
 # Text keeps this contrast to the page, whatever gray it has.
 _LEAST_INK = 75
+# The numbers of a logarithmic axis, the only formulas.
+_POWER = re.compile(r"\$\\mathdefault\{[-−\d.^{}]*(\\times[-−\d.^{}]*)?\}\$")
 # Not characters of HTML or XML: controls, and halves of pairs of UTF-16.
 _NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -39,12 +43,11 @@ def svg(figure: Figure, name: str, label: str) -> str:
     Returns:
       The same characters for the same figure.
     """
-    for text in figure.findobj(Text):
-        _as_written(text)
     file = io.StringIO()
     with mpl.rc_context(_SALT), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has more fonts
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        _take_as_written(figure)
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(clean(file.getvalue()))
     width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
@@ -67,11 +70,24 @@ def svg(figure: Figure, name: str, label: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _as_written(text: Text) -> None:
-    """Shows a text as it is; only the numbers of a logarithmic axis are formulas."""
-    if not text.get_text().startswith(r"$\mathdefault{"):
-        text.set_parse_math(False)
-        text.set_text(clean(text.get_text()))
+def _take_as_written(figure: Figure) -> None:
+    """Shows every text as it is, so that a name with dollars is no formula."""
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, FuncFormatter):  # the names that `set_ticks` was given
+            formatter.func = _cleaned(formatter.func)
+        axis.get_ticklabels()  # sets their texts
+    # Once before the layout, which fails on a wrong formula, and once for the ticks that come with it.
+    for part in (figure.draw_without_rendering, lambda: None):
+        for text in figure.findobj(Text):
+            if not _POWER.fullmatch(text.get_text()):
+                text.set_parse_math(False)
+                text.set_text(clean(text.get_text()))
+        part()
+
+
+def _cleaned(function: Callable[[float, int | None], str]) -> Callable[[float, int | None], str]:
+    return lambda value, place=None: clean(function(value, place))
 
 
 def _restyle(element: ElementTree.Element) -> None:
@@ -108,18 +124,15 @@ def _of_page(color: str, least: int) -> str:
 
 def _rename(root: ElementTree.Element, name: str) -> None:
     """Keeps the ids that are referred to, with the picture's name before them."""
-    used = re.compile(r"url\(#([^)]+)\)|^#(.+)$")
     kept = {}
     for element in root.iter():
-        for value in element.attrib.values():
-            for first, second in used.findall(value):
-                kept.setdefault(first or second, f"{name}-{len(kept)}")
+        for key, value in element.attrib.items():
+            match = re.fullmatch(r"#(.+)" if key == "href" else r"url\(#(.+)\)", value)
+            if match:
+                old = match.group(1)
+                new = kept.setdefault(old, f"{name}-{len(kept)}")
+                element.set(key, value.replace(f"#{old}", f"#{new}"))
     for element in root.iter():
-        for key, value in list(element.attrib.items()):
-            if key == "id":
-                del element.attrib[key]
-                if value in kept:
-                    element.set("id", kept[value])
-            elif match := used.search(value):
-                old = match.group(1) or match.group(2)
-                element.set(key, value.replace(f"#{old}", f"#{kept[old]}"))
+        old = element.attrib.pop("id", None)
+        if old in kept:
+            element.set("id", kept[old])

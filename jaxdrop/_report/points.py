@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import FillBetweenPolyCollection, PathCollection, QuadMesh
 from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.dates import AutoDateFormatter, ConciseDateFormatter, DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
-from matplotlib.ticker import FixedFormatter, LogFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 # More points than these make a page slow; long lines are thinned.
 _MOST = 400
@@ -83,7 +84,8 @@ def _artists(ax: Axes) -> Iterator[list[_Mark]]:
         if isinstance(container, ErrorbarContainer) and container.lines[0] is not None:
             yield _line(container.lines[0], container.get_label(), x, y, _errors(container))
         elif isinstance(container, BarContainer):
-            yield [_bar(bar, container, x, y) for bar in container.patches]
+            bins = _touch(container)
+            yield [_bar(bar, container, bins, x, y) for bar in container.patches]
     for line in ax.lines:
         if line not in own and line.get_transform() == ax.transData:
             yield _line(line, line.get_label(), x, y, _bands(ax))
@@ -114,11 +116,18 @@ class _Name:
         self.label = " ".join(axis.get_label_text().split()) or fallback
         self._format = None
         self._names = {}
-        if isinstance(formatter, FixedFormatter):
+        if isinstance(formatter, AutoDateFormatter | ConciseDateFormatter | DateFormatter):
+            self._format = formatter.format_data
+        elif not isinstance(formatter, ScalarFormatter | LogFormatter):  # names, such as those of bars
             ticks = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=False)
             self._names = {round(float(place), 9): text.get_text() for place, text in ticks}
-        elif not isinstance(formatter, ScalarFormatter | LogFormatter) and axis.have_units():
-            self._format = formatter.format_data  # such as dates
+
+    def between(self, low: float, high: float) -> str:
+        """A line for a bin, such as "rate: 0.1 to 0.2"; the middle of a bar around a name or a whole number."""
+        middle = round((low + high) / 2, 9)
+        if middle in self._names or middle.is_integer():
+            return self.say(middle)
+        return f"{self.label}: {low:.4g} to {high:.4g}"
 
     def say(self, value: float, error: str = "") -> str:
         """A line such as "rate: 0.5"."""
@@ -181,14 +190,22 @@ def _bands(ax: Axes) -> dict:
     return bands
 
 
-def _bar(bar: Rectangle, container: BarContainer, x: _Name, y: _Name) -> _Mark:
+def _touch(container: BarContainer) -> bool:
+    """Whether each bar begins where the one before ends, as in a histogram."""
+    flat = container.orientation == "horizontal"
+    sides = [(bar.get_y(), bar.get_height()) if flat else (bar.get_x(), bar.get_width()) for bar in container]
+    start, size = np.array(sides, float).T
+    return len(start) > 1 and np.allclose(start[:-1] + size[:-1], start[1:], atol=1e-6 * abs(size).max())
+
+
+def _bar(bar: Rectangle, container: BarContainer, bins: bool, x: _Name, y: _Name) -> _Mark:
     left, bottom = bar.get_xy()
     right, top = left + bar.get_width(), bottom + bar.get_height()
     flat = container.orientation == "horizontal"
     place, value = (y, x) if flat else (x, y)
     low, high = (bottom, top) if flat else (left, right)
     length = bar.get_width() if flat else bar.get_height()
-    where = place.say((low + high) / 2)
+    where = place.between(low, high) if bins else place.say((low + high) / 2)
     lines = _titled(container.get_label(), where, value.say(length))
     return _Mark((left, bottom, right, top), lines)
 
@@ -198,7 +215,7 @@ def _steps(patch: StepPatch, x: _Name, y: _Name) -> list[_Mark]:
     base = np.broadcast_to(0.0 if baseline is None else np.asarray(baseline, float), np.shape(values))
     marks = []
     for low, high, value, start in zip(edges[:-1], edges[1:], values, base, strict=True):
-        lines = _titled(patch.get_label(), f"{x.say(low)} to {high:.4g}", y.say(value))
+        lines = _titled(patch.get_label(), x.between(low, high), y.say(value))
         marks.append(_Mark((low, start, high, value), lines))
     return marks
 
