@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxdrop._report.blocks import Cell, Page, Table
+from jaxdrop._report.blocks import Block, Cell, Page, Table
 from jaxdrop._report.picture import clean, svg
 
 _FOLDER = Path(__file__).parent
@@ -17,9 +17,11 @@ _FOLDER = Path(__file__).parent
 _LONG = 280
 # Larger images of cards are made smaller: a page shows many.
 _SIDE = 512
+# Shorter values that begin with a digit stay on a line.
+_LONG_NUMBER = 24
 # Cells without a value.
-_MISSING = {"", "-", "–", "—", "nan"}
-_NUMBER = re.compile(r"[-+−±<>≤≥~]?\s*(\d|\.\d|inf\b)")
+_MISSING = {"", "-", "\N{EN DASH}", "\N{EM DASH}", "nan"}
+_NUMBER = re.compile("[-+\N{MINUS SIGN}±<>≤≥~]?\\s*(\\d|\\.\\d|inf\\b)")
 
 
 def render(page: Page) -> str:
@@ -36,7 +38,8 @@ def render(page: Page) -> str:
 
     Raises:
       ImportError: If jinja2 is missing.
-      ValueError: If the image of a card or the rows of a table have another shape than `blocks` says.
+      TypeError: If a block or the values of an image have another type than `blocks` says.
+      ValueError: If an image, or the rows of a table, have another shape or range.
     """
     try:
         import jinja2
@@ -58,10 +61,10 @@ def render(page: Page) -> str:
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        kind=lambda block: type(block).__name__,
+        kind=_kind,
         rows=_rows,
         numeric=_numeric,
-        number=lambda cell: _NUMBER.match(str(cell)) and len(str(cell)) < 24,
+        number=lambda cell: _NUMBER.match(str(cell)) and len(str(cell)) < _LONG_NUMBER,
         svg=svg,
         png=_png,
         cut=_cut,
@@ -76,6 +79,13 @@ def _clean(value: object) -> object:
 def _hash(text: str) -> str:
     """How a Content-Security-Policy names a script or a style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _kind(block: Block) -> str:
+    """The name of a block's class."""
+    if not isinstance(block, Block):
+        raise TypeError(f"`blocks` must hold parts of a page, got {type(block).__name__}.")
+    return type(block).__name__
 
 
 def _numeric(table: Table) -> list[bool]:
@@ -106,7 +116,7 @@ def _png(image: np.ndarray) -> tuple[str, int, int]:
     pixels = np.asarray(image)
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[-1] not in (3, 4)) or not pixels.size:
+    if not pixels.size or (pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[-1] not in (3, 4))):
         raise ValueError(f"`image` must have shape [H, W] or [H, W, 1, 3 or 4], got {np.shape(image)}.")
     if pixels.dtype != np.uint8:
         if not np.issubdtype(pixels.dtype, np.floating):

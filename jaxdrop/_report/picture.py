@@ -15,11 +15,11 @@ from jaxdrop._report.points import points
 
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
-_SALT = {"svg.fonttype": "none", "svg.hashsalt": "jaxdrop", "axes.unicode_minus": True}
 # Text keeps this contrast to the page, whatever gray it has.
 _LEAST_INK = 75
 # The numbers of a logarithmic axis, the only formulas.
-_POWER = re.compile(r"\$\\mathdefault\{[-−\d.^{}]*(\\times[-−\d.^{}]*)?\}\$")
+_DIGITS = "[-\N{MINUS SIGN}\\d.^{}]*"
+_POWER = re.compile(rf"\$\\mathdefault\{{{_DIGITS}(\\times{_DIGITS})?\}}\$")
 # Not characters of HTML or XML: controls, and halves of pairs of UTF-16.
 _NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -44,15 +44,16 @@ def svg(figure: Figure, name: str, label: str) -> str:
       The same characters for the same figure.
     """
     file = io.StringIO()
-    with mpl.rc_context(_SALT), warnings.catch_warnings():
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxdrop"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has more fonts
         _take_as_written(figure)
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(clean(file.getvalue()))
     width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
-    for part in ("metadata", "defs"):  # the license of nothing, and a style for all of the page
-        root.remove(root.find(f"{{{_SVG}}}{part}"))
+    for part in list(root):
+        if part.tag != f"{{{_SVG}}}g":  # metadata, and a style that would be that of the whole page
+            root.remove(part)
     for element in root.iter():
         _restyle(element)
     _rename(root, name)

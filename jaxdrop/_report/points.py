@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
 from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike
 
 # More points than these make a page slow; long lines are thinned.
 _MOST = 400
@@ -60,19 +62,13 @@ def _place(figure: Figure, ax: Axes, mark: _Mark) -> Point | None:
     """A mark in the figure, or None outside of its axes."""
     corners = ax.transData.transform(np.reshape(mark.box, (2, 2)))
     (left, bottom), (right, top) = corners.min(0), corners.max(0)
-    if not np.isfinite(corners).all() or not ax.bbox.padded(2).overlaps(_box(left, bottom, right, top)):
+    if not np.isfinite(corners).all() or not ax.bbox.padded(2).overlaps(Bbox.from_extents(left, bottom, right, top)):
         return None
     size = figure.bbox.width, figure.bbox.height
     # As large as a fingertip needs at least; bars as they are.
     wide, high = max(0, _REACH - (right - left) / 2), max(0, _REACH - (top - bottom) / 2)
     box = (left - wide) / size[0], 1 - (top + high) / size[1], (right + wide) / size[0]
     return Point((*box, 1 - (bottom - high) / size[1]), "\n".join(mark.lines))
-
-
-def _box(left: float, bottom: float, right: float, top: float):
-    from matplotlib.transforms import Bbox
-
-    return Bbox.from_extents(left, bottom, right, top)
 
 
 def _artists(ax: Axes) -> Iterator[list[_Mark]]:
@@ -98,7 +94,7 @@ def _artists(ax: Axes) -> Iterator[list[_Mark]]:
         if isinstance(artist, PathCollection):
             yield _cloud(artist, x, y)
         elif isinstance(artist, QuadMesh):
-            yield _mesh(artist.get_coordinates(), artist.get_array(), x, y)
+            yield _mesh(np.asarray(artist.get_coordinates()), artist.get_array(), x, y)
     for image in ax.images:
         left, right, bottom, top = image.get_extent()
         values = np.ma.asarray(image.get_array())
@@ -123,7 +119,7 @@ class _Name:
             self._names = {round(float(place), 9): text.get_text() for place, text in ticks}
 
     def between(self, low: float, high: float) -> str:
-        """A line for a bin, such as "rate: 0.1 to 0.2"; the middle of a bar around a name or a whole number."""
+        """A line such as "rate: 0.1 to 0.2"; only the middle where that is a name or a whole number."""
         middle = round((low + high) / 2, 9)
         if middle in self._names or middle.is_integer():
             return self.say(middle)
@@ -221,11 +217,11 @@ def _steps(patch: StepPatch, x: _Name, y: _Name) -> list[_Mark]:
 
 
 def _cloud(artist: PathCollection, x: _Name, y: _Name) -> list[_Mark]:
-    offsets = np.ma.filled(np.ma.asarray(artist.get_offsets(), float), np.nan)
+    offsets = np.asarray(np.ma.filled(np.ma.asarray(artist.get_offsets(), float), np.nan))
     return [_Mark((a, b, a, b), _titled(artist.get_label(), x.say(a), y.say(b))) for a, b in offsets]
 
 
-def _mesh(corners: np.ndarray, values: np.ndarray | None, x: _Name, y: _Name) -> list[_Mark]:
+def _mesh(corners: np.ndarray, values: ArrayLike | None, x: _Name, y: _Name) -> list[_Mark]:
     """The cells of a map, if they are few enough to be pointed at."""
     if values is None or np.size(values) > _MOST:
         return []
