@@ -62,7 +62,9 @@ def _place(figure: Figure, ax: Axes, mark: _Mark) -> Point | None:
     """A mark in the figure, or None outside of its axes."""
     corners = ax.transData.transform(np.reshape(mark.box, (2, 2)))
     (left, bottom), (right, top) = corners.min(0), corners.max(0)
-    if not np.isfinite(corners).all() or not ax.bbox.padded(2).overlaps(Bbox.from_extents(left, bottom, right, top)):
+    if not np.isfinite(corners).all():
+        return None
+    if not ax.bbox.padded(2).overlaps(Bbox.from_extents(left, bottom, right, top)):
         return None
     size = figure.bbox.width, figure.bbox.height
     # As large as a fingertip needs at least; bars as they are.
@@ -217,7 +219,7 @@ def _steps(patch: StepPatch, x: _Name, y: _Name) -> list[_Mark]:
 
 
 def _cloud(artist: PathCollection, x: _Name, y: _Name) -> list[_Mark]:
-    offsets = np.asarray(np.ma.filled(np.ma.asarray(artist.get_offsets(), float), np.nan))
+    offsets = np.ma.masked_array(artist.get_offsets(), dtype=float).filled(np.nan)
     return [_Mark((a, b, a, b), _titled(artist.get_label(), x.say(a), y.say(b))) for a, b in offsets]
 
 
