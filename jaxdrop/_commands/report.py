@@ -35,7 +35,7 @@ def report(
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="A predictor, called with a key and inputs; or a function without arguments that returns one.",
+            help="A predictor, called with a key and inputs; or a function without arguments that makes one.",
         ),
     ] = None,
     model: Annotated[
@@ -66,7 +66,7 @@ def report(
     samples_max: Annotated[int, typer.Option(help="Samples for each example, at most.")] = 1024,
     holdout: Annotated[float, typer.Option(help="Share of the data to fit on; it is not scored.")] = 0.3,
     level: Annotated[float, typer.Option(help="Coverage of conformal sets and intervals.")] = 0.9,
-    batch_size: Annotated[int, typer.Option(help="Examples per batch.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="Examples per batch.")] = 128,
     ignore: Annotated[int | None, typer.Option(help="Label of parts that do not count.")] = None,
     show: Annotated[
         str | None,

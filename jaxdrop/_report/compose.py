@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxdrop import plots
 from jaxdrop._report import analyses
@@ -16,12 +17,12 @@ from jaxdrop._types import PyTree
 from jaxdrop.uncertainty import Report, ReportRow
 
 _ABOUT = {
-    "accuracy": "share of right predictions",
+    "accuracy": "accuracy",
     "nll": "negative log likelihood",
     "brier": "Brier score",
     "ece": "expected calibration error",
-    "classwise_ece": "mean calibration error of the classes",
-    "mean_iou": "mean intersection over union of the classes",
+    "classwise_ece": "mean calibration error of classes",
+    "mean_iou": "mean intersection over union",
     "auroc": "area under the ROC curve",
     "aupr": "area under the precision-recall curve",
     "rmse": "root mean squared error",
@@ -30,15 +31,15 @@ _ABOUT = {
     "interval_score": "Winkler score of the intervals",
     "sharpness": "root mean variance",
     "ence": "expected normalized calibration error",
-    "aleatoric_stddev": "spread of the noise",
-    "epistemic_stddev": "spread of the samples",
-    "total_entropy": "entropy of the mean prediction",
-    "entropy": "entropy of the mean prediction",
-    "mutual_information": "epistemic part of the entropy",
+    "aleatoric_stddev": "standard deviation of the noise",
+    "epistemic_stddev": "standard deviation of the samples",
+    "total_entropy": "entropy of the mean",
+    "entropy": "entropy of the mean",
+    "mutual_information": "mutual information",
 }
 _PREFIXES = {
-    "aurc_": "area under the risk-coverage curve by ",
-    "error_auroc_": "AUROC of wrong against right predictions by ",
+    "aurc_": "risk-coverage area by ",
+    "error_auroc_": "AUROC of mistakes by ",
 }
 
 
@@ -78,6 +79,12 @@ def with_error(value: float, error: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "not known" if math.isnan(value) else str(value)
 
 
+def name_of(analysis: Analysis) -> str:
+    """The main uncertainty in words."""
+    name = next(iter(analysis.doubts))
+    return "standard deviation" if name == "stddev" else name.replace("_", " ")
+
+
 def page(about: About, analysis: Analysis, trial: Trial, cards: Sequence[Cards]) -> Page:
     """The page."""
     sections = [
@@ -86,7 +93,7 @@ def page(about: About, analysis: Analysis, trial: Trial, cards: Sequence[Cards])
         Section("Conformal prediction", _coverages(about, analysis)),
         Section("Uncertainty", _uncertainty(analysis)),
         Section("Number of samples", _samples(trial)),
-        Section("Examples", [Text(_cards_text(analysis)), *cards]),
+        Section("Examples", [Text(_cards_text(about, analysis)), *cards]),
         Section("Sources of randomness", _sites(about.sites)),
         Section("Versions and command", _provenance(about)),
     ]
@@ -124,9 +131,9 @@ def _scores(about: About, analysis: Analysis) -> list[Block]:
         found = [rows.get(name) for rows in by_name.values()]
         one = next(row for row in found if row is not None)
         ends = [one.unit, one.better]
-        body.append([name, _meaning(name), *map(_cell, found), *ends])
-        keys.append([name, _meaning(name), *(math.nan if row is None else row.value for row in found), *ends])
-    head = ["score", "meaning", *given, "unit", "better"]
+        body.append([_meaning(name), *map(_cell, found), *ends])
+        keys.append([_meaning(name), *(math.nan if row is None else row.value for row in found), *ends])
+    head = ["score", *given, "unit", "better"]
     over = "examples, as the parts of one are not independent" if about.kind.parts else "examples"
     text = (
         f"Means over the scored examples with the standard error over data sets of {about.counts[2]} such "
@@ -176,7 +183,7 @@ def _coverages(about: About, analysis: Analysis) -> list[Block]:
 def _uncertainty(analysis: Analysis) -> list[Block]:
     texts = []
     if math.isfinite(analysis.noise_share):
-        name = next(iter(analysis.doubts)).replace("_", " ")
+        name = name_of(analysis)
         texts.append(
             f"Monte-Carlo noise makes {100 * analysis.noise_share:.2g} % of the variance of the {name} "
             "between examples; the rest is how examples differ."
@@ -184,9 +191,11 @@ def _uncertainty(analysis: Analysis) -> list[Block]:
     return [*map(Text, texts), *_chosen(analysis, "uncertainty")]
 
 
-def _cards_text(analysis: Analysis) -> str:
-    name = next(iter(analysis.doubts)).replace("_", " ")
-    return f"Scored examples in the order of their {name}, each with its Monte-Carlo standard error."
+def _cards_text(about: About, analysis: Analysis) -> str:
+    text = f"Scored examples by their {name_of(analysis)}, which has its Monte-Carlo standard error."
+    if len(about.kind.parts) == 2:
+        text += " Images show from left to right the input, the target, the prediction and the entropy."
+    return text
 
 
 def _samples(trial: Trial) -> list[Block]:
@@ -205,7 +214,7 @@ def _samples(trial: Trial) -> list[Block]:
 
 
 def _convergence(trial: Trial) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         known = np.isfinite(trial.error)
         style = {"color": plots.PALETTE[0], "marker": "o", "markersize": 4, "capsize": 2}
         ax.errorbar(

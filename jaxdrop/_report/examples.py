@@ -30,18 +30,15 @@ class Shown(NamedTuple):
     columns: Sequence[str] = ()
 
 
-def shown(
-    data: PyTree, show: ArrayLike | Sequence[str] | None, columns: Sequence[str] | None, examples: int
-) -> Shown:
+def shown(data: PyTree, show: PyTree | None, columns: Sequence[str] | None, examples: int) -> Shown:
     """What is shown: `show`, or the first array of the data.
 
     Raises:
       TypeError: If `show` holds neither numbers nor texts.
       ValueError: If `show` has another number of examples, or `columns` does not fit the rows.
     """
-    values = jax.tree.leaves(data)[0] if show is None else show
-    if isinstance(values, list | tuple):
-        values = np.asarray(values)
+    given = jax.tree.leaves(data)[0] if show is None else show
+    values = given if hasattr(given, "dtype") and hasattr(given, "shape") else np.asarray(given)
     kind, rank = np.dtype(values.dtype).kind, np.ndim(values)
     if not rank or len(values) != examples:
         raise ValueError(

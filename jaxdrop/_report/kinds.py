@@ -193,27 +193,40 @@ def told(
 
 def read(kind: Kind, estimate: mc.Estimate, rows: np.ndarray | slice) -> Found:
     """The estimates of some examples; of a folder, read from its files."""
-    value, error = ({name: _taken(leaf, rows) for name, leaf in part.items()} for part in estimate[:2])
-    if kind.classes:
+    return read_labels(kind, estimate, rows) if kind.classes else read_numbers(kind, estimate, rows)
 
-        def shaped(array: np.ndarray, *last: int) -> np.ndarray:
-            return array.reshape(len(array), *kind.parts, *last)
 
-        return Labels(
-            shaped(value["log_mean"], kind.classes),
-            *(shaped(of[name]) for of in (value, error) for name in ("total_entropy", "mutual_information")),
-        )
-    mean, variance, spread = (value["mean"], value["variance"], error["variance"])
-    if kind.outputs == "mean":
-        off, aleatoric = _flat(spread), 0 * _flat(mean)
-        mean, epistemic = _flat(mean), _flat(variance)
-    else:
-        mean, epistemic, off = _flat(mean[0]), _flat(variance[0]), _flat(spread[0])
-        aleatoric = _flat(value["mean"][1])
-        if kind.outputs == "mean_stddev":
-            aleatoric = aleatoric**2 + _flat(variance[1])
-    total = np.sqrt(np.maximum(aleatoric + epistemic, np.finfo(np.float32).tiny))
-    return Numbers(mean, aleatoric, epistemic, off / (2 * total))
+def read_labels(kind: Kind, estimate: mc.Estimate, rows: np.ndarray | slice) -> Labels:
+    """The estimates of the labels of some examples."""
+
+    def taken(of: dict[str, PyTree], name: str, *last: int) -> np.ndarray:
+        array = np.asarray(of[name][rows])
+        return array.reshape(len(array), *kind.parts, *last)
+
+    names = ("total_entropy", "mutual_information")
+    return Labels(
+        taken(estimate.value, "log_mean", kind.classes),
+        *(taken(of, name) for of in (estimate.value, estimate.standard_error) for name in names),
+    )
+
+
+def read_numbers(kind: Kind, estimate: mc.Estimate, rows: np.ndarray | slice) -> Numbers:
+    """The estimates of the numbers of some examples, in float64."""
+
+    def taken(tree: PyTree) -> list[np.ndarray]:
+        arrays = (np.asarray(leaf[rows]) for leaf in jax.tree.leaves(tree))
+        return [array.reshape(len(array)).astype(np.float64) for array in arrays]
+
+    means, variances = taken(estimate.value["mean"]), taken(estimate.value["variance"])
+    aleatoric = np.zeros_like(means[0])
+    if kind.outputs == "mean_variance":
+        aleatoric = means[1]
+    if kind.outputs == "mean_stddev":
+        aleatoric = means[1] ** 2 + variances[1]  # the mean square
+    total = np.sqrt(np.maximum(aleatoric + variances[0], np.finfo(np.float32).tiny))
+    return Numbers(
+        means[0], aleatoric, variances[0], taken(estimate.standard_error["variance"])[0] / (2 * total)
+    )
 
 
 def _of_numbers(like: PyTree, rows: int, outputs: str | None) -> Kind:
@@ -248,11 +261,3 @@ def _outputs_of(sample: np.ndarray, single: bool) -> str:
             "`outputs` must be 'logits' or 'probabilities' for one output in [0, 1] per label, got None."
         )
     return "probabilities" if inside and np.allclose(sample.sum(-1), 1, atol=1e-3) else "logits"
-
-
-def _taken(tree: PyTree, rows: np.ndarray | slice) -> PyTree:
-    return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), tree)
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    return array.reshape(len(array)).astype(np.float64)

@@ -1,6 +1,7 @@
 """The analysis of one label per example: scores, temperature, conformal sets and pictures."""
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxdrop import plots, uncertainty
 from jaxdrop._report import analyses
@@ -142,7 +143,7 @@ def _sets(
 
 
 def _reliability(scored: Labels, logs: np.ndarray | None, targets: np.ndarray, bins: int) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         plots.reliability_diagram(probabilities(scored.logs), targets, bins=bins, label="as predicted", ax=ax)
         if logs is not None:
             plots.reliability_diagram(
@@ -154,7 +155,7 @@ def _reliability(scored: Labels, logs: np.ndarray | None, targets: np.ndarray, b
 
 
 def _risk(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         for name, doubt in doubts.items():
             plots.risk_coverage_curve(errors, doubt, label=name.replace("_", " "), ax=ax)
 
@@ -167,7 +168,7 @@ def _sizes(
 ) -> Picture:
     sets = np.asarray(uncertainty.fit_lac(held.probs, held_targets, level=level)(scored.probs))
 
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         plots.set_sizes(sets, labels=targets, ax=ax)
 
     text = f"How many classes the conformal sets (LAC, level {level:g}) of the scored examples hold."

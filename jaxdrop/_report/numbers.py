@@ -1,6 +1,7 @@
 """The analysis of a regression: scores, scale of the deviations, conformal intervals and pictures."""
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxdrop import plots, uncertainty
 from jaxdrop._report import analyses
@@ -145,7 +146,7 @@ def _intervals(
 
 
 def _against(found: Numbers, targets: np.ndarray, unit: str) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         plots.targets_against_predictions(found.mean, found.stddev, targets, ax=ax)
 
     text = "The target of each scored example against its prediction, with its standard deviation."
@@ -153,7 +154,7 @@ def _against(found: Numbers, targets: np.ndarray, unit: str) -> Picture:
 
 
 def _quantiles(first: Numbers | None, last: Numbers, targets: np.ndarray, is_fitted: bool) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         for found, name in ((first, "as predicted"), (last if is_fitted else None, "fitted")):
             if found is not None:
                 pit = np.asarray(uncertainty.pit_gaussian(found.mean, found.stddev, targets))
@@ -164,7 +165,7 @@ def _quantiles(first: Numbers | None, last: Numbers, targets: np.ndarray, is_fit
 
 
 def _risk(off: np.ndarray, doubts: dict[str, np.ndarray], unit: str) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         for name, doubt in doubts.items():
             plots.risk_coverage_curve(off, doubt, label=name.replace("_", " "), ax=ax)
         ax.set_ylabel("mean absolute error" + (f" ({unit})" if unit else ""))

@@ -4,18 +4,18 @@ All scores are ratios of sums over examples, and their standard errors those of 
 the sums of each example are all that is kept of its parts.
 """
 
-import functools
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxdrop import plots, uncertainty
 from jaxdrop._report import analyses, labels
 from jaxdrop._report.analyses import Analysis, Coverage
 from jaxdrop._report.blocks import Picture, Table
-from jaxdrop._report.kinds import Kind, Labels, read
+from jaxdrop._report.kinds import Kind, Labels, read_labels
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import Estimate
 from jaxdrop.uncertainty import Report, ReportRow
@@ -55,7 +55,7 @@ def analyze(
         fitted, factor = [f"A temperature of {temperature:.3g} was fitted to {used} labels of {len(held)} "
                           "held-out examples."], {"temperature": temperature}  # fmt: skip
         after_sums = _sums(kind, estimate, targets, scored, bins, temperature)
-        after = _report(kind, after_sums, after_key)
+        after = _report(kind, after_sums, after_key, calibrated=True)
         if problem := analyses.too_few_for_sets(len(held), level):
             fitted = [*fitted, problem]
         else:
@@ -91,7 +91,7 @@ def _read(
     """Estimates, labels and which of them count, of some examples at a time; parts along one axis."""
     for start in range(0, len(rows), _ROWS):
         some = rows[start : start + _ROWS]
-        found, y = read(kind, estimate, some), _flat(np.asarray(targets[some]))
+        found, y = read_labels(kind, estimate, some), _flat(np.asarray(targets[some]))
         known = np.ones(y.shape, bool) if kind.ignore is None else y != kind.ignore
         flat = Labels(found.logs.reshape(*y.shape, kind.classes), *map(_flat, found[1:]))
         yield flat, np.where(known, y, 0), known
@@ -204,8 +204,8 @@ _BETTER = {
 }
 
 
-def _report(kind: Kind, sums: Sums, key: Key) -> Report:
-    """The scores with standard errors over examples."""
+def _report(kind: Kind, sums: Sums, key: Key, *, calibrated: bool = False) -> Report:
+    """The scores with standard errors over examples; a temperature leaves no mutual information."""
     # Sums per example are divided by the mean number of parts, so that float32 holds them well.
     unit = float(sums["count"].mean())
     given = {name: jnp.asarray(value / unit, jnp.float32) for name, value in sums.items()}
@@ -218,7 +218,7 @@ def _report(kind: Kind, sums: Sums, key: Key) -> Report:
     rows = tuple(
         ReportRow(name, float(values[name]), float(errors[name]), *about)
         for name, about in _BETTER.items()
-        if name in values
+        if name in values and not (calibrated and "mutual_information" in name)
     )
     examples = len(sums["count"])
     title = f"{kind.classes} classes, {int(sums['count'].sum())} labels of {examples} examples"
@@ -272,20 +272,15 @@ def _bins_of(sums: PyTree) -> jax.Array:
     return jnp.where(seen, whole["bin_hits"] / jnp.where(seen, whole["bin_count"], 1), jnp.nan)
 
 
-@functools.cache
-def _bin_names() -> tuple[str, ...]:
-    return ("bin_count", "bin_hits")
-
-
 def _reliability(before: Sums, after: Sums | None, key: Key) -> Picture:
     """A reliability diagram with standard errors over examples."""
     series = {"as predicted": before} | ({} if after is None else {"with temperature": after})
     rows: list[list[str | float]] = []
 
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         ax.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="calibrated")
         for number, (name, sums) in enumerate(series.items()):
-            given = {of: jnp.asarray(sums[of], jnp.float32) for of in _bin_names()}
+            given = {of: jnp.asarray(sums[of], jnp.float32) for of in ("bin_count", "bin_hits")}
             share, error = np.asarray(_bins_of(given)), np.full(sums["bin_count"].shape[1], np.nan)
             if len(sums["count"]) > 1:
                 error = np.asarray(uncertainty.bootstrap(key, _bins_of, given, paired=True).standard_error)
@@ -309,7 +304,7 @@ def _reliability(before: Sums, after: Sums | None, key: Key) -> Picture:
 
 
 def _risk(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Picture:
-    def draw(ax: plots.Axes) -> None:
+    def draw(ax: Axes) -> None:
         for name, doubt in doubts.items():
             plots.risk_coverage_curve(errors, doubt, label=f"mean {name.replace('_', ' ')}", ax=ax)
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from jaxdrop import _checks, _predictions, mc
 from jaxdrop._report import compose, examples, files, kinds, labels, numbers, parts, provenance, sampling
 from jaxdrop._report.analyses import Analysis, Coverage
-from jaxdrop._report.kinds import Found, Kind, Labels, Numbers
+from jaxdrop._report.kinds import Found, Kind, Numbers
 from jaxdrop._report.page import render
 from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.uncertainty import Report
@@ -62,7 +63,7 @@ def report(
     holdout: float | None = None,
     level: float = 0.9,
     max_samples: int = 1024,
-    batch_size: int = 256,
+    batch_size: int = 128,
     bins: int = 15,
     ignore: int | None = None,
     show: ArrayLike | Sequence[str] | None = None,
@@ -287,12 +288,15 @@ def _analysis(
 ) -> Analysis:  # fmt: skip
     options = {"level": level, "bins": bins, "key": key}
     if kind.parts:
-        of_held = {"held_estimate": held_estimate, "held_targets": held_y}
-        return parts.analyze(kind, estimate, y, held, scored, **of_held, **options)
-    found = kinds.read(kind, held_estimate, held), held_y[held], kinds.read(kind, estimate, scored), y[scored]
+        own = {"held_estimate": held_estimate, "held_targets": held_y}
+        return parts.analyze(kind, estimate, y, held, scored, **own, **options)
     if kind.classes:
-        return labels.analyze(kind, *found, **options)
-    return numbers.analyze(kind, *found, **options, unit=unit)
+        read = partial(kinds.read_labels, kind)
+        of_held, of_scored = read(held_estimate, held), read(estimate, scored)
+        return labels.analyze(kind, of_held, held_y[held], of_scored, y[scored], **options)
+    read = partial(kinds.read_numbers, kind)
+    of_held, of_scored = read(held_estimate, held), read(estimate, scored)
+    return numbers.analyze(kind, of_held, held_y[held], of_scored, y[scored], unit=unit, **options)
 
 
 def _cards(
@@ -300,7 +304,7 @@ def _cards(
     what: examples.Shown, names: Sequence[str], unit: str,
 ) -> list[PyTree]:  # fmt: skip
     """The groups of examples."""
-    first = next(iter(analysis.doubts)).replace("_", " ")
+    first = compose.name_of(analysis)
     last = unit if kind.classes == 0 else "nats"
 
     def doubt_line(place: int) -> str:
@@ -320,8 +324,7 @@ def _cards(
         return [predicted, f"Target: {names[int(target)]}", doubt_line(place)]
 
     def maps(place: int) -> list[np.ndarray]:
-        found = kinds.read(kind, estimate, scored[[place]])
-        assert isinstance(found, Labels)
+        found = kinds.read_labels(kind, estimate, scored[[place]])
         target = y[scored[place]]
         known = np.ones(target.shape, bool) if kind.ignore is None else target != kind.ignore
         likeliest = found.logs[0].argmax(-1)
@@ -330,8 +333,7 @@ def _cards(
 
     wrong = None
     if kind.classes and not kind.parts:
-        found = kinds.read(kind, estimate, scored)
-        assert isinstance(found, Labels)
+        found = kinds.read_labels(kind, estimate, scored)
         wrong = found.logs.argmax(-1) != y[scored]
     with_maps = maps if len(kind.parts) == 2 and what.how == "image" else None
     return examples.groups(

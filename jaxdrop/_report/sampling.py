@@ -11,7 +11,7 @@ from jaxdrop._report.kinds import Found, Kind, read
 from jaxdrop._types import Key, PyTree
 
 # Samples in a block of the trial, and in the whole trial at most.
-_BLOCK, _MOST = 8, 256
+_BLOCK, _MOST = 8, 128
 # The part of the variance between data sets that Monte-Carlo errors may add, as a mean square.
 SHARE = 0.1
 # A standard error needs so many samples; other numbers are multiples.
@@ -75,7 +75,7 @@ def try_out(
         mc.accumulate(predict, jax.random.fold_in(key, block), x, **options)
         for block in range(total // _BLOCK)
     ]
-    samples, draws, each = [], [], np.zeros(1)
+    samples, draws, each = [], [], np.zeros((1, 1))
     while states:
         found = (mc.finish(kind.reducer, state) for state in states)
         each = np.stack([losses(read(kind, estimate, slice(None))) for estimate in found])
