@@ -32,9 +32,7 @@ def test_tables_of_text(tmp_path):
     assert (labels.dtype.kind, labels.tolist()) == ("i", [1, 0])
     assert inputs.one(read(tmp_path, "y\n1.0\n2\n"), "data").dtype.kind == "f"
     for text in ("", "a,b\n", "a,b\n1\n", "a\nx\n", "a,b\n1,2\n3\n"):
-        with pytest.raises(
-            BadInputError, match="`data` must hold a line of names and rows of as many numbers"
-        ):
+        with pytest.raises(BadInputError, match="`data` must hold a line of names and rows of"):
             read(tmp_path, text)
 
 

@@ -60,7 +60,7 @@ def test_nnx_from_safetensors(tmp_path):
         ),
         (
             {"Dense_0__kernel": KERNEL.T[:3], "Dense_0__bias": BIAS},
-            r"shape \(4, 4\) and dtype float32 at params/",
+            r"shape \(4, 4\) and dtype float32 at",
         ),
         ({"Dense_0__kernel": KERNEL.astype("bfloat16"), "Dense_0__bias": BIAS}, r"got \(4, 4\) and bfloat16"),
     ],

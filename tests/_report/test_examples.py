@@ -74,7 +74,5 @@ def test_long_rows_are_cut():
     data = np.ones((10, 30))
     found = examples.groups(shown_as(data), TEN, data[:, 0], data[:, 0], wrong=None, lines=lambda _: [])
     card = found[0].cards[0]
-        0
-    ].cards[0]
     assert len(card.row) == 13
     assert card.row["and more"] == "18 columns"
