@@ -220,7 +220,10 @@ def _steps(patch: StepPatch, x: _Name, y: _Name) -> list[_Mark]:
 
 def _cloud(artist: PathCollection, x: _Name, y: _Name) -> list[_Mark]:
     offsets = np.ma.masked_array(artist.get_offsets(), dtype=float).filled(np.nan)
-    return [_Mark((a, b, a, b), _titled(artist.get_label(), x.say(a), y.say(b))) for a, b in offsets]
+    return [
+        _Mark((a, b, a, b), _titled(artist.get_label(), x.say(a), y.say(b)))
+        for a, b in np.reshape(offsets, (-1, 2))
+    ]
 
 
 def _mesh(corners: np.ndarray, values: ArrayLike | None, x: _Name, y: _Name) -> list[_Mark]:
