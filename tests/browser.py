@@ -81,11 +81,9 @@ def violations(page: Page) -> list[str]:
 
 def not_loaded(page: Page) -> list[str]:
     """Images that show nothing."""
-    broken = (
-        "images => images.filter(i => !i.complete || !i.naturalWidth).map(i => i.alt || i.src.slice(0, 99))"
-    )
-    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
+    page.eval_on_selector_all("img", "all => all.forEach(image => { image.loading = 'eager'; })")
     page.wait_for_function("[...document.images].every(image => image.complete)")
+    broken = "all => all.filter(image => !image.naturalWidth).map(image => image.src.slice(0, 200))"
     return page.eval_on_selector_all("img", broken)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import FillBetweenPolyCollection, PathCollection, QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer, ErrorbarContainer
-from matplotlib.dates import AutoDateFormatter, ConciseDateFormatter, DateFormatter
+from matplotlib.dates import AutoDateFormatter, ConciseDateFormatter, DateFormatter, num2date
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
@@ -20,6 +21,11 @@ from numpy.typing import ArrayLike
 _MOST = 400
 # Half of the side of a point's target, in pixels of the axes.
 _REACH = 4.0
+
+
+# By axis and index of a point; by the value on the horizontal axis.
+_Errors = dict[tuple[str, int], str]
+_Bands = dict[float, tuple[float, float]]
 
 
 class Point(NamedTuple):
@@ -52,10 +58,14 @@ def points(figure: Figure) -> list[Point]:
     shown = []
     for marks in found:
         count = len(marks) if total <= _MOST else max(2, _MOST * len(marks) // total)
-        index = np.unique(np.linspace(0, len(marks) - 1, min(count, len(marks))).round().astype(int))
-        shown += [marks[i] for i in index]
-    placed = (_place(figure, ax, mark) for ax, mark in shown[: 2 * _MOST])
+        shown += [marks[i] for i in _thin(len(marks), count)]
+    placed = (_place(figure, ax, mark) for ax, mark in shown)
     return [point for point in placed if point is not None]
+
+
+def _thin(length: int, most: int = _MOST) -> np.ndarray:
+    """Indices at equal distances from the first to the last, at most so many."""
+    return np.unique(np.linspace(0, length - 1, min(most, length)).round().astype(int))
 
 
 def _place(figure: Figure, ax: Axes, mark: _Mark) -> Point | None:
@@ -80,13 +90,13 @@ def _artists(ax: Axes) -> Iterator[list[_Mark]]:
     for container in ax.containers:
         own |= set(container.get_children())
         if isinstance(container, ErrorbarContainer) and container.lines[0] is not None:
-            yield _line(container.lines[0], container.get_label(), x, y, _errors(container))
+            yield _line(container.lines[0], container.get_label(), x, y, _errors(container), {})
         elif isinstance(container, BarContainer):
             bins = _touch(container)
             yield [_bar(bar, container, bins, x, y) for bar in container.patches]
     for line in ax.lines:
         if line not in own and line.get_transform() == ax.transData:
-            yield _line(line, line.get_label(), x, y, _bands(ax))
+            yield _line(line, line.get_label(), x, y, {}, _bands(ax, line))
     for patch in ax.patches:
         if isinstance(patch, StepPatch):
             yield _steps(patch, x, y)
@@ -112,11 +122,10 @@ class _Name:
     def __init__(self, ax: Axes, axis: Axis, fallback: str):
         formatter = axis.get_major_formatter()
         self.label = " ".join(axis.get_label_text().split()) or fallback
-        self._format = None
+        self._is_date = isinstance(formatter, AutoDateFormatter | ConciseDateFormatter | DateFormatter)
         self._names = {}
-        if isinstance(formatter, AutoDateFormatter | ConciseDateFormatter | DateFormatter):
-            self._format = formatter.format_data
-        elif not isinstance(formatter, ScalarFormatter | LogFormatter):  # names, such as those of bars
+        # Names, such as those of bars.
+        if not self._is_date and not isinstance(formatter, ScalarFormatter | LogFormatter):
             ticks = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=False)
             self._names = {round(float(place), 9): text.get_text() for place, text in ticks}
 
@@ -129,8 +138,10 @@ class _Name:
 
     def say(self, value: float, error: str = "") -> str:
         """A line such as "rate: 0.5"."""
-        named = self._names.get(round(float(value), 9))
-        text = named or (self._format(value) if self._format else f"{value:.4g}")
+        if self._is_date:
+            text = f"{num2date(value):%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+        else:
+            text = self._names.get(round(float(value), 9)) or f"{value:.4g}"
         return f"{self.label}: {text}{error}"
 
 
@@ -140,51 +151,57 @@ def _titled(label: object, *lines: str) -> tuple[str, ...]:
     return lines if not text or text.startswith("_") else (text, *lines)
 
 
-def _line(line: Line2D, label: object, x: _Name, y: _Name, errors: dict) -> list[_Mark]:
+def _line(line: Line2D, label: object, x: _Name, y: _Name, errors: _Errors, bands: _Bands) -> list[_Mark]:
     if line.get_linestyle() == "None" and line.get_marker() in ("None", "", None):
         return []
     marks = []
-    for a, b in np.asarray(line.get_xydata(), float):
-        lines = x.say(a, errors.get(("x", a, b), "")), y.say(b, errors.get(("y", a, b), ""))
-        band = errors.get(a)
-        if band and band[0] <= b <= band[1]:
-            lines += (f"band: {band[0]:.4g} to {band[1]:.4g}",)
+    data = np.asarray(line.get_xydata(), float)
+    for i in _thin(len(data)):
+        a, b = data[i]
+        lines = x.say(a, errors.get(("x", i), "")), y.say(b, errors.get(("y", i), ""))
+        low, high = bands.get(a, (np.inf, -np.inf))
+        if low <= b <= high:
+            lines += (f"band: {low:.4g} to {high:.4g}",)
         marks.append(_Mark((a, b, a, b), _titled(label, *lines)))
     return marks
 
 
-def _errors(container: ErrorbarContainer) -> dict:
+def _errors(container: ErrorbarContainer) -> _Errors:
     """Errors of the points of a line, as "± 0.1" or as a range."""
-    errors = {}
+    errors: _Errors = {}
     line, _, bars = container.lines
+    data = np.asarray(line.get_xydata(), float)
     kinds = ["x"] * container.has_xerr + ["y"] * container.has_yerr
     for kind, segments in zip(kinds, bars, strict=True):
         axis = 0 if kind == "x" else 1
-        ends = [segment[:, axis] for segment in segments.get_segments() if len(segment) == 2]
-        data = np.asarray(line.get_xydata(), float)
-        if len(ends) != len(data):
+        ends = [np.asarray(segment)[:, axis] for segment in segments.get_segments()]
+        if [len(pair) for pair in ends] != [2] * len(data):
             continue
-        for (a, b), (low, high) in zip(data, ends, strict=True):
-            middle = (a, b)[axis]
+        for i, (low, high) in enumerate(ends):
+            middle = data[i, axis]
             same = np.isclose(middle - low, high - middle, rtol=1e-3)
             text = f" ± {(high - low) / 2:.2g}" if same else f" ({low:.4g} to {high:.4g})"
-            errors[kind, a, b] = text if np.isfinite((low, high)).all() else ""
+            errors[kind, i] = text if np.isfinite((low, high)).all() else ""
     return errors
 
 
-def _bands(ax: Axes) -> dict:
-    """The narrowest band around a line, by the value on the horizontal axis."""
-    bands = {}
+def _bands(ax: Axes, line: Line2D) -> _Bands:
+    """The narrowest band of a line's color, by the value on the horizontal axis."""
+    bands: _Bands = {}
+    color = to_hex(line.get_color())
     for artist in ax.collections:
-        if isinstance(artist, FillBetweenPolyCollection):
-            ends = {}
-            for path in artist.get_paths():
-                for a, b in path.vertices:
-                    low, high = ends.get(a, (b, b))
-                    ends[a] = min(low, b), max(high, b)
-            for a, (low, high) in ends.items():
-                if a not in bands or high - low < bands[a][1] - bands[a][0]:
-                    bands[a] = low, high
+        if not isinstance(artist, FillBetweenPolyCollection) or artist.t_direction != "x":
+            continue
+        faces = np.reshape(artist.get_facecolor(), (-1, 4))
+        if color not in [to_hex(tuple(face)) for face in faces.tolist()]:
+            continue
+        ends: _Bands = {}
+        for a, b in np.concatenate([np.asarray(path.vertices) for path in artist.get_paths()]):
+            low, high = ends.get(a, (b, b))
+            ends[a] = min(low, b), max(high, b)
+        for a, (low, high) in ends.items():
+            if a not in bands or high - low < bands[a][1] - bands[a][0]:
+                bands[a] = low, high
     return bands
 
 
@@ -204,7 +221,10 @@ def _bar(bar: Rectangle, container: BarContainer, bins: bool, x: _Name, y: _Name
     low, high = (bottom, top) if flat else (left, right)
     length = bar.get_width() if flat else bar.get_height()
     where = place.between(low, high) if bins else place.say((low + high) / 2)
-    lines = _titled(container.get_label(), where, value.say(length))
+    label = str(container.get_label())
+    if not label or label.startswith("_"):  # `hist` labels the first bar
+        label = container.patches[0].get_label()
+    lines = _titled(label, where, value.say(length))
     return _Mark((left, bottom, right, top), lines)
 
 
@@ -219,11 +239,9 @@ def _steps(patch: StepPatch, x: _Name, y: _Name) -> list[_Mark]:
 
 
 def _cloud(artist: PathCollection, x: _Name, y: _Name) -> list[_Mark]:
-    offsets = np.ma.masked_array(artist.get_offsets(), dtype=float).filled(np.nan)
-    return [
-        _Mark((a, b, a, b), _titled(artist.get_label(), x.say(a), y.say(b)))
-        for a, b in np.reshape(offsets, (-1, 2))
-    ]
+    offsets = np.ma.masked_array(artist.get_offsets(), dtype=float).filled(np.nan).reshape(-1, 2)
+    index = _thin(len(offsets))
+    return [_Mark((a, b, a, b), _titled(artist.get_label(), x.say(a), y.say(b))) for a, b in offsets[index]]
 
 
 def _mesh(corners: np.ndarray, values: ArrayLike | None, x: _Name, y: _Name) -> list[_Mark]:
