@@ -190,8 +190,8 @@ def _bands(ax: Axes, line: Line2D) -> _Bands:
     bands: _Bands = {}
     color = to_hex(line.get_color())
     for artist in ax.collections:
-        if not isinstance(artist, FillBetweenPolyCollection) or artist.t_direction != "x":
-            continue
+        if not isinstance(artist, FillBetweenPolyCollection) or getattr(artist, "t_direction", "x") != "x":
+            continue  # `fill_betweenx`
         faces = np.reshape(artist.get_facecolor(), (-1, 4))
         if color not in [to_hex(tuple(face)) for face in faces.tolist()]:
             continue
