@@ -68,13 +68,30 @@ def test_clouds_maps_and_dates(ax):
     assert said(ax) == ["rate of dropout: 0.5\ny: 2", "rate of dropout: 1\ny: 4"]
     other = Figure().add_subplot()
     other.imshow([[1.0, 2.0], [3.0, 4.0]])
-    assert said(other)[1] == "x: 1\ny: 0\nvalue: 2"
+    assert said(other)[1] == "column: 1\nrow: 0\nvalue: 2"
+    other.figure.colorbar(other.images[0], label="variance")
+    assert said(other)[-1] == "column: 1\nrow: 1\nvariance: 4"  # no points of the color bar
     other = Figure().add_subplot()
     other.pcolormesh([0, 1, 2], [0, 2, 4], [[1.0, 2.0], [3.0, 4.0]])
-    assert said(other)[2] == "x: 0.5\ny: 3\nvalue: 3"
+    assert said(other)[2] == "column: 0.5\nrow: 3\nvalue: 3"
     other = Figure().add_subplot()
     other.plot([datetime.date(2024, 1, 2), datetime.date(2024, 1, 3)], [1, 2])
     assert "2024-01-02" in said(other)[0]
+
+
+def test_a_label_of_two_drawings_and_of_their_errors(ax):
+    ax.errorbar([0.25], [0.5], [0.125], fmt="o", label="net")
+    ax.stairs([0.75], [0, 0.5], fill=True)  # a filling and its outline, which has the label
+    ax.stairs([0.75], [0, 0.5], label="count")
+    ax.stairs([3], [0, 2], baseline=[1], label="range")
+    ax.set_ylabel("accuracy, ± standard error\nsteps: share of the examples")
+    assert said(ax) == [
+        "net\nrate of dropout: 0.25\naccuracy: 0.5 ± 0.12",
+        "count\nrate of dropout: 0 to 0.5\nshare of the examples: 0.75",
+        "range\nrate of dropout: 0 to 2\nshare of the examples: 1 to 3",
+    ]
+    ax.set_ylabel("share; points: accuracy ± standard error")
+    assert [text.split("\n")[2] for text in said(ax)[:2]] == ["accuracy: 0.5 ± 0.12", "share: 0.75"]
 
 
 def test_places(ax):
