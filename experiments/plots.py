@@ -11,6 +11,7 @@ import cycler
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -113,6 +114,7 @@ def comparison(
             if mean is not None:
                 axis.errorbar(mean.value, place, xerr=mean.error, fmt=mark, color=shade, capsize=3)
         axis.set_xlabel(label)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
     for name, place in zip(verdicts, places, strict=True):
         if published and name in published:
             left.plot(published[name], place, "kx", label="published, one run")

@@ -81,6 +81,7 @@ def test_a_comparison_shows_verdicts_by_color_and_marker():
     assert [text.get_text() for text in left.get_yticklabels()] == list(verdicts)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["published, one run"]
     assert right.get_xlabel() == "right"
+    assert all(len(axis.get_xticks()) <= 7 for axis in (left, right))
 
 
 def test_lines_differ_in_more_than_their_color():
