@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.means import Mean, mean_and_error
+from jaxdrop import plots as library
 from jaxdrop.plots import PALETTE
 
 mpl.use("agg")
@@ -46,10 +47,8 @@ mpl.rcParams.update(
 )
 
 WIDTH, HEIGHT = 5.0, 3.8
-
-
-# Mean confidence, accuracy and count of each bin; an empty bin may have NaN for the first two.
-Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
+# Bins of a reliability diagram, as many as in the expected calibration errors of the tables.
+BINS = 15
 
 
 class Band(NamedTuple):
@@ -139,53 +138,49 @@ def add_legend(figure: Figure, columns: int = 4, **options: float) -> None:
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=count, **options)
 
 
-def reliability_diagram(bins: Mapping[str, Bins], title: str = "", *, least: int = 1) -> Figure:
-    """Reliability diagram: accuracy over confidence, and a histogram of the confidence.
+def reliability(predictions: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
+    """Reliability diagrams: accuracy over confidence with standard errors, one panel per method.
 
     Args:
-      bins: For each method, the mean confidence, the accuracy and the count of each bin, `[bins]` each.
-      title: The title above both panels.
-      least: The fewest predictions a bin needs to be shown on the left; with fewer the accuracy is noise.
+      predictions: For each method, the class probabilities, `[N, K]`, and the labels, `[N]`.
+      title: The title above all panels.
 
     Returns:
-      On the left accuracy over confidence, the diagonal if calibrated; on the right the share of the
-      predictions in each bin, on a logarithmic axis, as most are confident.
+      The figure; all panels share both axes.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(2 * WIDTH, HEIGHT))
-    left.plot([0, 1], [0, 1], ls=":", color=LIGHT, label="calibrated")
-    for i, (name, triple) in enumerate(bins.items()):
-        confidence, accuracy, count = (np.asarray(values, np.float64) for values in triple)
-        held, enough = count > 0, count >= max(least, 1)
-        style = {"marker": marker(i), "ls": LINES[i], "ms": 3.5, "color": color(i), "label": name}
-        left.plot(confidence[enough], accuracy[enough], **style)
-        right.plot(confidence[held], 100 * count[held] / count.sum(), **style)
-    left.set_ylabel("accuracy")
-    right.set_ylabel("share of the predictions (%)")
-    right.set_yscale("log")
-    for axis in (left, right):
-        axis.set_xlabel("confidence")
-    left.legend()
+    figure, axes = _grid(len(predictions), 3, (0.8 * WIDTH, 3.0))
+    for axis, (name, (probs, labels)) in zip(axes, predictions.items(), strict=True):
+        library.reliability_diagram(probs, labels, bins=BINS, ax=axis)
+        axis.set_title(name)
+        # The likeliest of K classes has at least 1 / K; a mark at 1 is shown whole.
+        axis.set(xlim=(1 / probs.shape[-1], 1.02), ylim=(0, 1.03))
+    names = axes[0].get_xlabel(), axes[0].get_ylabel()
+    for axis in axes:
+        axis.set(xlabel="", ylabel="")
+    _name_axes(figure, *names)
     figure.suptitle(title)
     return figure
 
 
-def risk_coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
+def risk_coverage(scores: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
     """Risk-coverage curves: error of the predictions kept when the most uncertain are rejected.
 
     Args:
-      curves: For each method, coverage and risk, both `[N]`, in [0, 1].
+      scores: For each method, whether each prediction is wrong, and its uncertainty, `[N]` each.
       title: The title.
 
     Returns:
-      Risk over coverage, in percent; at full coverage it is the error.
+      Risk over coverage, from the coverage at which a risk exceeds a twentieth of its value at full
+      coverage.
     """
-    figure, axis = plt.subplots(figsize=(1.4 * WIDTH, HEIGHT))
-    for i, (name, (coverage, risk)) in enumerate(curves.items()):
-        axis.plot(100 * np.asarray(coverage), 100 * np.asarray(risk), color=color(i), ls=LINES[i], label=name)
-    axis.set_xlabel("coverage, most confident first (%)")
-    axis.set_ylabel("error of the predictions kept (%)")
+    figure, axis = plt.subplots(figsize=(1.4 * WIDTH, 1.2 * HEIGHT))
+    starts = []
+    for name, (wrong, score) in scores.items():
+        library.risk_coverage_curve(wrong, score, label=name, ax=axis)
+        coverage, risk = axis.lines[-1].get_xdata(), axis.lines[-1].get_ydata()
+        starts.append(coverage[np.argmax(risk > risk[-1] / 20)])
+    axis.set_xlim(min(starts), 1)
     axis.set_ylim(bottom=0)
-    axis.legend()
     figure.suptitle(title)
     return figure
 
