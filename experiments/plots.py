@@ -191,18 +191,16 @@ def uncertainty_band(
     *,
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
-    deviations: Sequence[float] = (1, 2),
     title: str = "",
     labels: tuple[str, str] = ("x", "y"),
 ) -> Figure:
-    """Predictions of one variable with bands of standard deviations, one panel per method.
+    """Predictions of one variable with bands of 50 and 90 %, one panel per method.
 
     Args:
       x: The inputs of the curves, `[N]`, ascending.
       bands: The prediction of each method.
       train: The training points; a dashed line marks the last.
       held_out: The held-out points.
-      deviations: The half-widths of the bands, in standard deviations.
       title: The title above all panels.
       labels: The names of both axes.
 
@@ -214,7 +212,12 @@ def uncertainty_band(
         axis.plot(*train, ".", ms=3, color=VERMILION, label="trained on")
         if held_out is not None:
             axis.plot(*held_out, "x", ms=2.5, color=GRAY, label="held out")
-        _draw_band(axis, np.asarray(x), band, sorted(deviations))
+        if band.deviation is None:
+            axis.plot(x, band.mean, color=BLUE, lw=1.6, label="predicted")
+        else:
+            library.prediction_bands(x, band.mean, band.deviation, label="predicted", ax=axis)
+            axis.get_legend().remove()
+        axis.set(xlabel="", ylabel="")
         axis.axvline(np.max(train[0]), ls="--", color=GRAY, lw=1)
         axis.set_title(name)
     _name_axes(figure, *labels)
@@ -251,16 +254,6 @@ def entropy_histograms(
     axes[0].legend(fontsize=8)
     figure.suptitle(title)
     return figure
-
-
-def _draw_band(axis: Axes, x: np.ndarray, band: Band, deviations: list[float]) -> None:
-    axis.plot(x, band.mean, color=BLUE, lw=1.2, label="predicted")
-    if band.deviation is None:
-        return
-    for i, times in enumerate(deviations):
-        below, above = band.mean - times * band.deviation, band.mean + times * band.deviation
-        label = f"± {times:g} standard deviation{'' if times == 1 else 's'}"
-        axis.fill_between(x, below, above, color=BLUE, alpha=0.35 / (i + 1), lw=0, label=label)
 
 
 def _grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

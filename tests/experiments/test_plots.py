@@ -1,5 +1,7 @@
 """The pictures of uncertainty show the arrays they were given."""
 
+import statistics
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -49,13 +51,13 @@ def test_a_band_is_drawn_where_there_is_a_deviation():
     assert [axis.get_title() for axis in figure.axes] == list(bands)
     assert [len(axis.collections) for axis in figure.axes] == [0, 2, 2]
     (path,) = figure.axes[1].collections[1].get_paths()
-    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == (-2, 3)
+    half = statistics.NormalDist().inv_cdf(0.75)
+    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == pytest.approx((-half, 1 + half))
     assert figure.axes[0].lines[-1].get_xdata()[0] == 0.5
     assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False, True, True]
     assert [bool(axis.get_ylabel()) for axis in figure.axes] == [True, False, True]
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
-    many, one = "± 2 standard deviations", "± 1 standard deviation"
-    assert labels == {"trained on", "held out", "predicted", many, one}
+    assert labels == {"trained on", "held out", "predicted", "50 % band", "90 % band"}
 
 
 def test_entropies_of_every_set_share_their_bins():
