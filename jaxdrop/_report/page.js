@@ -1,6 +1,7 @@
 // Shows the values of a plot at the pointer, at the finger and by the arrow keys, and unfolds all for the printer.
 (() => {
   const REACH = 24; // pixels from the pointer to a point
+  const SMALL = 20; // pixels that a point has at most; bars have more
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.setAttribute("role", "status");
@@ -34,8 +35,8 @@
         Math.max(box.left - x, 0, x - box.right),
         Math.max(box.top - y, 0, y - box.bottom),
       );
-      // Of several at no distance the smallest: a point before the bar behind it.
-      const score = far + Math.min(box.width * box.height, 1e6) * 1e-7;
+      // A point in front of a bar wins when the pointer is near it.
+      const score = far + (Math.max(box.width, box.height) > SMALL ? REACH / 2 : 0);
       if (score < least) [best, least] = [point, score];
     }
     return best;

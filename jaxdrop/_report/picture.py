@@ -51,8 +51,8 @@ def svg(figure: Figure, name: str, label: str) -> str:
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(clean(file.getvalue()))
     width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
-    for part in list(root):
-        if part.tag != f"{{{_SVG}}}g":  # metadata, and a style that would be that of the whole page
+    for part in list(root):  # metadata, and a style that would be that of the whole page
+        if part.tag.endswith("}metadata") or part.find(f"{{{_SVG}}}style") is not None:
             root.remove(part)
     for element in root.iter():
         _restyle(element)
