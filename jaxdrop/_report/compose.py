@@ -114,7 +114,7 @@ def _summary(about: About, analysis: Analysis, trial: Trial) -> list[str]:
         if name in rows
     )
     return [
-        f"Predictions: {about.kind}, {trial.num_samples} Monte-Carlo samples for each example.",
+        f"Predictions: {about.kind}. {trial.num_samples} Monte-Carlo samples for each example.",
         f"Of {total} examples {scored} are scored; {held_words}.",
         f"Scored part{', calibrated' if analysis.after else ''}: {found}.",
     ]
