@@ -30,7 +30,9 @@ def modules() -> dict[str, ModuleType]:
 def public() -> dict[str, list[str]]:
     """The public names as a user writes them, by module."""
     return {
-        name: [f"jaxdrop.{public}" if name in _FLAT else f"jaxdrop.{name}.{public}" for public in module.__all__]
+        name: [
+            f"jaxdrop.{public}" if name in _FLAT else f"jaxdrop.{name}.{public}" for public in module.__all__
+        ]
         for name, module in modules().items()
     }
 
@@ -40,9 +42,19 @@ def page(name: str) -> str:
     module = modules()[name]
     title = f"jaxdrop: {name}" if name in _FLAT else f"jaxdrop.{name}"
     entries = list(zip(public()[name], (getattr(module, public) for public in module.__all__), strict=True))
-    rows = [f"   * - :py:obj:`{full.rpartition('.')[2]} <{full}>`\n     - {_first(value)}" for full, value in entries]
+    rows = [
+        f"   * - :py:obj:`{full.rpartition('.')[2]} <{full}>`\n     - {_first(value)}"
+        for full, value in entries
+    ]
     parts = [title, "=" * len(title), "", inspect.getdoc(module) or "", ""]
-    parts += [".. list-table::", "   :header-rows: 1", "   :widths: 30 70", "", "   * - name", "     - summary"]
+    parts += [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "   :widths: 30 70",
+        "",
+        "   * - name",
+        "     - summary",
+    ]
     parts += [*rows, "", ".. currentmodule:: jaxdrop", ""]
     return "\n".join(parts) + "\n\n".join(_entry(full, value) for full, value in entries) + "\n"
 
@@ -65,7 +77,9 @@ def _entry(name: str, value: object) -> str:
         for base in value.__mro__
         if base.__module__.startswith("jaxdrop")
         for key, member in vars(base).items()
-        if (key == "__call__" or not key.startswith("_")) and inspect.isroutine(member) and inspect.getdoc(member)
+        if (key == "__call__" or not key.startswith("_"))
+        and inspect.isroutine(member)
+        and inspect.getdoc(member)
     ]
     members = f"\n   :members: {', '.join(dict.fromkeys(own))}" if own else ""
     return f".. autoclass:: {name}{members}"
@@ -122,7 +136,9 @@ def _read(app, what, name, value, options, lines):  # noqa: ANN001, PLR0913
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = re.split(r"(`[^`]+`)", line)
-            parts[::2] = [re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("*", r"\*"), part) for part in parts[::2]]
+            parts[::2] = [
+                re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("*", r"\*"), part) for part in parts[::2]
+            ]
             lines[i] = re.sub(r"(`[^`]+`)(?=s\b)", r"\1\\ ", "".join(parts))
 
 

@@ -135,7 +135,9 @@ def _run(folder: Path) -> None:
     with bar:
         app.build()
         bar.update(task, completed=2 * files)
-    problems = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).replace(f"{folder / 'sources'}/", "").splitlines()
+    problems = (
+        re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).replace(f"{folder / 'sources'}/", "").splitlines()
+    )
     if problems:
         for problem in problems:
             cli.say(problem)
@@ -180,5 +182,3 @@ def _write(file: Path, text: str) -> None:
 def _copy(file: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(pages.ROOT / file, target)
-
-

@@ -53,9 +53,16 @@ class Line(NamedTuple):
 
 def files() -> dict[Path, str]:
     """The Markdown files, relative to the repository, and the name of the page of each."""
-    found = [ROOT / "README.md", *sorted(ROOT.glob("jaxdrop/**/*.md")), *sorted(ROOT.glob("experiments/**/*.md"))]
+    found = [
+        ROOT / "README.md",
+        *sorted(ROOT.glob("jaxdrop/**/*.md")),
+        *sorted(ROOT.glob("experiments/**/*.md")),
+    ]
     relative = [file.relative_to(ROOT) for file in found]
-    return {file: str(file.with_name("index" if file.stem == "README" else file.stem.lower())) for file in relative}
+    return {
+        file: str(file.with_name("index" if file.stem == "README" else file.stem.lower()))
+        for file in relative
+    }
 
 
 def lines(file: Path) -> Iterator[Line]:
