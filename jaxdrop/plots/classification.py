@@ -109,7 +109,7 @@ def _draw(ax: Axes, found: Reliability, label: str, bins: int) -> None:
     if _axes.is_new(ax, _IDEAL):
         ax.plot([0, 1], [0, 1], color=_axes.GRAY, ls=":", label=_IDEAL)
     edges = np.linspace(0, 1, bins + 1)
-    ax.stairs(count / count.sum(), edges, fill=True, color=style.color, alpha=0.18, lw=0)
+    ax.stairs(count / count.sum(), edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     held = count > 0
     ends = _axes.wilson(accuracy[held], count[held])
     look = {"color": style.color, "marker": style.marker, "ls": style.line, "ms": 5, "lw": 1.2}

@@ -59,10 +59,10 @@ def risk_coverage_curve(
     style = _axes.look(ax)
     text = _axes.with_label(label, f"AURC {_axes.told(score)}")
     ax.plot(coverage, risk, color=style.color, ls=style.line, label=text)
-    ax.fill_between(coverage, below, above, color=style.color, alpha=0.2, lw=0)
+    ax.fill_between(coverage, below, above, color=style.color, alpha=_axes.BAND, lw=0)
     ax.set_xlim(0, 1)
     if (loss >= 0).all():
-        ax.set_ylim(bottom=0, auto=None)
+        _axes.from_zero(ax)
     ax.set_xlabel("coverage: share of the examples kept, most certain first")
     kind = "error rate" if _is_binary(loss) else "mean error"
     ax.set_ylabel(f"{kind} of the examples kept, ± standard error")
@@ -218,9 +218,9 @@ def _steps(ax: Axes, scores: np.ndarray, edges: np.ndarray, label: str, fill: bo
     share = np.histogram(scores, edges)[0] / len(scores)
     below, above = _axes.wilson(share, len(scores))
     if fill:
-        ax.stairs(share, edges, fill=True, color=style.color, alpha=0.25, lw=0)
+        ax.stairs(share, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     ax.stairs(share, edges, color=style.color, ls=style.line, lw=1.4, label=label)
-    ax.stairs(above, edges, baseline=below, fill=True, color=style.color, alpha=0.3, lw=0)
+    ax.stairs(above, edges, baseline=below, fill=True, color=style.color, alpha=_axes.BAND, lw=0)
 
 
 def _rates(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

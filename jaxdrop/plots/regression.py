@@ -190,7 +190,7 @@ def pit_histogram(
         below, above = ends
         ax.stairs(above, edges, baseline=below, fill=True, color=_axes.GRAY, alpha=0.3, lw=0, label=band)
         ax.axhline(1 / bins, color=_axes.GRAY, ls=":", lw=1)
-    ax.stairs(share, edges, fill=True, color=style.color, alpha=0.25, lw=0)
+    ax.stairs(share, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     ax.stairs(share, edges, color=style.color, ls=style.line, lw=1.6, label=label or "forecast")
     ax.set_xlim(0, 1)
     ax.set_ylim(bottom=0, auto=None)
@@ -206,8 +206,9 @@ def quantile_calibration(
     """Plots the share of targets below each predicted quantile against its level, with standard errors.
 
     Bars are Wilson's intervals of one standard error. The legend gives the miscalibration, the mean distance
-    from the diagonal, whose standard error follows from the covariance of the shares. Errors are those of
-    independent targets.
+    from the diagonal, whose standard error follows from the covariance of the shares, to first order: for a
+    calibrated forecast, whose gaps are noise, it is too large by half. Errors are those of independent
+    targets.
 
     Args:
       found: A `QuantileReliability` of several levels, from `uncertainty.quantile_reliability`, or PIT values
