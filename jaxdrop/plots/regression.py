@@ -80,7 +80,7 @@ def prediction_bands(
             covered = mean_with_error(100.0 * (np.abs(targets - mean) <= far))
             text = f"{text}: covers {_axes.told(covered)} %"
         ends = mean[at] - far[at], mean[at] + far[at]
-        alpha = 0.12 + 0.25 * (1 - level)
+        alpha = 0.18 + 0.3 * (1 - level)  # the narrower, the darker
         ax.fill_between(x[at], *ends, color=style.color, alpha=alpha, lw=0, label=text)
     if targets is not None:
         at = order[_axes.thinned(len(x), _axes.CLOUD_POINTS)]
