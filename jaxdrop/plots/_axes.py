@@ -91,6 +91,12 @@ def from_zero(ax: Axes) -> None:
         ax.set_ylim(bottom=0, auto=None)
 
 
+def show_shares(ax: Axes) -> None:
+    """Axes of two shares, with marks at 0 and 1 shown whole."""
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+
+
 def is_new(ax: Axes, label: str) -> bool:
     """Whether nothing in the axes has the label, so that a line of reference is drawn once."""
     return label not in ax.get_legend_handles_labels()[1]

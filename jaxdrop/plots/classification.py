@@ -114,6 +114,5 @@ def _draw(ax: Axes, found: Reliability, label: str, bins: int) -> None:
     ends = _axes.wilson(accuracy[held], count[held])
     look = {"color": style.color, "marker": style.marker, "ls": style.line, "ms": 5, "lw": 1.2}
     ax.errorbar(confidence[held], accuracy[held], _axes.bars(accuracy[held], ends), **look, label=label)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    _axes.show_shares(ax)
     _axes.show_legend(ax, loc="upper left")

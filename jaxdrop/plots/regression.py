@@ -248,8 +248,7 @@ def quantile_calibration(
     text = _axes.with_label(label, f"miscalibration {_axes.told(_miscalibration(level, share, total))}")
     look = {"color": style.color, "marker": style.marker, "ls": style.line, "ms": 4, "lw": 1.2}
     ax.errorbar(level, share, _axes.bars(share, _axes.wilson(share, total)), **look, label=text)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    _axes.show_shares(ax)
     ax.set_xlabel("level of the predicted quantile")
     ax.set_ylabel("share of targets below the quantile, ± standard error")
     _axes.show_legend(ax, loc="upper left")

@@ -30,7 +30,7 @@ def test_of_the_likeliest_class_and_of_two_series():
     assert plots.reliability_diagram(PROBS, LABELS, bins=5, label="one", ax=ax) is ax
     confidence, hits = PROBS.max(-1), PROBS.argmax(-1) == LABELS
     check(ax, confidence, hits, 5)
-    assert (ax.get_xlabel(), ax.get_xlim(), ax.get_ylim()) == ("confidence", (0, 1), (0, 1))
+    assert (ax.get_xlabel(), ax.get_xlim(), ax.get_ylim()) == ("confidence", (-0.02, 1.02), (-0.02, 1.02))
     plots.reliability_diagram(PROBS[::-1], LABELS, bins=5, label="two", ax=ax)
     check(ax, confidence[::-1], PROBS[::-1].argmax(-1) == LABELS, 5, 1)
     scores = [uncertainty.ece_with_error(p, LABELS, bins=5) for p in (PROBS, PROBS[::-1])]

@@ -48,6 +48,16 @@ def test_ties_count_with_their_mean_and_losses_may_be_of_any_size():
     assert ax.get_ylabel().startswith("mean error")
 
 
+def test_the_axis_starts_where_the_risk_rises():
+    wrong = np.arange(400) >= 300
+    ax = plots.risk_coverage_curve(wrong, np.arange(400), ax=axes())
+    left, right = ax.get_xlim()
+    # The risk is a twentieth of 1 / 4 where 1 / 80 of those that are kept are wrong.
+    np.testing.assert_allclose((left, right), (304 / 400, 1))
+    plots.risk_coverage_curve(wrong, np.arange(400) % 100, ax=ax)
+    assert ax.get_xlim() == (0, 1)
+
+
 def test_the_band_of_risk_is_the_spread_over_test_sets():
     risks, errors = [], []
     for _ in range(300):
