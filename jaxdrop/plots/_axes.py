@@ -69,7 +69,7 @@ def _colors(artist: Artist) -> list[str]:
     found = []
     for name in ("get_color", "get_edgecolor", "get_facecolor"):
         color = getattr(artist, name, lambda: "none")()
-        rows = color if np.ndim(color) == 2 else [color]
+        rows = np.unique(color, axis=0) if np.ndim(color) == 2 else [color]
         found += [to_hex(row) for row in rows]
     return found
 

@@ -76,7 +76,7 @@ def reliability_diagram(
         raise ValueError(f"`cls` must be None for binary probabilities, got {cls}.")
     if cls is not None:
         _predictions.check_examples(probs, labels, None)
-        _checks.check_choice(_checks.check_integer(cls, "cls"), range(np.shape(probs)[-1]), "cls")
+        cls = _checks.check_choice(_checks.check_integer(cls, "cls"), range(np.shape(probs)[-1]), "cls")
         probs, labels = probs[..., cls], np.asarray(labels) == cls
     found, score = (
         _binary(probs, labels, bins) if binary or cls is not None else _of_classes(probs, labels, bins)

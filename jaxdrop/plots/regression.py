@@ -152,8 +152,8 @@ def pit_histogram(
     deviations that are too small, bars that are high in the middle of ones that are too large, and a slope
     of a bias.
 
-    Values of `uncertainty.pit` without a key are T + 1 numbers, of which not all bins have equally many: give
-    it a key.
+    Values of `uncertainty.pit` without a key are T + 1 numbers. Bins that do not divide them equally are
+    refused, as a calibrated forecast would not be flat: give it a key.
 
     Args:
       pit: Values of the probability integral transform, in [0, 1], `[...]`, such as those of
@@ -167,7 +167,8 @@ def pit_histogram(
 
     Raises:
       TypeError: If `pit` is not real, or traced, or `bins` is not an integer.
-      ValueError: If `pit` is empty or outside [0, 1], values are NaN, or `bins` is below 1.
+      ValueError: If `pit` is empty or outside [0, 1], values are NaN, `bins` is below 1, or it does not
+        divide the T + 1 ranks of values without a key.
 
     References:
       Gneiting, Balabdaoui and Raftery, "Probabilistic forecasts, calibration and sharpness", 2007.
@@ -179,6 +180,11 @@ def pit_histogram(
     """
     values = _check_pit(pit)
     _checks.check_count(bins, "bins")
+    ranks = _ranks(values)
+    if ranks and ranks % bins:
+        raise ValueError(
+            f"`bins` must divide the {ranks} ranks of PIT values without a key (give `pit` one), got {bins}."
+        )
     edges = np.linspace(0, 1, bins + 1)
     share = np.histogram(values, edges)[0] / len(values)
     ax = _axes.axes(ax)
@@ -237,7 +243,10 @@ def quantile_calibration(
         total = int(_arrays.check_known(found.total, "found"))
     else:
         values = np.sort(_check_pit(found, "found"))
-        level, total = _LEVELS, len(values)
+        total = len(values)
+        ranks = _ranks(values)
+        # A share of ranks is known at their borders.
+        level = np.unique((_LEVELS * ranks).round().clip(1, ranks - 1)) / ranks if ranks else _LEVELS
         share = np.searchsorted(values, level, side="right") / total
     order = np.argsort(level, kind="stable")
     level, share = level[order], share[order]
@@ -259,6 +268,16 @@ def _check_pit(pit: ArrayLike, name: str = "pit") -> np.ndarray:
     values = _arrays.numbers(pit, name).ravel()
     _checks.check_all(values, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
     return values
+
+
+def _ranks(values: np.ndarray) -> int:
+    """The number T + 1 of ranks, if the values are those of samples without a key; else 0."""
+    distinct = np.unique(values)
+    if not 1 < len(distinct) <= len(values) / 2:
+        return 0
+    ranks = round(1 / np.diff(distinct).min())
+    off = distinct * ranks - 0.5
+    return ranks if ranks <= len(values) and np.allclose(off, off.round(), atol=1e-3) else 0
 
 
 def _uniform_band(count: int, bins: int) -> tuple[float, float]:

@@ -72,6 +72,20 @@ def test_the_histogram_of_pit_values_has_the_band_of_uniform_ones():
     assert legend(ax) == [band, "forecast", "again"]
 
 
+def test_ranks_of_samples_are_compared_at_their_borders():
+    samples, targets = RNG.normal(size=(7, 300)), RNG.normal(size=300)
+    pit = (np.sum(samples < targets, 0) + 0.5) / 8
+    np.testing.assert_allclose(uncertainty.pit(samples, targets), pit, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`bins` must divide the 8 ranks of PIT values .*got 10"):
+        plots.pit_histogram(pit.astype(np.float32))
+    counts = np.bincount((8 * pit).astype(int))
+    ax = plots.pit_histogram(pit, bins=8, ax=axes())
+    np.testing.assert_allclose(ax.patches[-1].get_data().values, counts / 300)
+    level, share, _, _ = bars(plots.quantile_calibration(pit, ax=axes()))
+    np.testing.assert_allclose(level, np.arange(1, 8) / 8)
+    np.testing.assert_allclose(share, np.cumsum(counts)[:-1] / 300)
+
+
 def test_the_calibration_of_quantiles_from_both_kinds():
     level = np.arange(1, 20) / 20
     ax = plots.quantile_calibration(PIT, label="mine", ax=axes())
