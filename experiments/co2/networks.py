@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, loop, mlp, parts
 from jaxdrop import linen, mc, optim, training
@@ -86,7 +86,14 @@ def recipe(plan: Plan, activation: str) -> training.Recipe:
     return of_cell
 
 
-def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints: Path) -> Any:
+def train(
+    plan: Plan,
+    activation: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    checkpoints: epath.Path,
+    setup: loop.Setup = loop.ALONE,
+) -> Any:
     """Trains the networks of an activation on the points `x`, `y`; returns their weights."""
     model, (_, gain, bias) = plan.model(activation), ACTIVATIONS[activation]
     pair = training.sweep(recipe(plan, activation))
@@ -106,6 +113,8 @@ def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints
         every=plan.steps // CHUNKS,
         title=f"{activation}: {plan.seeds} seeds, steps",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=lambda metrics: {f"train/{activation}": metrics},
     )
     return state.params
 
@@ -126,7 +135,14 @@ def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.
     return jax.lax.map(of_seed, (params, keys))
 
 
-def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) -> dict[str, Curves]:
+def run(
+    plan: Plan,
+    x: np.ndarray,
+    y: np.ndarray,
+    at: np.ndarray,
+    folder: epath.Path,
+    setup: loop.Setup = loop.ALONE,
+) -> dict[str, Curves]:
     """Trains and predicts for every activation, and caches the results of each."""
     found = {}
     seeds = plan.seed + np.arange(plan.seeds)
@@ -135,7 +151,7 @@ def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) 
     for activation in ACTIVATIONS:
 
         def compute(activation: str = activation) -> dict[str, np.ndarray]:
-            params = train(plan, activation, x[:kept], y[:kept], folder / activation)
+            params = train(plan, activation, x[:kept], y[:kept], folder / activation, setup)
             return curves(plan, activation, params, keys, jnp.asarray(at))._asdict()
 
         arrays = parts.kept(folder, f"curves-{activation}", compute)
