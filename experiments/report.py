@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,9 @@ class Table(NamedTuple):
             number = all(_NUMBER.fullmatch(row[i]) for row in self.body)
             words = [word for row in (self.header, *self.body) for word in row[i].split(" ") if not number]
             least = max(map(len, words), default=None)
+            if number:  # a column that is not wrapped has its heading in lines as long as its numbers
+                longest = max(len(row[i]) for row in self.body)
+                name = "\n".join(textwrap.wrap(name, max(longest, 1), break_long_words=False))
             justify = "right" if number else "left"
             table.add_column(name, justify=justify, no_wrap=number, min_width=least)
         for row in self.body:

@@ -362,15 +362,19 @@ def _cells(study: Study, row: Row) -> list[str]:
 
 
 def plot_curves(study: Study, rows: list[Row]) -> Figure:
-    """Training and validation scores over the steps, one panel per method."""
+    """Training and validation scores over the steps, one panel per method, beside those of its baseline."""
     columns = len(rows) if len(rows) <= 4 else -(-len(rows) // 2)
     shape = (-(-len(rows) // columns), columns)
     size = (3.2 * columns, 0.8 + 2.7 * shape[0])
     figure, axes = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False)
+    validation = {row.method.name: study.factor * row.curves[..., 1].mean(1) for row in rows}
     for axis, row in zip(axes.flat, rows, strict=False):
         steps = row.steps // study.chunks * np.arange(1, study.chunks + 1)
         for part, name in enumerate(("training", "validation")):
             plots.draw_mean(axis, steps, study.factor * row.curves[..., part], part, name, marks=False)
+        if row.method.name != row.method.baseline:
+            look = {"color": plots.GRAY, "ls": ":", "label": "validation of the baseline"}
+            axis.plot(steps, validation[row.method.baseline], **look)
         axis.set_title(row.method.name)
         axis.set_xlabel("step")
     for axis in axes.flat[len(rows) :]:
@@ -378,8 +382,9 @@ def plot_curves(study: Study, rows: list[Row]) -> Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel(study.score)
     # The first scores would take up most of the height.
-    late = max(row.curves[study.chunks // 5 :].mean(1).max() for row in rows)
-    axes[0, 0].set_ylim(top=1.05 * study.factor * late)
+    late = study.factor * np.array([row.curves[study.chunks // 10 :].mean(1) for row in rows])
+    margin = 0.04 * (late.max() - late.min())
+    axes[0, 0].set_ylim(late.min() - margin, late.max() + margin)
     plots.add_legend(figure)
     figure.suptitle(f"{study.title}: mean ± standard error over {study.seeds} seeds, without noise")
     return figure

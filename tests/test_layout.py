@@ -47,6 +47,7 @@ FLOORS = {
     "plots": 5,
     "optim": 4,
     "_modules": 5,
+    "_report": 6,
     "_commands": 6,
     "linen": 6,
     "__main__": 7,

@@ -183,6 +183,8 @@ def plot_sweep(results: list[dict[str, Any]]) -> Figure:
     panel.set_xlabel("seconds")
     panel.set_title(result["title"])
     panel.margins(x=0.12)
+    panel.grid(axis="y", visible=False)
+    panel.set_axisbelow(True)
     plots.add_legend(figure)
     return figure
 

@@ -13,7 +13,7 @@ information. Each claim is tested here, paired by seed; nothing is chosen by the
     python -m experiments.ood --dataset fashion-mnist --data-dir DIR
     python -m experiments.ood --quick
 
-Five minutes on 2 CPU cores. Results: README.md in this folder.
+About five minutes on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time

@@ -8,7 +8,7 @@ in which a network uses them: along a row, across the rows, and across successiv
     python -m experiments.quality --order place | RNG_test stdin16 -tlmax 4GB
     python -m experiments.quality --order key | dieharder -a -g 200
 
-`RNG_test` is PractRand's, `dieharder` a package of most Linux distributions. The stream is endless;
+`RNG_test` is PractRand's, `dieharder` a package of most Linux distributions. An endless stream:
 the battery closes it. Results: README.md in this folder.
 """
 

@@ -17,8 +17,8 @@ from jaxdrop import training
 
 BATCH = 64
 NO_DROP_PATH = "no drop path"
-BY_THE_RULE = "one standard error"
-LOWEST = "lowest mean"
+BY_THE_RULE = "one-standard-error rule"
+LOWEST = "lowest validation error"
 
 
 class Plan(NamedTuple):
@@ -231,7 +231,7 @@ def plot(plan: Plan, found: Found) -> Figure:
         mean, standard_error = (100 * value for value in row["test"])
         right.errorbar(mean, place, xerr=standard_error, fmt="o", color=plots.BLUE, capsize=3)
     labels = [
-        f"{row['setting']}\n(rate {row['chosen']['rate']:g}, decay {row['chosen']['decay']:g})"
+        f"{row['setting']}:\ndrop rate {row['chosen']['rate']:g}, weight decay {row['chosen']['decay']:g}"
         for row in rows
     ]
     right.set_yticks(range(len(rows))[::-1], labels)

@@ -15,8 +15,8 @@ All splits and the whole grid, 240 networks, train in one compiled program.
     python -m experiments.uci --dataset kin8nm --epochs 400 --data-dir DIR
     python -m experiments.uci --quick
 
-Boston, energy and concrete take minutes on 2 CPU cores; for the larger sets give fewer epochs. Results:
-README.md in this folder.
+3 to 5 minutes for a small set (Boston, energy, concrete) on 2 CPU cores; for the larger sets give fewer
+epochs. Results: README.md in this folder.
 """
 
 import time

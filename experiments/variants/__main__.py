@@ -11,7 +11,7 @@ are chosen on a validation part, by the mean over the seeds; the test part is sc
     python -m experiments.variants --part transformer --seeds 3 --data-dir DIR
     python -m experiments.variants --quick
 
-Each part takes ten to twenty minutes on 2 CPU cores. Results: README.md in this folder. The source of
+Ten to twenty minutes per part on 2 CPU cores. Results: README.md in this folder. The source of
 the published figures is named in selu.py.
 """
 

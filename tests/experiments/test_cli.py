@@ -89,8 +89,8 @@ REFUSED: dict[str, list[tuple[str, str, str, str]]] = {
     "classic": [*SEEDED, ("--epochs 1", "--epochs", "2", "1")],
     "co2": [
         *SEEDED,
-        ("--steps 15", "`steps`", "multiple of 10", "15"),
-        ("--steps 5", "--steps", "10", "5"),
+        ("--steps 30", "`steps`", "multiple of 20", "30"),
+        ("--steps 5", "--steps", "20", "5"),
         ("--width 0", "--width", "1", "0"),
     ],
     "ood": SEEDED + FROM,

@@ -30,6 +30,15 @@ def test_a_table_fits_eighty_columns(monkeypatch, capsys):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_headings_of_numbers_are_in_lines(monkeypatch, capsys):
+    monkeypatch.setattr(report.cli, "console", report.cli.rich.console.Console(width=80))
+    header = ["", *(f"{name}, weight scaling" for name in ("ReLU", "tanh", "SELU", "GELU"))]
+    report.Table("title", header, [["deviation", *["12.34±0.56"] * 4]]).print()
+    text = capsys.readouterr().out
+    assert text.count("12.34±0.56") == 4
+    assert text.count("scaling") == 4
+
+
 def test_markdown_table():
     table = report.Table("title", ["a", "b"], [["x", "1"]])
     text = "| a | b |\n| --- | ---: |\n| x | 1 |\n"
