@@ -123,7 +123,7 @@ class _Text(str):
         return str(self)
 
 
-def _signed(app, what, name, value, options, arguments, result):
+def _signed(app, what, name, value, options, arguments, result):  # noqa: ANN001, PLR0913
     """Sphinx's event: the signature of an object."""
     try:
         return signature(value, method=what == "method")
@@ -131,7 +131,7 @@ def _signed(app, what, name, value, options, arguments, result):
         return arguments, result
 
 
-def _read(app, what, name, value, options, lines):
+def _read(app, what, name, value, options, lines):  # noqa: ANN001, PLR0913
     """Sphinx's event: what stands otherwise in Markdown than in reStructuredText."""
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+
 from docutils import nodes
 from sphinx.application import Sphinx
 
