@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxdrop import plots
-from jaxdrop._report import analyses
-from jaxdrop._report.analyses import Analysis
+from jaxdrop._report import findings
 from jaxdrop._report.blocks import Block, Cards, Cell, Code, Page, Picture, Section, Table, Text
+from jaxdrop._report.findings import Analysis
 from jaxdrop._report.kinds import Kind
 from jaxdrop._report.sampling import SHARE, Trial
 from jaxdrop._types import PyTree
@@ -81,8 +81,7 @@ def with_error(value: float, error: float) -> str:
 
 def name_of(analysis: Analysis) -> str:
     """The main uncertainty in words."""
-    name = next(iter(analysis.doubts))
-    return "standard deviation" if name == "stddev" else name.replace("_", " ")
+    return findings.words(next(iter(analysis.doubts)))
 
 
 def page(about: About, analysis: Analysis, trial: Trial, cards: Sequence[Cards]) -> Page:
@@ -114,7 +113,7 @@ def _summary(about: About, analysis: Analysis, trial: Trial) -> list[str]:
         if name in rows
     )
     return [
-        f"Predictions: {about.kind}, {trial.num_samples} Monte-Carlo samples for each example.",
+        f"Predictions: {about.kind}. {trial.num_samples} Monte-Carlo samples for each example.",
         f"Of {total} examples {scored} are scored; {held_words}.",
         f"Scored part{', calibrated' if analysis.after else ''}: {found}.",
     ]
@@ -235,7 +234,7 @@ def _convergence(trial: Trial) -> Picture:
         f"The {trial.score} of {trial.examples} examples with few and many samples: the mean over "
         "independent draws, and the standard deviation of one draw."
     )
-    picture = analyses.drawn("Convergence", text, draw)
+    picture = findings.drawn("Convergence", text, draw)
     rows: list[list[Cell]] = [
         [int(number), f"{value:.4g}", "" if math.isnan(error) else f"{error:.2g}"]
         for number, value, error in zip(trial.samples, trial.value, trial.error, strict=True)

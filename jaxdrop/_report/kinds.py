@@ -12,6 +12,9 @@ from jaxdrop.mc.reducers import Reducer
 LABELS = ("logits", "probabilities")
 NUMBERS = ("mean", "mean_variance", "mean_stddev")
 OUTPUTS = (*LABELS, *NUMBERS)
+# Sums of probabilities differ by less than the first from 1 in float32, and by less than the second in half
+# precision.
+_SURE, _UNSURE = 1e-3, 0.1
 
 
 class Kind(NamedTuple):
@@ -42,9 +45,9 @@ class Kind(NamedTuple):
     def __str__(self) -> str:
         if not self.classes:
             return {
-                "mean": "a number: its mean",
-                "mean_variance": "a number: its mean and variance",
-                "mean_stddev": "a number: its mean and standard deviation",
+                "mean": "a mean",
+                "mean_variance": "a mean and a variance",
+                "mean_stddev": "a mean and a standard deviation",
             }[self.outputs]
         of = f" of each of {' x '.join(map(str, self.parts))} parts" if self.parts else ""
         one = "binary labels" if self.single else f"{self.classes} classes"
@@ -186,7 +189,8 @@ def told(
     if ignore is not None and not parts:
         raise ValueError("`ignore` must be None for one label per example: leave such examples out.")
     if outputs is None:
-        outputs = _outputs_of(np.asarray(predict(key, x), np.float32), single)
+        sample = jax.jit(lambda key, x: predict(key, x))(key, x)
+        outputs = _outputs_of(np.asarray(sample, np.float32), single)
     ignore = None if ignore is None else _checks.check_integer(ignore, "ignore")
     return Kind(outputs, 2 if single else shape[-1], single, parts, ignore)
 
@@ -255,9 +259,12 @@ def _of_numbers(like: PyTree, rows: int, outputs: str | None) -> Kind:
 
 def _outputs_of(sample: np.ndarray, single: bool) -> str:
     """Whether a sample holds logits or probabilities."""
-    inside = bool(((sample >= 0) & (sample <= 1)).all())
-    if single and inside:
-        raise ValueError(
-            "`outputs` must be 'logits' or 'probabilities' for one output in [0, 1] per label, got None."
-        )
-    return "probabilities" if inside and np.allclose(sample.sum(-1), 1, atol=1e-3) else "logits"
+    if not ((sample >= 0) & (sample <= 1)).all():
+        return "logits"
+    off = 1.0 if single else float(np.abs(sample.sum(-1) - 1).max())
+    if not single and off <= _SURE:
+        return "probabilities"
+    if single or off <= _UNSURE:
+        told = "one output per label, all in [0, 1]" if single else f"sums of 1 to within {off:.1g}"
+        raise ValueError(f"`outputs` must be 'logits' or 'probabilities' for {told}, got None.")
+    return "logits"

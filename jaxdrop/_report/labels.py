@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxdrop import plots, uncertainty
-from jaxdrop._report import analyses
-from jaxdrop._report.analyses import Analysis, Coverage
+from jaxdrop._report import findings
 from jaxdrop._report.blocks import Picture
+from jaxdrop._report.findings import Analysis, Coverage
 from jaxdrop._report.kinds import Kind, Labels
 from jaxdrop._types import Key
 from jaxdrop.uncertainty import Report, ReportRow
@@ -32,18 +32,18 @@ def analyze(
     key: Key,
 ) -> Analysis:
     """Scores before and after a temperature, conformal sets, and pictures; fits use the held-out part."""
-    before_key, after_key, *set_keys = analyses.keys(key, 4)
+    before_key, after_key, *set_keys = findings.keys(key, 4)
     before = _scores(kind, scored, scored.logs, targets, bins, before_key)
     fitted, after, factor, logs = [], None, {}, None
-    enough = len(held_targets) >= analyses.LEAST
+    enough = len(held_targets) >= findings.LEAST
     if enough:
         fitted, logs, factor = _temperature(held, held_targets, scored)
     if logs is not None:
         after = _scores(kind, scored, logs, targets, bins, after_key)
     coverages: list[Coverage] = []
     if not enough:
-        fitted = analyses.too_few(len(held_targets))
-    elif problem := analyses.too_few_for_sets(len(held_targets), level):
+        fitted = findings.too_few(len(held_targets))
+    elif problem := findings.too_few_for_sets(len(held_targets), level):
         fitted = [*fitted, problem]
     else:
         coverages = _sets(held, held_targets, scored, targets, level, set_keys)
@@ -96,10 +96,10 @@ def _scores(kind: Kind, found: Labels, logs: np.ndarray, targets: np.ndarray, bi
     scores = uncertainty.report(given, targets, bins=bins, key=key)
     nll = losses(logs, targets)  # a probability of 1e-45 and less is 0 in float32
     hits = np.asarray(probs.argmax(-1) == targets, np.float32)
-    rows = [ReportRow("nll", *analyses.mean(nll), "lower", "nats")]
+    rows = [ReportRow("nll", *findings.mean(nll), "lower", "nats")]
     if logs is found.logs:
         rows += doubt_rows(found.information, hits)
-    return analyses.with_rows(scores, rows)
+    return findings.with_rows(scores, rows)
 
 
 def doubt_rows(information: np.ndarray, hits: np.ndarray) -> list[ReportRow]:
@@ -113,7 +113,7 @@ def doubt_rows(information: np.ndarray, hits: np.ndarray) -> list[ReportRow]:
     return [
         ReportRow(f"aurc_{name}", float(area[0]), float(area[1]), "lower", ""),
         ReportRow(f"error_auroc_{name}", float(found[0]), float(found[1]), "higher", ""),
-        ReportRow(name, *analyses.mean(information), "", "nats"),
+        ReportRow(name, *findings.mean(information), "", "nats"),
     ]
 
 
@@ -151,16 +151,16 @@ def _reliability(scored: Labels, logs: np.ndarray | None, targets: np.ndarray, b
             )
 
     text = "Accuracy against confidence, in bins of confidence; a calibrated model lies on the diagonal."
-    return analyses.drawn("Reliability", text, draw)
+    return findings.drawn("Reliability", text, draw)
 
 
 def _risk(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Picture:
     def draw(ax: Axes) -> None:
         for name, doubt in doubts.items():
-            plots.risk_coverage_curve(errors, doubt, label=name.replace("_", " "), ax=ax)
+            plots.risk_coverage_curve(errors, doubt, label=findings.words(name), ax=ax)
 
     text = "Share of wrong predictions among the examples kept, if the most uncertain ones are left out."
-    return analyses.drawn("Selective prediction", text, draw)
+    return findings.drawn("Selective prediction", text, draw)
 
 
 def _sizes(
@@ -172,4 +172,4 @@ def _sizes(
         plots.set_sizes(sets, labels=targets, ax=ax)
 
     text = f"How many classes the conformal sets (LAC, level {level:g}) of the scored examples hold."
-    return analyses.drawn("Sizes of conformal sets", text, draw)
+    return findings.drawn("Sizes of conformal sets", text, draw)

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxdrop import plots, uncertainty
-from jaxdrop._report import analyses
-from jaxdrop._report.analyses import Analysis, Coverage
+from jaxdrop._report import findings
 from jaxdrop._report.blocks import Picture
+from jaxdrop._report.findings import Analysis, Coverage
 from jaxdrop._report.kinds import Kind, Numbers
 from jaxdrop._types import Key
 from jaxdrop.uncertainty import Report, ReportRow
@@ -23,7 +23,7 @@ def losses(kind: Kind, found: Numbers, targets: np.ndarray) -> np.ndarray:
 
 def score_name(kind: Kind) -> str:
     """The name of the mean loss."""
-    return "mean squared error" if kind.outputs == "mean" else "nll"
+    return "mean squared error" if kind.outputs == "mean" else "negative log likelihood"
 
 
 def analyze(
@@ -43,14 +43,14 @@ def analyze(
     Raises:
       ValueError: If the model predicts no variance, and too few examples are held out to fit one.
     """
-    before_key, after_key = analyses.keys(key, 2)
-    count, enough = len(held_targets), len(held_targets) >= analyses.LEAST
+    before_key, after_key = findings.keys(key, 2)
+    count, enough = len(held_targets), len(held_targets) >= findings.LEAST
     before, after, last, factor = None, None, scored, {}
-    words = analyses.too_few(count)
+    words = findings.too_few(count)
     if kind.outputs == "mean":
         if not enough:
             raise ValueError(
-                f"`holdout` must hold out at least {analyses.LEAST} examples for a model that predicts no "
+                f"`holdout` must hold out at least {findings.LEAST} examples for a model that predicts no "
                 f"variance, to fit that of the noise, got {count}."
             )
         noise = _noise(held_targets - held.mean, held.epistemic)
@@ -72,7 +72,7 @@ def analyze(
     if enough:
         after = _scores(last, targets, level, unit, bins, after_key)
     coverages: list[Coverage] = []
-    if enough and (problem := analyses.too_few_for_sets(count, level)):
+    if enough and (problem := findings.too_few_for_sets(count, level)):
         words = [*words, problem.replace("sets", "intervals")]
     elif enough:
         # Fitted to the deviations before the scale, which did not see these targets.
@@ -128,10 +128,10 @@ def _scores(found: Numbers, targets: np.ndarray, level: float, unit: str, bins: 
     scores = uncertainty.report((found.mean, stddev), targets, level=level, bins=bins, unit=unit, key=key)
     rows = []
     for name, variance in (("aleatoric_stddev", found.aleatoric), ("epistemic_stddev", found.epistemic)):
-        value, error = analyses.mean(variance)
+        value, error = findings.mean(variance)
         root = float(np.sqrt(value))
         rows.append(ReportRow(name, root, error / (2 * root) if root else 0.0, "", unit))
-    return analyses.with_rows(scores, rows)
+    return findings.with_rows(scores, rows)
 
 
 def _intervals(
@@ -142,7 +142,7 @@ def _intervals(
     inside = ((targets >= lower) & (targets <= upper)).astype(np.float32)
     guarantee = f"An interval contains the target of a new example with a probability of at least {level:g}."
     name = "Intervals as wide as the deviation"
-    return Coverage(name, level, analyses.mean(inside), analyses.mean(upper - lower), guarantee)
+    return Coverage(name, level, findings.mean(inside), findings.mean(upper - lower), guarantee)
 
 
 def _against(found: Numbers, targets: np.ndarray, unit: str) -> Picture:
@@ -150,7 +150,7 @@ def _against(found: Numbers, targets: np.ndarray, unit: str) -> Picture:
         plots.targets_against_predictions(found.mean, found.stddev, targets, ax=ax)
 
     text = "The target of each scored example against its prediction, with its standard deviation."
-    return analyses.drawn("Targets and predictions", text, draw)
+    return findings.drawn("Targets and predictions", text, draw)
 
 
 def _quantiles(first: Numbers | None, last: Numbers, targets: np.ndarray, is_fitted: bool) -> Picture:
@@ -161,14 +161,14 @@ def _quantiles(first: Numbers | None, last: Numbers, targets: np.ndarray, is_fit
                 plots.quantile_calibration(pit, label=name, ax=ax)
 
     text = "Share of targets below each predicted quantile; a calibrated model lies on the diagonal."
-    return analyses.drawn("Calibration of quantiles", text, draw)
+    return findings.drawn("Calibration of quantiles", text, draw)
 
 
 def _risk(off: np.ndarray, doubts: dict[str, np.ndarray], unit: str) -> Picture:
     def draw(ax: Axes) -> None:
         for name, doubt in doubts.items():
-            plots.risk_coverage_curve(off, doubt, label=name.replace("_", " "), ax=ax)
+            plots.risk_coverage_curve(off, doubt, label=findings.words(name), ax=ax)
         ax.set_ylabel("mean absolute error" + (f" ({unit})" if unit else ""))
 
     text = "Mean absolute error of the examples kept, if the most uncertain ones are left out."
-    return analyses.drawn("Selective prediction", text, draw)
+    return findings.drawn("Selective prediction", text, draw)

@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxdrop import plots, uncertainty
-from jaxdrop._report import analyses, labels
-from jaxdrop._report.analyses import Analysis, Coverage
+from jaxdrop._report import findings, labels
 from jaxdrop._report.blocks import Picture, Table
+from jaxdrop._report.findings import Analysis, Coverage
 from jaxdrop._report.kinds import Kind, Labels, read_labels
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import Estimate
@@ -44,11 +44,11 @@ def analyze(
     *, held_estimate: Estimate, held_targets: np.ndarray, level: float, bins: int, key: Key,
 ) -> Analysis:  # fmt: skip
     """Scores before and after a temperature, sets with a bounded share of misses, and pictures."""
-    before_key, after_key, _ = analyses.keys(key, 3)
-    enough = len(held) >= analyses.LEAST
+    before_key, after_key, _ = findings.keys(key, 3)
+    enough = len(held) >= findings.LEAST
     before_sums = _sums(kind, estimate, targets, scored, bins)
     before = _report(kind, before_sums, before_key)
-    fitted, after_sums, factor, coverages = analyses.too_few(len(held)), None, {}, []
+    fitted, after_sums, factor, coverages = findings.too_few(len(held)), None, {}, []
     after = None
     if enough:
         temperature, used = _temperature(kind, held_estimate, held_targets, held)
@@ -56,7 +56,7 @@ def analyze(
                           "held-out examples."], {"temperature": temperature}  # fmt: skip
         after_sums = _sums(kind, estimate, targets, scored, bins, temperature)
         after = _report(kind, after_sums, after_key, calibrated=True)
-        if problem := analyses.too_few_for_sets(len(held), level):
+        if problem := findings.too_few_for_sets(len(held), level):
             fitted = [*fitted, problem]
         else:
             coverages = [_sets(kind, held_estimate, held_targets, held, estimate, targets, scored, level)]
@@ -262,7 +262,7 @@ def _sets(
         f"The expected share of the labels of a new example that their sets contain is at least {level:g}: "
         "conformal risk control over examples, as the parts of one example depend on each other."
     )
-    of_sets = analyses.mean(np.concatenate(covered)), analyses.mean(np.concatenate(sizes))
+    of_sets = findings.mean(np.concatenate(covered)), findings.mean(np.concatenate(sizes))
     return Coverage("Sets of each part, conformal risk control", level, *of_sets, guarantee)
 
 
@@ -298,7 +298,7 @@ def _reliability(before: Sums, after: Sums | None, key: Key) -> Picture:
         "Accuracy against confidence of the parts, with standard errors over examples; a calibrated model "
         "lies on the diagonal."
     )
-    picture = analyses.drawn("Reliability", text, draw)
+    picture = findings.drawn("Reliability", text, draw)
     head = ["predictions", "confidence", "accuracy", "standard error", "parts"]
     return Picture(picture.title, picture.figure, picture.text, Table("Reliability", head, rows))
 
@@ -306,7 +306,7 @@ def _reliability(before: Sums, after: Sums | None, key: Key) -> Picture:
 def _risk(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Picture:
     def draw(ax: Axes) -> None:
         for name, doubt in doubts.items():
-            plots.risk_coverage_curve(errors, doubt, label=f"mean {name.replace('_', ' ')}", ax=ax)
+            plots.risk_coverage_curve(errors, doubt, label=f"mean {findings.words(name)}", ax=ax)
 
     text = "Mean share of wrong parts among the examples kept, if the most uncertain ones are left out."
-    return analyses.drawn("Selective prediction", text, draw)
+    return findings.drawn("Selective prediction", text, draw)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdrop import _checks, _predictions, mc
 from jaxdrop._report import compose, examples, files, kinds, labels, numbers, parts, provenance, sampling
-from jaxdrop._report.analyses import Analysis, Coverage
+from jaxdrop._report.findings import Analysis, Coverage
 from jaxdrop._report.kinds import Found, Kind, Numbers
 from jaxdrop._report.page import render
 from jaxdrop._types import ArrayLike, Key, PyTree
@@ -168,7 +168,7 @@ def report(
         _rows(data, some),
         kind,
         lambda found: _losses(kind, found, y[some]),
-        score="nll" if kind.classes else numbers.score_name(kind),
+        score="negative log likelihood" if kind.classes else numbers.score_name(kind),
         scored=len(scored),
         max_samples=max_samples,
     )
@@ -305,7 +305,7 @@ def _cards(
 ) -> list[PyTree]:  # fmt: skip
     """The groups of examples."""
     first = compose.name_of(analysis)
-    last = unit if kind.classes == 0 else "nats"
+    last = unit if kind.classes == 0 else "nats per part" if kind.parts else "nats"
 
     def doubt_line(place: int) -> str:
         told = compose.with_error(float(analysis.doubt[place]), float(analysis.doubt_error[place]))

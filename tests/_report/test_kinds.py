@@ -45,13 +45,16 @@ def test_probabilities_are_told_from_logits_by_a_sample():
     assert told(lambda key, x: probs, LABELS).outputs == "probabilities"
     assert told(lambda key, x: probs - 1, LABELS).outputs == "logits"
     assert told(lambda key, x: probs[:, 0] - 1, LABELS).outputs == "logits"
+    assert told(lambda key, x: probs / 2, LABELS).outputs == "logits"
+    with pytest.raises(ValueError, match="for sums of 1 to within"):
+        told(lambda key, x: probs * 1.01, LABELS)  # of half precision
 
 
 @pytest.mark.parametrize(
     ("shapes", "targets", "outputs", "words"),
     [
         ([(5,)], LABELS, "logit", "`outputs` must be one of 'logits', 'probabilities', 'mean'"),
-        ([()], LABELS, None, "`outputs` must be 'logits' or 'probabilities' for one output in"),
+        ([()], LABELS, None, "`outputs` must be 'logits' or 'probabilities' for one output per"),
         ([(5,)], LABELS, "mean", "`outputs` must be 'logits' or 'probabilities' for targets of dtype int32"),
         ([(), ()], LABELS, None, "`predict` must return one array of logits"),
         ([(2, 3, 4)], LABELS, None, r"must return an array of shape \[B, K\] for labels of shape \[N\], got"),

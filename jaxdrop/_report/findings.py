@@ -93,6 +93,11 @@ def with_rows(report: Report, rows: Sequence[ReportRow]) -> Report:
     return replace(report, rows=(*kept, *new.values()))
 
 
+def words(name: str) -> str:
+    """A name as words."""
+    return name.replace("stddev", "standard deviation").replace("_", " ")
+
+
 def too_few(held: int) -> list[str]:
     """Why nothing was fitted."""
     return [
@@ -111,6 +116,6 @@ def too_few_for_sets(held: int, level: float) -> str | None:
 
 def drawn(title: str, text: str, draw: Callable[..., object], values: Table | None = None) -> Picture:
     """A picture of one axes, which `draw` fills."""
-    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     draw(figure.add_subplot())
     return Picture(title, figure, text, values)
