@@ -42,6 +42,7 @@ _SETTINGS = {
     "default_role": "py:obj",
     "highlight_language": "none",
     "myst_heading_anchors": 6,
+    "napoleon_attr_annotations": False,
     "napoleon_use_ivar": True,
     "toc_object_entries_show_parents": "hide",
     "html_copy_source": False,

@@ -52,7 +52,7 @@ def test_pictures_say_what_they_show_and_what_draws_them(file: Path):
     for picture in shown:
         assert (pages.ROOT / picture.file).exists()
         assert len(picture.alt) >= 5, picture
-        assert picture.command.startswith("python -m "), picture
+        assert picture.command or picture.file.parts[0] != "experiments", picture
     assert len({picture.alt for picture in shown}) == len(shown)
 
 
