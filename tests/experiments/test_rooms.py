@@ -16,14 +16,17 @@ FLOORS = {
     "relu_net": 0,
     "__main__": 1,
     "batches": 1,
+    "buckets": 1,
     "data": 1,
     "hosts": 1,
+    "logs": 1,
     "plots": 1,
     "report": 1,
     "timing": 1,
     "loop": 2,
     "parts": 2,
     "splits": 2,
+    "own": 3,
     "study": 3,
 }
 EXPERIMENT = 4
