@@ -69,6 +69,9 @@ def write_sources(folder: Path, modules: Sequence[str]) -> None:
             _copy(picture.file, folder / picture.file)
     _write(folder / "results.md", results.page())
     for file in sources:
+        if file.suffix in pages.PICTURES:
+            _copy(file, folder / file)
+            continue
         _write(folder / "source" / f"{file}.rst", pages.source(file))
         _copy(file, folder / "source" / file)
     for name in modules:
