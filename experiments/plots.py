@@ -176,13 +176,8 @@ def risk_coverage(scores: Mapping[str, tuple[np.ndarray, np.ndarray]], title: st
       coverage.
     """
     figure, axis = plt.subplots(figsize=(1.4 * WIDTH, 1.2 * HEIGHT))
-    starts = []
     for name, (wrong, score) in scores.items():
         library.risk_coverage_curve(wrong, score, label=name, ax=axis)
-        coverage, risk = axis.lines[-1].get_xdata(), axis.lines[-1].get_ydata()
-        starts.append(coverage[np.argmax(risk > risk[-1] / 20)])
-    axis.set_xlim(min(starts), 1)
-    axis.set_ylim(bottom=0)
     figure.suptitle(title)
     return figure
 

@@ -19,13 +19,13 @@ About five minutes on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from etils import epath
 
-from experiments import cli, data, loop, report
+from experiments import cli, data, hosts, loop, report
 from experiments.co2 import networks, results
 
 LAYERS = 5
@@ -50,16 +50,17 @@ def synthetic() -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32), ((y - y.mean()) / y.std()).astype(np.float32)
 
 
-def run(plan: networks.Plan, x: np.ndarray, y: np.ndarray, out: Path, quick: bool) -> None:
+def run(plan: networks.Plan, x: np.ndarray, y: np.ndarray, setup: loop.Setup, quick: bool) -> None:
     """Trains, predicts and publishes the results."""
-    folder = out / ("co2-quick" if quick else "co2")
+    hosts.mesh(setup.devices, plan.seeds)
+    folder = setup.out / ("co2-quick" if quick else "co2")
     config = plan._asdict() | {"learning_rate": networks.LEARNING_RATE}
     title = f"{plan.series}, {len(plan.hidden)} layers of {plan.hidden[0]}, dropout {plan.rate:.3g}"
     with loop.resumable(folder, config, (x, y)) as checkpoints:
         started = time.monotonic()
         grid = np.linspace(x[0], plan.end, plan.points, dtype=np.float32)
         series = results.Series(x, y, grid, len(x) - plan.held_out)
-        curves = networks.run(plan, x, y, series.at(), checkpoints)
+        curves = networks.run(plan, x, y, series.at(), checkpoints, setup)
         series, curves = series.in_units(), {name: results.in_ppm(found) for name, found in curves.items()}
         rows = {activation: results.summarize(series, found) for activation, found in curves.items()}
         claims = results.claims(rows)
@@ -78,18 +79,21 @@ def run(plan: networks.Plan, x: np.ndarray, y: np.ndarray, out: Path, quick: boo
 
 
 def main(
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    data_dir: Annotated[epath.Path | None, cli.data_dir("co2/")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 4,
-    width: Annotated[int, typer.Option(help="Width of the hidden layers; 1024 in the paper.")] = 128,
+    width: Annotated[int, typer.Option(min=1, help="Width of the hidden layers; 1024 in the paper.")] = 128,
     rate: Annotated[
         float | None,
         typer.Option(help="Dropout rate; by default as much noise per layer as .1 brings to 1024 units."),
     ] = None,
     steps: Annotated[
-        int, typer.Option(help="Training steps, a multiple of 20; 1,000,000 in the paper.")
+        int,
+        typer.Option(min=networks.CHUNKS, help="Training steps, a multiple of 20; 1,000,000 in the paper."),
     ] = 40_000,
+    devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Extrapolate a series beyond its data.
@@ -97,11 +101,10 @@ def main(
     Writes metrics.json, run.json, table.md, bands.png and training.png to OUT/co2 (co2-quick with --quick,
     which uses a synthetic series, small networks of rate .1 and at most 2 seeds).
     """
-    cli.check_seeds(seed, seeds)
-    cli.check_count("width", width)
+    setup = loop.make_setup(devices, out, log_dir)
     if rate is not None and not 0 < rate < 1:
         raise cli.BadInputError(f"`rate` must lie in (0, 1), got {rate:g}.")
-    if cli.check_count("steps", steps) % networks.CHUNKS:
+    if steps % networks.CHUNKS:
         raise cli.BadInputError(f"`steps` must be a multiple of {networks.CHUNKS}, got {steps}.")
     x, y = synthetic() if quick else data.load_co2(data_dir)
     name = "a wave" if quick else "CO2 of Mauna Loa"
@@ -111,7 +114,7 @@ def main(
     plan = networks.Plan(name, seed, min(seeds, 2) if quick else seeds, **options)
     if len(x) <= plan.held_out:
         raise cli.BadInputError(f"`co2` must have more than {plan.held_out} points, got {len(x)}.")
-    run(plan, x, y, out, quick)
+    run(plan, x, y, setup, quick)
 
 
 if __name__ == "__main__":

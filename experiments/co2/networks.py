@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, loop, mlp, parts
 from jaxdrop import linen, mc, optim, training
@@ -101,7 +101,12 @@ def recipe(plan: Plan, activation: str) -> training.Recipe:
 
 
 def train(
-    plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints: Path
+    plan: Plan,
+    activation: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    checkpoints: epath.Path,
+    setup: loop.Setup = loop.ALONE,
 ) -> tuple[Any, np.ndarray]:
     """Trains the networks of an activation on the points `x`, `y`; their weights, and `Curves.learned`."""
     model, (_, gain, bias) = plan.model(activation), ACTIVATIONS[activation]
@@ -122,6 +127,8 @@ def train(
         every=plan.steps // CHUNKS,
         title=f"{activation}: {plan.seeds} seeds, steps",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=lambda metrics: {f"train/{activation}": metrics},
     )
     return state.params, history.T
 
@@ -142,7 +149,14 @@ def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.
     return jax.lax.map(of_seed, (params, keys))
 
 
-def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) -> dict[str, Curves]:
+def run(
+    plan: Plan,
+    x: np.ndarray,
+    y: np.ndarray,
+    at: np.ndarray,
+    folder: epath.Path,
+    setup: loop.Setup = loop.ALONE,
+) -> dict[str, Curves]:
     """Trains and predicts for every activation, and caches the results of each."""
     found = {}
     seeds = plan.seed + np.arange(plan.seeds)
@@ -151,7 +165,7 @@ def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) 
     for activation in ACTIVATIONS:
 
         def compute(activation: str = activation) -> dict[str, np.ndarray]:
-            params, learned = train(plan, activation, x[:kept], y[:kept], folder / activation)
+            params, learned = train(plan, activation, x[:kept], y[:kept], folder / activation, setup)
             found = curves(plan, activation, params, keys, jnp.asarray(at))
             return found._replace(learned=learned)._asdict()
 

@@ -7,13 +7,13 @@ every first weight moved to the next float32, as a yardstick: a difference of ro
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from etils import epath
 from flax import nnx
 from flax.training import train_state
 from matplotlib.figure import Figure
@@ -174,7 +174,7 @@ def nnx_loss(
     return networks.cross_entropy(model(x, nnx.Rngs(dropout=key), rate), y), ()
 
 
-def train(problem: Problem, folder: Path) -> dict[str, np.ndarray]:
+def train(problem: Problem, folder: epath.Path) -> dict[str, np.ndarray]:
     """Loss of each step of each way, `[steps]`; ways that are in the folder are read."""
     curves = {}
     bar, task = cli.progress("three ways in two APIs", len(WAYS))

@@ -30,7 +30,9 @@ def modules() -> dict[str, ModuleType]:
 def public() -> dict[str, list[str]]:
     """The public names as a user writes them, by module."""
     return {
-        name: [f"jaxdrop.{public}" if name in _FLAT else f"jaxdrop.{name}.{public}" for public in module.__all__]
+        name: [
+            f"jaxdrop.{public}" if name in _FLAT else f"jaxdrop.{name}.{public}" for public in module.__all__
+        ]
         for name, module in modules().items()
     }
 
@@ -40,9 +42,20 @@ def page(name: str) -> str:
     module = modules()[name]
     title = f"jaxdrop: {name}" if name in _FLAT else f"jaxdrop.{name}"
     entries = list(zip(public()[name], (getattr(module, public) for public in module.__all__), strict=True))
-    rows = [f"   * - :py:obj:`{full.rpartition('.')[2]} <{full}>`\n     - {_first(value)}" for full, value in entries]
+    rows = [
+        f"   * - :py:obj:`{full.rpartition('.')[2]} <{full}>`\n     - {_first(value)}"
+        for full, value in entries
+    ]
     parts = [title, "=" * len(title), "", inspect.getdoc(module) or "", ""]
-    parts += [".. list-table::", "   :header-rows: 1", "   :widths: 30 70", "", "   * - name", "     - summary"]
+    parts += ["Signatures have the names of :doc:`types <types>`, such as `Rate`.", ""]
+    parts += [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "   :widths: 30 70",
+        "",
+        "   * - name",
+        "     - summary",
+    ]
     parts += [*rows, "", ".. currentmodule:: jaxdrop", ""]
     return "\n".join(parts) + "\n\n".join(_entry(full, value) for full, value in entries) + "\n"
 
@@ -65,7 +78,9 @@ def _entry(name: str, value: object) -> str:
         for base in value.__mro__
         if base.__module__.startswith("jaxdrop")
         for key, member in vars(base).items()
-        if (key == "__call__" or not key.startswith("_")) and inspect.isroutine(member) and inspect.getdoc(member)
+        if (key == "__call__" or not key.startswith("_"))
+        and inspect.isroutine(member)
+        and inspect.getdoc(member)
     ]
     members = f"\n   :members: {', '.join(dict.fromkeys(own))}" if own else ""
     return f".. autoclass:: {name}{members}"
@@ -85,18 +100,21 @@ def signature(value: object, method: bool = False) -> tuple[str, str | None]:
         return f"({arguments})", ast.unparse(tree.returns) if tree.returns else None
     if "__init__" in vars(value) and not dataclasses.is_dataclass(value):
         return signature(value.__init__, method=True)[0], None
-    annotations: dict[str, str] = {}
+    fields: dict[str, ast.AnnAssign] = {}
     for base in reversed(value.__mro__):
         if base.__module__.startswith("jaxdrop"):
             for node in _tree(base).body:
                 if isinstance(node, ast.AnnAssign):
-                    annotations[ast.unparse(node.target)] = ast.unparse(node.annotation)
+                    fields[ast.unparse(node.target)] = node
     shown = []
     for name, parameter in inspect.signature(value).parameters.items():
-        if name not in _FLAX:
-            text = annotations.get(name)
-            plain = parameter.replace(annotation=inspect.Parameter.empty)
-            shown.append(plain.replace(annotation=_Text(text)) if text else plain)
+        if name in _FLAX:
+            continue
+        field, default = fields.get(name), parameter.default
+        if field and field.value and default is not inspect.Parameter.empty:
+            default = _Text(ast.unparse(field.value))
+        annotation = _Text(ast.unparse(field.annotation)) if field else inspect.Parameter.empty
+        shown.append(parameter.replace(annotation=annotation, default=default))
     return str(inspect.Signature(shown)), None
 
 
@@ -109,20 +127,26 @@ class _Text(str):
         return str(self)
 
 
-def _signed(app, what, name, value, options, arguments, result):  # noqa: ANN001, PLR0913
+def _signed(
+    app: Sphinx, what: str, name: str, value: object, options: object, arguments: str, result: str | None
+) -> tuple[str, str | None]:
     """Sphinx's event: the signature of an object."""
+    del app, name, options
     try:
         return signature(value, method=what == "method")
     except (OSError, TypeError):  # no source, such as of a NamedTuple's methods
         return arguments, result
 
 
-def _read(app, what, name, value, options, lines):  # noqa: ANN001, PLR0913
+def _read(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Sphinx's event: what stands otherwise in Markdown than in reStructuredText."""
+    del app, what, name, value, options
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = re.split(r"(`[^`]+`)", line)
-            parts[::2] = [re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("*", r"\*"), part) for part in parts[::2]]
+            parts[::2] = [
+                re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("*", r"\*"), part) for part in parts[::2]
+            ]
             lines[i] = re.sub(r"(`[^`]+`)(?=s\b)", r"\1\\ ", "".join(parts))
 
 

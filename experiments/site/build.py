@@ -1,4 +1,4 @@
-"""The build of the site: Sphinx's sources in a temporary folder, then pages that replace the old ones at once."""
+"""The build of the site: sources in a temporary folder, then pages that replace the old ones at once."""
 
 import io
 import re
@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from experiments import catalog, cli
 from experiments.site import api, pages, results
@@ -42,6 +42,7 @@ _SETTINGS = {
     "default_role": "py:obj",
     "highlight_language": "none",
     "myst_heading_anchors": 6,
+    "napoleon_use_ivar": True,
     "toc_object_entries_show_parents": "hide",
     "html_copy_source": False,
     "html_show_sourcelink": False,
@@ -118,24 +119,26 @@ def setup(app: Sphinx) -> None:
 def _run(folder: Path) -> None:
     """Runs Sphinx from `sources` to `html`."""
     warnings = io.StringIO()
-    app = Sphinx(
-        folder / "sources",
-        None,
-        folder / "html",
-        folder / "trees",
-        "html",
-        confoverrides=_SETTINGS | {"html_static_path": [str(folder / "sources" / "_static")]},
-        status=None,
-        warning=warnings,
-    )
-    files = len(list((folder / "sources").rglob("*.md")) + list((folder / "sources").rglob("*.rst")))
+    sources, settings = folder / "sources", dict(_SETTINGS)
+    settings["html_static_path"] = [str(sources / "_static")]
+    files = sum(path.suffix in (".md", ".rst") for path in sources.rglob("*"))
     bar, task = cli.progress("pages", 2 * files)
-    app.connect("source-read", lambda *_: bar.advance(task))
-    app.connect("html-page-context", lambda *_: bar.advance(task))
-    with bar:
+    with patch_docutils(), docutils_namespace(), bar:
+        app = Sphinx(
+            sources,
+            None,
+            folder / "html",
+            folder / "trees",
+            "html",
+            confoverrides=settings,
+            status=None,
+            warning=warnings,
+        )
+        app.connect("source-read", lambda *_: bar.advance(task))
+        app.connect("html-page-context", lambda *_: bar.advance(task))
         app.build()
         bar.update(task, completed=2 * files)
-    problems = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).replace(f"{folder / 'sources'}/", "").splitlines()
+    problems = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).replace(f"{sources}/", "").splitlines()
     if problems:
         for problem in problems:
             cli.say(problem)
@@ -180,5 +183,3 @@ def _write(file: Path, text: str) -> None:
 def _copy(file: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(pages.ROOT / file, target)
-
-

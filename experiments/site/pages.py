@@ -1,7 +1,7 @@
 """Pages of the site: the Markdown files of the repository, as Sphinx reads them.
 
-A page is copied, not written: relative links become pages of the site, pictures become figures with the command
-that draws them, and `README.md` becomes the index of its folder.
+A page is copied, not written: relative links lead to pages of the site, pictures become figures with the
+command that draws them, and `README.md` becomes the index of its folder.
 """
 
 import os
@@ -53,9 +53,11 @@ class Line(NamedTuple):
 
 def files() -> dict[Path, str]:
     """The Markdown files, relative to the repository, and the name of the page of each."""
-    found = [ROOT / "README.md", *sorted(ROOT.glob("jaxdrop/**/*.md")), *sorted(ROOT.glob("experiments/**/*.md"))]
+    found = [ROOT / "README.md", *ROOT.glob("jaxdrop/**/*.md"), *ROOT.glob("experiments/**/*.md")]
     relative = [file.relative_to(ROOT) for file in found]
-    return {file: str(file.with_name("index" if file.stem == "README" else file.stem.lower())) for file in relative}
+    names = {file: "index" if file.stem == "README" else file.stem.lower() for file in relative}
+    ordered = sorted(relative, key=lambda file: (file.parent.parts, names[file] != "index", file.name))
+    return {file: str(file.with_name(names[file])) for file in ordered}
 
 
 def lines(file: Path) -> Iterator[Line]:

@@ -36,8 +36,9 @@ def summary(name: str) -> Summary:
     """The results of an experiment, from its README."""
     file = Path("experiments") / name / "README.md"
     text = (pages.ROOT / file).read_text()
-    prose = re.sub(r"\s+", " ", re.sub(r"^```.*?^```$|^\|.*?$", "\n\n", text, flags=re.MULTILINE | re.DOTALL))
-    sentences = re.split(r"(?<=[.:]) (?=[A-Zj(*])", prose)
+    prose = re.sub(r"^```.*?^```$|^[|#].*?$", "\n\n", text, flags=re.MULTILINE | re.DOTALL)
+    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
+    sentences = [part for paragraph in paragraphs for part in re.split(r"(?<=\.) (?=[A-Zj(*])", paragraph)]
     run = next((sentence for sentence in sentences if re.search(r"\b20\d\d-\d\d-\d\d\b", sentence)), "")
     tables = re.findall(rf"^{_MARK}\n+((?:\|.*\n)+)", text, re.MULTILINE)
     short = re.search(rf"^## {SHORT}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

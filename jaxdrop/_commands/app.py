@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,6 @@ def run(*commands: Callable[..., None]) -> None:
     """Runs the command that the arguments name; invalid input ends with one line and exit code 2."""
     app = typer.Typer(
         help="Dropout and its relatives for JAX.",
-        add_completion=False,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
     )
@@ -44,10 +44,15 @@ def run(*commands: Callable[..., None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="python -m jaxdrop")
+        app(prog_name="jaxdrop")
     except (BadInputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def main() -> None:
+    """Runs `python -m jaxdrop`; the program `jaxdrop`, whose name a shell can complete."""
+    runpy.run_module("jaxdrop", run_name="__main__")
 
 
 def load(name: str, option: str = "problem") -> Callable[..., PyTree]:

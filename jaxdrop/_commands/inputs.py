@@ -40,10 +40,9 @@ def read(path: Path, option: str) -> Table:
             return Table({"": loaded})
         with loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = "pickled objects" if "pickle" in str(error) else "a file that NumPy cannot read"
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         raise BadInputError(
-            f"`{option}` must hold arrays of numbers or texts, got {reason}: {path}."
+            f"`{option}` must hold arrays of numbers or texts, got pickled objects or a damaged file: {path}."
         ) from None
     if not arrays:
         raise BadInputError(f"`{option}` must hold at least one array, got none: {path}.")

@@ -68,6 +68,7 @@ def render(page: Page) -> str:
         svg=svg,
         png=_png,
         cut=_cut,
+        tied=lambda text: text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"),
     )
 
 

@@ -124,8 +124,8 @@ def _artists(ax: Axes) -> Iterator[list[_Mark]]:
 class _Name:
     """How an axis names its values.
 
-    A label may name several drawings, such as "accuracy ± standard error" and on the next line "steps: share of
-    the examples"; each kind of drawing has its part.
+    A label may name several kinds of drawings, each in its part: "accuracy ± standard error" and, on the next
+    line, "steps: share of the examples".
     """
 
     def __init__(self, axis: Axis, fallback: str, kind: str = ""):

@@ -22,6 +22,8 @@ MARKERS = "osD^vP*"
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 2)))
 # Lines and bands of reference. It has the same contrast to white as to black.
 GRAY = "0.46"
+# Opacity of filled steps and of bands of errors, which lie over each other.
+FILL, BAND = 0.25, 0.25
 SIZE = (6.4, 4.8)
 SQUARE = (5.2, 5.0)
 # Most points of a line, and of a cloud, that are drawn.
@@ -67,7 +69,7 @@ def _colors(artist: Artist) -> list[str]:
     found = []
     for name in ("get_color", "get_edgecolor", "get_facecolor"):
         color = getattr(artist, name, lambda: "none")()
-        rows = color if np.ndim(color) == 2 else [color]
+        rows = np.unique(color, axis=0) if np.ndim(color) == 2 else [color]
         found += [to_hex(row) for row in rows]
     return found
 
@@ -80,6 +82,19 @@ def foreground(ax: Axes) -> str:
 def whole_numbers() -> MaxNLocator:
     """Ticks at whole numbers."""
     return MaxNLocator(integer=True)
+
+
+def from_zero(ax: Axes) -> None:
+    """Starts the vertical axis at 0, if that leaves less than half of it empty."""
+    low, high = ax.dataLim.intervaly
+    if low < high / 2:
+        ax.set_ylim(bottom=0, auto=None)
+
+
+def show_shares(ax: Axes) -> None:
+    """Axes of two shares, with marks at 0 and 1 shown whole."""
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
 
 
 def is_new(ax: Axes, label: str) -> bool:

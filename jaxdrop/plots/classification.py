@@ -76,7 +76,7 @@ def reliability_diagram(
         raise ValueError(f"`cls` must be None for binary probabilities, got {cls}.")
     if cls is not None:
         _predictions.check_examples(probs, labels, None)
-        _checks.check_choice(_checks.check_integer(cls, "cls"), range(np.shape(probs)[-1]), "cls")
+        cls = _checks.check_choice(_checks.check_integer(cls, "cls"), range(np.shape(probs)[-1]), "cls")
         probs, labels = probs[..., cls], np.asarray(labels) == cls
     found, score = (
         _binary(probs, labels, bins) if binary or cls is not None else _of_classes(probs, labels, bins)
@@ -109,11 +109,10 @@ def _draw(ax: Axes, found: Reliability, label: str, bins: int) -> None:
     if _axes.is_new(ax, _IDEAL):
         ax.plot([0, 1], [0, 1], color=_axes.GRAY, ls=":", label=_IDEAL)
     edges = np.linspace(0, 1, bins + 1)
-    ax.stairs(count / count.sum(), edges, fill=True, color=style.color, alpha=0.18, lw=0)
+    ax.stairs(count / count.sum(), edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     held = count > 0
     ends = _axes.wilson(accuracy[held], count[held])
     look = {"color": style.color, "marker": style.marker, "ls": style.line, "ms": 5, "lw": 1.2}
     ax.errorbar(confidence[held], accuracy[held], _axes.bars(accuracy[held], ends), **look, label=label)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    _axes.show_shares(ax)
     _axes.show_legend(ax, loc="upper left")

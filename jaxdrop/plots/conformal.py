@@ -7,7 +7,7 @@ from jaxdrop import _checks
 from jaxdrop._types import ArrayLike
 from jaxdrop.plots import _arrays, _axes
 from jaxdrop.plots._axes import Axes
-from jaxdrop.uncertainty import Score, SetCoverage, mean_with_error, set_coverage
+from jaxdrop.uncertainty import Score, mean_with_error, set_coverage
 
 __all__ = ["interval_widths", "set_sizes"]
 
@@ -50,7 +50,7 @@ def set_sizes(
     if known.ndim < 2 or not known.size:
         raise ValueError(f"`sets` must be of shape [..., K], not empty, got {known.shape}.")
     sizes = known.sum(-1, dtype=np.int32)
-    pair = None if labels is None else _coverages(known, sizes, _arrays.check_known(labels, "labels"))
+    found = None if labels is None else set_coverage(known, _arrays.check_known(labels, "labels"))
     score = mean_with_error(jnp.asarray(sizes.ravel()))
     low, high = sizes.min(), sizes.max()
     counts = np.bincount(sizes.ravel() - low)
@@ -58,22 +58,22 @@ def set_sizes(
     style = _axes.look(ax)
     edges = np.arange(low, high + 2) - 0.5
     text = _axes.with_label(label, f"mean size {_axes.told(score)}")
-    ax.stairs(counts / sizes.size, edges, fill=True, color=style.color, alpha=0.3, lw=0)
+    ax.stairs(counts / sizes.size, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     ax.stairs(counts / sizes.size, edges, color=style.color, ls=style.line, lw=1.4, label=text)
-    if pair is not None:
-        found, of_size = pair
-        number = np.asarray(of_size.num_examples)
-        at = np.flatnonzero(number)
-        share = np.asarray(of_size.coverage, np.float64)[at]
+    if found is not None and labels is not None:
+        at, share, number = _by_size(known, sizes, labels)
         text = f"coverage {_axes.told(Score(found.coverage, found.coverage_error))}, points by size"
         look = {"color": style.color, "marker": style.marker, "ls": "", "ms": 5}
-        bars = _axes.bars(share, _axes.wilson(share, number[at]))
+        bars = _axes.bars(share, _axes.wilson(share, number))
         ax.errorbar(at, share, bars, **look, label=_axes.with_label(label, text))
         ax.axhline(float(found.coverage), color=style.color, ls=":", lw=0.8)
     ax.xaxis.set_major_locator(_axes.whole_numbers())
-    ax.set_ylim(0, 1.02)
+    if found is None:
+        ax.set_ylim(bottom=0, auto=None)
+    else:
+        ax.set_ylim(0, 1.02)
     ax.set_xlabel("classes in the set")
-    ax.set_ylabel("share of the examples" + ("" if pair is None else "; points: coverage ± standard error"))
+    ax.set_ylabel("share of the examples" + ("" if found is None else "; points: coverage ± standard error"))
     _axes.show_legend(ax)
     return ax
 
@@ -136,7 +136,7 @@ def interval_widths(
     counts, edges = np.histogram(widths, bins)
     ax = _axes.axes(ax)
     style = _axes.look(ax)
-    ax.stairs(counts / finite.size, edges, fill=True, color=style.color, alpha=0.3, lw=0)
+    ax.stairs(counts / finite.size, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     label = _axes.with_label(label, text)
     ax.stairs(counts / finite.size, edges, color=style.color, ls=style.line, lw=1.4, label=label)
     ax.set_ylim(bottom=0, auto=None)
@@ -146,7 +146,8 @@ def interval_widths(
     return ax
 
 
-def _coverages(sets: np.ndarray, sizes: np.ndarray, labels: ArrayLike) -> tuple[SetCoverage, SetCoverage]:
-    """The coverage of all sets, and of those of each size."""
-    by_size = set_coverage(sets, labels, groups=sizes, num_groups=sets.shape[-1] + 1)
-    return set_coverage(sets, labels), by_size
+def _by_size(sets: np.ndarray, sizes: np.ndarray, labels: ArrayLike) -> tuple[np.ndarray, ...]:
+    """The sizes that there are, the coverage of the sets of each, and their number."""
+    hits = np.take_along_axis(sets, np.asarray(labels, np.int64)[..., None], -1)[..., 0]
+    found, place, number = np.unique(sizes, return_inverse=True, return_counts=True)
+    return found, np.bincount(place.ravel(), hits.ravel()) / number, number

@@ -15,6 +15,8 @@ __all__ = ["risk_coverage_curve", "roc_curve", "score_histograms"]
 _CHANCE = "chance"
 # The curve of risk and coverage starts where so many examples are kept, and this share of them.
 _FIRST, _FIRST_SHARE = 20, 50
+# The axis starts where the risk is this share of that of all examples, and at this coverage at most.
+_RISEN, _LATEST = 0.05, 0.9
 
 
 def risk_coverage_curve(
@@ -24,9 +26,11 @@ def risk_coverage_curve(
 
     The band is one standard error of the risk at a fixed coverage. It has two parts: the error of a mean of
     the examples that are kept, and that of the threshold, which is estimated too. Of errors that are 0 or 1
-    the first is Wilson's interval, which has a width also where no kept example is wrong. The curve starts
-    where 20 examples and 2 % are kept, as it is noise before. The legend gives the area under the whole
-    curve. Errors are those of independent examples.
+    the first is Wilson's interval, which has a width also where no kept example is wrong. The legend gives
+    the area under the whole curve. Errors are those of independent examples.
+
+    The curve starts where 20 examples and 2 % are kept, as it is noise before. The axis starts where a risk
+    is a twentieth of that of all examples, at a coverage of 90 % at most.
 
     Args:
       errors: The error of each example, `[B]`: whether its prediction is wrong, or any loss.
@@ -57,12 +61,13 @@ def risk_coverage_curve(
     coverage, risk, below, above = _risks(loss, np.asarray(uncertainty))
     ax = _axes.axes(ax)
     style = _axes.look(ax)
+    left = min(_start(coverage, risk), ax.get_xlim()[0] if ax.lines else 1)
     text = _axes.with_label(label, f"AURC {_axes.told(score)}")
     ax.plot(coverage, risk, color=style.color, ls=style.line, label=text)
-    ax.fill_between(coverage, below, above, color=style.color, alpha=0.2, lw=0)
-    ax.set_xlim(0, 1)
+    ax.fill_between(coverage, below, above, color=style.color, alpha=_axes.BAND, lw=0)
+    ax.set_xlim(left, 1)
     if (loss >= 0).all():
-        ax.set_ylim(bottom=0, auto=None)
+        _axes.from_zero(ax)
     ax.set_xlabel("coverage: share of the examples kept, most certain first")
     kind = "error rate" if _is_binary(loss) else "mean error"
     ax.set_ylabel(f"{kind} of the examples kept, ± standard error")
@@ -169,8 +174,7 @@ def roc_curve(
         ax.plot([0, 1], [0, 1], color=_axes.GRAY, ls=":", label=_CHANCE)
     text = _axes.with_label(label, f"AUROC {_axes.told(score)}")
     ax.plot(alarms, hits, color=style.color, ls=style.line, label=text)
-    ax.set_xlim(-0.01, 1.01)
-    ax.set_ylim(-0.01, 1.01)
+    _axes.show_shares(ax)
     ax.set_xlabel("share of in-distribution examples above the threshold")
     ax.set_ylabel("share of out-of-distribution examples above the threshold")
     _axes.show_legend(ax, loc="lower right")
@@ -179,6 +183,12 @@ def roc_curve(
 
 def _is_binary(loss: np.ndarray) -> bool:
     return bool(((loss == 0) | (loss == 1)).all())
+
+
+def _start(coverage: np.ndarray, risk: np.ndarray) -> float:
+    """Where the axis starts: at 0, or where the risk has risen to a share of the last."""
+    first = int(np.argmax(risk > _RISEN * risk[-1]))
+    return min(float(coverage[first]), _LATEST) if first else 0.0
 
 
 def _risks(loss: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -218,9 +228,9 @@ def _steps(ax: Axes, scores: np.ndarray, edges: np.ndarray, label: str, fill: bo
     share = np.histogram(scores, edges)[0] / len(scores)
     below, above = _axes.wilson(share, len(scores))
     if fill:
-        ax.stairs(share, edges, fill=True, color=style.color, alpha=0.25, lw=0)
+        ax.stairs(share, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     ax.stairs(share, edges, color=style.color, ls=style.line, lw=1.4, label=label)
-    ax.stairs(above, edges, baseline=below, fill=True, color=style.color, alpha=0.3, lw=0)
+    ax.stairs(above, edges, baseline=below, fill=True, color=style.color, alpha=_axes.BAND, lw=0)
 
 
 def _rates(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -80,7 +80,7 @@ def prediction_bands(
             covered = mean_with_error(100.0 * (np.abs(targets - mean) <= far))
             text = f"{text}: covers {_axes.told(covered)} %"
         ends = mean[at] - far[at], mean[at] + far[at]
-        alpha = 0.12 + 0.25 * (1 - level)
+        alpha = 0.18 + 0.3 * (1 - level)  # the narrower, the darker
         ax.fill_between(x[at], *ends, color=style.color, alpha=alpha, lw=0, label=text)
     if targets is not None:
         at = order[_axes.thinned(len(x), _axes.CLOUD_POINTS)]
@@ -152,8 +152,8 @@ def pit_histogram(
     deviations that are too small, bars that are high in the middle of ones that are too large, and a slope
     of a bias.
 
-    Values of `uncertainty.pit` without a key are T + 1 numbers, of which not all bins have equally many: give
-    it a key.
+    Values of `uncertainty.pit` without a key are T + 1 numbers. Bins that do not divide them equally are
+    refused, as a calibrated forecast would not be flat: give it a key.
 
     Args:
       pit: Values of the probability integral transform, in [0, 1], `[...]`, such as those of
@@ -167,7 +167,8 @@ def pit_histogram(
 
     Raises:
       TypeError: If `pit` is not real, or traced, or `bins` is not an integer.
-      ValueError: If `pit` is empty or outside [0, 1], values are NaN, or `bins` is below 1.
+      ValueError: If `pit` is empty or outside [0, 1], values are NaN, `bins` is below 1, or it does not
+        divide the T + 1 ranks of values without a key.
 
     References:
       Gneiting, Balabdaoui and Raftery, "Probabilistic forecasts, calibration and sharpness", 2007.
@@ -179,6 +180,11 @@ def pit_histogram(
     """
     values = _check_pit(pit)
     _checks.check_count(bins, "bins")
+    ranks = _ranks(values)
+    if ranks and ranks % bins:
+        raise ValueError(
+            f"`bins` must divide the {ranks} ranks of PIT values without a key (give `pit` one), got {bins}."
+        )
     edges = np.linspace(0, 1, bins + 1)
     share = np.histogram(values, edges)[0] / len(values)
     ax = _axes.axes(ax)
@@ -190,7 +196,7 @@ def pit_histogram(
         below, above = ends
         ax.stairs(above, edges, baseline=below, fill=True, color=_axes.GRAY, alpha=0.3, lw=0, label=band)
         ax.axhline(1 / bins, color=_axes.GRAY, ls=":", lw=1)
-    ax.stairs(share, edges, fill=True, color=style.color, alpha=0.25, lw=0)
+    ax.stairs(share, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
     ax.stairs(share, edges, color=style.color, ls=style.line, lw=1.6, label=label or "forecast")
     ax.set_xlim(0, 1)
     ax.set_ylim(bottom=0, auto=None)
@@ -206,8 +212,9 @@ def quantile_calibration(
     """Plots the share of targets below each predicted quantile against its level, with standard errors.
 
     Bars are Wilson's intervals of one standard error. The legend gives the miscalibration, the mean distance
-    from the diagonal, whose standard error follows from the covariance of the shares. Errors are those of
-    independent targets.
+    from the diagonal, whose standard error follows from the covariance of the shares, to first order: for a
+    calibrated forecast, whose gaps are noise, it is too large by half. Errors are those of independent
+    targets.
 
     Args:
       found: A `QuantileReliability` of several levels, from `uncertainty.quantile_reliability`, or PIT values
@@ -236,7 +243,10 @@ def quantile_calibration(
         total = int(_arrays.check_known(found.total, "found"))
     else:
         values = np.sort(_check_pit(found, "found"))
-        level, total = _LEVELS, len(values)
+        total = len(values)
+        ranks = _ranks(values)
+        # A share of ranks is known at their borders.
+        level = np.unique((_LEVELS * ranks).round().clip(1, ranks - 1)) / ranks if ranks else _LEVELS
         share = np.searchsorted(values, level, side="right") / total
     order = np.argsort(level, kind="stable")
     level, share = level[order], share[order]
@@ -247,8 +257,7 @@ def quantile_calibration(
     text = _axes.with_label(label, f"miscalibration {_axes.told(_miscalibration(level, share, total))}")
     look = {"color": style.color, "marker": style.marker, "ls": style.line, "ms": 4, "lw": 1.2}
     ax.errorbar(level, share, _axes.bars(share, _axes.wilson(share, total)), **look, label=text)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    _axes.show_shares(ax)
     ax.set_xlabel("level of the predicted quantile")
     ax.set_ylabel("share of targets below the quantile, ± standard error")
     _axes.show_legend(ax, loc="upper left")
@@ -259,6 +268,16 @@ def _check_pit(pit: ArrayLike, name: str = "pit") -> np.ndarray:
     values = _arrays.numbers(pit, name).ravel()
     _checks.check_all(values, name, "lie in [0, 1]", lambda values: (values >= 0) & (values <= 1))
     return values
+
+
+def _ranks(values: np.ndarray) -> int:
+    """The number T + 1 of ranks, if the values are those of samples without a key; else 0."""
+    distinct = np.unique(values)
+    if not 1 < len(distinct) <= len(values) / 2:
+        return 0
+    ranks = round(1 / np.diff(distinct).min())
+    off = distinct * ranks - 0.5
+    return ranks if ranks <= len(values) and np.allclose(off, off.round(), atol=1e-3) else 0
 
 
 def _uniform_band(count: int, bins: int) -> tuple[float, float]:

@@ -17,8 +17,9 @@ from jaxdrop.uncertainty import Score
 __all__ = ["convergence"]
 
 _RATE = "1 / sqrt(T)"
-# Numbers of samples at which samples are summarized, at most.
-_COUNTS = 16
+# Numbers of samples at which samples are summarized, at most, and the first of them: a standard error from
+# fewer samples is noise.
+_COUNTS, _FIRST = 16, 4
 # The range of the estimates that the band of errors shows, in percent.
 _RANGE = (5, 95)
 # Up to so many samples the axis has powers of 2, and beyond, of 10.
@@ -64,7 +65,7 @@ def convergence(
       index: The one among an array of estimates. None: the only one; or all of them, with `show="error"`,
         as their median and the range from the 5 % to the 95 % quantile.
       show: "estimate" for estimates, with a band of one standard error. "error" for the standard errors, on
-        logarithmic axes, with a line that falls as `1 / sqrt(T)` from the first of them.
+        logarithmic axes, with a line that falls as `1 / sqrt(T)` through the last.
       label: The name in the legend. Each call on the same axes has another color.
       ax: The axes to draw in; None for a new figure.
 
@@ -127,7 +128,7 @@ def _of_samples(samples: ArrayLike, reducer: Reducer | None, of: str) -> _Curve:
     array = _arrays.numbers(samples, "samples", finite=True)
     if not array.ndim or len(array) < 2:
         raise ValueError(f"`samples` must have a first axis of at least 2 samples, got shape {array.shape}.")
-    counts = np.unique(np.geomspace(2, len(array), _COUNTS).round().astype(int))
+    counts = np.unique(np.geomspace(min(_FIRST, len(array)), len(array), _COUNTS).round().astype(int))
     if reducer is not None:
         return _reduced(array, reducer, of, counts)
     _checks.check_choice(of, ("mean",), "of")
@@ -197,7 +198,7 @@ def _draw_estimates(curve: _Curve, label: str | None, ax: Axes | None, of: str) 
     text = f"{_axes.told(Score(values[-1], errors[-1]))} at T = {counts[-1]:,}"
     look = {"color": style.color, "ls": style.line, "marker": style.marker, "ms": 4}
     ax.plot(counts, values, **look, label=_axes.with_label(label, text))
-    ax.fill_between(counts, values - errors, values + errors, color=style.color, alpha=0.2, lw=0)
+    ax.fill_between(counts, values - errors, values + errors, color=style.color, alpha=_axes.BAND, lw=0)
     ax.axhline(values[-1], color=style.color, ls=":", lw=0.8)
     _scale(ax, counts[-1])
     ax.set_ylabel(f"{_words(of)}, ± standard error")
@@ -216,7 +217,7 @@ def _draw_errors(curve: _Curve, label: str | None, ax: Axes | None, of: str) -> 
     ax.plot(counts, middle, **look, label=text)
     if several:
         ends = np.percentile(errors.reshape(len(counts), -1), _RANGE, axis=1)
-        ax.fill_between(counts, *ends, color=style.color, alpha=0.2, lw=0)
+        ax.fill_between(counts, *ends, color=style.color, alpha=_axes.BAND, lw=0)
     if _axes.is_new(ax, _RATE):
         # From the last, which is the least uncertain.
         ax.plot(counts, middle[-1] * np.sqrt(counts[-1] / counts), color=_axes.GRAY, ls=":", label=_RATE)

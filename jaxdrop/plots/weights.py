@@ -52,7 +52,7 @@ def weight_sparsity(
     place = np.arange(len(zeros))
     ax = _axes.axes(ax, (_axes.SIZE[0], 1.2 + 0.32 * len(zeros)))
     ax.barh(place[:-1], (zeros / sizes)[:-1], height=0.7, color=_axes.PALETTE[0], alpha=0.6)
-    ax.barh(place[-1:], (zeros / sizes)[-1:], height=0.7, color="none", edgecolor=_axes.GRAY, hatch="//")
+    ax.barh(place[-1:], (zeros / sizes)[-1:], height=0.7, color=_axes.GRAY, alpha=0.5)
     for at, (zero, size) in enumerate(zip(zeros, sizes, strict=True)):
         ax.text(0.01, at, f"{zero:,} of {size:,}", fontsize="small", va="center")
     ax.set_yticks(place, [*rows, _ALL])

@@ -172,6 +172,10 @@ def test_numbers_stand_right_and_names_head_their_rows(text):
     assert '<td class="n" dir="auto">0.125</td>' in text  # a number heads no row
 
 
+def test_an_error_stays_with_its_value(text):
+    assert "Accuracy is 0.95\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.01." in text
+
+
 def test_keys_of_missing_values_are_empty():
     table = blocks.Table("t", ["a"], [["none"], ["3 ± 1"]], [[float("nan")], [3.0]])
     shown = render(page_of(table))

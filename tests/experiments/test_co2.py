@@ -8,6 +8,7 @@ import pytest
 from experiments import cli
 from experiments.co2 import __main__ as job
 from experiments.co2 import networks
+from tests.experiments import events
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -19,7 +20,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch):
+def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, bucket, monkeypatch):
     done, train = [], networks.train
 
     def stop(plan, activation, *args):
@@ -37,8 +38,15 @@ def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch
     names = {"metrics.json", "run.json", "table.md", "bands.png", "training.png"}
     assert {path.name for path in folder.iterdir()} == names
     resumed = (folder / "metrics.json").read_bytes()
-    job.main(out=tmp_path / "b", quick=True)
-    assert (tmp_path / "b" / "co2-quick" / "metrics.json").read_bytes() == resumed
+    # In a bucket all is the same.
+    job.main(out=bucket / "b", log_dir=bucket / "logs", quick=True)
+    assert (bucket / "b" / "co2-quick" / "metrics.json").read_bytes() == resumed
+    written = {path.name for path in (bucket / "b" / "co2-quick").iterdir()}
+    assert written == {path.name for path in folder.iterdir()}
+    (run,) = (bucket / "logs" / "co2-quick").iterdir()
+    for activation in networks.ACTIVATIONS:
+        curve = events.points(run / activation)[f"train/{activation}"]
+        assert [step for step, _ in curve] == list(range(1, networks.CHUNKS + 1))
     metrics = json.loads(resumed)
     for ways in metrics["networks"].values():
         assert np.shape(ways["MC dropout"]["nll_held_out"]) == (2,)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import loop
 from experiments.co2 import networks
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -55,7 +56,7 @@ def test_a_matched_rate_brings_the_noise_of_the_papers_layers():
 
 
 def test_curves_are_the_moments_of_samples(tmp_path):
-    params, _ = networks.train(PLAN, "ReLU", X, X, tmp_path)
+    params, _ = networks.train(PLAN, "ReLU", X, X, tmp_path, loop.Setup(devices=2))
     found = networks.curves(PLAN, "ReLU", params, jax.random.split(jax.random.key(8), 2), jnp.asarray(X))
     model, own = PLAN.model("ReLU"), jax.tree.map(lambda leaf: leaf[0], params)
     keys = jax.random.split(jax.random.key(9), 300)
