@@ -154,6 +154,8 @@ def reliability(predictions: Mapping[str, tuple[np.ndarray, np.ndarray]], title:
         axis.set_title(name)
         # The likeliest of K classes has at least 1 / K; a mark at 1 is shown whole.
         axis.set(xlim=(1 / probs.shape[-1], 1.02), ylim=(0, 1.03))
+        # Bins of few predictions, and wide bars, are at the left.
+        axis.legend(fontsize="small", loc="lower right", bbox_to_anchor=(0.91, 0.02))
     names = axes[0].get_xlabel(), axes[0].get_ylabel()
     for axis in axes:
         axis.set(xlabel="", ylabel="")

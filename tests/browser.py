@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# Narrower screens are touched.
+_PHONE = 600
 # What a keyboard must reach, if it is shown.
 _INTERACTIVE = "a[href], button, summary, input, select, textarea, [tabindex='0']"
 
@@ -49,9 +51,12 @@ def launched() -> Iterator[Browser]:
 @contextlib.contextmanager
 def opened(browser: Browser, path: Path, width: int = 1280, *, dark: bool = False) -> Iterator[Opened]:
     """Opens a file without a network, on a screen of some width."""
-    scheme = "dark" if dark else "light"
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+        has_touch=width < _PHONE,
+        offline=True,
+        reduced_motion="reduce",
     )
     context.set_default_timeout(20_000)
     page = context.new_page()

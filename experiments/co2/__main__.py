@@ -15,7 +15,7 @@ points are held out to measure the error. Nothing is chosen by them.
     python -m experiments.co2 --width 1024 --steps 1000000 --data-dir DIR    # on a GPU
     python -m experiments.co2 --quick
 
-MINUTES minutes on 2 CPU cores. Results: README.md in this folder.
+About five minutes on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time

@@ -165,6 +165,11 @@ def plot(series: Series, curves: dict[str, networks.Curves], title: str) -> Figu
         title=title,
         labels=UNITS,
     )
+    # A line that leaves the data is cut where it is far from them.
     low, high = series.y.min(), series.y.max()
-    figure.axes[0].set_ylim(low - 1.2 * (high - low), high + 1.2 * (high - low))
+    reach = 2.5 * (high - low)
+    drawn = np.concatenate([series.y, *(band.mean for band in bands.values())])
+    lowest, highest = np.clip((drawn.min(), drawn.max()), low - reach, high + reach)
+    margin = 0.2 * (high - low)
+    figure.axes[0].set_ylim(lowest - margin, highest + margin)
     return figure

@@ -22,7 +22,8 @@ def main(
     try:
         from experiments.site import build
     except ModuleNotFoundError as error:
-        raise cli.BadInputError(f'`{error.name}` must be installed: pip install -e ".[site]".') from None
+        package = str(error.name).partition(".")[0]
+        raise cli.BadInputError(f'`{package}` must be installed: pip install -e ".[site]".') from None
     build.build(out)
     cli.say(f"Open {out / 'index.html'}")
 

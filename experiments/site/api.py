@@ -51,7 +51,7 @@ def page(name: str) -> str:
     parts += [
         ".. list-table::",
         "   :header-rows: 1",
-        "   :widths: 30 70",
+        "   :widths: auto",
         "",
         "   * - name",
         "     - summary",
@@ -67,7 +67,10 @@ def types() -> str:
 
 
 def _first(value: object) -> str:
-    return (inspect.getdoc(value) or "").partition("\n")[0] if callable(value) else "A type."
+    """The first line of a docstring; values have none."""
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return (inspect.getdoc(value) or "").partition("\n")[0]
+    return "A constant." if isinstance(value, (str, int, float, tuple, list, dict)) else "A type."
 
 
 def _entry(name: str, value: object) -> str:

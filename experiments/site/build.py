@@ -42,6 +42,7 @@ _SETTINGS = {
     "default_role": "py:obj",
     "highlight_language": "none",
     "myst_heading_anchors": 6,
+    "napoleon_attr_annotations": False,
     "napoleon_use_ivar": True,
     "toc_object_entries_show_parents": "hide",
     "html_copy_source": False,
@@ -68,6 +69,9 @@ def write_sources(folder: Path, modules: Sequence[str]) -> None:
             _copy(picture.file, folder / picture.file)
     _write(folder / "results.md", results.page())
     for file in sources:
+        if file.suffix in pages.PICTURES:
+            _copy(file, folder / file)
+            continue
         _write(folder / "source" / f"{file}.rst", pages.source(file))
         _copy(file, folder / "source" / file)
     for name in modules:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+PICTURES = (".png", ".svg")
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _COMMAND = re.compile(r"python -m (?:experiments|jaxdrop)\b.*")
 # A line that is a picture, with the command that draws it as its title where another one was given last.
@@ -91,7 +92,7 @@ def title(file: Path) -> str:
 
 
 def linked(text: str, file: Path) -> tuple[str, set[Path]]:
-    """Text of a file with links to pages of the site, and the source files among them."""
+    """Text of a file with links to pages of the site, and the other files that it needs."""
     pages, sources = files(), set()
 
     def replaced(match: re.Match[str]) -> str:
@@ -103,14 +104,18 @@ def linked(text: str, file: Path) -> tuple[str, set[Path]]:
         shown = shown / "README.md" if (ROOT / shown).is_dir() else shown
         if shown in pages:
             return f"](/{pages[shown]}.md{'#' + anchor if anchor else ''})"
+        if not (ROOT / shown).is_file():
+            return match[0]  # Sphinx reports it, with its place
         sources.add(shown)
+        if shown.suffix in PICTURES:
+            return f"](/{shown})"
         return f"](/source/{shown}.rst)"
 
     return _LINK.sub(replaced, text), sources
 
 
 def converted(file: Path) -> tuple[str, set[Path]]:
-    """A Markdown file as a page of the site, and the source files that it links to."""
+    """A Markdown file as a page of the site, and the other files that it links to."""
     sources: set[Path] = set()
     written = []
     for line in lines(file):

@@ -6,7 +6,11 @@
   tip.className = "tip";
   tip.setAttribute("role", "status");
   tip.hidden = true;
-  document.body.append(tip);
+  const keys = document.createElement("p");
+  keys.id = "keys";
+  keys.hidden = true;
+  keys.textContent = "The left and right arrow keys show the values of the points.";
+  document.body.append(tip, keys);
 
   const hide = () => {
     tip.hidden = true;
@@ -49,6 +53,7 @@
       point.dataset.values = title.textContent;
       title.remove(); // else the browser shows it too
     }
+    if (points.length) plot.setAttribute("aria-describedby", keys.id);
     let current = -1;
     const move = (event) => {
       const point = nearest(points, event.clientX, event.clientY);
@@ -70,6 +75,7 @@
     });
   }
 
+  document.addEventListener("pointerdown", (event) => event.target.closest(".plot") || hide());
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   addEventListener("beforeprint", () => {
     hide();

@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable
 from xml.etree import ElementTree
@@ -47,6 +48,7 @@ def svg(figure: Figure, name: str, label: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxdrop"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has more fonts
         _take_as_written(figure)
+        _wrap_labels(figure)
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(clean(file.getvalue()))
@@ -85,6 +87,18 @@ def _take_as_written(figure: Figure) -> None:
                 text.set_parse_math(False)
                 text.set_text(clean(text.get_text()))
         part()
+
+
+def _wrap_labels(figure: Figure) -> None:
+    """Breaks the labels of axes that are longer than their axis, which would be cut."""
+    for ax in figure.axes:
+        for axis, room in ((ax.xaxis, ax.bbox.width), (ax.yaxis, ax.bbox.height)):
+            size = axis.label.get_window_extent().size
+            long = size[0] if axis is ax.xaxis else size[1]
+            if long > room > 0:
+                lines = axis.get_label_text().split("\n")
+                width = max(12, int(room / long * max(map(len, lines))))
+                axis.label.set_text("\n".join(part for line in lines for part in textwrap.wrap(line, width)))
 
 
 def _cleaned(function: Callable[[float, int | None], str]) -> Callable[[float, int | None], str]:

@@ -2,6 +2,8 @@
 
 import runpy
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +72,23 @@ def test_without_typer_an_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "typer", None)
     with pytest.raises(ImportError, match=r"need typer and rich; run `pip install \"jaxdrop\[cli\]\"`"):
         runpy.run_path(app.__file__)
+
+
+def test_the_program_completes_its_commands(monkeypatch, capsys):
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"jaxdrop": f"{app.main.__module__}:main"}
+    monkeypatch.setenv("_JAXDROP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "jaxdrop tune --gr")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, "--grid\n")
+
+
+def test_the_help_names_the_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jaxdrop", "--help"])
+    with pytest.raises(SystemExit):
+        app.main()
+    shown = capsys.readouterr().out
+    assert "Usage: jaxdrop [OPTIONS] COMMAND" in shown
+    assert "--install-completion" in shown

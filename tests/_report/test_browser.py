@@ -110,6 +110,10 @@ def test_values_under_the_pointer_the_finger_and_the_arrows(browser, path):
         assert shown["x"] + shown["width"] <= 390
         page.mouse.move(5, 5)
         assert tip.is_hidden()
+        page.touchscreen.tap(box["x"] - 5, box["y"])
+        assert tip.inner_text() == "accuracy\nconfidence: 0.25\naccuracy: 0.2 ± 0.05"
+        page.touchscreen.tap(5, 5)
+        assert tip.is_hidden()
         plot.focus()
         page.keyboard.press("ArrowRight")
         first = tip.inner_text()

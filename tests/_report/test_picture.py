@@ -62,6 +62,21 @@ def test_names_are_no_formulas_and_powers_are():
     )
 
 
+def test_long_labels_of_axes_are_broken():
+    figure = Figure(figsize=(4, 2), layout="constrained")
+    ax = figure.add_subplot()
+    ax.set_xlabel("short")
+    words = ["a", "label", "that", "is", "much", "longer", "than", "its", "axis"]
+    ax.set_ylabel(" ".join(words))
+    svg(figure, "p", "")
+    assert ax.get_xlabel() == "short"
+    assert "\n" in ax.get_ylabel()
+    assert ax.get_ylabel().split() == words
+    inside = figure.bbox.padded(1)
+    box = ax.yaxis.label.get_window_extent()
+    assert inside.y0 <= box.y0 < box.y1 <= inside.y1
+
+
 def test_clean():
     assert clean("a\tb\nc \U0001f600 é") == "a\tb\nc \U0001f600 é"
     assert clean("\x00\x1b\x7f\x85\ud83d\uffff") == "\ufffd" * 6

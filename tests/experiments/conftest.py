@@ -7,7 +7,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class Objects(MemoryFileSystem):
-    """The objects in memory, in the place of those of S3."""
+    """Objects in memory instead of those of S3."""
 
     protocol = ("s3",)
     store: dict = {}  # noqa: RUF012

@@ -107,14 +107,7 @@ def test_quick_scores(tmp_path, monkeypatch):
     assert (folder / "scores.png").stat().st_size > 10_000
 
 
-def test_bad_options(tmp_path):
-    suites = "ops, step, mc, compile, family, sweep, scores, attention"
-    with pytest.raises(ValueError, match=f"`suite` must be one of {suites}, got all"):
-        benchmark.main(suite="all", out=tmp_path)
-    with pytest.raises(ValueError, match="`rounds` must be at least 1, got 0"):
-        benchmark.main(out=tmp_path, rounds=0)
-    with pytest.raises(ValueError, match="`device` must be one of cpu, gpu, got tpu"):
-        benchmark.main(out=tmp_path, device="tpu")
+def test_a_missing_device_leaves_nothing(tmp_path):
     if jax.default_backend() == "cpu":
         with pytest.raises(cli.BadInputError, match="`device` must be available to JAX, got gpu"):
             benchmark.main(out=tmp_path, device="gpu")

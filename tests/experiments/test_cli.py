@@ -143,6 +143,16 @@ def test_bad_options_are_one_line_and_leave_nothing(name: str, given, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_choices_are_all_that_there_is():
+    modules = {
+        name: sys.modules[command(name).__module__] for name in ("benchmark", "quality", "rates", "variants")
+    }
+    assert typing.get_args(modules["benchmark"].Suite) == tuple(modules["benchmark"].SUITES)
+    assert typing.get_args(modules["quality"].Order) == tuple(modules["quality"].SHAPES)
+    for name in ("rates", "variants"):
+        assert typing.get_args(modules[name].Part) == (*modules[name].PARTS, "all")
+
+
 def test_a_usage_that_names_no_value_is_one_line(given):
     for argument in ("--nope", "word", "--seeds"):
         code, _, text = given("active", argument)

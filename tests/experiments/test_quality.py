@@ -55,10 +55,3 @@ def test_a_closed_pipe_ends_quietly():
     done = subprocess.run(command, shell=True, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1000"
     assert done.stderr == ""
-
-
-def test_bad_options():
-    with pytest.raises(ValueError, match="`order` must be one of place, row, key, got column"):
-        quality.main(order="column")
-    with pytest.raises(ValueError, match="`bytes` must be at least 1, got 0"):
-        quality.main(limit=0)

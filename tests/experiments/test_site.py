@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from experiments import catalog
+from experiments import catalog, cli
+from experiments.site import __main__ as command
 from experiments.site import api, build, pages
 from tests import browser as see
 
@@ -119,8 +120,17 @@ def test_a_keyboard_reaches_everything(browser, site: Path):
 
 def test_a_wrong_folder_is_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    command = [sys.executable, "-m", "experiments.site", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "experiments.site", "--out", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     message = f"Error: `out` must be a new or empty folder or a site of this command, got {tmp_path}."
     assert done.stderr.strip().splitlines() == [message]
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "experiments.site.build")
+    monkeypatch.delattr(sys.modules["experiments.site"], "build")
+    monkeypatch.setitem(sys.modules, "sphinx.application", None)
+    with pytest.raises(cli.BadInputError, match=r'`sphinx` must be installed: pip install -e "\.\[site\]"\.'):
+        command.main(tmp_path / "site")
+    assert not list(tmp_path.iterdir())

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop import plots
+from jaxdrop import mc, plots
 from jaxdrop.plots import _axes
 from jaxdrop.uncertainty import Score
-from tests.plots.axes import axes
+from tests.plots.axes import axes, legend
 
 
 def test_a_series_has_the_first_color_that_the_axes_do_not_have():
@@ -75,6 +75,25 @@ def test_traced_values_are_refused():
         jax.jit(lambda p: plots.reliability_diagram(p, np.zeros(3, int)))(np.ones((3, 2)) / 2)
     with pytest.raises(TypeError, match=r"`errors` must hold known values: draw outside of `jit`"):
         jax.jit(lambda x: plots.risk_coverage_curve(x, x))(np.ones(3))
+
+
+def test_strict_modes_and_64_bits():
+    probs, labels = np.tile([[0.25, 0.75], [0.5, 0.5]], (8, 1)), np.arange(16) % 2
+    doubt = np.arange(16.0)
+    calls = (
+        lambda: plots.reliability_diagram(probs, labels, cls=1, ax=axes()),
+        lambda: plots.risk_coverage_curve(labels, doubt, ax=axes()),
+        lambda: plots.roc_curve(doubt, doubt + 1, ax=axes()),
+        lambda: plots.set_sizes(probs > 0.25, labels=labels, ax=axes()),
+        lambda: plots.convergence(probs, reducer=mc.Moments(), index=0, ax=axes()),
+    )
+    with jax.numpy_dtype_promotion("strict"), jax.enable_x64(True):
+        found = [legend(call())[-1] for call in calls]
+    # The gaps of both bins are 3 / 4 and 1 / 2; of 256 pairs 136 are in order, and 15 are ties.
+    risk = np.mean(np.cumsum(labels) / np.arange(1, 17))
+    values = [float(text.split()[1]) for text in found[:4]]
+    np.testing.assert_allclose(values, (0.625, risk, 143.5 / 256, 0.5), atol=0.005)
+    assert found[4] == "0.375 ± 0.032 at T = 16"
 
 
 def test_without_matplotlib_an_error_says_what_to_install(monkeypatch):

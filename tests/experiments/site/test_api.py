@@ -52,3 +52,8 @@ def test_markdown_in_docstrings_is_read():
 def test_types_are_shown_with_their_comments():
     text = api.types()
     assert "   # The probability of dropping, in [0, 1].\n   Rate = Numeric" in text
+
+
+def test_values_are_told_from_types():
+    assert "<jaxdrop.plots.PALETTE>`\n     - A constant." in api.page("plots")
+    assert "<jaxdrop.schedules.Schedule>`\n     - A type." in api.page("schedules")

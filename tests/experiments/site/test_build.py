@@ -32,7 +32,7 @@ def test_a_site_replaces_an_older_one_whole_or_not_at_all(small, tmp_path, capsy
     assert '<span class="hidden-text">Row</span>' in head
     assert 'role="heading">' not in head
 
-    (small / "README.md").write_text("# Second\n\n[a](#nowhere)\n")
+    (small / "README.md").write_text("# Second\n\n[a](nowhere.md)\n")
     with pytest.raises(cli.BadInputError, match=r"pages must have no problems, got 1, such as: index\.md:3"):
         build.build(out, [])
     assert "nowhere" in capsys.readouterr().out

@@ -19,7 +19,8 @@ def test_names_of_pages():
 
 def test_links_lead_to_pages():
     text, sources = pages.linked(
-        "[a](../mc) [b](../mc/MODELS.md#flax-linen) [c](attention.py) [d](#top) [e](https://x.org/y)",
+        "[a](../mc) [b](../mc/MODELS.md#flax-linen) [c](attention.py) [d](#top) [e](https://x.org/y) "
+        "[![f](../../experiments/ood/auroc.png)](../../experiments/ood/auroc.png)",
         Path("jaxdrop/linen/README.md"),
     )
     assert re.findall(r"\((.*?)\)", text) == [
@@ -28,8 +29,10 @@ def test_links_lead_to_pages():
         "/source/jaxdrop/linen/attention.py.rst",
         "/jaxdrop/linen/index.md#top",
         "https://x.org/y",
+        "/experiments/ood/auroc.png",
+        "/experiments/ood/auroc.png",
     ]
-    assert sources == {Path("jaxdrop/linen/attention.py")}
+    assert sources == {Path("jaxdrop/linen/attention.py"), Path("experiments/ood/auroc.png")}
 
 
 def test_code_is_left_as_it_is(tmp_path, monkeypatch):
@@ -45,15 +48,15 @@ def test_code_is_left_as_it_is(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_pictures_say_what_they_show_and_what_draws_them(file: Path):
-    """Every picture stands alone on its line, so none is missed."""
+    prose = "\n".join(line.text for line in pages.lines(file) if not line.fenced)
+    alts = re.findall(r"!\[([^\]]*)\]\(", re.sub(r"`[^`\n]*`", "", prose))
+    assert all(len(alt) >= 5 for alt in alts)
+    assert len(set(alts)) == len(alts)
     shown = pages.pictures(file)
-    prose = [line.text for line in pages.lines(file) if not line.fenced]
-    assert len(shown) == sum(re.sub(r"`[^`]*`", "", text).count("![") for text in prose)
-    for picture in shown:
-        assert (pages.ROOT / picture.file).exists()
-        assert len(picture.alt) >= 5, picture
-        assert picture.command.startswith("python -m "), picture
-    assert len({picture.alt for picture in shown}) == len(shown)
+    assert all((pages.ROOT / picture.file).exists() for picture in shown)
+    if file.parts[0] == "experiments":  # a line for each, as only those become figures with a command
+        assert [picture.alt for picture in shown] == alts
+        assert all(picture.command for picture in shown)
 
 
 def test_the_command_of_a_picture_is_of_its_experiment():
