@@ -5,16 +5,18 @@ import math
 import os
 import struct
 import zlib
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import sklearn.datasets
 import sklearn.model_selection
+from etils import epath
 
 from experiments import cli
 
-NAMES = ("digits", "mnist", "fashion-mnist")
+Large = Literal["mnist", "fashion-mnist"]
+Name = Literal["digits", "mnist", "fashion-mnist"]
+NAMES: tuple[Name, ...] = get_args(Name)
 LETTERS = "notmnist"
 TEXTS = ("descriptions", "tinyshakespeare")
 _SOURCES = {
@@ -67,7 +69,7 @@ class Text(NamedTuple):
     alphabet: str
 
 
-def load(name: str, data_dir: Path | None = None) -> Dataset:
+def load(name: str, data_dir: epath.Path | None = None) -> Dataset:
     """Loads a data set.
 
     Args:
@@ -82,14 +84,14 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
       BadInputError: If the name is unknown, or a file is invalid.
       FileNotFoundError: If a file is missing; the message names the paths that were tried.
     """
-    cli.check_choice("dataset", name, NAMES)
+    _check_choice("dataset", name, NAMES)
     if name == "digits":
         return _digits()
     folder = _folder(name, data_dir, _IDX_FILES)
     return Dataset(name, *_read_part(folder, "train"), *_read_part(folder, "t10k"))
 
 
-def load_letters(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+def load_letters(data_dir: epath.Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Loads the test part of notMNIST: 10,000 letters A to J in many fonts, 28 x 28.
 
     Args:
@@ -105,7 +107,7 @@ def load_letters(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     return _read_part(_folder(LETTERS, data_dir, _IDX_FILES[2:]), "t10k")
 
 
-def load_co2(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+def load_co2(data_dir: epath.Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Loads the carbon dioxide series of Mauna Loa: 272 months, detrended, both columns standardized.
 
     Args:
@@ -120,7 +122,8 @@ def load_co2(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     """
     path = _folder("co2", data_dir, ["mauna_loa.csv"]) / "mauna_loa.csv"
     try:
-        table = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
+        with path.open() as file:
+            table = np.loadtxt(file, np.float32, delimiter=",", ndmin=2)
     except ValueError as error:
         raise cli.BadInputError(f"`{path}` must be a table of numbers, got: {error}.") from None
     if table.shape[1] != 2 or not len(table) or not np.isfinite(table).all():
@@ -132,7 +135,7 @@ def load_co2(data_dir: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
-def load_text(name: str, data_dir: Path | None = None) -> Text:
+def load_text(name: str, data_dir: epath.Path | None = None) -> Text:
     """Loads a text.
 
     Args:
@@ -148,22 +151,23 @@ def load_text(name: str, data_dir: Path | None = None) -> Text:
         distinct characters.
       FileNotFoundError: If the file is missing; the message names the path that was tried.
     """
-    cli.check_choice("text", name, TEXTS)
+    _check_choice("text", name, TEXTS)
     content = _descriptions() if name == "descriptions" else _read_text(name, data_dir)
     points = np.frombuffer(content.encode("utf-32-le"), np.uint32)
     alphabet, codes = np.unique(points, return_inverse=True)
     return Text(name, codes.astype(np.int32), "".join(map(chr, alphabet)))
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: epath.Path) -> np.ndarray:
     """Reads a gzipped IDX file of unsigned bytes and checks its length.
 
     Raises:
       BadInputError: If the file is not gzip, not IDX of bytes, larger than 256 MiB, or not of the length in
         its header. No more is decompressed than the header announces.
     """
+    path = epath.Path(path)
     try:
-        with gzip.open(path) as file:
+        with path.open("rb") as content, gzip.open(content) as file:
             header = file.read(4)
             rank = header[3] if len(header) == 4 else 0
             sizes = file.read(4 * rank)
@@ -173,36 +177,41 @@ def read_idx(path: Path) -> np.ndarray:
                 )
             shape = struct.unpack(f">{rank}I", sizes)
             count = math.prod(shape)
-            most = min(_MOST_BYTES, _DEFLATE * path.stat().st_size)
+            most = min(_MOST_BYTES, _DEFLATE * path.stat().length)
             if count > most:
                 raise cli.BadInputError(
                     f"`{path}` must hold at most {most} bytes, got {count} for shape {shape}."
                 )
             # One byte more than expected tells a longer file, whatever its length.
-            content = file.read(count + 1)
+            found = file.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise cli.BadInputError(
             f"`{path}` must be a valid gzip file, got one that fails with: {error}."
         ) from None
-    if len(content) != count:
-        got = "more" if len(content) > count else len(content)
+    if len(found) != count:
+        got = "more" if len(found) > count else len(found)
         raise cli.BadInputError(f"`{path}` must hold {count} bytes for shape {shape}, got {got}.")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    return np.frombuffer(found, np.uint8).reshape(shape)
 
 
-def root(wanted: str, source: str, data_dir: Path | None) -> Path:
+def root(wanted: str, source: str, data_dir: epath.Path | None) -> epath.Path:
     """Folder of the data sets: `data_dir`, or `$JAXDROP_DATA`."""
     if data_dir:
-        return data_dir
+        return epath.Path(data_dir)
     if "JAXDROP_DATA" in os.environ:
-        return Path(os.environ["JAXDROP_DATA"])
+        return cli.folder(os.environ["JAXDROP_DATA"])
     raise FileNotFoundError(
         f"`--data-dir` or $JAXDROP_DATA must name the folder that holds {wanted}, got neither. "
         f"To get it: {source}."
     )
 
 
-def _read_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise cli.BadInputError(f"`{name}` must be one of {', '.join(choices)}, got {value}.")
+
+
+def _read_part(folder: epath.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     paths = [folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
     images, labels = map(read_idx, paths)
     if images.ndim != 3 or images.shape[1:] != (_SIDE, _SIDE) or not len(images):
@@ -237,7 +246,7 @@ def _descriptions() -> str:
     return "\n".join(getattr(sklearn.datasets, f"load_{name}")().DESCR for name in names)
 
 
-def _read_text(name: str, data_dir: Path | None) -> str:
+def _read_text(name: str, data_dir: epath.Path | None) -> str:
     path = _folder("text", data_dir, [f"{name}.txt"]) / f"{name}.txt"
     try:
         content = path.read_bytes().decode()
@@ -250,7 +259,7 @@ def _read_text(name: str, data_dir: Path | None) -> str:
     return content
 
 
-def _folder(name: str, data_dir: Path | None, files: list[str]) -> Path:
+def _folder(name: str, data_dir: epath.Path | None, files: list[str]) -> epath.Path:
     folder = root(f"{name}/", _SOURCES[name], data_dir) / name
     missing = [str(folder / file) for file in files if not (folder / file).is_file()]
     if missing:

@@ -12,23 +12,57 @@ import contextlib
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
-from experiments import cli, hosts
+from experiments import buckets, cli, hosts, logs
 from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 _DIGESTS = "digests.json"
+
+
+class Setup(NamedTuple):
+    """How a training is carried out, on which its result does not depend.
+
+    Attributes:
+      devices: The devices to divide the runs over; see `hosts.mesh`.
+      out: The folder of all results.
+      log_dir: The folder of live curves, with the same folders in it as `out`; None for no curves.
+    """
+
+    devices: int | None = 1
+    out: epath.Path = epath.Path()
+    log_dir: epath.Path | None = None
+
+    def log_folder(self, checkpoints: epath.Path) -> epath.Path | None:
+        """Folder of the curves of a training, by that of its checkpoints; None where none are written."""
+        if self.log_dir is None or not hosts.is_first():
+            return None
+        return self.log_dir / epath.Path(checkpoints).relative_to(self.out)
+
+
+# One device, and no live curves.
+ALONE = Setup()
+
+
+def make_setup(devices: int | None, out: epath.Path, log_dir: epath.Path | None) -> Setup:
+    """Setup from the options of an experiment.
+
+    Raises:
+      BadInputError: If curves are asked for without tensorboardX.
+    """
+    if log_dir is not None:
+        logs.check()
+    return Setup(devices, epath.Path(out), log_dir and epath.Path(log_dir))
 
 
 def train(
@@ -40,10 +74,11 @@ def train(
     steps: int,
     every: int,
     title: str,
-    checkpoints: Path,
+    checkpoints: epath.Path,
     save_every: float = SECONDS_BETWEEN_CHECKPOINTS,
-    devices: int | None = 1,
     own_batches: bool = False,
+    setup: Setup = ALONE,
+    curves: Callable[[np.ndarray], logs.Curves] = lambda metrics: {"evaluation/all": metrics},
 ) -> tuple[TrainState, np.ndarray]:
     """Trains a run or a sweep, `every` steps per call, and evaluates after each call.
 
@@ -60,8 +95,9 @@ def train(
       title: The title of the progress bar.
       checkpoints: The folder of the checkpoints; see `checkpoint_folder`.
       save_every: The least seconds between two checkpoints; 0 saves after each chunk.
-      devices: The devices to divide the runs over; see `hosts.mesh`.
       own_batches: Whether the batch too has a leading axis of runs; otherwise all runs share it.
+      setup: The devices to divide the runs over, and the folder of live curves.
+      curves: From the metrics of an evaluation to live curves, each with an axis of runs.
 
     Returns:
       The final state, on one device, and the metrics after each chunk with a leading axis of
@@ -79,7 +115,8 @@ def train(
 
     shape = jax.eval_shape(evaluate, state, batch)
     history = np.full((steps // every, *shape.shape), np.nan, np.float32)
-    first, mesh = state, None if devices == 1 else hosts.mesh(devices, len(state.step))
+    alone, checkpoints = setup.devices == 1, epath.Path(checkpoints)
+    first, mesh = state, None if alone else hosts.mesh(setup.devices, len(state.step))
     if mesh is not None:
         of_batch = hosts.RUNS if own_batches else hosts.SHARED
         state, batch = hosts.put(state, mesh, hosts.RUNS), hosts.put(batch, mesh, of_batch)
@@ -90,7 +127,7 @@ def train(
     if hosts.is_first():
         _drop_damaged(checkpoints)
     hosts.wait("checked")
-    with _manager(checkpoints) as manager:
+    with buckets.local(checkpoints) as folder, _manager(folder) as manager:
         step = manager.latest_step()
         if step is not None:
             if step > steps or step % every:
@@ -98,11 +135,14 @@ def train(
             state, history = _restore(manager, step, checkpoints, state, history)
         done = (step or 0) // every
         bar, task = cli.progress(title, steps, done * every)
-        with bar:
+        with bar, logs.writer(setup.log_folder(checkpoints)) as log:
+            for chunk in range(done):
+                log((chunk + 1) * every, curves(history[chunk]))
             saved = time.monotonic()
             for chunk in range(done, steps // every):
                 state, metrics = advance(state, batch)
                 history[chunk] = hosts.whole(metrics)
+                log((chunk + 1) * every, curves(history[chunk]))
                 _check_finite(state)
                 bar.advance(task, every)
                 if hosts.agreed(time.monotonic() - saved >= save_every):
@@ -113,32 +153,38 @@ def train(
     return state, history
 
 
-def checkpoint_folder(out: Path, config: dict[str, Any], arrays: Any = ()) -> Path:
+def checkpoint_folder(out: epath.Path, config: dict[str, Any], arrays: Any = ()) -> epath.Path:
     """Checkpoint folder named after a hash of configuration and data, so that only the same run resumes."""
     digest = hashlib.blake2b(json.dumps(config | {"jax": jax.__version__}, sort_keys=True).encode())
     for array in jax.tree.leaves(arrays):
-        digest.update(np.ascontiguousarray(array).data)
-    return out / f"checkpoints-{digest.hexdigest()[:12]}"
+        array = np.ascontiguousarray(array)
+        digest.update(repr((array.dtype.str, array.shape)).encode())
+        digest.update(array.data)
+    return epath.Path(out) / f"checkpoints-{digest.hexdigest()[:12]}"
 
 
 @contextlib.contextmanager
-def resumable(out: Path, config: dict[str, Any], arrays: Any = ()) -> Iterator[Path]:
+def resumable(out: epath.Path, config: dict[str, Any], arrays: Any = ()) -> Iterator[epath.Path]:
     """Yields the checkpoint folder of a run, and removes it once the run has ended and is published."""
     checkpoints = checkpoint_folder(out, config, arrays)
     yield checkpoints
     forget(checkpoints)
 
 
-def forget(checkpoints: Path) -> None:
+def forget(checkpoints: epath.Path) -> None:
     """Removes the checkpoints of a finished run."""
     if not hosts.is_first():
         return
+    checkpoints = epath.Path(checkpoints)
+    if cli.in_bucket(checkpoints):  # to rename is to copy; the digests tell a half-removed checkpoint
+        checkpoints.rmtree(missing_ok=True)
+        return
     # Rename first: a half-removed folder must not be taken for checkpoints.
     gone = checkpoints.with_name(f".gone-{checkpoints.name}")
-    shutil.rmtree(gone, ignore_errors=True)
+    gone.rmtree(missing_ok=True)
     if checkpoints.exists():
         checkpoints.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        gone.rmtree(missing_ok=True)
 
 
 def _check_finite(state: TrainState) -> None:
@@ -151,14 +197,14 @@ def _check_finite(state: TrainState) -> None:
         raise cli.BadInputError(str(error)) from None
 
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
+def _manager(folder: epath.Path) -> ocp.CheckpointManager:
     # What goes wrong is said by `train`, in one line.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     # Save synchronously: the state is donated to the next chunk, which overwrites it.
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
-    return ocp.CheckpointManager(folder.absolute(), options=options)
+    return ocp.CheckpointManager(folder, options=options)
 
 
 def _changing(state: TrainState) -> dict[str, Any]:
@@ -172,14 +218,16 @@ def _saved(state: TrainState, history: np.ndarray) -> dict[str, Any]:
 
 
 def _save(
-    manager: ocp.CheckpointManager, step: int, folder: Path, state: TrainState, history: np.ndarray
+    manager: ocp.CheckpointManager, step: int, folder: epath.Path, state: TrainState, history: np.ndarray
 ) -> None:
-    own = folder / str(step)
+    own = epath.Path(manager.directory) / str(step)
     try:
         manager.save(step, args=ocp.args.StandardSave(_saved(state, history)))
         if hosts.is_first():
             found = _digests(own)
             (own / _DIGESTS).write_text(json.dumps(found | {_DIGESTS: _digest(found)}))
+            if cli.in_bucket(folder):
+                buckets.upload(own.parent, folder, _DIGESTS)
     except Exception as error:  # Orbax reports a full disk as an error of many types.
         raise OSError(
             f"`{folder}` must take the checkpoint of step {step}, got: {_first_line(error)}. Earlier "
@@ -188,7 +236,7 @@ def _save(
 
 
 def _restore(
-    manager: ocp.CheckpointManager, step: int, folder: Path, state: TrainState, history: np.ndarray
+    manager: ocp.CheckpointManager, step: int, folder: epath.Path, state: TrainState, history: np.ndarray
 ) -> tuple[TrainState, np.ndarray]:
     own = _saved(state, history)
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, own)
@@ -204,7 +252,7 @@ def _restore(
     return state._replace(**saved), history
 
 
-def _drop_damaged(folder: Path) -> None:
+def _drop_damaged(folder: epath.Path) -> None:
     """Removes damaged checkpoints that are later than the last intact one, and names them."""
     paths = [path for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
     for path in sorted(paths, key=lambda path: int(path.name), reverse=True):
@@ -212,15 +260,12 @@ def _drop_damaged(folder: Path) -> None:
         if damaged is None:
             return
         cli.say(f"`{damaged}` is damaged or missing; the checkpoint of step {path.name} is dropped.")
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        path.rmtree()  # of a file too
     if paths:
         cli.say("No earlier checkpoint; starting from step 0.")
 
 
-def _damaged(path: Path) -> Path | None:
+def _damaged(path: epath.Path) -> epath.Path | None:
     """First file of a checkpoint that is missing or not as it was written, if any."""
     own = path / _DIGESTS
     try:
@@ -239,18 +284,18 @@ def _digest(content: Any) -> str:
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _digests(path: Path) -> dict[str, str]:
+def _digests(path: epath.Path) -> dict[str, str]:
     """Digest of each file of a checkpoint, under its name in the folder of the checkpoints."""
     found = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.name != _DIGESTS:
+    for file in buckets.files(path):
+        if file.name != _DIGESTS:
+            name = file.relative_to(path.parent).as_posix()
             with file.open("rb") as content:
-                name = file.relative_to(path.parent).as_posix()
-                found[name] = hashlib.file_digest(content, "blake2b").hexdigest()
+                found[name] = hashlib.file_digest(cast(Any, content), "blake2b").hexdigest()
     return found
 
 
-def _foreign(path: Path, got: str) -> cli.BadInputError:
+def _foreign(path: epath.Path, got: str) -> cli.BadInputError:
     return cli.BadInputError(
         f"`{path}` must be a checkpoint of this run, got {got}. Delete `{path.parent}` to start anew."
     )

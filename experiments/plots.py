@@ -11,10 +11,12 @@ import cycler
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.means import Mean, mean_and_error
+from jaxdrop import plots as library
 from jaxdrop.plots import PALETTE
 
 mpl.use("agg")
@@ -45,10 +47,8 @@ mpl.rcParams.update(
 )
 
 WIDTH, HEIGHT = 5.0, 3.8
-
-
-# Mean confidence, accuracy and count of each bin; an empty bin may have NaN for the first two.
-Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
+# Bins of a reliability diagram, as many as in the expected calibration errors of the tables.
+BINS = 15
 
 
 class Band(NamedTuple):
@@ -113,6 +113,7 @@ def comparison(
             if mean is not None:
                 axis.errorbar(mean.value, place, xerr=mean.error, fmt=mark, color=shade, capsize=3)
         axis.set_xlabel(label)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
     for name, place in zip(verdicts, places, strict=True):
         if published and name in published:
             left.plot(published[name], place, "kx", label="published, one run")
@@ -137,53 +138,44 @@ def add_legend(figure: Figure, columns: int = 4, **options: float) -> None:
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=count, **options)
 
 
-def reliability_diagram(bins: Mapping[str, Bins], title: str = "", *, least: int = 1) -> Figure:
-    """Reliability diagram: accuracy over confidence, and a histogram of the confidence.
+def reliability(predictions: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
+    """Reliability diagrams: accuracy over confidence with standard errors, one panel per method.
 
     Args:
-      bins: For each method, the mean confidence, the accuracy and the count of each bin, `[bins]` each.
-      title: The title above both panels.
-      least: The fewest predictions a bin needs to be shown on the left; with fewer the accuracy is noise.
+      predictions: For each method, the class probabilities, `[N, K]`, and the labels, `[N]`.
+      title: The title above all panels.
 
     Returns:
-      On the left accuracy over confidence, the diagonal if calibrated; on the right the share of the
-      predictions in each bin, on a logarithmic axis, as most are confident.
+      The figure; all panels share both axes.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(2 * WIDTH, HEIGHT))
-    left.plot([0, 1], [0, 1], ls=":", color=LIGHT, label="calibrated")
-    for i, (name, triple) in enumerate(bins.items()):
-        confidence, accuracy, count = (np.asarray(values, np.float64) for values in triple)
-        held, enough = count > 0, count >= max(least, 1)
-        style = {"marker": marker(i), "ls": LINES[i], "ms": 3.5, "color": color(i), "label": name}
-        left.plot(confidence[enough], accuracy[enough], **style)
-        right.plot(confidence[held], 100 * count[held] / count.sum(), **style)
-    left.set_ylabel("accuracy")
-    right.set_ylabel("share of the predictions (%)")
-    right.set_yscale("log")
-    for axis in (left, right):
-        axis.set_xlabel("confidence")
-    left.legend()
+    figure, axes = _grid(len(predictions), 3, (0.8 * WIDTH, 3.0))
+    for axis, (name, (probs, labels)) in zip(axes, predictions.items(), strict=True):
+        library.reliability_diagram(probs, labels, bins=BINS, ax=axis)
+        axis.set_title(name)
+        # The likeliest of K classes has at least 1 / K; a mark at 1 is shown whole.
+        axis.set(xlim=(1 / probs.shape[-1], 1.02), ylim=(0, 1.03))
+    names = axes[0].get_xlabel(), axes[0].get_ylabel()
+    for axis in axes:
+        axis.set(xlabel="", ylabel="")
+    _name_axes(figure, *names)
     figure.suptitle(title)
     return figure
 
 
-def risk_coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
+def risk_coverage(scores: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
     """Risk-coverage curves: error of the predictions kept when the most uncertain are rejected.
 
     Args:
-      curves: For each method, coverage and risk, both `[N]`, in [0, 1].
+      scores: For each method, whether each prediction is wrong, and its uncertainty, `[N]` each.
       title: The title.
 
     Returns:
-      Risk over coverage, in percent; at full coverage it is the error.
+      Risk over coverage, from the coverage at which a risk exceeds a twentieth of its value at full
+      coverage.
     """
-    figure, axis = plt.subplots(figsize=(1.4 * WIDTH, HEIGHT))
-    for i, (name, (coverage, risk)) in enumerate(curves.items()):
-        axis.plot(100 * np.asarray(coverage), 100 * np.asarray(risk), color=color(i), ls=LINES[i], label=name)
-    axis.set_xlabel("coverage, most confident first (%)")
-    axis.set_ylabel("error of the predictions kept (%)")
-    axis.set_ylim(bottom=0)
-    axis.legend()
+    figure, axis = plt.subplots(figsize=(1.4 * WIDTH, 1.2 * HEIGHT))
+    for name, (wrong, score) in scores.items():
+        library.risk_coverage_curve(wrong, score, label=name, ax=axis)
     figure.suptitle(title)
     return figure
 
@@ -194,18 +186,16 @@ def uncertainty_band(
     *,
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
-    deviations: Sequence[float] = (1, 2),
     title: str = "",
     labels: tuple[str, str] = ("x", "y"),
 ) -> Figure:
-    """Predictions of one variable with bands of standard deviations, one panel per method.
+    """Predictions of one variable with bands of 50 and 90 %, one panel per method.
 
     Args:
       x: The inputs of the curves, `[N]`, ascending.
       bands: The prediction of each method.
       train: The training points; a dashed line marks the last.
       held_out: The held-out points.
-      deviations: The half-widths of the bands, in standard deviations.
       title: The title above all panels.
       labels: The names of both axes.
 
@@ -217,7 +207,12 @@ def uncertainty_band(
         axis.plot(*train, ".", ms=3, color=VERMILION, label="trained on")
         if held_out is not None:
             axis.plot(*held_out, "x", ms=2.5, color=GRAY, label="held out")
-        _draw_band(axis, np.asarray(x), band, sorted(deviations))
+        if band.deviation is None:
+            axis.plot(x, band.mean, color=BLUE, lw=1.6, label="predicted")
+        else:
+            library.prediction_bands(x, band.mean, band.deviation, label="predicted", ax=axis)
+            axis.get_legend().remove()
+        axis.set(xlabel="", ylabel="")
         axis.axvline(np.max(train[0]), ls="--", color=GRAY, lw=1)
         axis.set_title(name)
     _name_axes(figure, *labels)
@@ -254,16 +249,6 @@ def entropy_histograms(
     axes[0].legend(fontsize=8)
     figure.suptitle(title)
     return figure
-
-
-def _draw_band(axis: Axes, x: np.ndarray, band: Band, deviations: list[float]) -> None:
-    axis.plot(x, band.mean, color=BLUE, lw=1.2, label="predicted")
-    if band.deviation is None:
-        return
-    for i, times in enumerate(deviations):
-        below, above = band.mean - times * band.deviation, band.mean + times * band.deviation
-        label = f"± {times:g} standard deviation{'' if times == 1 else 's'}"
-        axis.fill_between(x, below, above, color=BLUE, alpha=0.35 / (i + 1), lw=0, label=label)
 
 
 def _grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

@@ -1,14 +1,19 @@
-"""Results: tables, figures and JSON files, each written whole or not at all."""
+"""Results: tables, figures, JSON files and where they come from; each file is written whole or not at all."""
 
 import contextlib
 import datetime
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import re
+import shlex
+import subprocess
+import sys
+import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +22,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import rich.box
 import rich.table
+from etils import epath
 from matplotlib.figure import Figure
 
 from experiments import cli
 from experiments.means import Mean
 
 _NUMBER = re.compile(r"[-+±.,\d]+")
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 class Table(NamedTuple):
@@ -55,6 +62,9 @@ class Table(NamedTuple):
             number = all(_NUMBER.fullmatch(row[i]) for row in self.body)
             words = [word for row in (self.header, *self.body) for word in row[i].split(" ") if not number]
             least = max(map(len, words), default=None)
+            if number:  # a column that is not wrapped has its heading in lines as long as its numbers
+                longest = max(len(row[i]) for row in self.body)
+                name = "\n".join(textwrap.wrap(name, max(longest, 1), break_long_words=False))
             justify = "right" if number else "left"
             table.add_column(name, justify=justify, no_wrap=number, min_width=least)
         for row in self.body:
@@ -63,7 +73,7 @@ class Table(NamedTuple):
 
 
 def publish(
-    folder: Path,
+    folder: epath.Path,
     tables: Sequence[Table],
     figures: Mapping[str, Figure],
     metrics: Mapping[str, Any],
@@ -113,41 +123,83 @@ def device() -> Any:
     return found
 
 
-def environment(others: tuple[str, ...] = ()) -> dict[str, str]:
-    """Date, machine and versions of the packages, of `others` if installed."""
-    packages = ["jax", "jaxlib", "flax", "optax", "numpy"]
-    for name in others:
+def versions(others: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of Python, jaxdrop and the packages, of `others` if installed."""
+    found = {"python": platform.python_version()}
+    for name in ("jaxdrop", "jax", "jaxlib", "flax", "optax", "numpy", *others):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version(name)
-            packages.append(name)
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """CPU, its cores and memory, and the devices and hosts that JAX uses."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return {
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "machine": f"{_cpu()}, {os.cpu_count()} cores, {platform.machine()}",
+        "memory_gib": memory and round(memory / 2**30, 1),
         "device": device().device_kind,
-        **{name: importlib.metadata.version(name) for name in packages},
+        "devices": jax.device_count(),
+        "hosts": jax.process_count(),
     }
 
 
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, renamed to `path` at the end or removed on failure."""
+def commit() -> dict[str, Any]:
+    """Commit of the checkout, and whether its files were changed; None without Git or outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(_ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    found: dict[str, Any] = {"commit": None, "changed": None}
+    # The checkout of another project may surround the files.
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        if Path(git("rev-parse", "--show-toplevel")).resolve() == _ROOT:
+            changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+            found = {"commit": git("rev-parse", "HEAD"), "changed": changed}
+    return found
+
+
+def environment(others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Date, command line, commit, machine, and versions of the packages, of `others` if installed."""
+    return {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        **commit(),
+        **machine(),
+        **versions(others),
+    }
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown CPU"
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+    """Writes a file, whole or not at all; in a bucket as one object."""
+    path = epath.Path(path)
+    if cli.in_bucket(path):
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
     try:
-        yield partial
-        os.replace(partial, path)
+        partial.write_bytes(content)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: epath.Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with whole(path) as partial:
-        partial.write_text(text)
+    write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: epath.Path, content: Any) -> None:
     """Writes JSON, whole or not at all.
 
     Arrays become lists, non-finite numbers null; a `Mean` under `name` becomes `name` and `name_error`.
@@ -157,10 +209,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
-def write_figure(path: Path, figure: Figure) -> None:
+def write_figure(path: epath.Path, figure: Figure) -> None:
     """Writes a PNG, whole or not at all."""
-    with whole(path) as partial:
-        figure.savefig(partial)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes(path, content.getvalue())
 
 
 def _split_means(content: Any) -> Any:

@@ -7,12 +7,12 @@ the grid of dropout rates and precisions, and the sizes of network and training.
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import sklearn.datasets
+from etils import epath
 
 from experiments import cli, data
 
@@ -88,7 +88,7 @@ class Part(NamedTuple):
     shift: Array
 
 
-def load(name: str, data_dir: Path | None = None) -> Problem:
+def load(name: str, data_dir: epath.Path | None = None) -> Problem:
     """Loads a data set.
 
     Args:
@@ -113,7 +113,7 @@ def load(name: str, data_dir: Path | None = None) -> Problem:
         raise _bad(folder / "index_target.txt", "name one column that is no feature", target.tolist())
     train, test = ([_indices(folder / f"{name}.txt", len(table)) for name in half] for half in halves)
     _check_splits(folder, train, test)
-    _check_target(folder / "data.txt", table[:, target[0]], train)
+    check_target(folder / "data.txt", table[:, target[0]], train)
     rates = _grid(folder / "dropout_rates.txt", "values in [0, 1)", lambda v: (v >= 0) & (v < 1))
     taus = _grid(
         folder / "tau_values.txt",
@@ -170,7 +170,7 @@ def _padded(arrays: tuple[Any, ...]) -> np.ndarray:
     return np.stack(arrays).astype(np.int32 if isinstance(arrays[0], int) else np.float32)
 
 
-def _folder(name: str, data_dir: Path | None) -> Path:
+def _folder(name: str, data_dir: epath.Path | None) -> epath.Path:
     root = data.root(f"{name}/, or uci/{name}/", SOURCE, data_dir)
     nested = root / "uci" / name
     folder = nested if nested.is_dir() else root / name
@@ -178,7 +178,7 @@ def _folder(name: str, data_dir: Path | None) -> Path:
     return folder
 
 
-def _demand(folder: Path, names: list[str]) -> None:
+def _demand(folder: epath.Path, names: list[str]) -> None:
     missing = [str(folder / f"{name}.txt") for name in names if not (folder / f"{name}.txt").is_file()]
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
@@ -187,16 +187,17 @@ def _demand(folder: Path, names: list[str]) -> None:
         )
 
 
-def _bad(path: Path, expected: str, got: Any) -> cli.BadInputError:
+def _bad(path: epath.Path, expected: str, got: Any) -> cli.BadInputError:
     return cli.BadInputError(f"`{path}` must {expected}, got {got}.")
 
 
-def _read(path: Path, rank: Literal[1, 2] = 1) -> np.ndarray:
+def _read(path: epath.Path, rank: Literal[1, 2] = 1) -> np.ndarray:
     """Reads the numbers of a file, all finite; `rank` 2 for a table."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            values = np.loadtxt(path, ndmin=rank)
+            with path.open() as file:
+                values = np.loadtxt(file, ndmin=rank)
     except ValueError as error:
         raise _bad(path, "hold numbers", f"a file that fails with: {error}") from None
     if not values.size:
@@ -207,7 +208,7 @@ def _read(path: Path, rank: Literal[1, 2] = 1) -> np.ndarray:
     return values if rank == 2 else values.ravel()
 
 
-def _numbers(path: Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _numbers(path: epath.Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Reads numbers that all fit."""
     values = _read(path)
     if not fits(values).all():
@@ -215,7 +216,7 @@ def _numbers(path: Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]
     return values
 
 
-def _table(path: Path) -> np.ndarray:
+def _table(path: epath.Path) -> np.ndarray:
     values = _read(path, 2)
     for row, column in np.argwhere(np.abs(values) > LARGEST)[:1]:
         got = f"{values[row, column]:g} in line {row + 1}"
@@ -223,14 +224,14 @@ def _table(path: Path) -> np.ndarray:
     return values
 
 
-def _grid(path: Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _grid(path: epath.Path, expected: str, fits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     values = _numbers(path, expected, fits)
     if len(values) > MOST_VALUES:
         raise _bad(path, f"hold at most {MOST_VALUES} values", len(values))
     return values
 
 
-def _integer(folder: Path, name: str) -> int:
+def _integer(folder: epath.Path, name: str) -> int:
     path = folder / f"{name}.txt"
     values = _read(path)
     if values.size != 1 or values[0] != round(values[0]) or not 1 <= values[0] <= MOST[name]:
@@ -238,7 +239,7 @@ def _integer(folder: Path, name: str) -> int:
     return int(values[0])
 
 
-def _indices(path: Path, size: int) -> np.ndarray:
+def _indices(path: epath.Path, size: int) -> np.ndarray:
     """Reads distinct indices of rows or columns of data.txt."""
     expected = f"integers in [0, {size - 1}]"
     values = _numbers(path, expected, lambda v: (v == np.round(v)) & (v >= 0) & (v < size))
@@ -248,7 +249,7 @@ def _indices(path: Path, size: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _check_splits(folder: Path, train: list[np.ndarray], test: list[np.ndarray]) -> None:
+def _check_splits(folder: epath.Path, train: list[np.ndarray], test: list[np.ndarray]) -> None:
     for i, (rows, held) in enumerate(zip(train, test, strict=True)):
         both = np.intersect1d(rows, held)
         if both.size:
@@ -259,7 +260,8 @@ def _check_splits(folder: Path, train: list[np.ndarray], test: list[np.ndarray])
         raise _bad(folder, expected, f"{min(sizes)} to {max(sizes)}")
 
 
-def _check_target(path: Path, y: np.ndarray, train: list[np.ndarray]) -> None:
+def check_target(path: epath.Path, y: np.ndarray, train: list[np.ndarray]) -> None:
+    """Checks that the target varies enough in the training rows of each split for float32."""
     largest = np.abs(y).max()
     for i, rows in enumerate(train):
         spread = min(y[rows].std(), y[rows[: int(SHARE * len(rows))]].std())
@@ -271,7 +273,7 @@ def _check_target(path: Path, y: np.ndarray, train: list[np.ndarray]) -> None:
             raise _bad(path, expected, f"{spread:.3g} of {largest:.3g} in split {i}")
 
 
-def _reference(folder: Path, count: int) -> dict[str, np.ndarray]:
+def _reference(folder: epath.Path, count: int) -> dict[str, np.ndarray]:
     if not folder.is_dir():
         return {}
     _demand(folder, list(REFERENCE.values()))

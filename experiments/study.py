@@ -8,13 +8,13 @@ error or a loss: lower is better.
 import functools
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from etils import epath
 from matplotlib.figure import Figure
 
 from experiments import batches, hosts, loop, plots, report
@@ -90,7 +90,7 @@ class Study(NamedTuple):
       across: `jax.vmap`, or `one_by_one` to score the runs in turn, which needs less memory.
       measures: Further measures of the chosen runs, each a function of the weights.
       published: Published scores of some methods, in the unit shown.
-      devices: The devices to divide the runs over; see `hosts.mesh`. Results are the same to rounding.
+      setup: The devices to divide the runs over, and the folder of live curves.
     """
 
     title: str
@@ -111,7 +111,7 @@ class Study(NamedTuple):
     across: Callable[[Callable], Callable] = jax.vmap
     measures: Mapping[str, Callable[[Params], jax.Array]] = {}
     published: Mapping[str, float] = {}
-    devices: int | None = 1
+    setup: loop.Setup = loop.ALONE
 
     @property
     def seeds(self) -> int:
@@ -183,7 +183,10 @@ def cells(study: Study, program: Program) -> tuple[jax.Array, Hyper]:
 
 
 def train(
-    study: Study, program: Program, checkpoints: Path, save_every: float = loop.SECONDS_BETWEEN_CHECKPOINTS
+    study: Study,
+    program: Program,
+    checkpoints: epath.Path,
+    save_every: float = loop.SECONDS_BETWEEN_CHECKPOINTS,
 ) -> tuple[Params, Hyper, np.ndarray]:
     """Trains a program; its weights, hyperparameters and curves `[chunks, settings, seeds, 2]`."""
     keys, hyper = cells(study, program)
@@ -209,9 +212,21 @@ def train(
         title=f"{', '.join(m.name for m in program.methods[:2])}: {settings} x {study.seeds} runs, steps",
         checkpoints=checkpoints,
         save_every=save_every,
-        devices=study.devices,
+        setup=study.setup,
+        curves=functools.partial(live, study, program),
     )
     return state.params, state.hyper, history.reshape(study.chunks, settings, study.seeds, 2)
+
+
+def live(study: Study, program: Program, metrics: np.ndarray) -> dict[str, np.ndarray]:
+    """Live curves: both scores of each method's setting of the lowest validation score so far, by seed."""
+    scores = metrics.reshape(-1, study.seeds, 2)
+    places = choose(program, scores[..., 1].mean(1))
+    return {
+        f"{part}/{method.name}": scores[place, :, i]
+        for method, place in zip(program.methods, places, strict=True)
+        for i, part in enumerate(("train", "valid"))
+    }
 
 
 def choose(program: Program, valid: np.ndarray) -> list[int]:
@@ -270,7 +285,7 @@ def summarize(
     return rows
 
 
-def run(study: Study, folder: Path, save_every: float = loop.SECONDS_BETWEEN_CHECKPOINTS) -> list[Row]:
+def run(study: Study, folder: epath.Path, save_every: float = loop.SECONDS_BETWEEN_CHECKPOINTS) -> list[Row]:
     """Trains every program; its checkpoints are in `folder`."""
     rows: list[Row] = []
     for i, program in enumerate(study.programs):
@@ -283,7 +298,7 @@ def run(study: Study, folder: Path, save_every: float = loop.SECONDS_BETWEEN_CHE
 
 def conduct(
     study: Study,
-    folder: Path,
+    folder: epath.Path,
     caption: str,
     conclude: Callable[[list[Row]], tuple[dict[str, Any], str]] = lambda rows: ({}, ""),
     save_every: float = loop.SECONDS_BETWEEN_CHECKPOINTS,
@@ -301,7 +316,7 @@ def conduct(
       BadInputError: If the devices do not divide the runs of a program.
     """
     for program in study.programs:
-        hosts.mesh(study.devices, len(program.settings()) * study.seeds)
+        hosts.mesh(study.setup.devices, len(program.settings()) * study.seeds)
     settings = [(program.settings(), program.steps) for program in study.programs]
     config = study.config | {"settings": settings}
     with loop.resumable(folder, config, (study.rows, study.pool)) as checkpoints:
@@ -347,15 +362,19 @@ def _cells(study: Study, row: Row) -> list[str]:
 
 
 def plot_curves(study: Study, rows: list[Row]) -> Figure:
-    """Training and validation scores over the steps, one panel per method."""
+    """Training and validation scores over the steps, one panel per method, beside those of its baseline."""
     columns = len(rows) if len(rows) <= 4 else -(-len(rows) // 2)
     shape = (-(-len(rows) // columns), columns)
     size = (3.2 * columns, 0.8 + 2.7 * shape[0])
     figure, axes = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False)
+    validation = {row.method.name: study.factor * row.curves[..., 1].mean(1) for row in rows}
     for axis, row in zip(axes.flat, rows, strict=False):
         steps = row.steps // study.chunks * np.arange(1, study.chunks + 1)
         for part, name in enumerate(("training", "validation")):
             plots.draw_mean(axis, steps, study.factor * row.curves[..., part], part, name, marks=False)
+        if row.method.name != row.method.baseline:
+            look = {"color": plots.GRAY, "ls": ":", "label": "validation of the baseline"}
+            axis.plot(steps, validation[row.method.baseline], **look)
         axis.set_title(row.method.name)
         axis.set_xlabel("step")
     for axis in axes.flat[len(rows) :]:
@@ -363,8 +382,9 @@ def plot_curves(study: Study, rows: list[Row]) -> Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel(study.score)
     # The first scores would take up most of the height.
-    late = max(row.curves[study.chunks // 5 :].mean(1).max() for row in rows)
-    axes[0, 0].set_ylim(top=1.05 * study.factor * late)
+    late = study.factor * np.array([row.curves[study.chunks // 10 :].mean(1) for row in rows])
+    margin = 0.04 * (late.max() - late.min())
+    axes[0, 0].set_ylim(late.min() - margin, late.max() + margin)
     plots.add_legend(figure)
     figure.suptitle(f"{study.title}: mean ± standard error over {study.seeds} seeds, without noise")
     return figure

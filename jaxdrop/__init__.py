@@ -1,12 +1,12 @@
 """Dropout and its relatives for JAX: pure functions of explicit PRNG keys, and Monte-Carlo uncertainty.
 
 `jaxdrop.linen` and `jaxdrop.nnx`, the Flax modules, load at first use: `import jaxdrop` imports no Flax.
-So does `jaxdrop.plots`, which needs matplotlib and is therefore not listed in `__all__`.
+So do `jaxdrop.plots` and `jaxdrop.report`, which need extras and are therefore not listed in `__all__`.
 """
 
 import importlib
 import importlib.metadata
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 from jaxdrop import (
@@ -28,6 +28,7 @@ from jaxdrop.masks import *
 if TYPE_CHECKING:
     from jaxdrop import linen, nnx
     from jaxdrop import plots as plots
+    from jaxdrop._report.reporting import report as report
 
 __all__ = [
     "adapters",
@@ -52,10 +53,12 @@ except importlib.metadata.PackageNotFoundError:  # A checkout that is not instal
     __version__ = "unknown"
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Imports `linen`, `nnx` and `plots` at first use."""
+def __getattr__(name: str) -> ModuleType | FunctionType:
+    """Imports `linen`, `nnx`, `plots` and `report` at first use."""
     if name in ("linen", "nnx", "plots"):
         return importlib.import_module(f"jaxdrop.{name}")
+    if name == "report":
+        return importlib.import_module("jaxdrop._report.reporting").report
     raise AttributeError(f"module 'jaxdrop' has no attribute {name!r}")
 
 

@@ -1,5 +1,5 @@
 """The commands: `python -m jaxdrop --help` lists them."""
 
-from jaxdrop._commands import app, tune
+from jaxdrop._commands import app, report, tune
 
-app.run(tune.tune)
+app.run(report.report, tune.tune)

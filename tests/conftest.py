@@ -43,6 +43,15 @@ def ranks(request: pytest.FixtureRequest):
         yield
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; see `tests/browser.py`."""
+    from tests.browser import launched
+
+    with launched() as started:
+        yield started
+
+
 @pytest.fixture
 def few_objects_to_search():
     """For tests that collect garbage, as JAX's check for leaks does: what is older is not searched.

@@ -47,9 +47,10 @@ FLOORS = {
     "plots": 5,
     "optim": 4,
     "_modules": 5,
-    "_commands": 6,
+    "_commands": 8,
+    "_report": 6,
     "linen": 6,
-    "__main__": 7,
+    "__main__": 9,
     "nnx": 7,
 }
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))

@@ -55,7 +55,10 @@ def test_every_public_name_stands_in_a_page(module):
     assert not missing, f"write these names of {module.__name__} into a page: {missing}"
 
 
-@pytest.mark.parametrize("folder", ["drops", "linen", "mc", "nnx", "optim", "training", "uncertainty"])
+FOLDERS = ["drops", "linen", "mc", "nnx", "optim", "plots", "training", "uncertainty"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_the_page_of_a_folder_lists_its_names(folder: str):
     text = (ROOT / "jaxdrop" / folder / "README.md").read_text()
     listed = {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
@@ -99,7 +102,7 @@ def test_every_folder_has_its_page():
 
 def test_the_page_of_experiments_lists_them_all():
     text = (ROOT / "experiments" / "README.md").read_text()
-    commands = [path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py")]
+    commands = [path.parent.name for path in (ROOT / "experiments").glob("*/README.md")]
     assert commands
     assert not [command for command in commands if f"]({command})" not in text or command not in README]
 

@@ -15,15 +15,14 @@ Less than an hour on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from etils import epath
 
 from experiments import cli, data, loop, report
 from experiments.active import acquire, results, rounds
 
-DATASETS = ("mnist", "fashion-mnist")
 QUICK: dict[str, Any] = {"units": 64, "steps": 150, "pool": 500, "rounds": 4, "samples": 16}
 CAPTION = (
     "Test error in percent: mean ± standard error over {} seeds. Mean: over all rounds after the first. Vs "
@@ -31,7 +30,7 @@ CAPTION = (
 )
 
 
-def run(plan: rounds.Plan, examples: data.Dataset, out: Path, quick: bool) -> None:
+def run(plan: rounds.Plan, examples: data.Dataset, out: epath.Path, quick: bool) -> None:
     """Runs every method and publishes the results."""
     folder = out / "active" / (f"{plan.dataset}-quick" if quick else plan.dataset)
     config = plan._asdict() | {"batch": rounds.BATCH, "learning_rate": rounds.LEARNING_RATE}
@@ -50,9 +49,9 @@ def run(plan: rounds.Plan, examples: data.Dataset, out: Path, quick: bool) -> No
 
 
 def main(
-    dataset: Annotated[str, typer.Option(help=f"One of {', '.join(DATASETS)}.")] = DATASETS[0],
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    dataset: Annotated[data.Large, typer.Option(help="Data set to train on.")] = "mnist",
+    data_dir: Annotated[epath.Path | None, cli.data_dir("mnist/ or fashion-mnist/")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 5,
     quick: cli.Quick = False,
@@ -62,8 +61,6 @@ def main(
     Writes metrics.json, run.json, table.md and curves.png to OUT/active/DATASET (digits-quick with --quick,
     which uses scikit-learn's digits and at most 2 seeds).
     """
-    cli.check_choice("dataset", dataset, DATASETS)
-    cli.check_seeds(seed, seeds)
     examples = data.load("digits" if quick else dataset, data_dir)
     plan = rounds.Plan(examples.name, seed, min(seeds, 2) if quick else seeds, **(QUICK if quick else {}))
     run(plan, examples, out, quick)

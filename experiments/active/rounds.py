@@ -1,7 +1,6 @@
 """Rounds of active learning: train from scratch, choose images, label them; all seeds in one program."""
 
 import functools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, cli, conv_net, data, parts
 from experiments.active import acquire
@@ -168,7 +168,9 @@ def choose(method: str, keys: chex.PRNGKey, probs: jax.Array, rows: Labeled, num
     return jax.vmap(of_seed)(keys, probs, rows[0])
 
 
-def run(plan: Plan, examples: data.Dataset, pool: Pool, folder: Path) -> dict[str, dict[str, np.ndarray]]:
+def run(
+    plan: Plan, examples: data.Dataset, pool: Pool, folder: epath.Path
+) -> dict[str, dict[str, np.ndarray]]:
     """Runs every method, round by round, and caches each round.
 
     Returns:

@@ -15,8 +15,7 @@ all of them: read the ratios. Results: README.md in this folder.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import matplotlib.pyplot as plt
@@ -38,7 +37,8 @@ SUITES = {
     "scores": scores.scores,
     "attention": attention.attention,
 }
-DEVICES = ("cpu", "gpu")
+Suite = Literal["ops", "step", "mc", "compile", "family", "sweep", "scores", "attention"]
+Device = Literal["cpu", "gpu"]
 # Color and marker of each contender, the same in every plot.
 STYLES = {
     "jaxdrop": (plots.BLUE, "o"),
@@ -183,6 +183,8 @@ def plot_sweep(results: list[dict[str, Any]]) -> Figure:
     panel.set_xlabel("seconds")
     panel.set_title(result["title"])
     panel.margins(x=0.12)
+    panel.grid(axis="y", visible=False)
+    panel.set_axisbelow(True)
     plots.add_legend(figure)
     return figure
 
@@ -218,12 +220,12 @@ def _log_ticks(panel: Axes) -> None:
 
 def main(
     suite: Annotated[
-        str | None,
-        typer.Option(help="One of ops, step, mc, compile, family, sweep, scores, attention; by default all."),
+        Suite | None,
+        typer.Option(help="Suite to run; by default all."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or gpu; by default JAX's default device.")] = None,
-    out: cli.Out = Path("results"),
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the medians are over these.")] = 11,
+    device: Annotated[Device | None, typer.Option(help="Device; by default that of JAX.")] = None,
+    out: cli.Out = cli.RESULTS,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; the medians are over these.")] = 11,
     quick: cli.Quick = False,
 ) -> None:
     """Time dropout and uncertainty metrics against other libraries; write OUT/benchmark.
@@ -232,9 +234,6 @@ def main(
     speed over that of Flax's Dropout. "±%": half the interquartile range. "MB moved": bytes that XLA
     counts as read and written.
     """
-    cli.check_count("rounds", rounds)
-    if suite is not None:
-        cli.check_choice("suite", suite, tuple(SUITES))
     if device is not None:
         use(device)
     setting, missing = peers.load(quick)
@@ -265,9 +264,8 @@ def main(
         plt.close(figure)
 
 
-def use(device: str) -> None:
+def use(device: Device) -> None:
     """Makes a device the default one."""
-    cli.check_choice("device", device, DEVICES)
     try:
         jax.config.update("jax_default_device", jax.devices(device)[0])
     except RuntimeError as error:

@@ -19,8 +19,9 @@ from experiments import batches, relu_net, timing
 from experiments.benchmark import peers
 from jaxdrop import penalties, training
 
-ONE = "one program"
-EACH, STEP, LOOP = "a program per run", "runs of a compiled step", "runs of a compiled loop"
+ONE = "sweep, one program"
+EACH = "run by run, a program each"
+STEP, LOOP = "run by run, one compiled step", "run by run, one compiled loop"
 
 
 def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:

@@ -14,12 +14,12 @@ GPU, set JAX_PLATFORMS=cpu. Results: README.md in this folder.
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from etils import epath
 from matplotlib.figure import Figure
 
 from experiments import cli, data, loop, parts, plots, report
@@ -33,7 +33,9 @@ QUICK: dict[str, Any] = {"hidden": (32,), "batch_size": 50}
 COLORS = {"jaxdrop": plots.BLUE, "Keras": plots.ORANGE, "torch": plots.VERMILION}
 
 
-def train(task: Task, seeds: range, contenders: dict[str, Contender], folder: Path) -> dict[str, list[Run]]:
+def train(
+    task: Task, seeds: range, contenders: dict[str, Contender], folder: epath.Path
+) -> dict[str, list[Run]]:
     """Trains every contender with every seed, or reads the seeds already in the folder.
 
     Each seed trains the contenders in turn, starting with another one, so that noise of the machine affects
@@ -154,11 +156,13 @@ def plot(scores: list[dict], times: list[dict]) -> Figure:
 
 
 def main(
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    data_dir: Annotated[epath.Path | None, cli.data_dir("mnist/")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 10,
-    epochs: Annotated[int, typer.Option(help="Epochs, at least 2: the first compiles and is not timed.")] = 5,
+    epochs: Annotated[
+        int, typer.Option(min=2, help="Epochs, at least 2: the first compiles and is not timed.")
+    ] = 5,
     quick: cli.Quick = False,
 ) -> None:
     """Train the classic models in Linen, NNX, Keras and torch: accuracy and time per epoch.
@@ -168,8 +172,6 @@ def main(
     """
     if quick:
         seeds, epochs = min(seeds, 2), 2
-    cli.check_seeds(seed, seeds)
-    cli.check_count("epochs", epochs, 2)
     dataset = data.load("digits" if quick else "mnist", data_dir)
     found, missing = peers.load()
     for name in missing:
@@ -187,8 +189,7 @@ def main(
         "learning_rate": LEARNING_RATE,
         "epsilon": EPSILON,
     }
-    environment = report.environment(peers.PACKAGES)
-    versions = {name: value for name, value in environment.items() if name != "date"}
+    versions = report.versions(peers.PACKAGES) | report.machine()
     folder = out / "classic" / ("digits-quick" if quick else "mnist")
     with loop.resumable(folder, config | versions, dataset[1:]) as done:
         started = time.monotonic()
@@ -207,7 +208,7 @@ def main(
             {"config": config | {"seed": seed, "seeds": seeds}, "rows": accuracies},
             started=started,
             note=caption(seeds, sum("difference" in row for row in accuracies)),
-            about={"environment": environment, "missing": missing, "times": seconds},
+            about={"environment": report.environment(peers.PACKAGES), "missing": missing, "times": seconds},
         )
 
 

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -11,12 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, loop, mlp, parts
 from jaxdrop import linen, mc, optim, training
 
 LEARNING_RATE = 1e-3
-CHUNKS = 10
+CHUNKS = 20
+# Width and dropout rate of the hidden layers in the paper.
+PAPER_WIDTH, PAPER_RATE = 1024, 0.1
 # The activation, and for the initialization the gain of the weights and the deviation of the biases: without
 # biases all kinks of the first layer lie at 0.
 ACTIVATIONS: dict[str, tuple[Callable[[jax.Array], jax.Array], float, float]] = {
@@ -34,7 +36,7 @@ class Plan(NamedTuple):
       seeds: The number of seeds; each has its own first weights and noise.
       hidden: The widths of the hidden layers.
       steps: The training steps of each network, on all points, a multiple of `CHUNKS`.
-      rate: The dropout rate of the hidden units.
+      rate: The dropout rate of the hidden units; see `matched_rate`.
       held_out: The number of points at the end that are held out.
       samples: The number of Monte-Carlo samples.
       end: The last input of the curves.
@@ -64,11 +66,23 @@ class Curves(NamedTuple):
       scaled: Predictions with weight scaling.
       mean: Means of the samples.
       deviation: Standard deviations of the samples, without the noise of the data.
+      learned: Root mean squared errors of weight scaling at the training points during training, `[seeds,
+        CHUNKS]`.
     """
 
     scaled: Any
     mean: Any
     deviation: Any
+    learned: Any = None
+
+
+def matched_rate(width: int) -> float:
+    """Dropout rate that brings as much noise to a layer of `width` units as .1 to one of 1024.
+
+    Dropout adds to a sum of `width` units a relative variance of `rate / (1 - rate) / width`.
+    """
+    odds = PAPER_RATE / (1 - PAPER_RATE) * width / PAPER_WIDTH
+    return odds / (1 + odds)
 
 
 def recipe(plan: Plan, activation: str) -> training.Recipe:
@@ -86,8 +100,15 @@ def recipe(plan: Plan, activation: str) -> training.Recipe:
     return of_cell
 
 
-def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints: Path) -> Any:
-    """Trains the networks of an activation on the points `x`, `y`; returns their weights."""
+def train(
+    plan: Plan,
+    activation: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    checkpoints: epath.Path,
+    setup: loop.Setup = loop.ALONE,
+) -> tuple[Any, np.ndarray]:
+    """Trains the networks of an activation on the points `x`, `y`; their weights, and `Curves.learned`."""
     model, (_, gain, bias) = plan.model(activation), ACTIVATIONS[activation]
     pair = training.sweep(recipe(plan, activation))
     seeds = plan.seed + np.arange(plan.seeds)
@@ -95,9 +116,9 @@ def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints
 
     def evaluate(state: training.TrainState, batch: tuple) -> jax.Array:
         outputs: Any = jax.vmap(lambda params: model.apply(params, batch[0]))(state.params)
-        return jnp.mean((outputs[..., 0] - batch[1]) ** 2, -1)
+        return jnp.sqrt(jnp.mean((outputs[..., 0] - batch[1]) ** 2, -1))
 
-    state, _ = loop.train(
+    state, history = loop.train(
         pair,
         pair.init(batches.seed_keys(plan.seed, plan.seeds), batches.stack(draws), ()),
         (jnp.asarray(x[:, None]), jnp.asarray(y)),
@@ -106,8 +127,10 @@ def train(plan: Plan, activation: str, x: np.ndarray, y: np.ndarray, checkpoints
         every=plan.steps // CHUNKS,
         title=f"{activation}: {plan.seeds} seeds, steps",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=lambda metrics: {f"train/{activation}": metrics},
     )
-    return state.params
+    return state.params, history.T
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "activation"))
@@ -126,7 +149,14 @@ def curves(plan: Plan, activation: str, params: Any, keys: chex.PRNGKey, x: jax.
     return jax.lax.map(of_seed, (params, keys))
 
 
-def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) -> dict[str, Curves]:
+def run(
+    plan: Plan,
+    x: np.ndarray,
+    y: np.ndarray,
+    at: np.ndarray,
+    folder: epath.Path,
+    setup: loop.Setup = loop.ALONE,
+) -> dict[str, Curves]:
     """Trains and predicts for every activation, and caches the results of each."""
     found = {}
     seeds = plan.seed + np.arange(plan.seeds)
@@ -135,8 +165,9 @@ def run(plan: Plan, x: np.ndarray, y: np.ndarray, at: np.ndarray, folder: Path) 
     for activation in ACTIVATIONS:
 
         def compute(activation: str = activation) -> dict[str, np.ndarray]:
-            params = train(plan, activation, x[:kept], y[:kept], folder / activation)
-            return curves(plan, activation, params, keys, jnp.asarray(at))._asdict()
+            params, learned = train(plan, activation, x[:kept], y[:kept], folder / activation, setup)
+            found = curves(plan, activation, params, keys, jnp.asarray(at))
+            return found._replace(learned=learned)._asdict()
 
         arrays = parts.kept(folder, f"curves-{activation}", compute)
         found[activation] = Curves(**arrays)

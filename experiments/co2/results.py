@@ -1,7 +1,9 @@
-"""Errors and uncertainty of the networks: at training points, at held-out points, and far away."""
+"""Errors and uncertainty of the networks: at training points, at held-out points, and far away; in ppm."""
 
 from typing import Any, NamedTuple
 
+import jax
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -11,21 +13,27 @@ from experiments.means import Mean
 from jaxdrop import uncertainty
 
 SCALED, MC = "weight scaling", "MC dropout"
+# The published series is standardized: (CO2 - 325.494 - 6.955 time) / 2.135, to .01 ppm, of the 272 monthly
+# means of Mauna Loa from March 1958 to March 1981 that were measured. The time counts these months. Five were
+# not measured, the last in April 1964: years are right from May 1964 on, and up to .4 too late before.
+PPM = 2.135
+YEAR, YEARS = 1969.917, 6.5432
 # Heading, factor and digits of each measure.
 MEASURES = {
-    "rmse_seen": ("RMSE, training points", 1, 2),
-    "rmse_held_out": ("RMSE, held-out points", 1, 2),
-    "nll_held_out": ("NLL, held-out points", 1, 2),
+    "rmse_seen": ("RMSE, training points (ppm)", 1, 2),
+    "rmse_held_out": ("RMSE, held-out points (ppm)", 1, 2),
+    "nll_held_out": ("NLL, held-out points (nats)", 1, 2),
     "covered": ("coverage of held-out points (%)", 100, 1),
-    "deviation_seen": ("deviation at training points", 1, 2),
-    "deviation_held_out": ("deviation at held-out points", 1, 2),
-    "deviation_far": ("deviation far away", 1, 2),
+    "deviation_seen": ("deviation at training points (ppm)", 1, 2),
+    "deviation_held_out": ("deviation at held-out points (ppm)", 1, 2),
+    "deviation_far": ("deviation far away (ppm)", 1, 2),
 }
+UNITS = ("year", "CO2 without its trend (ppm)")
 Table = tuple[list[str], list[list[str]]]
 
 
 class Series(NamedTuple):
-    """Series of points and the inputs of its curves.
+    """Series of points and the inputs of its curves, standardized or in years and ppm.
 
     Attributes:
       x: The inputs, ascending, `[N]`.
@@ -46,6 +54,15 @@ class Series(NamedTuple):
     def far(self) -> np.ndarray:
         """Places of the last fifth of the grid among all inputs."""
         return len(self.x) + np.arange(len(self.grid))[-len(self.grid) // 5 :]
+
+    def in_units(self) -> "Series":
+        """The series in years and ppm, from a standardized one."""
+        return Series(YEAR + YEARS * self.x, PPM * self.y, YEAR + YEARS * self.grid, self.kept)
+
+
+def in_ppm(curves: networks.Curves) -> networks.Curves:
+    """Curves in ppm, from standardized ones."""
+    return jax.tree.map(lambda values: PPM * np.asarray(values), curves)
 
 
 def summarize(series: Series, curves: networks.Curves) -> dict[str, dict[str, np.ndarray]]:
@@ -116,7 +133,23 @@ def claims_table(found: list[dict[str, Any]]) -> Table:
     return ["", "difference", "verdict"], body
 
 
-def plot(series: Series, curves: dict[str, networks.Curves], title: str, unit: tuple[str, str]) -> Figure:
+def plot_training(series: Series, curves: dict[str, networks.Curves], steps: int, title: str) -> Figure:
+    """Error at the training points over the steps, compared with that of their mean."""
+    figure, axis = plt.subplots(figsize=(1.4 * plots.WIDTH, plots.HEIGHT))
+    at = steps // networks.CHUNKS * np.arange(1, networks.CHUNKS + 1)
+    for i, (activation, found) in enumerate(curves.items()):
+        plots.draw_mean(axis, at, found.learned.T, i, activation)
+    constant = series.y[: series.kept].std()
+    axis.axhline(constant, color=plots.GRAY, ls=":", label="the mean of the points")
+    axis.set_xlabel("training step")
+    axis.set_ylabel("RMSE at the training points (ppm)")
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    figure.suptitle(title)
+    return figure
+
+
+def plot(series: Series, curves: dict[str, networks.Curves], title: str) -> Figure:
     """Curves of the first seed, one panel per activation and kind of prediction."""
     bands = {}
     grid = slice(len(series.x), None)
@@ -130,7 +163,7 @@ def plot(series: Series, curves: dict[str, networks.Curves], title: str, unit: t
         train=(series.x[seen], series.y[seen]),
         held_out=(series.x[held], series.y[held]),
         title=title,
-        labels=unit,
+        labels=UNITS,
     )
     low, high = series.y.min(), series.y.max()
     figure.axes[0].set_ylim(low - 1.2 * (high - low), high + 1.2 * (high - low))

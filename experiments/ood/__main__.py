@@ -13,19 +13,18 @@ information. Each claim is tested here, paired by seed; nothing is chosen by the
     python -m experiments.ood --dataset fashion-mnist --data-dir DIR
     python -m experiments.ood --quick
 
-Five minutes on 2 CPU cores. Results: README.md in this folder.
+About five minutes on 2 CPU cores. Results: README.md in this folder.
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from etils import epath
 
-from experiments import cli, data, loop, report
+from experiments import cli, data, hosts, loop, report
 from experiments.ood import evaluate, networks, posteriors, results, sets
 
-DATASETS = ("mnist", "fashion-mnist")
 QUICK: dict[str, Any] = {
     "hidden": (32, 32),
     "steps": 400,
@@ -43,13 +42,16 @@ CAPTIONS = (
 )
 
 
-def run(plan: networks.Plan, examples: data.Dataset, others: sets.Others, out: Path, quick: bool) -> None:
+def run(
+    plan: networks.Plan, examples: data.Dataset, others: sets.Others, setup: loop.Setup, quick: bool
+) -> None:
     """Trains, evaluates and publishes the results."""
-    folder = out / "ood" / (f"{plan.dataset}-quick" if quick else plan.dataset)
+    hosts.mesh(setup.devices, plan.seeds * (plan.members + 1))
+    folder = setup.out / "ood" / (f"{plan.dataset}-quick" if quick else plan.dataset)
     config = plan._asdict() | {"batch": networks.BATCH, "learning_rate": networks.LEARNING_RATE}
     with loop.resumable(folder, config, (examples[1:], others)) as checkpoints:
         started = time.monotonic()
-        params, losses = networks.train(plan, examples, checkpoints)
+        params, losses = networks.train(plan, examples, checkpoints, setup)
         images = sets.make(examples, others, plan.seed, plan.seeds, plan.images, plan.angles)
         fitted = posteriors.fit(plan, params, examples, checkpoints)
         found = evaluate.predictions(plan, params, images, checkpoints, fitted)
@@ -82,11 +84,13 @@ def tables(
 
 
 def main(
-    dataset: Annotated[str, typer.Option(help=f"One of {', '.join(DATASETS)}.")] = DATASETS[0],
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    dataset: Annotated[data.Large, typer.Option(help="Data set to train on.")] = "mnist",
+    data_dir: Annotated[epath.Path | None, cli.data_dir("mnist/, fashion-mnist/ and notmnist/")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 4,
+    devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Detect images out of distribution.
@@ -94,15 +98,14 @@ def main(
     Writes metrics.json, run.json, table.md and five PNG plots to OUT/ood/DATASET (digits-quick with --quick,
     which uses scikit-learn's digits, rotated and with shuffled pixels, and at most 2 seeds).
     """
-    cli.check_choice("dataset", dataset, DATASETS)
-    cli.check_seeds(seed, seeds)
+    setup = loop.make_setup(devices, out, log_dir)
     examples = data.load("digits" if quick else dataset, data_dir)
     others = sets.load_others(examples.name, data_dir)
     options: dict[str, Any] = QUICK if quick else {"angles": sets.ANGLES}
     plan = networks.Plan(examples.name, seed, min(seeds, 2) if quick else seeds, **options)
     for name, x in {sets.NAMES[examples.name]: examples.x_test, **others}.items():
         cli.check_count(f"test images of {name}", len(x), plan.images)
-    run(plan, examples, others, out, quick)
+    run(plan, examples, others, setup, quick)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Predictions of each method for each set of images, and their measures."""
 
 import functools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from experiments import cli, mlp, parts
 from experiments.ood import networks, posteriors, sets
@@ -138,7 +138,7 @@ def predictions(
     plan: networks.Plan,
     params: Any,
     images: dict[str, sets.Images],
-    folder: Path,
+    folder: epath.Path,
     fitted: posteriors.Posteriors | None = None,
 ) -> dict[str, dict[str, Prediction]]:
     """Predictions by set and method, each cached."""

@@ -1,6 +1,6 @@
 """Networks of each seed: an ensemble without dropout, and one with; all trained in one program."""
 
-from pathlib import Path
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, data, loop, mlp
 from jaxdrop import optim, training
@@ -83,13 +84,16 @@ def recipe(plan: Plan, images: int) -> training.Recipe:
     return of_cell
 
 
-def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> tuple[Any, np.ndarray]:
+def train(
+    plan: Plan, examples: data.Dataset, checkpoints: epath.Path, setup: loop.Setup = loop.ALONE
+) -> tuple[Any, np.ndarray]:
     """Trains every network.
 
     Args:
       plan: The configuration.
       examples: The data, of which only the development part is used.
       checkpoints: The folder of the checkpoints.
+      setup: The devices to divide the runs over, and the folder of live curves.
 
     Returns:
       The weights, with leading axes of seeds and networks, the one with dropout last; and the training
@@ -113,7 +117,15 @@ def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> tuple[Any, n
         every=plan.steps // CHUNKS,
         title=f"{plan.seeds} seeds x {plan.members + 1} networks, steps",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=functools.partial(live, plan),
     )
     shape = (plan.seeds, plan.members + 1)
     params = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(*shape, *leaf.shape[1:]), state.params)
     return params, history.reshape(CHUNKS, *shape)
+
+
+def live(plan: Plan, metrics: np.ndarray) -> dict[str, np.ndarray]:
+    """Live curves: the training losses of all members of the ensembles, and of the networks with dropout."""
+    losses = metrics.reshape(plan.seeds, plan.members + 1)
+    return {"train/ensemble": losses[:, :-1].ravel(), "train/dropout": losses[:, -1]}

@@ -1,7 +1,6 @@
 """Posteriors of the network without dropout: SWAG, last-layer Laplace, and test-time augmentation."""
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import chex
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, data, mlp, parts
 from experiments.ood import networks
@@ -27,7 +27,7 @@ SHARE = 60
 Posteriors = dict[str, Any]
 
 
-def fit(plan: networks.Plan, params: Any, examples: data.Dataset, folder: Path) -> Posteriors:
+def fit(plan: networks.Plan, params: Any, examples: data.Dataset, folder: epath.Path) -> Posteriors:
     """Fits the posteriors of the first network of each seed on the training images.
 
     Args:

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from experiments import plots
 from experiments.means import Mean
 from experiments.ood import evaluate, networks, posteriors, sets
-from jaxdrop import uncertainty
 
 Rows = dict[str, dict[str, np.ndarray]]
 Table = tuple[list[str], list[list[str]]]
@@ -22,8 +21,6 @@ QUALITY: tuple[tuple[str, str, float, int], ...] = (
     ("aurc", "AURC (%)", 100, 3),
 )
 TITLES = {"entropy": "entropy", "information": "mutual information"}
-# Fewest predictions of a bin in the reliability diagram.
-LEAST = 20
 INFORMATION = "mutual information vs entropy"
 
 
@@ -146,18 +143,17 @@ def figures(
     sampled = [evaluate.sampled_name(method, evaluate.enough(plan)) for method in evaluate.SITES]
     chosen = [evaluate.PLAIN, evaluate.ONE, *sampled, evaluate.ENSEMBLE]
     title = f"{sets.NAMES[plan.dataset]}, {plan.seeds} seeds, {len(y)} test images in all"
-    bins, curves = {}, {}
-    for method in chosen:
-        mean, entropy = inside[method].mean.reshape(len(y), -1), inside[method].entropy.ravel()
-        bins[method] = uncertainty.reliability(mean, y)
-        curves[method] = uncertainty.risk_coverage(entropy, (mean.argmax(-1) != y).astype(np.float32))
+    probs = {method: inside[method].mean.reshape(len(y), -1) for method in chosen}
+    wrong = {method: (mean.argmax(-1) != y).astype(np.float32) for method, mean in probs.items()}
     entropies = {
         method: {title: np.ravel(found[name][method].entropy) for name, title in _labels(plan, names)}
         for method in chosen
     }
     return {
-        "reliability": plots.reliability_diagram(bins, title, least=LEAST),
-        "risk_coverage": plots.risk_coverage(curves, title),
+        "reliability": plots.reliability({method: (mean, y) for method, mean in probs.items()}, title),
+        "risk_coverage": plots.risk_coverage(
+            {method: (wrong[method], inside[method].entropy.ravel()) for method in chosen}, title
+        ),
         "entropies": plots.entropy_histograms(entropies, title),
         "auroc": plot_auroc(plan, rows, names),
         "rotation": plot_rotation(plan, rows, chosen),

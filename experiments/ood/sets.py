@@ -1,12 +1,12 @@
 """Out-of-distribution images: other data sets, rotated images, and shuffled pixels."""
 
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from experiments import data
 
@@ -57,7 +57,7 @@ def angle_name(degrees: float) -> str:
     return f"rotated {degrees:g}°"
 
 
-def load_others(name: str, data_dir: Path | None) -> Others:
+def load_others(name: str, data_dir: epath.Path | None) -> Others:
     """Images of other data sets; none for the digits."""
     if name == "digits":
         return {}

@@ -19,28 +19,28 @@ About 15 minutes on 2 CPU cores in all. Results: README.md in this folder.
 """
 
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from etils import epath
 
-from experiments import cli, data, loop, report
+from experiments import cli, data, hosts, loop, report
 from experiments.rates import average, rate, runs, size
 
 PARTS: dict[str, Any] = {"rate": rate, "size": size, "average": average}
-ALL = "all"
+Part = Literal["rate", "size", "average", "all"]
 # Most seeds of --quick.
 FEW = 2
 CLAIMS = ["the paper", "here", "shows"]
 
 
-def run(plan: runs.Plan, examples: data.Dataset, out: Path, quick: bool) -> None:
+def run(plan: runs.Plan, examples: data.Dataset, setup: loop.Setup, quick: bool) -> None:
     """Runs a part and publishes its results."""
-    folder = out / "rates" / (f"{plan.part}-quick" if quick else plan.part)
+    folder = setup.out / "rates" / (f"{plan.part}-quick" if quick else plan.part)
     config = plan._asdict() | {"batch": runs.BATCH, "learning_rate": runs.LEARNING_RATE}
     with loop.resumable(folder, config, examples[1:]) as checkpoints:
         started = time.monotonic()
-        trained = runs.train(plan, examples, checkpoints)
+        trained = runs.train(plan, examples, checkpoints, setup)
         result = PARTS[plan.part].finish(plan, examples, trained)
         claims = report.Table("Claims of the paper", CLAIMS, [list(claim) for claim in result.claims])
         found = {"claims": [claim._asdict() for claim in result.claims], "curves": trained.curves}
@@ -50,12 +50,14 @@ def run(plan: runs.Plan, examples: data.Dataset, out: Path, quick: bool) -> None
 
 
 def main(
-    part: Annotated[str, typer.Option(help=f"One of {', '.join((*PARTS, ALL))}.")] = ALL,
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    part: Annotated[Part, typer.Option(help="Figure 9, 10 or 11, or all.")] = "all",
+    data_dir: Annotated[epath.Path | None, cli.data_dir("mnist/")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 4,
-    scale: Annotated[float, typer.Option(help="Share of the paper's widths, at most 1.")] = 1 / 8,
+    scale: cli.Scale = 1 / 8,
+    devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Repeat Figures 9, 10 and 11 of the dropout paper, scaled down.
@@ -63,13 +65,17 @@ def main(
     Writes metrics.json, run.json, table.md and PART.png to OUT/rates/PART (PART-quick with --quick,
     which uses scikit-learn's digits, sets the sizes itself, and has at most 2 seeds).
     """
-    cli.check_choice("part", part, (*PARTS, ALL))
-    cli.check_seeds(seed, seeds)
-    cli.check_scale(scale)
+    setup = loop.make_setup(devices, out, log_dir)
     examples = data.load("digits" if quick else "mnist", data_dir)
-    for name in PARTS if part == ALL else (part,):
-        made = PARTS[name].make(examples.name, seed, min(seeds, FEW) if quick else seeds, scale, quick)
-        run(made, examples, out, quick)
+    seeds = min(seeds, FEW) if quick else seeds
+    plans = [
+        PARTS[name].make(examples.name, seed, seeds, scale, quick)
+        for name in (PARTS if part == "all" else (part,))
+    ]
+    for plan in plans:
+        hosts.mesh(setup.devices, len(plan.settings) * seeds)
+    for plan in plans:
+        run(plan, examples, setup, quick)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ learning rate. Of .1, .3 and 1 it is the best for networks without dropout, afte
 development images; with dropout .1 was worse, and 1 about equal.
 """
 
-from pathlib import Path
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 from matplotlib.figure import Figure
 
 from experiments import batches, data, loop, relu_net, report
@@ -160,7 +161,9 @@ def errors(params: relu_net.Params, x: jax.Array, y: jax.Array, rows: jax.Array)
     return jax.lax.map(lambda run: relu_net.error_rate(run[0], x[run[1]], y[run[1]]), (params, rows))
 
 
-def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> Trained:
+def train(
+    plan: Plan, examples: data.Dataset, checkpoints: epath.Path, setup: loop.Setup = loop.ALONE
+) -> Trained:
     """Trains every network and tests it once."""
     x, y, x_test, y_test = map(jnp.asarray, examples[1:])
     order = jnp.asarray(orders(plan, len(x)))
@@ -179,6 +182,8 @@ def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> Trained:
         every=plan.updates // CHUNKS,
         title=f"{plan.part}: {len(plan.settings)} settings x {plan.seeds} seeds, updates",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=functools.partial(live, plan),
     )
     shape = (len(plan.settings), plan.seeds)
     params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), jax.jit(_balanced)(state))
@@ -186,6 +191,13 @@ def train(plan: Plan, examples: data.Dataset, checkpoints: Path) -> Trained:
     every = [jnp.tile(jnp.arange(len(x_test)), (plan.seeds, 1))] * len(own)
     ends = _counted(params, x, y, own), _counted(params, x_test, y_test, every)
     return Trained(params, history.reshape(CHUNKS, *shape), *ends)
+
+
+def live(plan: Plan, metrics: np.ndarray) -> dict[str, np.ndarray]:
+    """Live curves: the errors of each setting on its training images, by seed."""
+    rows = metrics.reshape(len(plan.settings), plan.seeds)
+    names = [f"input {s.input:g} hidden {s.hidden:g} images {s.size}" for s in plan.settings]
+    return {f"train/{name}": row for name, row in zip(names, rows, strict=True)}
 
 
 def _balanced(state: training.TrainState) -> relu_net.Params:

@@ -17,7 +17,6 @@ About a minute on 2 CPU cores for the digits. Results: README.md in this folder.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
@@ -25,9 +24,10 @@ import jax
 import jax.numpy as jnp
 import optax
 import typer
+from etils import epath
 
 import jaxdrop.linen
-from experiments import batches, cli, data, study
+from experiments import batches, cli, data, loop, own, study
 from jaxdrop import penalties, training
 
 NONE = "none"
@@ -46,6 +46,8 @@ COLUMNS = {"test": "test", "train": "train", "gap": "gap", "zero": "zero"}
 # Weights up to this size count as zero: gradient methods do not reach 0 exactly.
 ZERO = 1e-3
 CHUNKS = 20
+# Data that need no folder.
+FREE = "The digits and --data need none."
 
 
 class Config(NamedTuple):
@@ -103,7 +105,7 @@ def recipe_for(model: MLP, config: Config) -> training.Recipe:
 
 def make(config: Config, examples: data.Dataset) -> study.Study:
     """Study of all methods, in one program."""
-    model = MLP(config.width)
+    model = MLP(config.width, int(examples.y.max()) + 1)
     sizes = {"train": config.train_size, "valid": config.valid_size, "probe": config.train_size}
 
     def init(seed: int) -> Any:
@@ -146,16 +148,20 @@ def conclude(rows: list[study.Row]) -> tuple[dict[str, Any], str]:
 
 
 def main(
-    dataset: Annotated[str, typer.Option(help=f"One of {', '.join(data.NAMES)}.")] = "digits",
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    dataset: Annotated[data.Name | None, typer.Option(help="Data set; by default the digits.")] = None,
+    own_data: cli.Data = None,
+    data_dir: Annotated[
+        epath.Path | None, cli.data_dir("mnist/ or fashion-mnist/", "The digits and --data need none.")
+    ] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 20,
-    steps: Annotated[int, typer.Option(help="Training steps of batch 50, a multiple of 20.")] = 400,
-    train_size: Annotated[int, typer.Option(help="Training examples of each seed.")] = 100,
-    valid_size: Annotated[int, typer.Option(help="Validation examples of each seed.")] = 300,
-    width: Annotated[int, typer.Option(help="Units of each of the two hidden layers.")] = 64,
+    steps: Annotated[int, typer.Option(min=CHUNKS, help="Steps of batch 50, a multiple of 20.")] = 400,
+    train_size: Annotated[int, typer.Option(min=1, help="Training examples of each seed.")] = 100,
+    valid_size: Annotated[int, typer.Option(min=1, help="Validation examples of each seed.")] = 300,
+    width: Annotated[int, typer.Option(min=1, help="Units of each of the two hidden layers.")] = 64,
     devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare regularizers on a training set small enough to memorize.
@@ -163,25 +169,25 @@ def main(
     Trains every method, strength and seed in one compiled program, chooses strengths and rates on
     validation parts, scores the chosen runs on the test part, and writes metrics.json, run.json, table.md,
     comparison.png and learning_curves.png to OUT/regularizers/DATASET (DATASET-quick with --quick,
-    which sets the sizes itself).
+    which sets the sizes itself). DATASET is the name of the file for --data.
     """
     if quick:
         seeds, steps, train_size, valid_size, width = min(seeds, 3), 40, 50, 50, 16
-    cli.check_seeds(seed, seeds)
-    for name, value in (("train_size", train_size), ("valid_size", valid_size), ("width", width)):
-        cli.check_count(name, value)
-    if steps < CHUNKS or steps % CHUNKS:
-        raise cli.BadInputError(f"`steps` must be a positive multiple of {CHUNKS}, got {steps}.")
-    examples = data.load(dataset, data_dir)
+    if steps % CHUNKS:
+        raise cli.BadInputError(f"`steps` must be a multiple of {CHUNKS}, got {steps}.")
+    if own_data is not None and dataset is not None:
+        raise cli.BadInputError(f"`dataset` must be left out with `data`, got {dataset}.")
+    setup = loop.make_setup(devices, out, log_dir)
+    examples = data.load(dataset or "digits", data_dir) if own_data is None else own.labeled(own_data)
     if train_size + valid_size > len(examples.x):
         raise cli.BadInputError(
             f"`train_size` and `valid_size` must add up to at most {len(examples.x)}, "
             f"got {train_size} and {valid_size}."
         )
-    config = Config(dataset, seed, seeds, steps, steps // CHUNKS, train_size, valid_size, width)
-    folder = out / "regularizers" / (f"{dataset}-quick" if quick else dataset)
+    config = Config(examples.name, seed, seeds, steps, steps // CHUNKS, train_size, valid_size, width)
+    folder = out / "regularizers" / (f"{examples.name}-quick" if quick else examples.name)
     caption = f"In percent; {train_size} training and {valid_size} validation examples per seed."
-    study.conduct(make(config, examples)._replace(devices=devices), folder, caption, conclude)
+    study.conduct(make(config, examples)._replace(setup=setup), folder, caption, conclude)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Sweep of drop rates and weight decays, each run with its own batch statistics; choice of a setting."""
 
-from pathlib import Path
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from etils import epath
 from matplotlib.figure import Figure
 
 from experiments import batches, loop, plots, report
@@ -16,8 +17,8 @@ from jaxdrop import training
 
 BATCH = 64
 NO_DROP_PATH = "no drop path"
-BY_THE_RULE = "one standard error"
-LOWEST = "lowest mean"
+BY_THE_RULE = "one-standard-error rule"
+LOWEST = "lowest validation error"
 
 
 class Plan(NamedTuple):
@@ -111,7 +112,9 @@ def choose(hyper: dict[str, np.ndarray], valid: np.ndarray) -> dict[str, dict[st
     }
 
 
-def run(plan: Plan, pool: Images, test: Images, checkpoints: Path) -> Found:
+def run(
+    plan: Plan, pool: Images, test: Images, checkpoints: epath.Path, setup: loop.Setup = loop.ALONE
+) -> Found:
     """Trains all runs in one program, chooses by the validation errors, and scores the chosen settings."""
     grid = training.grid(rate=plan.rates, decay=plan.decays, seed=range(plan.seed, plan.seed + plan.seeds))
     settings = len(plan.rates) * len(plan.decays)
@@ -139,6 +142,8 @@ def run(plan: Plan, pool: Images, test: Images, checkpoints: Path) -> Found:
         every=plan.steps // plan.chunks,
         title=f"{settings} settings x {plan.seeds} seeds, steps",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=functools.partial(live, plan),
     )
     columns = {name: np.asarray(column, np.float64) for name, column in grid.items()}
     chosen = choose(columns, valid[-1])
@@ -155,6 +160,13 @@ def run(plan: Plan, pool: Images, test: Images, checkpoints: Path) -> Found:
         found["test"][name] = np.asarray(on_test(own), np.float64)
         found["train"][name] = np.asarray(on_train(own, pool), np.float64)
     return Found(columns, valid, chosen, **found)
+
+
+def live(plan: Plan, metrics: np.ndarray) -> dict[str, np.ndarray]:
+    """Live curves: the validation errors of each setting, by seed."""
+    names = [f"rate {rate:g} decay {decay:g}" for rate in plan.rates for decay in plan.decays]
+    rows = metrics.reshape(len(names), plan.seeds)
+    return {f"valid/{name}": row for name, row in zip(names, rows, strict=True)}
 
 
 def summarize(found: Found) -> list[dict[str, Any]]:
@@ -219,7 +231,7 @@ def plot(plan: Plan, found: Found) -> Figure:
         mean, standard_error = (100 * value for value in row["test"])
         right.errorbar(mean, place, xerr=standard_error, fmt="o", color=plots.BLUE, capsize=3)
     labels = [
-        f"{row['setting']}\n(rate {row['chosen']['rate']:g}, decay {row['chosen']['decay']:g})"
+        f"{row['setting']}:\ndrop rate {row['chosen']['rate']:g}, weight decay {row['chosen']['decay']:g}"
         for row in rows
     ]
     right.set_yticks(range(len(rows))[::-1], labels)

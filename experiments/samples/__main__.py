@@ -17,10 +17,10 @@ Results: README.md in this folder.
 
 import importlib.util
 import time
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from etils import epath
 
 from experiments import cli, data, loop, report, splits
 from experiments.samples import evaluate, figures, measures, methods, results, tasks
@@ -35,7 +35,7 @@ QUICK: dict[str, Any] = {
 }
 
 
-def load(plan: evaluate.Plan, data_dir: Path | None, quick: bool) -> list[tasks.Task]:
+def load(plan: evaluate.Plan, data_dir: epath.Path | None, quick: bool) -> list[tasks.Task]:
     """Tasks: the networks for images, and the regression sets."""
     examples = data.load("digits" if quick else "mnist", data_dir)
     rng = np.random.default_rng(plan.seed)
@@ -46,14 +46,14 @@ def load(plan: evaluate.Plan, data_dir: Path | None, quick: bool) -> list[tasks.
     ]
 
 
-def run(plan: evaluate.Plan, made: list[tasks.Task], folder: Path) -> None:
+def run(plan: evaluate.Plan, made: list[tasks.Task], folder: epath.Path, setup: loop.Setup) -> None:
     """Measures every task and publishes the results."""
     shown = {task.name: (repr(task.model), task.steps, task.truth) for task in made}
     config = plan._asdict() | {"counts": plan.counts._asdict(), "tasks": shown}
     arrays = [(task.train, task.x, task.y) for task in made]
     with loop.resumable(folder, config, arrays) as checkpoints:
         started = time.monotonic()
-        found = [evaluate.run(plan, task, checkpoints) for task in made]
+        found = [evaluate.run(plan, task, checkpoints, setup) for task in made]
         ratios = {result.name: results.ratios(result) for result in found}
         goals = results.goals(ratios, [result.name for result in found if not result.classes])
         report.publish(
@@ -100,7 +100,11 @@ def named(ratios: results.Ratios) -> dict[str, Any]:
 
 
 def main(
-    data_dir: cli.DataDir = None, out: cli.Out = Path("results"), seed: cli.Seed = 0, quick: cli.Quick = False
+    data_dir: Annotated[epath.Path | None, cli.data_dir("mnist/, notmnist/ and uci/")] = None,
+    out: cli.Out = cli.RESULTS,
+    seed: cli.Seed = 0,
+    log_dir: cli.LogDir = None,
+    quick: cli.Quick = False,
 ) -> None:
     """Compare ways to estimate what Monte-Carlo dropout estimates, by error and time.
 
@@ -108,11 +112,11 @@ def main(
     (samples-quick with --quick, which uses scikit-learn's digits and diabetes, and small networks). Times are
     in run.json.
     """
-    cli.check_count("seed", seed, 0)
+    setup = loop.make_setup(1, out, log_dir)
     if importlib.util.find_spec("torch") is None:
         cli.say("torch is not installed and is left out.")
     plan = evaluate.Plan(seed, **(QUICK if quick else {}))
-    run(plan, load(plan, data_dir, quick), out / ("samples-quick" if quick else "samples"))
+    run(plan, load(plan, data_dir, quick), out / ("samples-quick" if quick else "samples"), setup)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Errors and times of all methods for one task; every part is cached."""
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
-from experiments import cli, parts, timing
+from experiments import cli, loop, parts, timing
 from experiments.samples import measures, methods, peers, tasks
 
 # What a number of samples is repeated for, at most `MOST_REPEATS` times: small numbers are noisy and cheap.
@@ -78,9 +78,9 @@ def key_of(seed: int, name: str, index: int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), number), index)
 
 
-def run(plan: Plan, task: tasks.Task, folder: Path) -> Result:
+def run(plan: Plan, task: tasks.Task, folder: epath.Path, setup: loop.Setup = loop.ALONE) -> Result:
     """Trains the network of a task, and measures the errors and the times of all methods."""
-    trained = tasks.train(task, plan.seed, folder / task.name)
+    trained = tasks.train(task, plan.seed, folder / task.name, setup)
     predict = tasks.predictor(task, trained)
     made = methods.make(task, predict, trained.precision, plan.counts, task.x, task.y)
     # The reference first: it is the longest part.

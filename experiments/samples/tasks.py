@@ -1,6 +1,5 @@
 """Tasks: a network, what it is trained on, and the examples whose uncertainty is compared."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from experiments import batches, data, loop, splits
 from experiments.samples import networks
@@ -111,7 +111,7 @@ def loss(task: Task, outputs: Any, y: jax.Array) -> jax.Array:
     return jnp.mean((outputs[:, 0] - y) ** 2)
 
 
-def train(task: Task, seed: int, checkpoints: Path) -> Trained:
+def train(task: Task, seed: int, checkpoints: epath.Path, setup: loop.Setup = loop.ALONE) -> Trained:
     """Trains the network of a task with Adam and dropout."""
     fast = isinstance(task.model, networks.CNN)
     model, rows = task.model.clone(products=True) if fast else task.model, len(task.train[0])
@@ -145,6 +145,8 @@ def train(task: Task, seed: int, checkpoints: Path) -> Trained:
         every=task.steps // CHUNKS,
         title=f"{task.name}: training steps",
         checkpoints=checkpoints,
+        setup=setup,
+        curves=lambda metrics: {f"train/{task.name}": metrics},
     )
     precision = 1.0 if task.classes else 1 / float(losses[-1])
     return Trained({"params": state.params, **state.model_state}, precision, losses)

@@ -17,10 +17,10 @@ resumes a killed run from its last checkpoint and ends with the same metrics.jso
 this folder.
 """
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from etils import epath
 
 from experiments import cli, data, loop, study
 from experiments.means import Mean
@@ -83,15 +83,16 @@ def conclude(rows: list[study.Row]) -> tuple[dict[str, Any], str]:
 
 
 def main(
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    data_dir: Annotated[epath.Path | None, cli.data_dir("mnist/")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 4,
-    scale: Annotated[float, typer.Option(help="Share of the paper's widths, at most 1.")] = 0.1,
+    scale: cli.Scale = 0.1,
     save_every: Annotated[
         float, typer.Option(help="Least seconds between checkpoints; 0 saves after every evaluation.")
     ] = loop.SECONDS_BETWEEN_CHECKPOINTS,
     devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare the regularizers of Srivastava et al., 2014, Table 9, on MNIST.
@@ -100,8 +101,7 @@ def main(
     learning_curves.png to OUT/srivastava/mnist (digits-quick with --quick, which sets the sizes
     itself). The same command given again resumes from the last checkpoint.
     """
-    cli.check_seeds(seed, seeds)
-    cli.check_scale(scale)
+    setup = loop.make_setup(devices, out, log_dir)
     if not save_every >= 0:
         raise cli.BadInputError(f"`save_every` must be at least 0, got {save_every:g}.")
     examples = data.load("digits" if quick else "mnist", data_dir)
@@ -114,7 +114,7 @@ def main(
     )
     folder = out / "srivastava" / ("digits-quick" if quick else "mnist")
     made = methods.make(config, examples, {} if quick else methods.PUBLISHED)
-    study.conduct(made._replace(devices=devices), folder, caption, conclude, save_every)
+    study.conduct(made._replace(setup=setup), folder, caption, conclude, save_every)
 
 
 if __name__ == "__main__":

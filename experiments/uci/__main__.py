@@ -15,20 +15,20 @@ All splits and the whole grid, 240 networks, train in one compiled program.
     python -m experiments.uci --dataset kin8nm --epochs 400 --data-dir DIR
     python -m experiments.uci --quick
 
-Boston, energy and concrete take minutes on 2 CPU cores; for the larger sets give fewer epochs. Results:
-README.md in this folder.
+3 to 5 minutes for a small set (Boston, energy, concrete) on 2 CPU cores; for the larger sets give fewer
+epochs. Results: README.md in this folder.
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
+from etils import epath
 
-from experiments import cli, hosts, loop, report, splits
+from experiments import cli, hosts, loop, own, report, splits
 from experiments.uci import compare, network, scores
 from jaxdrop.training import TrainState
 
@@ -69,14 +69,15 @@ def train(
     phase: str,
     rates: np.ndarray,
     taus: np.ndarray,
-    checkpoints: Path,
-    devices: int | None,
+    checkpoints: epath.Path,
+    setup: loop.Setup,
 ) -> Trained:
     """Trains runs of rates `[S, R]` and precisions `[S, T]`; `phase` is "grid" or "chosen".
 
     Splits are divided over the devices.
     """
     grid = phase == "grid"
+    names = [f"rate {rate:g}" for rate in rates[0]] if grid else ["chosen"]
     part = splits.part(problem, grid)
     trainer = network.trainer(problem.hidden)
     # Each split and phase has its own weights, batches and noise.
@@ -91,8 +92,9 @@ def train(
         every=chunk(plan.epochs),
         title=f"{problem.name}: {phase}, {cells.strength.size} networks, epochs",
         checkpoints=checkpoints / phase,
-        devices=devices,
         own_batches=True,
+        setup=setup,
+        curves=lambda metrics: {f"train/{name}": metrics[:, i].ravel() for i, name in enumerate(names)},
     )
     _check_finite(curves[-1], rates, taus)
     return Trained(part, state, taus, curves)
@@ -104,11 +106,13 @@ def score(plan: Plan, trained: Trained, samples: int, title: str) -> scores.Scor
     return scores.score(trained.state, trained.part, trained.taus, keys, samples, title)
 
 
-def search(plan: Plan, problem: splits.Problem, checkpoints: Path, devices: int | None = 1) -> dict[str, Any]:
+def search(
+    plan: Plan, problem: splits.Problem, checkpoints: epath.Path, setup: loop.Setup = loop.ALONE
+) -> dict[str, Any]:
     """Trains the grid and chooses a rate and a precision for each split."""
     count = len(problem.train)
     rates, taus = (np.tile(values, (count, 1)) for values in (problem.rates, problem.taus))
-    trained = train(plan, problem, "grid", rates, taus, checkpoints, devices)
+    trained = train(plan, problem, "grid", rates, taus, checkpoints, setup)
     scored = score(plan, trained, plan.validation_samples, "validation: splits")
     rate, tau = np.unravel_index(scored.ll.reshape(count, -1).argmax(1), scored.ll.shape[1:])
     return {
@@ -122,28 +126,28 @@ def test(
     plan: Plan,
     problem: splits.Problem,
     chosen: dict[str, Any],
-    checkpoints: Path,
-    devices: int | None,
+    checkpoints: epath.Path,
+    setup: loop.Setup,
 ) -> dict[str, Any]:
     """Trains the chosen values on the whole training part and tests them."""
     rates, taus = chosen["chosen_rate"][:, None], chosen["chosen_tau"][:, None]
-    trained = train(plan, problem, "chosen", rates, taus, checkpoints, devices)
+    trained = train(plan, problem, "chosen", rates, taus, checkpoints, setup)
     scored = score(plan, trained, plan.test_samples, "test: splits")
     found = {f"test_{name}": values.ravel() for name, values in scored._asdict().items()}
     return found | {"curves": trained.curves[..., 0, 0]}
 
 
-def run(plan: Plan, problem: splits.Problem, folder: Path, devices: int | None) -> None:
+def run(plan: Plan, problem: splits.Problem, folder: epath.Path, setup: loop.Setup) -> None:
     """Searches, tests and publishes the results."""
-    hosts.mesh(devices, len(problem.train))
+    hosts.mesh(setup.devices, len(problem.train))
     grid = {"rates": problem.rates, "taus": problem.taus, "hidden": problem.hidden}
     config = plan._asdict() | {"protocol_epochs": problem.epochs, "batch": network.BATCH} | grid
     arrays = (problem.x, problem.y, problem.train, problem.test)
     with loop.resumable(folder, config, arrays) as checkpoints:
         started = time.monotonic()
-        chosen = search(plan, problem, checkpoints, devices)
+        chosen = search(plan, problem, checkpoints, setup)
         searched = time.monotonic() - started
-        found = chosen | test(plan, problem, chosen, checkpoints, devices)
+        found = chosen | test(plan, problem, chosen, checkpoints, setup)
         summary = compare.summarize(found, problem.reference)
         same = compare.agreement(found["chosen_tau"], problem.reference)
         title = f"{problem.name}, {plan.epochs:,} of {problem.epochs:,} epochs"
@@ -170,14 +174,18 @@ def _check_finite(errors: np.ndarray, rates: np.ndarray, taus: np.ndarray) -> No
 
 
 def main(
-    dataset: Annotated[str, typer.Option(help="The name of its folder, such as energy.")] = "bostonHousing",
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    dataset: Annotated[
+        str | None, typer.Option(help="The name of its folder, such as energy; by default bostonHousing.")
+    ] = None,
+    own_data: cli.Data = None,
+    data_dir: Annotated[epath.Path | None, cli.data_dir("uci/NAME/", "--quick and --data need none.")] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     epochs: Annotated[
-        int | None, typer.Option(help="Training epochs; by default those of the protocol.")
+        int | None, typer.Option(min=1, help="Training epochs; by default those of the protocol.")
     ] = None,
     devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Repeat Gal's UCI regression experiments with Monte-Carlo dropout.
@@ -185,15 +193,17 @@ def main(
     Writes metrics.json, run.json, table.md and DATASET.png to OUT/uci/DATASET; with fewer
     epochs, to DATASET-EPOCHS. --quick uses scikit-learn's diabetes, a small grid and few epochs.
     """
-    cli.check_name("dataset", dataset)
-    cli.check_count("seed", seed, 0)
-    if epochs is not None:
-        cli.check_count("epochs", epochs)
-    problem = splits.quick(seed) if quick else splits.load(dataset, data_dir)
+    if own_data is not None and dataset is not None:
+        raise cli.BadInputError(f"`dataset` must be left out with `data`, got {dataset}.")
+    setup = loop.make_setup(devices, out, log_dir)
+    if own_data is not None:
+        problem = own.regression(own_data, quick)
+    else:
+        problem = splits.quick(seed) if quick else splits.load(dataset or "bostonHousing", data_dir)
     samples = (QUICK_SAMPLES, QUICK_SAMPLES) if quick else (VALIDATION_SAMPLES, TEST_SAMPLES)
     plan = Plan(problem.name, seed, epochs or problem.epochs, *samples)
     suffix = "" if plan.epochs == problem.epochs else f"-{plan.epochs}"
-    run(plan, problem, out / "uci" / f"{problem.name}{'-quick' if quick else ''}{suffix}", devices)
+    run(plan, problem, out / "uci" / f"{problem.name}{'-quick' if quick else ''}{suffix}", setup)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,23 @@ are chosen on a validation part, by the mean over the seeds; the test part is sc
     python -m experiments.variants --part transformer --seeds 3 --data-dir DIR
     python -m experiments.variants --quick
 
-Each part takes ten to twenty minutes on 2 CPU cores. Results: README.md in this folder. The source of
+Ten to twenty minutes per part on 2 CPU cores. Results: README.md in this folder. The source of
 the published figures is named in selu.py.
 """
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from etils import epath
 
-from experiments import cli, data, study
+from experiments import cli, data, loop, study
 from experiments.variants import images, selu, text, transformer
 
 PARTS = ("selu", "images", "text", "transformer")
-ALL = "all"
+Part = Literal["selu", "images", "text", "transformer", "all"]
 
 
-def make(part: str, data_dir: Path | None, seed: int, seeds: int, quick: bool) -> study.Study:
+def make(part: str, data_dir: epath.Path | None, seed: int, seeds: int, quick: bool) -> study.Study:
     """Study of a part, with its data."""
     module: Any = {"selu": selu, "images": images, "text": text, "transformer": transformer}[part]
     if part in ("text", "transformer"):
@@ -41,12 +41,15 @@ def make(part: str, data_dir: Path | None, seed: int, seeds: int, quick: bool) -
 
 
 def main(
-    part: Annotated[str, typer.Option(help=f"One of {', '.join((*PARTS, ALL))}.")] = ALL,
-    data_dir: cli.DataDir = None,
-    out: cli.Out = Path("results"),
+    part: Annotated[Part, typer.Option(help="Part to run, or all.")] = "all",
+    data_dir: Annotated[
+        epath.Path | None, cli.data_dir("mnist/, fashion-mnist/ and text/, as the parts need")
+    ] = None,
+    out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 5,
     devices: cli.Devices = None,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare variants of dropout on real data.
@@ -54,14 +57,13 @@ def main(
     Writes metrics.json, run.json, table.md, comparison.png and learning_curves.png to OUT/variants/PART
     (PART-quick with --quick, which uses scikit-learn's data and at most 2 seeds).
     """
-    cli.check_choice("part", part, (*PARTS, ALL))
-    cli.check_seeds(seed, seeds)
-    for name in PARTS if part == ALL else (part,):
+    setup = loop.make_setup(devices, out, log_dir)
+    for name in PARTS if part == "all" else (part,):
         made = make(name, data_dir, seed, min(seeds, 2) if quick else seeds, quick)
         baseline = "ReLU + dropout with the same optimizer" if name == "selu" else "none"
         folder = out / "variants" / (f"{name}-quick" if quick else name)
         caption = f"{made.score.capitalize()}; the baseline is {baseline}."
-        made = made._replace(devices=devices)
+        made = made._replace(setup=setup)
         if name == "transformer":
             study.conduct(made, folder, caption, lambda _, made=made: transformer.conclude(made))
         else:

@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,13 @@ except ImportError as error:
         'The commands of jaxdrop need typer and rich; run `pip install "jaxdrop[cli]"`.'
     ) from error
 
+from jaxdrop._report.files import write as write
 from jaxdrop._types import PyTree
 
 # Text is printed as it is: a path may look like markup, or like an emoji.
 console = rich.console.Console(markup=False, emoji=False)
 # Modules between the library's call and its error that are not the user's.
-_OWN = {"contextlib", "functools", "jax", "jaxdrop"}
+_OWN = {"concurrent", "contextlib", "functools", "jax", "jaxdrop"}
 
 
 class BadInputError(ValueError):
@@ -32,7 +34,6 @@ def run(*commands: Callable[..., None]) -> None:
     """Runs the command that the arguments name; invalid input ends with one line and exit code 2."""
     app = typer.Typer(
         help="Dropout and its relatives for JAX.",
-        add_completion=False,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
     )
@@ -43,28 +44,33 @@ def run(*commands: Callable[..., None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="python -m jaxdrop")
+        app(prog_name="jaxdrop")
     except (BadInputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def load(name: str) -> Callable[..., PyTree]:
-    """The function that MODULE:FUNCTION names; modules of the working directory are found."""
+def main() -> None:
+    """Runs `python -m jaxdrop`; the program `jaxdrop`, whose name a shell can complete."""
+    runpy.run_module("jaxdrop", run_name="__main__")
+
+
+def load(name: str, option: str = "problem") -> Callable[..., PyTree]:
+    """The function that MODULE:FUNCTION of an option names; modules of the working directory are found."""
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
-        raise BadInputError(f"`problem` must be MODULE:FUNCTION, got {name!r}.")
+        raise BadInputError(f"`{option}` must be MODULE:FUNCTION, got {name!r}.")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # within the user's module
         raise BadInputError(
-            f"`problem` must name a module that can be imported, got {module_name!r}."
+            f"`{option}` must name a module that can be imported, got {module_name!r}."
         ) from None
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise BadInputError(f"`problem` must name a function of {module_name}, got {function_name!r}.")
+        raise BadInputError(f"`{option}` must name a function of {module_name}, got {function_name!r}.")
     return function
 
 
@@ -84,14 +90,3 @@ def check_folder(path: Path) -> Path:
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise BadInputError(f"`out` must be a folder that can be written to, got {path}.")
     return path
-
-
-def write(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from jaxdrop import plots, training
 from jaxdrop._commands import app
 from jaxdrop._commands.app import BadInputError
+from jaxdrop._report import files
 from jaxdrop._types import PyTree
 
 _NEEDED = ("step", "states", "train", "valid", "score_fn")
@@ -208,5 +208,4 @@ def _as_json(
     """The table with the scores of its runs; a number that is not finite becomes null."""
     whole = [{**row, "scores": own} for row, own in zip(rows, scores, strict=True)]
     content = {**about, "chosen": next(row for row in whole if row["chosen"]), "table": whole}
-    plain = json.loads(json.dumps(content), parse_constant=lambda _: None)
-    return (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode()
+    return files.as_json(content)

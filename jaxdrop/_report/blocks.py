@@ -40,7 +40,7 @@ class Table:
     Attributes:
       caption: What the table shows.
       head: Headings of the columns.
-      body: The rows. A number is sorted by its value and shown by `str`; a string may be a number with its error.
+      body: The rows. A number is sorted by its value; a string may be a number with its error.
       keys: Values to sort by, of the shape of `body`, where cells are strings of numbers; None: the cells.
       folded: Whether it is shown only when asked for.
     """
@@ -75,7 +75,7 @@ class Card:
 
     Attributes:
       title: A line above the content.
-      image: An image, `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, of floats in [0, 1] or of uint8; or None.
+      image: An image, `[H, W]` or `[H, W, C]` of 1, 3 or 4 channels, of floats in [0, 1] or uint8; or None.
       text: A text, or None.
       row: Values by name, or None.
       lines: Lines below the content, such as the prediction.

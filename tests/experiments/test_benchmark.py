@@ -80,7 +80,7 @@ def test_quick_sweep(tmp_path, capsys):
     benchmark.main(suite="sweep", out=tmp_path, quick=True)
     folder = tmp_path / "benchmark-quick"
     (result,) = json.loads((folder / "sweep.json").read_text())["results"]
-    assert result["rows"][0]["name"] == result["floor"] == "one program"
+    assert result["rows"][0]["name"] == result["floor"] == "sweep, one program"
     for row in result["rows"]:
         cell = row["forms"]["steps"]
         assert benchmark.total_seconds(row) == cell["compile_s"] + cell["median_ms"] / 1e3 > 0

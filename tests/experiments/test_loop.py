@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import chex
 import jax
@@ -10,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from etils.epath import backend
 
 import jaxdrop
 from experiments import cli, loop
 from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState, grid, sweep
+from tests.experiments import events
 
 BATCH = jax.random.normal(jax.random.key(1), (16, 4))
 
@@ -46,6 +49,7 @@ def run(
     steps=20,
     every=4,
     devices=1,
+    log_dir=None,
 ):
     pair, state = setup()
     return loop.train(
@@ -58,7 +62,8 @@ def run(
         title="test",
         checkpoints=folder,
         save_every=save_every,
-        devices=devices,
+        setup=loop.Setup(devices, folder.parent, log_dir),
+        curves=lambda metrics: {"loss/all": metrics},
     )
 
 
@@ -119,10 +124,27 @@ def content(folder):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, capsys):
-    interrupted(tmp_path / "cut", monkeypatch)
-    again = run(tmp_path / "cut")
+    interrupted(tmp_path / "cut", monkeypatch, log_dir=tmp_path / "logs")
+    # The point of the chunk that was cut short is there, and comes again.
+    assert [step for step, _ in events.points(tmp_path / "logs" / "cut")["loss/all"]] == [4, 8, 12]
+    again = run(tmp_path / "cut", log_dir=tmp_path / "logs")
     assert "Resuming from step 8." in capsys.readouterr().out
     check_same(again, run(tmp_path / "whole"))
+    steps, values = zip(*events.points(tmp_path / "logs" / "cut")["loss/all"], strict=True)
+    assert steps == (4, 8, 12, 16, 20)
+    np.testing.assert_allclose(values, again[1].mean(1), rtol=1e-6)
+
+
+def test_a_run_in_a_bucket_is_resumed_from_its_copies(whole, bucket, monkeypatch, capsys):
+    interrupted(bucket / "cut", monkeypatch)
+    damaged = bucket / "cut" / "8" / "default" / "_METADATA"
+    damaged.write_bytes(b"")
+    result, shown = resumed(bucket / "cut", capsys)
+    check_same(result, whole)
+    assert f"`{damaged}` is damaged or missing; the checkpoint of step 8 is dropped." in shown
+    assert "Resuming from step 4." in shown
+    loop.forget(bucket / "cut")
+    assert not (bucket / "cut").exists()
 
 
 def with_a_model_state() -> tuple[Trainer, TrainState]:
@@ -331,13 +353,13 @@ def test_forgetting_that_was_cut_short_leaves_no_checkpoint(tmp_path, monkeypatc
     folder = tmp_path / "a"
     done = run(folder, save_every=0.0)
 
-    def cut_short(path, **_):
-        if path.exists():
-            next(file for file in sorted(path.rglob("*")) if file.is_file()).unlink()
+    def cut_short(_, path):
+        if os.path.exists(path):
+            files(Path(path))[0].unlink()
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.shutil, "rmtree", cut_short)
+        patch.setattr(backend._OsPathBackend, "rmtree", cut_short)
         with pytest.raises(Killed):
             loop.forget(folder)
     assert not folder.exists()
@@ -377,5 +399,6 @@ def test_a_gradient_that_is_not_finite_ends_the_training_and_no_checkpoint_is_ov
 
 def test_a_configuration_has_its_own_folder(tmp_path):
     folders = {loop.checkpoint_folder(tmp_path, {"seed": seed, "steps": 5}) for seed in (0, 0, 1)}
-    folders |= {loop.checkpoint_folder(tmp_path, {"seed": 0}, [np.full(3, value)]) for value in (0, 0, 1)}
-    assert len(folders) == 4
+    arrays = [np.full(3, 0), np.full(3, 0), np.full(3, 1), np.full((3, 1), 0), np.full(3, 0, np.uint64)]
+    folders |= {loop.checkpoint_folder(tmp_path, {"seed": 0}, [array]) for array in arrays}
+    assert len(folders) == 6

@@ -66,6 +66,20 @@ def test_arrays_that_are_lost_or_changed_in_a_whole_archive_are_computed_again(t
         assert parts.kept(tmp_path, "one", compute)["b"] == np.array(2)
 
 
+def test_all_hosts_read_or_all_compute(tmp_path, monkeypatch):
+    parts.kept(tmp_path, "one", lambda: {"a": 1})
+    # The first host has no file: the others do not read theirs.
+    monkeypatch.setattr(parts.hosts, "agreed", lambda choice: False)
+    assert parts.kept(tmp_path, "one", lambda: {"a": 2}) == {"a": 2}
+    monkeypatch.setattr(parts.hosts, "agreed", lambda choice: True)
+    with pytest.raises(OSError, match=r"two.npz` must be on a disk that all hosts share"):
+        parts.kept(tmp_path, "two", lambda: {"a": 2})
+    monkeypatch.setattr(parts.hosts, "agreed", lambda choice: choice)
+    monkeypatch.setattr(parts.hosts, "is_first", lambda: False)
+    parts.kept(tmp_path, "three", lambda: {"a": 3})
+    assert not (tmp_path / "three.npz").exists()
+
+
 def test_what_fails_leaves_nothing(tmp_path):
     def fail() -> dict:
         raise KeyboardInterrupt

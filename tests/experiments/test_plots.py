@@ -1,5 +1,7 @@
 """The pictures of uncertainty show the arrays they were given."""
 
+import statistics
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,24 +16,31 @@ def closed():
     plt.close("all")
 
 
-def test_a_reliability_diagram_leaves_out_empty_bins():
-    bins = (np.array([0.2, np.nan, 0.9]), np.array([0.3, np.nan, 0.8]), np.array([10, 0, 30]))
-    left, right = plots.reliability_diagram({"one": bins, "two": bins}, "title").axes
-    assert [line.get_label() for line in left.lines] == ["calibrated", "one", "two"]
-    np.testing.assert_allclose(left.lines[1].get_xydata(), [[0.2, 0.3], [0.9, 0.8]])
-    np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.2, 25], [0.9, 75]])
+def test_reliability_has_a_panel_with_error_bars_for_each_method():
+    right = np.array([[0.2, 0.8], [0.1, 0.9], [0.3, 0.7], [0.45, 0.55]], np.float32)
+    labels = np.array([1, 1, 0, 1])
+    figure = plots.reliability({"one": (right, labels), "two": (right, 1 - labels)}, "title")
+    assert [axis.get_title() for axis in figure.axes] == ["one", "two"]
+    assert [bool(axis.get_ylabel()) for axis in figure.axes] == [True, False]
+    for axis, hits in zip(figure.axes, (labels, 1 - labels), strict=True):
+        (bars,) = axis.containers
+        np.testing.assert_allclose(bars.lines[0].get_xdata(), np.sort(right[:, 1]), rtol=1e-5)
+        np.testing.assert_allclose(bars.lines[0].get_ydata(), hits[[3, 2, 0, 1]])
+        assert axis.get_xlim()[0] == 0.5
+        told = axis.get_legend().get_texts()[-1].get_text().split()
+        assert float(told[1]) == pytest.approx(abs(hits - right[:, 1]).mean(), abs=1e-3)
 
 
-def test_bins_of_a_few_are_shown_as_such_only():
-    bins = (np.array([0.2, 0.5, 0.9]), np.array([0.3, 1.0, 0.8]), np.array([10, 1, 30]))
-    left, right = plots.reliability_diagram({"one": bins}, least=2).axes
-    np.testing.assert_allclose(left.lines[1].get_xdata(), [0.2, 0.9])
-    np.testing.assert_allclose(right.lines[0].get_xdata(), [0.2, 0.5, 0.9])
-
-
-def test_risk_over_coverage_is_in_percent():
-    (axis,) = plots.risk_coverage({"one": (np.array([0.5, 1.0]), np.array([0.0, 0.1]))}).axes
-    np.testing.assert_allclose(axis.lines[0].get_xydata(), [[50, 0], [100, 10]])
+def test_risk_starts_where_it_is_more_than_a_twentieth():
+    rank = np.arange(1000.0)
+    late, early = rank >= 900, (rank >= 900) | (rank == 700)
+    (axis,) = plots.risk_coverage({"late": (late * 1.0, rank), "early": (early * 1.0, rank)}).axes
+    # One error of 701 is less than a twentieth of .101; 6 of 905 are more.
+    assert axis.get_xlim() == pytest.approx((0.905, 1), abs=0.01)
+    for line, wrong in zip(axis.lines, (late, early), strict=True):
+        assert line.get_ydata()[-1] == pytest.approx(wrong.mean())
+    assert [line.get_label().split(":")[0] for line in axis.lines] == ["late", "early"]
+    assert len({line.get_linestyle() for line in axis.lines}) == 2
     assert axis.get_ylim()[0] == 0
 
 
@@ -42,13 +51,13 @@ def test_a_band_is_drawn_where_there_is_a_deviation():
     assert [axis.get_title() for axis in figure.axes] == list(bands)
     assert [len(axis.collections) for axis in figure.axes] == [0, 2, 2]
     (path,) = figure.axes[1].collections[1].get_paths()
-    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == (-2, 3)
+    half = statistics.NormalDist().inv_cdf(0.75)
+    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == pytest.approx((-half, 1 + half))
     assert figure.axes[0].lines[-1].get_xdata()[0] == 0.5
     assert [bool(axis.get_xlabel()) for axis in figure.axes] == [False, True, True]
     assert [bool(axis.get_ylabel()) for axis in figure.axes] == [True, False, True]
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
-    many, one = "± 2 standard deviations", "± 1 standard deviation"
-    assert labels == {"trained on", "held out", "predicted", many, one}
+    assert labels == {"trained on", "held out", "predicted", "50 % band", "90 % band"}
 
 
 def test_entropies_of_every_set_share_their_bins():
@@ -81,6 +90,7 @@ def test_a_comparison_shows_verdicts_by_color_and_marker():
     assert [text.get_text() for text in left.get_yticklabels()] == list(verdicts)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["published, one run"]
     assert right.get_xlabel() == "right"
+    assert all(len(axis.get_xticks()) <= 7 for axis in (left, right))
 
 
 def test_lines_differ_in_more_than_their_color():

@@ -20,7 +20,7 @@ ROWS = {
 
 @pytest.mark.parametrize("part", job.PARTS)
 def test_quick_writes_every_result(part, tmp_path):
-    job.main(part=part, out=tmp_path, quick=True)
+    job.main(part=part, out=tmp_path, devices=2, quick=True)
     folder = tmp_path / "rates" / f"{part}-quick"
     assert {path.name for path in folder.iterdir()} == {"metrics.json", "run.json", "table.md", f"{part}.png"}
     metrics = json.loads((folder / "metrics.json").read_text())

@@ -10,12 +10,13 @@ import pytest
 
 from experiments import data, study
 from experiments.regularizers import __main__ as job
+from tests.experiments import events
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("results")
-    job.main(out=out, quick=True)
+    job.main(out=out, log_dir=out / "logs", quick=True)
     return out / "regularizers" / "digits-quick"
 
 
@@ -43,9 +44,25 @@ def test_quick_writes_every_result(quick):
     assert len((quick / "table.md").read_text().splitlines()) == 2 + len(job.METHODS)
 
 
-def test_a_second_run_gives_the_same_numbers(quick, tmp_path):
-    job.main(out=tmp_path, quick=True)
-    again = json.loads((tmp_path / "regularizers" / "digits-quick" / "metrics.json").read_text())
+def test_the_live_curves_end_with_the_scores_of_the_table(quick):
+    (run,) = (quick.parents[1] / "logs" / "regularizers" / "digits-quick").iterdir()
+    curves = events.points(run / "0")
+    rows = json.loads((quick / "metrics.json").read_text())["methods"]
+    for row in rows:
+        name = row["method"].replace(" + ", "_").replace(" ", "_")
+        for part in ("train", "valid"):
+            assert [step for step, _ in curves[f"{part}/{name}"]] == list(range(2, 41, 2))
+            np.testing.assert_allclose(curves[f"{part}/{name}"][-1][1], row[part], atol=1e-6)
+            deviation = row[f"{part}_error"] * 3**0.5
+            np.testing.assert_allclose(curves[f"{part}_deviation/{name}"][-1][1], deviation, atol=1e-6)
+    assert len(curves) == 4 * len(rows)
+
+
+def test_a_second_run_with_the_same_data_in_a_file_gives_the_same_numbers(quick, tmp_path):
+    digits = data.load("digits")
+    np.savez(tmp_path / "mine.npz", **{name: getattr(digits, name) for name in digits._fields[1:]})
+    job.main(own_data=tmp_path / "mine.npz", out=tmp_path, quick=True)
+    again = json.loads((tmp_path / "regularizers" / "mine.npz-quick" / "metrics.json").read_text())
     assert again["methods"] == json.loads((quick / "metrics.json").read_text())["methods"]
 
 

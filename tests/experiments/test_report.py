@@ -1,6 +1,12 @@
 """Tables, and files that are whole or not there."""
 
+import datetime
+import importlib.metadata
 import json
+import os
+import shlex
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +30,15 @@ def test_a_table_fits_eighty_columns(monkeypatch, capsys):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_headings_of_numbers_are_in_lines(monkeypatch, capsys):
+    monkeypatch.setattr(report.cli, "console", report.cli.rich.console.Console(width=80))
+    header = ["", *(f"{name}, weight scaling" for name in ("ReLU", "tanh", "SELU", "GELU"))]
+    report.Table("title", header, [["deviation", *["12.34±0.56"] * 4]]).print()
+    text = capsys.readouterr().out
+    assert text.count("12.34±0.56") == 4
+    assert text.count("scaling") == 4
+
+
 def test_markdown_table():
     table = report.Table("title", ["a", "b"], [["x", "1"]])
     text = "| a | b |\n| --- | ---: |\n| x | 1 |\n"
@@ -39,13 +54,13 @@ def test_a_mean_is_written_with_its_error(tmp_path):
 
 def test_publish_writes_the_metrics_last(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(report.os, "replace", lambda _, path: written.append(path.name))
+    monkeypatch.setattr(report, "write_bytes", lambda path, _: written.append(path.name))
     table = report.Table("title", ["a", "b"], [["x", "1"]])
     report.publish(tmp_path, [table], {"a": plt.figure()}, {}, started=0.0, about={"missing": []})
     assert written == ["a.png", "table.md", "run.json", "metrics.json"]
 
 
-def test_files_are_whole_or_not_there(tmp_path):
+def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "new" / "metrics.json"
     report.write_json(path, {"a": jnp.arange(2), "b": np.float32(1.5)})
     assert json.loads(path.read_text()) == {"a": [0, 1], "b": 1.5}
@@ -55,13 +70,12 @@ def test_files_are_whole_or_not_there(tmp_path):
         report.write_json(path, object())
     assert json.loads(path.read_text())["b"] == 1.5
 
-    def fail() -> None:
-        with report.whole(path) as partial:
-            partial.write_text("half of it")
-            raise KeyboardInterrupt
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
 
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(KeyboardInterrupt):
-        fail()
+        report.write_text(path, "other")
     assert json.loads(path.read_text())["b"] == 1.5
     assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
 
@@ -73,8 +87,49 @@ def test_figures(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_environment_names_versions_and_date():
-    assert {"date", "jax", "flax", "python", "machine"} <= set(report.environment())
+def test_environment_tells_how_to_run_it_again():
+    found = report.environment()
+    assert datetime.datetime.fromisoformat(found["date"]).tzinfo is not None
+    assert found["command"].startswith("python -")
+    assert shlex.split(found["command"])[1:] == sys.orig_argv[1:]
+    assert found["jaxdrop"] == importlib.metadata.version("jaxdrop")
+    assert {"jax", "flax", "python"} <= set(found)
+    assert (found["devices"], found["hosts"]) == (jax.device_count(), 1)
+    assert found["memory_gib"] > 0
+    assert f"{os.cpu_count()} cores" in found["machine"]
+
+
+def test_the_commit_is_that_of_the_own_checkout(tmp_path, monkeypatch):
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=b")
+        subprocess.run(["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True)
+
+    monkeypatch.setattr(report, "_ROOT", tmp_path)
+    nothing = {"commit": None, "changed": None}
+    assert report.commit() == nothing
+    git("init")
+    assert report.commit() == nothing  # without a commit
+    (tmp_path / "a").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "a")
+    found = report.commit()
+    assert len(found["commit"]) == 40
+    assert found["changed"] is False
+    (tmp_path / "a").write_text("2")
+    assert report.commit() == found | {"changed": True}
+    (tmp_path / "inner").mkdir()
+    monkeypatch.setattr(report, "_ROOT", tmp_path / "inner")
+    assert report.commit() == nothing
+    monkeypatch.setattr(report, "_ROOT", tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert report.commit() == nothing
+
+
+def test_results_in_a_bucket_are_whole_objects(bucket):
+    report.write_json(bucket / "new" / "a.json", {"a": 1})
+    report.write_json(bucket / "new" / "a.json", {"a": 2})
+    assert json.loads((bucket / "new" / "a.json").read_text()) == {"a": 2}
+    assert [path.name for path in (bucket / "new").iterdir()] == ["a.json"]
 
 
 def test_the_environment_names_the_device_in_use_and_what_is_installed():

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import cli
 from experiments.resnet import __main__ as job
 from experiments.resnet import grid, networks, ways
+from tests.experiments import events
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -25,7 +25,8 @@ def test_quick_trains_all_ways_alike_and_resumes(tmp_path, monkeypatch):
     # Resumed, it reads the curves of the ways.
     fail = dict.fromkeys(ways.WAYS, lambda problem: pytest.fail("trained again"))
     monkeypatch.setattr(ways, "WAYS", fail)
-    job.main(out=tmp_path, quick=True)
+    job.main(out=tmp_path, log_dir=tmp_path / "logs", quick=True)
+    (run,) = (tmp_path / "logs" / "resnet" / "digits-quick").iterdir()
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json",
         "run.json",
@@ -40,6 +41,9 @@ def test_quick_trains_all_ways_alike_and_resumes(tmp_path, monkeypatch):
         np.testing.assert_allclose(losses, curves[ways.REFERENCE], atol=1e-5)
     assert np.ptp(curves[ways.REFERENCE]) > 0.01
     assert np.shape(metrics["valid_by_run"]) == (2, 8)
+    curves = events.points(run / "sweep")
+    assert len(curves) == 2 * 4
+    np.testing.assert_allclose([step for step, _ in curves["valid/rate_0.2_decay_0.001"]], [2, 4])
     for row in metrics["settings"]:
         runs = [
             all(metrics["hyper"][name][i] == value for name, value in row["chosen"].items()) for i in range(8)
@@ -47,8 +51,3 @@ def test_quick_trains_all_ways_alike_and_resumes(tmp_path, monkeypatch):
         assert row["valid"] == pytest.approx(np.mean(np.array(metrics["valid_by_run"])[-1, runs]))
         assert len(row["test_by_seed"]) == 2
     assert metrics["settings"][0]["chosen"]["rate"] == 0
-
-
-def test_one_seed_is_refused(tmp_path):
-    with pytest.raises(cli.BadInputError, match=r"`seeds` must be at least 2, got 1\."):
-        job.main(out=tmp_path, seeds=1)

@@ -23,7 +23,7 @@ def small(monkeypatch):
     monkeypatch.setattr(tasks, "image_models", lambda quick: {"MLP": (model, 10, 8)})
     init = jax.jit(model.init)
 
-    def train(task, seed, checkpoints):
+    def train(task, seed, checkpoints, setup):
         return tasks.Trained(init(jax.random.key(seed), task.x), 1.0, np.ones(tasks.CHUNKS))
 
     monkeypatch.setattr(tasks, "train", train)

@@ -88,6 +88,7 @@ def test_quick_writes_every_result(whole):
     run = json.loads((folder / "run.json").read_text())
     assert run["seconds"] > 0
     assert run["environment"]["jax"]
+    assert run["environment"]["command"].startswith("python -m experiments.srivastava --quick --out ")
 
 
 def test_five_kills_do_not_change_a_byte_of_the_metrics(whole, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import loop
 from experiments.uci import __main__ as job
+from tests.experiments import events
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -24,7 +25,7 @@ def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeyp
     damaged.write_bytes(b"")
     monkeypatch.undo()
     for name in ("a", "b"):
-        job.main(out=tmp_path / name, epochs=2, quick=True)
+        job.main(out=tmp_path / name, log_dir=tmp_path / "logs", epochs=2, quick=True)
     assert (
         f"`{damaged}` is damaged or missing; the checkpoint of step 2 is dropped." in capsys.readouterr().out
     )
@@ -34,7 +35,25 @@ def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeyp
     assert content == (tmp_path / "b" / "uci" / "diabetes-quick-2" / "metrics.json").read_bytes()
     metrics = json.loads(content)
     check(metrics)
+    (run,) = (tmp_path / "logs" / "uci" / "diabetes-quick-2").iterdir()
+    curves = events.points(run / "grid")
+    errors = np.array(metrics["validation"]["training_error"])
+    for i, rate in enumerate(metrics["rates"]):
+        np.testing.assert_allclose(curves[f"train/rate_{rate:g}"][-1], (2, errors[:, i].mean()), rtol=1e-5)
+    assert len(events.points(run / "chosen")["train/chosen"]) == 2
     assert "seconds" in json.loads((folder / "run.json").read_text())
+
+
+def test_own_data_have_their_own_folder(tmp_path, monkeypatch):
+    rng, taken = np.random.default_rng(0), []
+    np.savez(tmp_path / "mine.npz", x=rng.normal(size=(40, 3)), y=rng.normal(size=40))
+    monkeypatch.setattr(job, "run", lambda *args: taken.append(args))
+    job.main(own_data=tmp_path / "mine.npz", out=tmp_path, epochs=7, quick=True)
+    job.main(own_data=tmp_path / "mine.npz", out=tmp_path)
+    (_, problem, quick, _), (plan, _, full, _) = taken
+    assert (str(quick), str(full)) == (f"{tmp_path}/uci/mine.npz-quick-7", f"{tmp_path}/uci/mine.npz")
+    assert len(problem.train) == 3
+    assert (plan.dataset, plan.epochs) == ("mine.npz", 400)
 
 
 def stop(*_):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import loop
 from experiments.co2 import networks
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
@@ -29,7 +30,10 @@ def folder(tmp_path_factory):
 def test_every_activation_learns(folder):
     assert list(found(folder)) == list(networks.ACTIVATIONS)
     for curves in found(folder).values():
-        assert all(values.shape == (2, 20) for values in curves)
+        assert all(values.shape == (2, 20) for values in curves[:3])
+        assert curves.learned.shape == (2, networks.CHUNKS)
+        seen = curves.scaled[:, :15] - 2 * X[:15]
+        np.testing.assert_allclose(curves.learned[:, -1], np.sqrt((seen**2).mean(-1)), rtol=1e-4)
         assert ((curves.scaled[:, :15] - 2 * X[:15]) ** 2).mean() < 0.5 * (4 * X[:15] ** 2).mean()
         assert (curves.deviation > 0).all()
         assert not np.allclose(curves.mean[0], curves.mean[1], atol=1e-3)
@@ -44,8 +48,15 @@ def test_the_points_held_out_are_not_seen(folder, tmp_path, monkeypatch):
     np.testing.assert_allclose(other["tanh"].scaled, found(folder)["tanh"].scaled, atol=1e-4)
 
 
+def test_a_matched_rate_brings_the_noise_of_the_papers_layers():
+    assert networks.matched_rate(1024) == pytest.approx(0.1)
+    for width in (32, 128, 4096):
+        rate = networks.matched_rate(width)
+        assert rate / (1 - rate) / width == pytest.approx(0.1 / 0.9 / 1024)
+
+
 def test_curves_are_the_moments_of_samples(tmp_path):
-    params = networks.train(PLAN, "ReLU", X, X, tmp_path)
+    params, _ = networks.train(PLAN, "ReLU", X, X, tmp_path, loop.Setup(devices=2))
     found = networks.curves(PLAN, "ReLU", params, jax.random.split(jax.random.key(8), 2), jnp.asarray(X))
     model, own = PLAN.model("ReLU"), jax.tree.map(lambda leaf: leaf[0], params)
     keys = jax.random.split(jax.random.key(9), 300)

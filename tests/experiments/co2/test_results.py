@@ -44,8 +44,29 @@ def test_what_the_paper_sees():
     assert results.table(rows)[1][-1][1:] == ["-", "5.05±0.05", "-", "1.00±0.05"]
 
 
+def test_results_are_in_years_and_ppm():
+    x = np.float32([-1.7256946, 1.7256946])  # the first and the last of 272 months
+    series = results.Series(x, np.float32([1, -1]), x, 1).in_units()
+    # The middle of March 1981; the five months that are missing end in April 1964.
+    np.testing.assert_allclose(series.x, [1958 + 7.5 / 12, 1981 + 2.5 / 12], atol=2e-3)
+    np.testing.assert_allclose(series.y, [2.135, -2.135], rtol=1e-6)
+    seen = curves(5.0)._replace(learned=np.ones((2, 3)))
+    for mine, ppm in zip(seen, results.in_ppm(seen), strict=True):
+        np.testing.assert_allclose(ppm, 2.135 * mine)
+
+
+def test_training_is_compared_with_a_constant():
+    found = curves(5.0)._replace(learned=np.full((2, networks.CHUNKS), [[1.0], [3.0]]))
+    (axis,) = results.plot_training(WAVE, {"ReLU": found, "tanh": found}, 200, "title").axes
+    assert [line.get_label() for line in axis.lines] == ["ReLU", "tanh", "the mean of the points"]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), 2)
+    assert axis.lines[0].get_xdata()[[0, -1]].tolist() == [10, 200]
+    assert axis.lines[2].get_ydata()[0] == pytest.approx(WAVE.y[:6].std())
+    plt.close(axis.figure)
+
+
 def test_only_samples_have_a_band():
-    figure = results.plot(WAVE, {"ReLU": curves(5.0)}, "title", ("x", "y"))
+    figure = results.plot(WAVE, {"ReLU": curves(5.0)}, "title")
     assert [axis.get_title() for axis in figure.axes] == ["ReLU, weight scaling", "ReLU, MC dropout"]
     assert [len(axis.collections) for axis in figure.axes] == [0, 2]
     plt.close(figure)

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import data
+from experiments import data, loop
 from experiments.ood import networks
+from tests.experiments import events
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -33,7 +34,11 @@ def test_networks_learn(tmp_path):
     y = np.arange(100, dtype=np.int32) % 2
     x = (rng.normal(size=(100, 6)) + 3 * y[:, None]).astype(np.float32)
     examples = data.Dataset("digits", x, y, x, y)
-    params, losses = networks.train(PLAN._replace(steps=50), examples, tmp_path)
+    setup = loop.Setup(2, tmp_path, tmp_path)
+    params, losses = networks.train(PLAN._replace(steps=50), examples, tmp_path / "run", setup)
+    curves = events.points(tmp_path / "run")
+    np.testing.assert_allclose(curves["train/ensemble"][-1], (50, losses[-1, :, :2].mean()), rtol=1e-6)
+    np.testing.assert_allclose(curves["train/dropout"][-1], (50, losses[-1, :, 2].mean()), rtol=1e-6)
     assert losses.shape == (networks.CHUNKS, 2, 3)
     assert (losses[-1] < losses[0]).all()
     assert params["params"]["Dense_1"]["kernel"].shape == (2, 3, 8, 10)

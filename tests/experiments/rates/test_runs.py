@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import data, relu_net
+from experiments import data, loop, relu_net
 from experiments.rates import rate, runs, size
 from jaxdrop import training
+from tests.experiments import events
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -41,7 +42,11 @@ def test_a_network_sees_only_the_first_images_of_its_seed():
 
 def test_errors_are_counted_on_the_images_of_each_network(tmp_path):
     full = examples()
-    found = runs.train(PLAN, full, tmp_path)
+    found = runs.train(PLAN, full, tmp_path / "run", loop.Setup(3, tmp_path, tmp_path))
+    curves = events.points(tmp_path / "run")
+    names = [f"train/input_{s.input:g}_hidden_{s.hidden:g}_images_{s.size}" for s in SETTINGS]
+    last = [curves[name][-1][1] for name in names]
+    np.testing.assert_allclose(last, found.curves[-1, :, 0], rtol=1e-6)
     assert found.curves.shape == (runs.CHUNKS, 3, 1)
     order = runs.orders(PLAN, 40)[0]
     for i, setting in enumerate(SETTINGS):

@@ -38,7 +38,7 @@ def test_rows_are_paired_by_seed():
     validation, test = grid.tables(PLAN, results)
     assert validation.body == [["0", "20.0±2.0", "30.0±0.0"], ["0.5", "21.0±2.0", "23.0±2.0"]]
     assert test.body[1] == [
-        "one standard error",
+        "one-standard-error rule",
         "0.5",
         "0",
         "75.50±2.50",

@@ -1,35 +1,18 @@
 """The curve of a tuned rate shows the table that it was given."""
 
-import runpy
-import sys
-
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-import jaxdrop
-from jaxdrop import mc, plots
+from jaxdrop import plots
 from jaxdrop.training import TrainState, Tuned, choose, grid
+from tests.plots.axes import axes
 
-mpl.use("agg")
 HYPER = {
     name: np.asarray(column)
     for name, column in grid(seed=[0, 1], rate=[0.5, 0.0, 0.25], decay=[0.0, 1.0]).items()
 }
 SCORES = 0.3 + (HYPER["rate"] - 0.25) ** 2 + 0.01 * HYPER["decay"] + 0.02 * HYPER["seed"]
 CHOICE = choose(HYPER, SCORES, simpler="decay")
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
-def axes():
-    return Figure().add_subplot()
 
 
 def drawn(ax):
@@ -106,47 +89,3 @@ def test_what_is_refused():
         plots.tuning_curve(CHOICE, x="seed")
     with pytest.raises(ValueError, match=r"`result` must have a hyper-parameter beside .*, got none\."):
         plots.tuning_curve(choose({"seed": [0, 1]}, [1.0, 2.0]))
-
-
-def test_bars_of_shares_have_the_first_site_on_top_and_the_rest_in_gray():
-    shares = {
-        "input": np.array([[1.0], [3.0]]),
-        "hidden": np.ones((2, 1)),
-        "interactions": np.ones((2, 1)) / 2,
-    }
-    table = mc.site_shares(shares)
-    ax = axes()
-    assert plots.share_bars(table, ax=ax) is ax
-    bars = sorted(ax.patches, key=lambda bar: bar.get_y())
-    np.testing.assert_allclose([bar.get_width() for bar in bars], table.mean)
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(shares)
-    assert ax.yaxis_inverted()
-    assert [bar.get_hatch() for bar in bars] == [None, None, "//"]
-    (ranges,) = ax.collections
-    np.testing.assert_allclose([line[:, 0] for line in ranges.get_segments()], table.range().T)
-    assert plots.share_bars(table).figure is not ax.figure
-    with pytest.raises(TypeError, match=r"`shares` must be a `jaxdrop.mc.SiteShares`, got dict\."):
-        plots.share_bars(shares)
-
-
-def test_maps_of_pixels_and_of_units():
-    pixels = np.arange(6.0).reshape(2, 3)
-    ax = plots.share_map(pixels, label="variance of the logit")
-    np.testing.assert_array_equal(ax.images[0].get_array(), pixels)
-    assert ax.figure.axes[1].get_ylabel() == "variance of the logit"
-    ax = plots.share_map(np.array([1.0, 3.0, 2.0]), ax=axes())
-    assert [bar.get_height() for bar in ax.patches] == [3, 2, 1]
-    assert ax.get_ylabel() == "variance"
-    with pytest.raises(
-        ValueError, match=r"`values` must have shape \[H, W\] or \[N\], not empty, got \(0,\)"
-    ):
-        plots.share_map(np.zeros(0))
-    with pytest.raises(ValueError, match="`values` must be finite, got nan"):
-        plots.share_map(np.full(3, np.nan))
-
-
-def test_without_matplotlib_an_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"`jaxdrop.plots` needs matplotlib; run `pip install "):
-        runpy.run_path(plots.__file__)
-    assert "plots" not in jaxdrop.__all__
