@@ -106,6 +106,11 @@ def too_few(held: int) -> list[str]:
     ]
 
 
+def all_right(number: int, what: str = "examples") -> str:
+    """Why there is no temperature: the smaller it is, the larger is the likelihood."""
+    return f"No temperature was fitted: all {number} held-out {what} are predicted right, so none is best."
+
+
 def too_few_for_sets(held: int, level: float) -> str | None:
     """Why there are no conformal sets, if their threshold would be infinite."""
     least = int(np.ceil(level / (1 - level) - 1e-9))
