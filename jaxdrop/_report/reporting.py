@@ -160,8 +160,7 @@ def report(
     class_names = examples.check_names(names, kind.classes) if kind.classes else []
     folder = None if out is None else _checked_folder(Path(out))
 
-    # Examples to fit on come first: what is tried on them is not scored.
-    some = np.sort(np.concatenate([held if own is None else scored[:0], scored])[:batch_size])
+    some = _tried(held if own is None else held[:0], scored, batch_size)
     trial = sampling.try_out(
         predict,
         trial_key,
@@ -252,6 +251,19 @@ def _split(key: Key, total: int, holdout: float | None, own: PyTree) -> tuple[np
         )
     held, scored = np.sort(order[:count]), np.sort(order[count:])
     return (held if own is None else np.arange(len(own[1]))), scored
+
+
+def _tried(held: np.ndarray, scored: np.ndarray, most: int) -> np.ndarray:
+    """The numbers of examples to try out, spread over the data, which may be sorted by their labels.
+
+    Examples to fit on are preferred: what is tried on them is not scored.
+    """
+
+    def spread(rows: np.ndarray, count: int) -> np.ndarray:
+        return rows[np.arange(count) * len(rows) // max(count, 1)]
+
+    first = spread(held, min(len(held), most))
+    return np.sort(np.concatenate([first, spread(scored, min(len(scored), most - len(first)))]))
 
 
 def _check_call(predict: Callable[[Key, PyTree], PyTree], key: Key, x: PyTree) -> None:

@@ -85,13 +85,16 @@ def try_out(
         states = [mc.merge(kind.reducer, *pair) for pair in pairs]
     rows, counts = each.shape[1], np.array(samples)
     value = np.array([draw.mean() for draw in draws])
-    error = np.array([draw.std(ddof=1) if len(draw) > 1 else np.nan for draw in draws])
+    with np.errstate(invalid="ignore"):  # infinite losses
+        error = np.array([draw.std(ddof=1) if len(draw) > 1 else np.nan for draw in draws])
+        data = float(each[0].var(ddof=1)) / scored if rows > 1 else 0.0
     # A variance of c / T and a bias of b / T.
     several = [i for i, draw in enumerate(draws) if len(draw) >= 4]
     weights = [len(draws[i]) - 1 for i in several]
     spread = float(np.average(counts[several] * error[several] ** 2, weights=weights)) * rows / scored
-    slope = float(np.polyfit(1 / counts, value, 1)[0])
-    data = float(each[0].var(ddof=1)) / scored if rows > 1 else 0.0
+    slope = float(np.polyfit(1 / counts, value, 1)[0]) if np.isfinite(value).all() else np.nan
+    # What float32 rounds is no Monte-Carlo error, and a score that is the same everywhere has no other.
+    data += (np.finfo(np.float32).eps * float(value[-1])) ** 2
     chosen, reason = _enough(slope, spread, data, max_samples)
     return Trial(
         score,
@@ -114,6 +117,8 @@ def _enough(slope: float, spread: float, data: float, most: int) -> tuple[int, s
         square = (slope / num) ** 2 + spread / num
         return square / data if data else np.inf if square else 0.0
 
+    if not np.isfinite(slope + spread + data):
+        return most, "`max_samples` are drawn: the score is infinite, so its error is not known."
     counts = [*range(LEAST, most, LEAST), most]
     chosen = next((num for num in counts if part(num) <= SHARE), most)
     told = f"{100 * part(chosen):.2g} % of the variance of the score between data sets"
