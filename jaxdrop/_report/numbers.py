@@ -120,10 +120,11 @@ def _noise(off: np.ndarray, epistemic: np.ndarray) -> float:
 def _scores(found: Numbers, targets: np.ndarray, level: float, unit: str, bins: int, key: Key) -> Report:
     """The scores of normal distributions, and the spread of the noise and of the samples."""
     stddev = found.stddev
-    if not (stddev > 0).all():
+    flat = np.float32(stddev) ** 2 <= 0
+    if flat.any():
         raise ValueError(
-            "`predict` must give each example a standard deviation above 0, got 0 in "
-            f"{int((stddev <= 0).sum())} of {len(stddev)}."
+            "`predict` must give each example a standard deviation above 0, whose square float32 can hold, "
+            f"got {stddev.min():.3g}; too small in {int(flat.sum())} of {len(stddev)}."
         )
     scores = uncertainty.report((found.mean, stddev), targets, level=level, bins=bins, unit=unit, key=key)
     rows = []

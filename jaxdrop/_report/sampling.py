@@ -14,6 +14,8 @@ from jaxdrop._types import Key, PyTree
 _BLOCK, _MOST = 8, 128
 # The part of the variance between data sets that Monte-Carlo errors may add, as a mean square.
 SHARE = 0.1
+# Outputs that differ by less are the same but for rounding.
+_SAME = 1e-3
 # A standard error needs so many samples; other numbers are multiples.
 LEAST = 32
 
@@ -46,6 +48,19 @@ class Trial(NamedTuple):
     reason: str
 
 
+def tried(held: np.ndarray, scored: np.ndarray, most: int) -> np.ndarray:
+    """The numbers of examples to try out, spread over the data, which may be sorted by their labels.
+
+    Examples to fit on are preferred: what is tried on them is not scored.
+    """
+
+    def spread(rows: np.ndarray, count: int) -> np.ndarray:
+        return rows[np.arange(count) * len(rows) // max(count, 1)]
+
+    first = spread(held, min(len(held), most))
+    return np.sort(np.concatenate([first, spread(scored, min(len(scored), most - len(first)))]))
+
+
 def try_out(
     predict: PyTree,
     key: Key,
@@ -75,6 +90,7 @@ def try_out(
         mc.accumulate(predict, jax.random.fold_in(key, block), x, **options)
         for block in range(total // _BLOCK)
     ]
+    _check_alone(predict, jax.random.fold_in(key, 0), x, kind, states[0])
     samples, draws, each = [], [], np.zeros((1, 1))
     while states:
         found = (mc.finish(kind.reducer, state) for state in states)
@@ -108,6 +124,22 @@ def try_out(
         chosen,
         reason,
     )
+
+
+def _check_alone(predict: PyTree, key: Key, x: PyTree, kind: Kind, state: PyTree) -> None:
+    """Checks that the samples of the first example are the same among copies of it."""
+    copies = jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(leaf), 0), x)
+    alone = mc.accumulate(predict, key, copies, num_samples=_BLOCK, reducers=kind.reducer)
+    first, other = (
+        np.asarray(read(kind, mc.finish(kind.reducer, one), slice(0, 1))[0]) for one in (state, alone)
+    )
+    size = np.abs(first[np.isfinite(first)]).max(initial=0)
+    if not np.allclose(first, other, rtol=_SAME, atol=_SAME * size):
+        raise ValueError(
+            "`predict` must return the same outputs of an example whatever the others of its batch are, got "
+            "others: use stored batch statistics, as `jaxdrop.linen.stochastic` and "
+            "`jaxdrop.nnx.stochastic` do."
+        )
 
 
 def _enough(slope: float, spread: float, data: float, most: int) -> tuple[int, str]:

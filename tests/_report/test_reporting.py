@@ -101,18 +101,6 @@ def test_a_report_that_was_stopped_is_continued(found, tmp_path):
         jaxdrop.report(PREDICT, X + 1, Y, out=tmp_path, **OPTIONS)
 
 
-def test_what_is_tried_is_spread_over_the_data():
-    """Of data that are sorted by their labels, the first would have the same label."""
-    held, scored = np.arange(0, 1000, 2), np.arange(1, 1000, 2)
-    tried = reporting._tried(held, scored, 50)
-    np.testing.assert_array_equal(tried, np.arange(0, 1000, 20))
-    both = reporting._tried(held[:10], scored, 30)
-    assert set(held[:10]) < set(both)
-    assert both[-1] > 900
-    assert len(both) == 30
-    assert reporting._tried(held[:0], scored, 9999).tolist() == scored.tolist()
-
-
 def test_own_data_to_fit_on(found):
     """All of the data are scored then."""
     own = X[:30] + np.float32(0.5), Y[:30]
@@ -150,6 +138,16 @@ def test_own_data_to_fit_on(found):
             r"`predict` must accept a key and a batch of the data, float32\[32, 4\], got TypeError",
         ),
         ({"predict": lambda key, x: x}, ValueError, "depend"),
+        (
+            {"predict": lambda key, x: jaxdrop.dropout(key, x - x.mean(0, keepdims=True), 0.2)},
+            ValueError,
+            "`predict` must return the same outputs of an example whatever the others of its batch are",
+        ),
+        (
+            {"predict": lambda key, x: nn.Dense(4).apply({"params": {"kernel": jnp.ones((3, 4))}}, x)},
+            ValueError,
+            r"`predict` must accept a key and a batch of the data, float32\[32, 4\], got ScopeParam",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(options, error, words, tmp_path):
