@@ -70,14 +70,14 @@ def shown(data: PyTree, show: PyTree | None, columns: Sequence[str] | None, exam
 
 
 def check_names(names: Sequence[str] | None, classes: int) -> list[str]:
-    """A name for each class; its number if none is given."""
+    """A name for each class, to stand within a line; its number if none is given."""
     if names is None:
         return [str(number) for number in range(classes)]
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise TypeError("`names` must be a sequence of strings, one per class.")
     if len(names) != classes:
         raise ValueError(f"`names` must have {classes} names, one per class, got {len(names)}.")
-    return list(names)
+    return [_isolated(name) for name in names]
 
 
 def groups(
@@ -120,6 +120,15 @@ def colored(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
     """A map of labels, `[H, W]`, in colors, `[H, W, 3]`; gray where there is no label."""
     colors = np.array([matplotlib.colors.to_rgb(color) for color in plots.PALETTE])
     return np.where(known[..., None], colors[np.where(known, labels, 0) % len(colors)], 0.5)
+
+
+def _isolated(name: str) -> str:
+    """A name whose direction of writing does not go on behind it, where it would reverse numbers."""
+    if name.isascii():
+        return name
+    return (
+        "\u2068" + "".join(letter for letter in name if letter not in "\u2066\u2067\u2068\u2069") + "\u2069"
+    )
 
 
 def _content(

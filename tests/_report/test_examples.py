@@ -37,6 +37,8 @@ def test_what_is_shown():
 def test_names_of_classes():
     assert examples.check_names(None, 2) == ["0", "1"]
     assert examples.check_names(("cat", "dog"), 2) == ["cat", "dog"]
+    # An override of the direction ends with the name; what would end its isolation is left out.
+    assert examples.check_names(["\u202ea\u2069", "b"], 2) == ["\u2068\u202ea\u2069", "b"]
     with pytest.raises(ValueError, match="`names` must have 2 names, one per class, got 3"):
         examples.check_names(["a", "b", "c"], 2)
     for names in ("ab", [1, 2]):
