@@ -45,7 +45,8 @@ class Analysis:
       fitted: What was fitted, or why nothing was, sentences.
       coverages: Conformal sets or intervals.
       doubts: Uncertainties by name, the main one first, `[n]`.
-      doubt_error: The Monte-Carlo standard error of the first of them, `[n]`.
+      doubt_error: The Monte-Carlo standard error of the first of them, `[n]`; of parts, the mean of theirs,
+        which is an upper limit.
       loss: The loss of each example, `[n]`.
       loss_name: Its name.
       pictures: Pictures with their topics, "calibration", "uncertainty" or "sets".

@@ -110,7 +110,7 @@ def try_out(
     spread = float(np.average(counts[several] * error[several] ** 2, weights=weights)) * rows / scored
     slope = float(np.polyfit(1 / counts, value, 1)[0]) if np.isfinite(value).all() else np.nan
     # What float32 rounds is no Monte-Carlo error, and a score that is the same everywhere has no other.
-    data += (np.finfo(np.float32).eps * float(value[-1])) ** 2
+    data += float(np.finfo(np.float32).eps * value[-1]) ** 2
     chosen, reason = _enough(slope, spread, data, max_samples)
     return Trial(
         score,
