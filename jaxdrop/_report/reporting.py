@@ -155,6 +155,7 @@ def report(
     _check_call(predict, trial_key, first)
     kind = kinds.told(predict, trial_key, first, y, outputs, ignore)
     kinds.check_labels(kind, y)
+    numbers.check_held(kind, len(held))
     held_data, held_y = (data, y) if own is None else own
     kinds.check_labels(kind, held_y, "calibration[1]")
     what = examples.shown(data, show, columns, total)
