@@ -58,7 +58,7 @@ def main() -> None:
 def load(name: str, option: str = "problem") -> Callable[..., PyTree]:
     """The function that MODULE:FUNCTION of an option names; modules of the working directory are found."""
     module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
+    if not module_name or not function_name or module_name.startswith("."):
         raise BadInputError(f"`{option}` must be MODULE:FUNCTION, got {name!r}.")
     try:
         module = importlib.import_module(module_name)

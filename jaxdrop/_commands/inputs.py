@@ -66,7 +66,9 @@ def lines(path: Path | None, option: str) -> Sequence[str] | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        # A name may have other separators of lines, such as U+2028, within.
+        text = path.read_text(encoding="utf-8-sig")
+        return text.removesuffix("\n").split("\n") if text else []
     except UnicodeDecodeError:
         raise BadInputError(f"`{option}` must be a text file in UTF-8, got {path}.") from None
     except OSError:

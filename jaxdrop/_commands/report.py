@@ -89,8 +89,8 @@ def report(
 
     A command that was stopped continues where it was. Fits use a held-out part, which is not scored.
     """
-    if seed < 0:
-        raise BadInputError(f"`seed` must be at least 0, got {seed}.")
+    if not 0 <= seed < 2**63:
+        raise BadInputError(f"`seed` must be at least 0 and below 2**63, got {seed}.")
     app.check_folder(out)
     table, y = inputs.read(data, "data"), inputs.one(inputs.read(targets, "targets"), "targets")
     shown, arrays = None, dict(table.arrays)
@@ -178,6 +178,6 @@ def _takes_nothing(function: Callable[..., PyTree]) -> bool:
     """Whether a function can be called without arguments."""
     try:
         inspect.signature(function).bind()
-    except TypeError:
+    except (TypeError, ValueError):  # of some functions in C no signature is known
         return False
     return True

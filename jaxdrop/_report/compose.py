@@ -90,7 +90,7 @@ def page(about: About, analysis: Analysis, trial: Trial, cards: Sequence[Cards])
         Section("Scores", _scores(about, analysis)),
         Section("Calibration", _calibration(analysis)),
         Section("Conformal prediction", _coverages(about, analysis)),
-        Section("Uncertainty", _uncertainty(analysis)),
+        Section("Uncertainty", _uncertainty(about, analysis)),
         Section("Number of samples", _samples(trial)),
         Section("Examples", [Text(_cards_text(about, analysis)), *cards]),
         Section("Sources of randomness", _sites(about.sites)),
@@ -179,19 +179,26 @@ def _coverages(about: About, analysis: Analysis) -> list[Block]:
     return [*map(Text, texts), table, *_chosen(analysis, "sets")]
 
 
-def _uncertainty(analysis: Analysis) -> list[Block]:
+def _uncertainty(about: About, analysis: Analysis) -> list[Block]:
     texts = []
     if math.isfinite(analysis.noise_share):
-        name = name_of(analysis)
+        share = f"{100 * analysis.noise_share:.3g} %"
+        if about.kind.parts:
+            share = f"at most {min(100 * analysis.noise_share, 100):.3g} %"
         texts.append(
-            f"Monte-Carlo noise makes {100 * analysis.noise_share:.2g} % of the variance of the {name} "
-            "between examples; the rest is how examples differ."
+            f"Monte-Carlo noise makes {share} of the variance of the {name_of(analysis)} between examples; "
+            "the rest is how examples differ."
         )
     return [*map(Text, texts), *_chosen(analysis, "uncertainty")]
 
 
 def _cards_text(about: About, analysis: Analysis) -> str:
     text = f"Scored examples by their {name_of(analysis)}, which has its Monte-Carlo standard error."
+    if about.kind.parts:
+        text = (
+            f"Scored examples by the mean {name_of(analysis)} of their parts, with the mean Monte-Carlo "
+            "standard error of the parts; that of their mean is smaller unless the parts err together."
+        )
     if len(about.kind.parts) == 2:
         text += " Images show from left to right the input, the target, the prediction and the entropy."
     return text
@@ -296,7 +303,7 @@ def as_dict(about: About, analysis: Analysis, trial: Trial) -> dict[str, PyTree]
             "value": trial.value.tolist(),
             "error": trial.error.tolist(),
         },
-        "noise_share_of_uncertainty": analysis.noise_share,
+        f"noise_share_of_uncertainty{'_at_most' if about.kind.parts else ''}": analysis.noise_share,
         "sites": None if about.sites is None else [site._asdict() for site in about.sites],
         **{"facts": dict(about.facts), "times": dict(about.times), "command": about.command},
     }

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxdrop import plots
 from jaxdrop._report.blocks import Card, Cards, Cell
+from jaxdrop._report.kinds import is_number
 from jaxdrop._types import ArrayLike, PyTree
 
 # Examples in a group, and values of a row, at most.
@@ -38,15 +39,24 @@ def shown(data: PyTree, show: PyTree | None, columns: Sequence[str] | None, exam
       ValueError: If `show` has another number of examples, or `columns` does not fit the rows.
     """
     given = jax.tree.leaves(data)[0] if show is None else show
-    values = given if hasattr(given, "dtype") and hasattr(given, "shape") else np.asarray(given)
+    try:
+        values = given if hasattr(given, "dtype") and hasattr(given, "shape") else np.asarray(given)
+    except ValueError:
+        raise ValueError(
+            "`show` must hold texts, or numbers of one shape per example, got numbers of several shapes."
+        ) from None
     kind, rank = np.dtype(values.dtype).kind, np.ndim(values)
     if not rank or len(values) != examples:
         raise ValueError(
             f"`show` must have the {examples} examples of the data, got shape {np.shape(values)}."
         )
+    if not all(np.shape(values)):
+        if show is None:
+            return Shown("", values)
+        raise ValueError(f"`show` must have axes that are not empty, got shape {np.shape(values)}.")
     if kind == "U" or (kind == "O" and all(isinstance(value, str) for value in np.ravel(values))):
         return Shown("text", np.asarray(values).reshape(examples, -1)[:, 0])
-    if kind not in "biuf":
+    if not is_number(values.dtype):
         raise TypeError(f"`show` must hold numbers or texts, got dtype {values.dtype}.")
     if rank == 3 or (rank == 4 and values.shape[-1] in _CHANNELS):
         return Shown("image", values)
@@ -60,14 +70,14 @@ def shown(data: PyTree, show: PyTree | None, columns: Sequence[str] | None, exam
 
 
 def check_names(names: Sequence[str] | None, classes: int) -> list[str]:
-    """A name for each class; its number if none is given."""
+    """A name for each class, to stand within a line; its number if none is given."""
     if names is None:
         return [str(number) for number in range(classes)]
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise TypeError("`names` must be a sequence of strings, one per class.")
     if len(names) != classes:
         raise ValueError(f"`names` must have {classes} names, one per class, got {len(names)}.")
-    return list(names)
+    return [_isolated(name) for name in names]
 
 
 def groups(
@@ -112,6 +122,15 @@ def colored(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known[..., None], colors[np.where(known, labels, 0) % len(colors)], 0.5)
 
 
+def _isolated(name: str) -> str:
+    """A name whose direction of writing does not go on behind it, where it would reverse numbers."""
+    if name.isascii():
+        return name
+    return (
+        "\u2068" + "".join(letter for letter in name if letter not in "\u2066\u2067\u2068\u2069") + "\u2069"
+    )
+
+
 def _content(
     what: Shown, row: int, span: tuple[float, float], maps: Sequence[np.ndarray]
 ) -> dict[str, PyTree]:
@@ -119,6 +138,7 @@ def _content(
     if not what.how:
         return {}
     value = np.asarray(what.values[row])
+    value = value.astype(np.float32) if value.dtype.kind == "V" else value  # such as bfloat16
     if what.how == "text":
         return {"text": str(value)}
     if what.how == "row":

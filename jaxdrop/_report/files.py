@@ -10,7 +10,7 @@ from jaxdrop._types import PyTree
 def write(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")  # another process may write it, too
     try:
         partial.write_bytes(content)
         os.replace(partial, path)

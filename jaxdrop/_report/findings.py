@@ -45,7 +45,8 @@ class Analysis:
       fitted: What was fitted, or why nothing was, sentences.
       coverages: Conformal sets or intervals.
       doubts: Uncertainties by name, the main one first, `[n]`.
-      doubt_error: The Monte-Carlo standard error of the first of them, `[n]`.
+      doubt_error: The Monte-Carlo standard error of the first of them, `[n]`; of parts, the mean of theirs,
+        which is an upper limit.
       loss: The loss of each example, `[n]`.
       loss_name: Its name.
       pictures: Pictures with their topics, "calibration", "uncertainty" or "sets".
@@ -104,6 +105,11 @@ def too_few(held: int) -> list[str]:
         f"Nothing was calibrated: {held} examples are held out, and a fit needs {LEAST}. A larger `holdout`, "
         "or `calibration` data, holds out more."
     ]
+
+
+def all_right(number: int, what: str = "examples") -> str:
+    """Why there is no temperature: the smaller it is, the larger is the likelihood."""
+    return f"No temperature was fitted: all {number} held-out {what} are predicted right, so none is best."
 
 
 def too_few_for_sets(held: int, level: float) -> str | None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import _checks, mc
@@ -85,7 +86,7 @@ class Numbers(NamedTuple):
       mean: The mean.
       aleatoric: The mean of the predicted variances; 0 if none are predicted.
       epistemic: The variance of the predicted means.
-      error: Standard error of the square root of their sum.
+      error: Standard error of the square root of their sum, without the correlation of the two.
     """
 
     mean: np.ndarray
@@ -102,13 +103,19 @@ class Numbers(NamedTuple):
 Found = Labels | Numbers
 
 
+def is_number(dtype: np.dtype) -> bool:
+    """Whether a dtype is that of booleans or real numbers, those that NumPy does not know among them."""
+    kind = np.dtype(dtype).kind
+    return kind in "biuf" or (kind == "V" and jnp.issubdtype(dtype, np.number))
+
+
 def count(data: PyTree, name: str = "data") -> int:
     """The number of examples, the same in all arrays and at least 1."""
     leaves = jax.tree.leaves(data)
     if not leaves or any(not hasattr(leaf, "dtype") or not np.ndim(leaf) for leaf in leaves):
         raise TypeError(f"`{name}` must be an array with an axis of examples, or a tree of them.")
     for leaf in leaves:
-        if np.dtype(leaf.dtype).kind not in "biufV":
+        if not is_number(leaf.dtype):
             raise TypeError(f"`{name}` must hold numbers, got dtype {leaf.dtype}.")
     sizes = sorted({len(leaf) for leaf in leaves})
     if len(sizes) > 1 or not sizes[0]:
@@ -117,13 +124,17 @@ def count(data: PyTree, name: str = "data") -> int:
     return sizes[0]
 
 
-def check_targets(targets: ArrayLike, examples: int, name: str = "targets") -> np.ndarray:
-    """Targets of so many examples: labels in int32, or finite numbers as they are."""
+def check_targets(
+    targets: ArrayLike, examples: int, outputs: str | None = None, name: str = "targets"
+) -> np.ndarray:
+    """Targets of so many examples: labels in int32, or finite numbers; integers if `outputs` says so."""
     array = np.asarray(targets)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"`{name}` must be labels or numbers, got dtype {array.dtype}.")
     if not array.ndim or len(array) != examples:
         raise ValueError(f"`{name}` must have the {examples} examples of the data, got shape {array.shape}.")
+    if array.dtype.kind in "iu" and outputs in NUMBERS:
+        array = array.astype(np.float64)
     if array.dtype.kind == "f":
         if array.ndim != 1:
             raise ValueError(f"`{name}` of a regression must be of shape [N], got {array.shape}.")
@@ -142,7 +153,9 @@ def check_labels(kind: Kind, targets: np.ndarray, name: str = "targets") -> None
     known = np.ones(targets.shape, bool) if kind.ignore is None else targets != kind.ignore
     wrong = known & ((targets < 0) | (targets >= kind.classes))
     if wrong.any():
-        hint = " (`ignore` names a label that does not count)" if kind.ignore is None else ""
+        hint = " (`ignore` names a label that does not count)" if kind.parts and kind.ignore is None else ""
+        if kind.single and not kind.parts:
+            hint = " (whole numbers are those of a regression if `outputs` says so, such as 'mean')"
         raise ValueError(
             f"`{name}` must be labels in [0, {kind.classes}){hint}, got {targets[wrong].flat[0]}."
         )
@@ -222,15 +235,20 @@ def read_numbers(kind: Kind, estimate: mc.Estimate, rows: np.ndarray | slice) ->
         return [array.reshape(len(array)).astype(np.float64) for array in arrays]
 
     means, variances = taken(estimate.value["mean"]), taken(estimate.value["variance"])
-    aleatoric = np.zeros_like(means[0])
+    mean_errors, errors = taken(estimate.standard_error["mean"]), taken(estimate.standard_error["variance"])
+    aleatoric, of_aleatoric = np.zeros_like(means[0]), np.zeros_like(means[0])
+    if kind.outputs != "mean" and (means[1] < 0).any():
+        name = "variances" if kind.outputs == "mean_variance" else "standard deviations"
+        raise ValueError(
+            f"`predict` must return {name} of at least 0, got a mean over samples of {means[1].min():.3g}."
+        )
     if kind.outputs == "mean_variance":
-        aleatoric = means[1]
+        aleatoric, of_aleatoric = means[1], mean_errors[1]
     if kind.outputs == "mean_stddev":
         aleatoric = means[1] ** 2 + variances[1]  # the mean square
+        of_aleatoric = np.hypot(2 * means[1] * mean_errors[1], errors[1])
     total = np.sqrt(np.maximum(aleatoric + variances[0], np.finfo(np.float32).tiny))
-    return Numbers(
-        means[0], aleatoric, variances[0], taken(estimate.standard_error["variance"])[0] / (2 * total)
-    )
+    return Numbers(means[0], aleatoric, variances[0], np.hypot(errors[0], of_aleatoric) / (2 * total))
 
 
 def _of_numbers(like: PyTree, rows: int, outputs: str | None) -> Kind:

@@ -82,10 +82,10 @@ def _temperature(
     at_labels = np.take_along_axis(held.logs, held_targets[:, None], -1)
     if not np.isfinite(at_labels).all():
         return ["No temperature was fitted: a held-out label has a predicted probability of 0."], None, {}
+    if (held.logs.argmax(-1) == held_targets).all():
+        return [findings.all_right(len(held_targets))], None, {}
     temperature = float(uncertainty.fit_temperature(held.logs, held_targets).temperature)
     words = f"A temperature of {temperature:.3g} was fitted to {len(held_targets)} held-out examples."
-    if (held.logs.argmax(-1) == held_targets).all():
-        words += " All of them are predicted right, so the fit has no minimum: do not rely on it."
     return [words], scored.logs / temperature, {"temperature": temperature}
 
 

@@ -17,8 +17,18 @@ def losses(kind: Kind, found: Numbers, targets: np.ndarray) -> np.ndarray:
     off = targets - found.mean
     if kind.outputs == "mean":
         return off**2
+    _check_spread(found.stddev)
     variance = found.stddev**2
     return 0.5 * (np.log(2 * np.pi * variance) + off**2 / variance)
+
+
+def check_held(kind: Kind, count: int) -> None:
+    """Checks that enough examples are held out to fit the noise, if none is predicted."""
+    if kind.outputs == "mean" and count < findings.LEAST:
+        raise ValueError(
+            f"`holdout` must hold out at least {findings.LEAST} examples for a model that predicts no "
+            f"variance, to fit that of the noise, got {count}."
+        )
 
 
 def score_name(kind: Kind) -> str:
@@ -48,11 +58,7 @@ def analyze(
     before, after, last, factor = None, None, scored, {}
     words = findings.too_few(count)
     if kind.outputs == "mean":
-        if not enough:
-            raise ValueError(
-                f"`holdout` must hold out at least {findings.LEAST} examples for a model that predicts no "
-                f"variance, to fit that of the noise, got {count}."
-            )
+        check_held(kind, count)
         noise = _noise(held_targets - held.mean, held.epistemic)
         held, last = (_with_noise(found, noise) for found in (held, scored))
         factor = {"noise_stddev": float(np.sqrt(noise))}
@@ -117,14 +123,19 @@ def _noise(off: np.ndarray, epistemic: np.ndarray) -> float:
     return float(np.exp(high))
 
 
+def _check_spread(stddev: np.ndarray) -> None:
+    flat = np.float32(stddev) ** 2 <= 0
+    if flat.any():
+        raise ValueError(
+            "`predict` must give each example a standard deviation above 0, whose square float32 can hold, "
+            f"got {stddev.min():.3g}; too small in {int(flat.sum())} of {len(stddev)}."
+        )
+
+
 def _scores(found: Numbers, targets: np.ndarray, level: float, unit: str, bins: int, key: Key) -> Report:
     """The scores of normal distributions, and the spread of the noise and of the samples."""
     stddev = found.stddev
-    if not (stddev > 0).all():
-        raise ValueError(
-            "`predict` must give each example a standard deviation above 0, got 0 in "
-            f"{int((stddev <= 0).sum())} of {len(stddev)}."
-        )
+    _check_spread(stddev)
     scores = uncertainty.report((found.mean, stddev), targets, level=level, bins=bins, unit=unit, key=key)
     rows = []
     for name, variance in (("aleatoric_stddev", found.aleatoric), ("epistemic_stddev", found.epistemic)):

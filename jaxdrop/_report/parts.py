@@ -52,10 +52,13 @@ def analyze(
     after = None
     if enough:
         temperature, used = _temperature(kind, held_estimate, held_targets, held)
-        fitted, factor = [f"A temperature of {temperature:.3g} was fitted to {used} labels of {len(held)} "
-                          "held-out examples."], {"temperature": temperature}  # fmt: skip
-        after_sums = _sums(kind, estimate, targets, scored, bins, temperature)
-        after = _report(kind, after_sums, after_key, calibrated=True)
+        if temperature is None:
+            fitted = [findings.all_right(used, f"labels of {len(held)} examples")]
+        else:
+            fitted, factor = [f"A temperature of {temperature:.3g} was fitted to {used} labels of "
+                              f"{len(held)} held-out examples."], {"temperature": temperature}  # fmt: skip
+            after_sums = _sums(kind, estimate, targets, scored, bins, temperature)
+            after = _report(kind, after_sums, after_key, calibrated=True)
         if problem := findings.too_few_for_sets(len(held), level):
             fitted = [*fitted, problem]
         else:
@@ -225,8 +228,13 @@ def _report(kind: Kind, sums: Sums, key: Key, *, calibrated: bool = False) -> Re
     return Report(title, examples, rows)
 
 
-def _temperature(kind: Kind, estimate: Estimate, targets: np.ndarray, rows: np.ndarray) -> tuple[float, int]:
-    """The temperature of held-out parts, equally many of each example, and their number."""
+def _temperature(
+    kind: Kind, estimate: Estimate, targets: np.ndarray, rows: np.ndarray
+) -> tuple[float | None, int]:
+    """The temperature of held-out parts, equally many of each example, and their number.
+
+    None if all of them are predicted right.
+    """
     most = max(_FITTED // len(rows), 1)
     logs, chosen = [], []
     for found, y, known in _read(kind, estimate, targets, rows):
@@ -236,6 +244,8 @@ def _temperature(kind: Kind, estimate: Estimate, targets: np.ndarray, rows: np.n
             logs.append(np.maximum(own_logs[places], -1e4))
             chosen.append(own_labels[places])
     flat, of = np.concatenate(logs), np.concatenate(chosen)
+    if (flat.argmax(-1) == of).all():
+        return None, len(of)
     return float(uncertainty.fit_temperature(flat, of).temperature), len(of)
 
 

@@ -84,7 +84,8 @@ def report(
 
     The targets tell what is predicted. Integers `[N]` are labels. Integers `[N, ...]` are labels of the parts
     of an example, such as pixels or tokens: examples are independent and their parts are not, so all standard
-    errors are over examples. Floating-point numbers `[N]` are a regression.
+    errors are over examples. Floating-point numbers `[N]` are a regression, and so are integers if `outputs`
+    is that of one, such as "mean".
 
     Args:
       predict: `predict(key, x) -> outputs`, such as one of `linen.stochastic` or `nnx.stochastic`: logits or
@@ -120,8 +121,8 @@ def report(
       FloatingPointError: If an output is NaN.
       TypeError: If an argument is of another type, or data or targets hold no numbers.
       ValueError: If sizes or shapes do not match, a label is out of range, it cannot be told what the outputs
-        are, the outputs do not depend on the key, an argument is out of range, `predict` rejects the data,
-        or `out` holds estimates of another call.
+        are, the outputs do not depend on the key, or those of an example depend on the others of its batch,
+        an argument is out of range, `predict` rejects the data, or `out` holds estimates of another call.
 
     References:
       Guo et al., "On calibration of modern neural networks", 2017; Angelopoulos and Bates, "A gentle
@@ -147,21 +148,21 @@ def report(
         if not isinstance(value, str | None):
             raise TypeError(f"`{name}` must be a string, got {type(value).__name__}.")
     total = kinds.count(data)
-    y = kinds.check_targets(targets, total)
-    own = None if calibration is None else _checked_pair(calibration, data, y)
+    y = kinds.check_targets(targets, total, outputs)
+    own = None if calibration is None else _checked_pair(calibration, data, y, outputs)
     held, scored = _split(split_key, total, holdout, own)
     first = _rows(data, slice(0, min(batch_size, total)))
     _check_call(predict, trial_key, first)
     kind = kinds.told(predict, trial_key, first, y, outputs, ignore)
     kinds.check_labels(kind, y)
+    numbers.check_held(kind, len(held))
     held_data, held_y = (data, y) if own is None else own
     kinds.check_labels(kind, held_y, "calibration[1]")
     what = examples.shown(data, show, columns, total)
     class_names = examples.check_names(names, kind.classes) if kind.classes else []
     folder = None if out is None else _checked_folder(Path(out))
 
-    # Examples to fit on come first: what is tried on them is not scored.
-    some = np.sort(np.concatenate([held if own is None else scored[:0], scored])[:batch_size])
+    some = sampling.tried(held if own is None else held[:0], scored, batch_size)
     trial = sampling.try_out(
         predict,
         trial_key,
@@ -221,11 +222,14 @@ def _rows(data: PyTree, rows: slice | np.ndarray) -> PyTree:
     return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), data)
 
 
-def _checked_pair(pair: tuple[PyTree, ArrayLike], data: PyTree, y: np.ndarray) -> tuple[PyTree, np.ndarray]:
+def _checked_pair(
+    pair: tuple[PyTree, ArrayLike], data: PyTree, y: np.ndarray, outputs: str | None
+) -> tuple[PyTree, np.ndarray]:
     """Inputs and targets to fit on, which are alike those to score."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise TypeError(f"`calibration` must be a pair (data, targets), got {type(pair).__name__}.")
-    own = pair[0], kinds.check_targets(pair[1], kinds.count(pair[0], "calibration[0]"), "calibration[1]")
+    rows = kinds.count(pair[0], "calibration[0]")
+    own = pair[0], kinds.check_targets(pair[1], rows, outputs, "calibration[1]")
 
     def form(data: PyTree, y: np.ndarray) -> str:
         shapes = [(leaf.shape[1:], leaf.dtype.name) for leaf in jax.tree.leaves(data)]
@@ -259,9 +263,13 @@ def _check_call(predict: Callable[[Key, PyTree], PyTree], key: Key, x: PyTree) -
         raise TypeError(f"`predict` must be a function of a key and inputs, got {type(predict).__name__}.")
     try:
         jax.eval_shape(predict, key, x)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        # Such as a kernel of another width; Flax need not be there.
+        if not isinstance(error, TypeError | ValueError) and type(error).__module__ != "flax.errors":
+            raise
         shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(x))
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= 300 else f"{reason[:300]} ..."
         raise ValueError(
             f"`predict` must accept a key and a batch of the data, {shapes}, got {type(error).__name__}: "
             f"{reason}"

@@ -14,6 +14,8 @@ from jaxdrop._types import Key, PyTree
 _BLOCK, _MOST = 8, 128
 # The part of the variance between data sets that Monte-Carlo errors may add, as a mean square.
 SHARE = 0.1
+# Outputs that differ by less are the same but for rounding.
+_SAME = 1e-3
 # A standard error needs so many samples; other numbers are multiples.
 LEAST = 32
 
@@ -46,6 +48,19 @@ class Trial(NamedTuple):
     reason: str
 
 
+def tried(held: np.ndarray, scored: np.ndarray, most: int) -> np.ndarray:
+    """The numbers of examples to try out, spread over the data, which may be sorted by their labels.
+
+    Examples to fit on are preferred: what is tried on them is not scored.
+    """
+
+    def spread(rows: np.ndarray, count: int) -> np.ndarray:
+        return rows[np.arange(count) * len(rows) // max(count, 1)]
+
+    first = spread(held, min(len(held), most))
+    return np.sort(np.concatenate([first, spread(scored, min(len(scored), most - len(first)))]))
+
+
 def try_out(
     predict: PyTree,
     key: Key,
@@ -75,6 +90,7 @@ def try_out(
         mc.accumulate(predict, jax.random.fold_in(key, block), x, **options)
         for block in range(total // _BLOCK)
     ]
+    _check_alone(predict, jax.random.fold_in(key, 0), x, kind, states[0])
     samples, draws, each = [], [], np.zeros((1, 1))
     while states:
         found = (mc.finish(kind.reducer, state) for state in states)
@@ -85,13 +101,16 @@ def try_out(
         states = [mc.merge(kind.reducer, *pair) for pair in pairs]
     rows, counts = each.shape[1], np.array(samples)
     value = np.array([draw.mean() for draw in draws])
-    error = np.array([draw.std(ddof=1) if len(draw) > 1 else np.nan for draw in draws])
+    with np.errstate(invalid="ignore"):  # infinite losses
+        error = np.array([draw.std(ddof=1) if len(draw) > 1 else np.nan for draw in draws])
+        data = float(each[0].var(ddof=1)) / scored if rows > 1 else 0.0
     # A variance of c / T and a bias of b / T.
     several = [i for i, draw in enumerate(draws) if len(draw) >= 4]
     weights = [len(draws[i]) - 1 for i in several]
     spread = float(np.average(counts[several] * error[several] ** 2, weights=weights)) * rows / scored
-    slope = float(np.polyfit(1 / counts, value, 1)[0])
-    data = float(each[0].var(ddof=1)) / scored if rows > 1 else 0.0
+    slope = float(np.polyfit(1 / counts, value, 1)[0]) if np.isfinite(value).all() else np.nan
+    # What float32 rounds is no Monte-Carlo error, and a score that is the same everywhere has no other.
+    data += float(np.finfo(np.float32).eps * value[-1]) ** 2
     chosen, reason = _enough(slope, spread, data, max_samples)
     return Trial(
         score,
@@ -107,6 +126,22 @@ def try_out(
     )
 
 
+def _check_alone(predict: PyTree, key: Key, x: PyTree, kind: Kind, state: PyTree) -> None:
+    """Checks that the samples of the first example are the same among copies of it."""
+    copies = jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(leaf), 0), x)
+    alone = mc.accumulate(predict, key, copies, num_samples=_BLOCK, reducers=kind.reducer)
+    first, other = (
+        np.asarray(read(kind, mc.finish(kind.reducer, one), slice(0, 1))[0]) for one in (state, alone)
+    )
+    size = np.abs(first[np.isfinite(first)]).max(initial=0)
+    if not np.allclose(first, other, rtol=_SAME, atol=_SAME * size):
+        raise ValueError(
+            "`predict` must return the same outputs of an example whatever the others of its batch are, got "
+            "others: use stored batch statistics, as `jaxdrop.linen.stochastic` and "
+            "`jaxdrop.nnx.stochastic` do."
+        )
+
+
 def _enough(slope: float, spread: float, data: float, most: int) -> tuple[int, str]:
     """The least number of samples that adds a small part of the variance between data sets, and why."""
 
@@ -114,6 +149,8 @@ def _enough(slope: float, spread: float, data: float, most: int) -> tuple[int, s
         square = (slope / num) ** 2 + spread / num
         return square / data if data else np.inf if square else 0.0
 
+    if not np.isfinite(slope + spread + data):
+        return most, "`max_samples` are drawn: the score is infinite, so its error is not known."
     counts = [*range(LEAST, most, LEAST), most]
     chosen = next((num for num in counts if part(num) <= SHARE), most)
     told = f"{100 * part(chosen):.2g} % of the variance of the score between data sets"

@@ -40,6 +40,8 @@ def test_lines(tmp_path):
     (tmp_path / "names").write_bytes(b"a\nb\n")
     assert inputs.lines(tmp_path / "names", "names") == ["a", "b"]
     assert inputs.lines(None, "names") is None
+    (tmp_path / "names").write_bytes("\ufeffa\u2028b\r\nc\n".encode())  # as Windows writes it
+    assert inputs.lines(tmp_path / "names", "names") == ["a\u2028b", "c"]
     (tmp_path / "names").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BadInputError, match="`names` must be a text file in UTF-8"):
         inputs.lines(tmp_path / "names", "names")

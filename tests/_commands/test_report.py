@@ -78,7 +78,7 @@ def test_a_page_and_its_numbers(command):
         (["--data", "empty.npy"], "`data` must have one number of examples, at least 1, got 0."),
         (["--targets", "both.npz"], "`targets` must hold one array, got x, shift, texts."),
         (["--targets", "short.npy"], "`targets` must have the 60 examples of the data, got shape (50,)."),
-        (["--targets", "large.npy"], "`targets` must be labels in [0, 4) "),
+        (["--targets", "large.npy"], "`targets` must be labels in [0, 4), got 4."),
         (
             ["--predict", f"{HERE}nothing"],
             "`predict` must name a function of tests",
@@ -96,7 +96,10 @@ def test_a_page_and_its_numbers(command):
         (["--show", "x"], "`show` must name one of several arrays of `data`, x, got 'x'."),
         (["--names", "no.txt"], "`names` must be a file, got no.txt."),
         (["--out", "names.txt"], "`out` must be a folder that can be written to, got names.txt."),
-        (["--seed", "-1"], "`seed` must be at least 0, got -1."),
+        (["--predict", "./predictors.py:predict"], "`predict` must be MODULE:FUNCTION, got"),
+        (["--predict", "math:hypot"], "`predict` must accept a key and a batch of the data"),
+        (["--seed", "-1"], "`seed` must be at least 0 and below 2**63, got -1."),
+        (["--seed", str(2**63)], "`seed` must be at least 0 and below 2**63, got"),
         (["--holdout", "1"], "`holdout` must be in [0, 1), got 1."),
     ],
 )

@@ -1,5 +1,6 @@
 """The examples that are shown: images, texts and rows, by their uncertainty."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +25,11 @@ def test_what_is_shown():
         shown_as(np.zeros(10), np.zeros(9))
     with pytest.raises(ValueError, match="`columns` must have 3 names, one per column of the data, got 1"):
         shown_as(np.zeros((10, 3)), columns=["a"])
+    assert shown_as(np.zeros((10, 0, 3))).how == ""
+    with pytest.raises(ValueError, match="`show` must have axes that are not empty, got shape"):
+        shown_as(np.zeros(10), np.zeros((10, 0)))
+    with pytest.raises(ValueError, match="`show` must hold texts, or numbers of one shape per example"):
+        shown_as(np.zeros(10), [[1], [1, 2]] * 5)
     with pytest.raises(TypeError, match="`show` must hold numbers or texts, got dtype complex128"):
         shown_as(np.zeros(10), np.zeros(10, complex))
 
@@ -31,6 +37,8 @@ def test_what_is_shown():
 def test_names_of_classes():
     assert examples.check_names(None, 2) == ["0", "1"]
     assert examples.check_names(("cat", "dog"), 2) == ["cat", "dog"]
+    # An override of the direction ends with the name; what would end its isolation is left out.
+    assert examples.check_names(["\u202ea\u2069", "b"], 2) == ["\u2068\u202ea\u2069", "b"]
     with pytest.raises(ValueError, match="`names` must have 2 names, one per class, got 3"):
         examples.check_names(["a", "b", "c"], 2)
     for names in ("ab", [1, 2]):
@@ -68,6 +76,17 @@ def test_images_of_any_range_and_maps_beside_them():
     bytes_ = shown_as(data.astype(np.uint8))
     plain = examples.groups(bytes_, TEN, chosen, chosen, wrong=None, lines=lambda _: [])
     assert plain[0].cards[0].image.dtype == np.uint8
+
+
+def test_half_precision():
+    data = jnp.arange(20, dtype=jnp.bfloat16).reshape(10, 2)
+    options = {"wrong": None, "lines": lambda _: []}
+    found = examples.groups(shown_as(data), TEN, np.arange(10.0), np.arange(10.0), **options)
+    assert found[1].cards[0].row == {"x0": "0", "x1": "1"}
+    images = shown_as(np.asarray(data)[:, :, None])
+    assert (
+        examples.groups(images, TEN, np.arange(10.0), np.arange(10.0), **options)[0].cards[0].image.max() == 1
+    )
 
 
 def test_long_rows_are_cut():

@@ -83,6 +83,10 @@ def test_targets_are_checked():
             kinds.check_targets(targets, 2)
     with pytest.raises(TypeError, match="`targets` must be labels or numbers, got dtype <U1"):
         kinds.check_targets(np.array(["a", "b"]), 2)
+    whole = kinds.check_targets(np.arange(2), 2, "mean_variance")
+    assert (whole.dtype.kind, whole.tolist()) == ("f", [0, 1])
+    with pytest.raises(ValueError, match=r"labels in \[0, 2\) \(whole numbers are those of a regression if"):
+        kinds.check_labels(kinds.Kind("logits", 2, True), np.array([0, 151]))
     pixels = kinds.Kind("logits", 3, False, (2,), ignore=255)
     kinds.check_labels(pixels, np.array([[255, 2], [0, 1]]))
     with pytest.raises(ValueError, match=r"labels in \[0, 3\), got 3"):
@@ -96,6 +100,9 @@ def test_data_are_counted():
     for data, error in [(np.zeros((0, 2)), ValueError), ([1.0], TypeError), (np.array(["a"]), TypeError)]:
         with pytest.raises(error, match="`data` must"):
             kinds.count(data)
+    assert kinds.count(jnp.zeros((3, 1), jnp.bfloat16)) == 3
+    with pytest.raises(TypeError, match="`data` must hold numbers, got dtype"):
+        kinds.count(np.zeros(3, [("age", int)]))
     with pytest.raises(ValueError, match="`data` must have one number of examples, at least 1, got 2, 3"):
         kinds.count([np.zeros(2), np.zeros(3)])
 
@@ -104,8 +111,31 @@ def test_the_estimates_of_a_pair():
     """The mean of squares is the square of the mean and the variance."""
     mean, stddev = np.array([[1.0, 2.0], [3.0, 2.0]]), np.array([[1.0, 2.0], [3.0, 4.0]])
     value = {"mean": (mean.mean(0), stddev.mean(0)), "variance": (mean.var(0), stddev.var(0))}
-    error = {"mean": None, "variance": (np.array([0.1, 0.2]), np.zeros(2))}
+    error = {"mean": (np.zeros(2), np.full(2, 0.3)), "variance": (np.array([0.1, 0.2]), np.full(2, 0.4))}
     found = kinds.read_numbers(kinds.Kind("mean_stddev", 0), mc.Estimate(value, error, 2), slice(None))
     np.testing.assert_allclose(found.aleatoric, (stddev**2).mean(0))
     np.testing.assert_allclose(found.stddev**2, (stddev**2).mean(0) + mean.var(0))
-    np.testing.assert_allclose(found.error, error["variance"][0] / (2 * found.stddev))
+    square = error["variance"][0] ** 2 + (2 * stddev.mean(0) * 0.3) ** 2 + 0.4**2
+    np.testing.assert_allclose(found.error, np.sqrt(square) / (2 * found.stddev))
+
+
+@pytest.mark.parametrize("outputs", ["mean_variance", "mean_stddev"])
+def test_the_error_of_a_deviation_has_that_of_the_predicted_noise(outputs):
+    """It is the spread over examples that are alike."""
+
+    def predict(key, x):
+        one, two = jax.random.normal(key, (2, *x.shape))
+        return 0.2 * one, 1 + 0.3 * two
+
+    estimate = mc.estimate(predict, KEY, np.zeros(400), num_samples=64, reducers=mc.Moments())
+    found = kinds.read_numbers(kinds.Kind(outputs, 0), estimate, slice(None))
+    spread = found.stddev.std(ddof=1)
+    assert np.sqrt((found.error**2).mean()) == pytest.approx(spread, rel=5 * np.sqrt(1 / 800))
+
+
+def test_a_negative_spread_is_refused():
+    """Its square, or its sum with the variance of the means, would look right."""
+    value = {"mean": (np.zeros(3), np.array([1.0, -0.1, 1])), "variance": (np.ones(3), np.ones(3))}
+    for outputs, name in (("mean_variance", "variances"), ("mean_stddev", "standard deviations")):
+        with pytest.raises(ValueError, match=f"`predict` must return {name} of at least 0, got .* of -0.1"):
+            kinds.read_numbers(kinds.Kind(outputs, 0), mc.Estimate(value, value, 2), slice(None))

@@ -66,6 +66,17 @@ def test_too_few_held_out_examples(both):
     assert "a level of 0.99 needs 99 held-out examples, 50 are" in result.fitted[1]
 
 
+def test_no_temperature_where_all_is_right(both):
+    """It would be 0, and infinitely sure of the next mistake."""
+    found, y = both[0]
+    right = found.logs.argmax(-1) == y
+    held = Labels(*(part[right] for part in found)), y[right]
+    result = analyzed(held, both[1])
+    assert (result.after, result.factor) == (None, {})
+    assert result.fitted[0].startswith(f"No temperature was fitted: all {right.sum()} held-out examples are")
+    assert len(result.coverages) == 2
+
+
 def test_a_probability_that_float32_cannot_hold_has_a_finite_loss():
     logs = np.array([[0.0, -200.0]], np.float32)
     np.testing.assert_allclose(labels.losses(logs, np.array([1])), [200.0])

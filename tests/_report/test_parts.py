@@ -93,6 +93,19 @@ def test_sets_miss_a_bounded_share_and_fits_use_the_held_out_part():
     assert changed.factor != found.factor
 
 
+def test_no_temperature_where_all_is_right():
+    logits, y = images(3, 60)
+    right = estimate_of(logits), np.where(y == 255, 255, logits.argmax(-1))
+    held, scored = np.arange(30), np.arange(30, 60)
+    found = parts.analyze(
+        KIND, right[0], y, held, scored,
+        held_estimate=right[0], held_targets=right[1], level=0.8, bins=10, key=jax.random.key(0),
+    )  # fmt: skip
+    assert (found.after, found.factor) == (None, {})
+    assert "held-out labels of 30 examples are predicted right" in found.fitted[0]
+    assert len(found.coverages) == 1
+
+
 def test_losses_are_means_of_the_parts_that_count():
     found = kinds.read_labels(KIND, estimate_of(images(0, 6)[0]), slice(None))
     y = images(0, 6)[1]

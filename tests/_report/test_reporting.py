@@ -138,6 +138,36 @@ def test_own_data_to_fit_on(found):
             r"`predict` must accept a key and a batch of the data, float32\[32, 4\], got TypeError",
         ),
         ({"predict": lambda key, x: x}, ValueError, "depend"),
+        (
+            {
+                "predict": lambda key, x: PREDICT(key, x)[:, 0],
+                "targets": X[:, 0],
+                "holdout": 0.1,
+                "names": None,
+            },
+            ValueError,
+            "`holdout` must hold out at least 20 examples for a model that predicts no variance, .* got 9",
+        ),
+        (
+            {
+                "predict": lambda key, x: (x[:, 0] + 0 * jax.random.normal(key), 0 * x[:, 0]),
+                "targets": X[:, 0],
+                "outputs": "mean_stddev",
+                "names": None,
+            },
+            ValueError,
+            "`predict` must give each example a standard deviation above 0",
+        ),
+        (
+            {"predict": lambda key, x: jaxdrop.dropout(key, x - x.mean(0, keepdims=True), 0.2)},
+            ValueError,
+            "`predict` must return the same outputs of an example whatever the others of its batch are",
+        ),
+        (
+            {"predict": lambda key, x: nn.Dense(4).apply({"params": {"kernel": jnp.ones((3, 4))}}, x)},
+            ValueError,
+            r"`predict` must accept a key and a batch of the data, float32\[32, 4\], got ScopeParam",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(options, error, words, tmp_path):

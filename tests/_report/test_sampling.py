@@ -47,6 +47,35 @@ def test_more_examples_need_more_samples():
     assert many.reason.startswith("The limit `max_samples` ended the sampling")
 
 
+def test_what_is_tried_is_spread_over_the_data():
+    """Of data that are sorted by their labels, the first would have the same label."""
+    held, scored = np.arange(0, 1000, 2), np.arange(1, 1000, 2)
+    found = sampling.tried(held, scored, 50)
+    np.testing.assert_array_equal(found, np.arange(0, 1000, 20))
+    both = sampling.tried(held[:10], scored, 30)
+    assert set(held[:10]) < set(both)
+    assert both[-1] > 900
+    assert len(both) == 30
+    assert sampling.tried(held[:0], scored, 9999).tolist() == scored.tolist()
+
+
+def test_a_score_that_is_infinite_or_the_same_everywhere():
+    """Of neither it is said that so many samples are enough by a share of its variance."""
+    x = np.where(np.arange(8)[:, None] % 4 > 0, [0.0, 1], [1.0, 0]).astype(np.float32)
+
+    def tried_on(x, kind):
+        predict = jax.tree_util.Partial(lambda key, x: x + 0 * jax.random.normal(key, x.shape))
+        losses = lambda found: labels.losses(found.logs, np.ones(8, int))  # noqa: E731
+        return sampling.try_out(
+            predict, jax.random.key(0), x, kind, losses, score="nll", scored=8, max_samples=64
+        )
+
+    infinite = tried_on(x, kinds.Kind("probabilities", 2))
+    assert infinite.num_samples == 64
+    assert infinite.reason.startswith("`max_samples` are drawn: the score is infinite")
+    assert tried_on(0 * x, KIND).num_samples == sampling.LEAST
+
+
 CASES = [
     (0, 1, 0.1, 128),
     (3.1, 0, 0.1, 32),
