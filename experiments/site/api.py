@@ -157,9 +157,7 @@ def _signed(
 
 def _read(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
     """Sphinx's event: what stands otherwise in Markdown than in reStructuredText."""
-    del app, options
-    if what == "data":  # the docstring is that of the type
-        lines[:] = [comment(name), ""]
+    del app, what, name, value, options
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = re.split(r"(`[^`]+`)", line)
@@ -169,8 +167,16 @@ def _read(app: Sphinx, what: str, name: str, value: object, options: object, lin
             lines[i] = re.sub(r"(`[^`]+`)(?=s\b)", r"\1\\ ", "".join(parts))
 
 
+def _commented(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Sphinx's event: the comment of a value in place of the docstring of its type."""
+    del app, value, options
+    if what == "data":
+        lines[:] = [comment(name), ""]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx's hook of an extension."""
     app.connect("autodoc-process-signature", _signed)
     app.connect("autodoc-process-docstring", _read, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", _commented, priority=600)  # after it: a colon says no type
     return {"parallel_read_safe": True}

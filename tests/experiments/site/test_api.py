@@ -58,7 +58,7 @@ def test_values_are_told_by_their_comments():
     told = "Colors that color-blind readers can tell apart."
     assert f"<jaxdrop.plots.PALETTE>`\n     - {told}" in api.page("plots")
     lines = list(inspect.getdoc(()).splitlines())
-    api._read(None, "data", "jaxdrop.plots.PALETTE", (), None, lines)  # pyright: ignore[reportArgumentType]
+    api._commented(None, "data", "jaxdrop.plots.PALETTE", (), None, lines)  # pyright: ignore[reportArgumentType]
     assert lines[0].startswith(told[:-1])
     assert len(lines) == 2
 
