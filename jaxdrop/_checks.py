@@ -109,7 +109,7 @@ def check_scalar(value: Any, name: str) -> Any:
 def check_integer(value: Any, name: str) -> int:
     """An integer of any type, as an `int`."""
     try:
-        return operator.index(value)
+        return int(operator.index(value))  # of a boolean, whose index is itself
     except TypeError:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
 

@@ -23,6 +23,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+# A rate by step: `schedule(step) -> rate`.
 Schedule = Callable[[Numeric], jax.Array]
 
 

@@ -142,7 +142,7 @@ def figures(
     names = outside(images, plan)
     sampled = [evaluate.sampled_name(method, evaluate.enough(plan)) for method in evaluate.SITES]
     chosen = [evaluate.PLAIN, evaluate.ONE, *sampled, evaluate.ENSEMBLE]
-    title = f"{sets.NAMES[plan.dataset]}, {plan.seeds} seeds, {len(y)} test images in all"
+    title = f"{sets.NAMES[plan.dataset]}, {plan.seeds} seeds, {len(y)} predictions in all"
     probs = {method: inside[method].mean.reshape(len(y), -1) for method in chosen}
     wrong = {method: (mean.argmax(-1) != y).astype(np.float32) for method, mean in probs.items()}
     entropies = {

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +44,7 @@ def page(name: str) -> str:
     title = f"jaxdrop: {name}" if name in _FLAT else f"jaxdrop.{name}"
     entries = list(zip(public()[name], (getattr(module, public) for public in module.__all__), strict=True))
     rows = [
-        f"   * - :py:obj:`{full.rpartition('.')[2]} <{full}>`\n     - {_first(value)}"
+        f"   * - :py:obj:`{full.rpartition('.')[2]} <{full}>`\n     - {_first(full, value)}"
         for full, value in entries
     ]
     parts = [title, "=" * len(title), "", inspect.getdoc(module) or "", ""]
@@ -66,11 +67,22 @@ def types() -> str:
     return f"Types in signatures\n===================\n\n.. code-block:: python\n\n{block}"
 
 
-def _first(value: object) -> str:
-    """The first line of a docstring; values have none."""
+def _first(name: str, value: object) -> str:
+    """The first line of a docstring, or the first sentence of the comment of a value."""
     if inspect.isclass(value) or inspect.isroutine(value):
         return (inspect.getdoc(value) or "").partition("\n")[0]
-    return "A constant." if isinstance(value, (str, int, float, tuple, list, dict)) else "A type."
+    return re.split(r"(?<=[.:]) ", comment(name))[0].rstrip(".:") + "."
+
+
+def comment(name: str) -> str:
+    """The comment above a value of a public module, where the value is set."""
+    module, _, short = name.rpartition(".")
+    stated = re.compile(rf"((?:^# .*\n)+){short}\b.* = ", re.MULTILINE)
+    for own in sorted(key for key in sys.modules if f"{key}.".startswith(f"{module}.")):
+        found = stated.search(inspect.getsource(sys.modules[own]))
+        if found:
+            return " ".join(line.removeprefix("# ") for line in found[1].splitlines())
+    raise ValueError(f"`{name}` must have a comment above it.")
 
 
 def _entry(name: str, value: object) -> str:
@@ -95,12 +107,14 @@ def _tree(value: object) -> Any:
 
 def signature(value: object, method: bool = False) -> tuple[str, str | None]:
     """Arguments and result as the source has them: `Rate`, not what it stands for."""
+    if getattr(value, "_is_protocol", False):
+        return "", None
     if not inspect.isclass(value):
         tree = _tree(value)
         arguments = ast.unparse(tree.args)
         if method:
             arguments = arguments.partition(",")[2].strip()
-        return f"({arguments})", ast.unparse(tree.returns) if tree.returns else None
+        return f"({arguments})", ast.unparse(tree.returns).strip("'") if tree.returns else None
     if "__init__" in vars(value) and not dataclasses.is_dataclass(value):
         return signature(value.__init__, method=True)[0], None
     fields: dict[str, ast.AnnAssign] = {}
@@ -153,8 +167,16 @@ def _read(app: Sphinx, what: str, name: str, value: object, options: object, lin
             lines[i] = re.sub(r"(`[^`]+`)(?=s\b)", r"\1\\ ", "".join(parts))
 
 
+def _commented(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Sphinx's event: the comment of a value in place of the docstring of its type."""
+    del app, value, options
+    if what == "data":
+        lines[:] = [comment(name), ""]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx's hook of an extension."""
     app.connect("autodoc-process-signature", _signed)
     app.connect("autodoc-process-docstring", _read, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", _commented, priority=600)  # after it: a colon says no type
     return {"parallel_read_safe": True}

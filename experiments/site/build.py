@@ -16,6 +16,8 @@ from experiments.site import api, pages, results
 
 # Style and scripts of the pages; reports sort their tables by the same script.
 _STATIC = ("experiments/site/site.css", "experiments/site/site.js", "jaxdrop/_report/sort.js")
+# The list of what a site holds, by which a later build knows what it may replace.
+_CONTENTS = ".contents"
 # What Furo's pages lack for readers who do not see them.
 _MENDED = (
     ('role="heading">', 'role="heading" aria-level="2">'),
@@ -89,27 +91,48 @@ def build(out: Path, modules: Sequence[str] | None = None) -> None:
       modules: Public modules with a page; None: all.
 
     Raises:
-      BadInputError: If `out` has other files, or a page has a dead link or is not well formed.
+      BadInputError: If `out` has other files or holds the current folder, or a page has a dead link or is not
+        well formed.
     """
+    out = out.resolve()
     check_out(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as work:
         folder = Path(work)
         write_sources(folder / "sources", list(api.modules()) if modules is None else modules)
         _run(folder)
+        new, old = folder / "html", folder / "old"
+        (new / _CONTENTS).write_text("\n".join([_CONTENTS, *_names(new)]))
+        check_out(out)  # again: the build takes its time
         if out.exists():
-            out.rename(folder / "old")
-        (folder / "html").rename(out)
+            out.rename(old)
+        try:
+            new.rename(out)
+        except BaseException:
+            if old.exists():
+                old.rename(out)
+            raise
 
 
 def check_out(out: Path) -> None:
-    """Checks that a folder is missing, empty or an older site."""
+    """Checks that a folder is missing, empty or an older site without other files."""
     if not out.exists():
         return
-    inventory = out / "objects.inv"
-    old = inventory.exists() and b"# Project: jaxdrop\n" in inventory.read_bytes()[:100]
-    if not out.is_dir() or (any(out.iterdir()) and not old):
-        raise cli.BadInputError(f"`out` must be a new or empty folder or a site of this command, got {out}.")
+    listed = out / _CONTENTS
+    own = listed.read_text().splitlines() if listed.is_file() else []
+    other = sorted(set(_names(out)) - set(own))
+    if other or not out.is_dir():
+        beside = f", which has {other[0]}" if other else ""
+        raise cli.BadInputError(
+            f"`out` must be a new or empty folder or a site of this command, got {out}{beside}."
+        )
+    if Path.cwd().is_relative_to(out):
+        raise cli.BadInputError(f"`out` must not hold the current folder, which is replaced, got {out}.")
+
+
+def _names(folder: Path) -> list[str]:
+    """The names of all that is in a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def setup(app: Sphinx) -> None:

@@ -11,14 +11,17 @@
   const NUMBER = /^[<>≤≥~≈±]?\s*([-+]?)(inf|∞|(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)(.*)$/is;
   // What may stand after a number: nothing, its error, a unit, a remark; not the rest of a date or a version.
   const REST = /^(?:\s*$|\s*[±(%‰°*†]|\s*[\p{L}µ]+(?![\d])|\s+\S)/u;
+  // A range of decimals, which is sorted by its start; a collator sorts one of integers.
+  const RANGE = /^\s*[-–]\s*\d*\.?\d+\s*$/;
   const words = new Intl.Collator("en", { numeric: true });
 
   const text = (cell) => (cell === undefined ? "" : (cell.dataset.key ?? cell.textContent).trim());
 
   const number = (value) => {
     const match = NUMBER.exec(value.replace(/−/g, "-"));
-    if (!match || !REST.test(match[3])) return null;
+    if (!match) return null;
     const [, sign, digits, rest] = match;
+    if (!REST.test(rest) && !(digits.includes(".") && RANGE.test(rest))) return null;
     const size = /^(inf|∞)$/i.test(digits) ? Infinity : Number(digits.replace(/,/g, ""));
     const unit = /^(?:\s*(?:±|\+\/-)\s*[\d.,e+-]+)?\s*([\p{L}µ]+)/u.exec(rest);
     return (sign === "-" ? -1 : 1) * size * ((unit && UNITS[unit[1]]) ?? 1);

@@ -1,9 +1,12 @@
 """Checks of what is drawn: known values, real numbers, without NaN, in float64."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import ArrayLike
+from jaxdrop.uncertainty import BinnedScore, Score
 
 
 def check_known(value: ArrayLike, name: str) -> ArrayLike:
@@ -45,3 +48,10 @@ def spreads(stddev: ArrayLike, like: np.ndarray, of: str) -> np.ndarray:
     if found.ndim:
         check_alike(found, like, "stddev", of)
     return np.broadcast_to(found, like.shape)
+
+
+def scored(score: Callable[[np.ndarray], Score | BinnedScore], values: np.ndarray) -> Score:
+    """A score in the unit of the values, which are scaled: squares of large and small ones leave float32."""
+    scale = np.ldexp(1.0, np.frexp(np.abs(values).max())[1] - 1)  # a power of 2 rounds nothing
+    found = score(values / scale)
+    return Score(scale * float(found.value), scale * float(found.standard_error))

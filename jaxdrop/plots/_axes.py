@@ -120,7 +120,7 @@ def told(score: Score) -> str:
     value, error = float(score.value), float(score.standard_error)
     if not error > 0:
         return f"{value:.3g}" + (" ± 0" if error == 0 else "")
-    if not 1e-5 < error < np.inf:
+    if not 1e-5 < error < 1e6:
         return f"{value:.3g} ± {error:.1g}"
     digits = int(max(1 - np.floor(np.log10(error)), 0))
     return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -126,14 +126,15 @@ def interval_widths(
     finite = np.isfinite(lower) & np.isfinite(upper)
     if not finite.any():
         raise ValueError("`lower` and `upper` must hold a finite interval, got none.")
-    widths = (upper - lower)[finite]
-    text = f"mean width {_axes.told(mean_with_error(widths))}"
+    lower_ends, upper_ends = lower[finite], upper[finite]
+    widths = upper_ends - lower_ends
+    text = f"mean width {_axes.told(_arrays.scored(mean_with_error, widths))}"
     if targets is not None:
         covered = (lower <= targets) & (targets <= upper)
         text += f", coverage {_axes.told(mean_with_error(covered.ravel()))}"
     if not finite.all():
         text += f", {100 * (1 - finite.mean()):.2g} % infinite"
-    counts, edges = np.histogram(widths, bins)
+    counts, edges = np.histogram(widths, bins, _range(lower_ends, upper_ends, widths))
     ax = _axes.axes(ax)
     style = _axes.look(ax)
     ax.stairs(counts / finite.size, edges, fill=True, color=style.color, alpha=_axes.FILL, lw=0)
@@ -144,6 +145,14 @@ def interval_widths(
     ax.set_ylabel("share of the intervals")
     _axes.show_legend(ax)
     return ax
+
+
+def _range(lower: np.ndarray, upper: np.ndarray, widths: np.ndarray) -> tuple[float, float] | None:
+    """The range of a histogram of widths; around those that differ by the rounding of float32 alone."""
+    rounding = 4 * np.finfo(np.float32).eps * max(np.abs(lower).max(), np.abs(upper).max())
+    if widths.max() == 0 or np.ptp(widths) > rounding:
+        return None
+    return 0.0, 2 * float(widths.max())
 
 
 def _by_size(sets: np.ndarray, sizes: np.ndarray, labels: ArrayLike) -> tuple[np.ndarray, ...]:

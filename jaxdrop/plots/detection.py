@@ -57,7 +57,10 @@ def risk_coverage_curve(
     """
     loss = _arrays.vector(errors, "errors", finite=True)
     _arrays.check_alike(_arrays.vector(uncertainty, "uncertainty"), loss, "uncertainty", "errors")
-    score = aurc_with_error(uncertainty, loss)
+    # About its middle a loss with a large offset keeps its digits in float32.
+    middle = 0.0 if _is_binary(loss) else (loss.min() + loss.max()) / 2
+    score = _arrays.scored(lambda off: aurc_with_error(uncertainty, off), loss - middle)
+    score = score._replace(value=middle + score.value)
     coverage, risk, below, above = _risks(loss, np.asarray(uncertainty))
     ax = _axes.axes(ax)
     style = _axes.look(ax)

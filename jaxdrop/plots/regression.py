@@ -127,13 +127,13 @@ def targets_against_predictions(
     mean = _arrays.vector(mean, "mean", finite=True)
     spread = _arrays.spreads(stddev, mean, "mean")
     targets = _arrays.check_alike(_arrays.vector(targets, "targets", finite=True), mean, "targets", "mean")
-    score = finish(tally_rms(targets - mean))
+    score = _arrays.scored(lambda gaps: finish(tally_rms(gaps)), targets - mean)
     ax = _axes.axes(ax, _axes.SQUARE)
     style = _axes.look(ax)
     if _axes.is_new(ax, _EQUAL):
         ax.axline((mean[0], mean[0]), slope=1, color=_axes.GRAY, ls=":", label=_EQUAL)
     at = np.argsort(mean, kind="stable")[_axes.thinned(len(mean), _axes.CLOUD_POINTS)]
-    text = _axes.with_label(label, f"RMSE {_axes.told(Score(score.value, score.standard_error))}")
+    text = _axes.with_label(label, f"RMSE {_axes.told(score)}")
     look = {"color": style.color, "marker": style.marker, "ls": "", "ms": 4, "lw": 0.8, "alpha": 0.7}
     ax.errorbar(mean[at], targets[at], xerr=spread[at], **look, label=text)
     ax.set_xlabel("predicted mean ± standard deviation")
@@ -296,4 +296,5 @@ def _miscalibration(level: np.ndarray, share: np.ndarray, total: int) -> Score:
     covariance = np.minimum(share[:, None], share) - share[:, None] * share
     sign = np.sign(gap)
     variance = sign @ covariance @ sign / total / len(level) ** 2
-    return Score(np.abs(gap).mean(), np.sqrt(max(variance, 0)))
+    error = np.sqrt(max(variance, 0)) if total > 1 else np.nan  # one target says nothing of its error
+    return Score(np.abs(gap).mean(), error)

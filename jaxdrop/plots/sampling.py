@@ -107,10 +107,12 @@ def _of_estimates(estimates: Sequence[Estimate], of: str, index: int | tuple[int
     counts, values, errors = [], [], []
     for one in estimates:
         number = np.asarray(_arrays.check_known(one.num_samples, "num_samples"))
-        if number.ndim and isinstance(index, int | tuple):
-            number = number[index if isinstance(index, int) else index[0]]
+        if number.ndim and index is not None:
+            example = index[0] if isinstance(index, tuple) else index
+            number = number[[example]] if -len(number) <= example < len(number) else number
         if np.unique(number).size != 1:
-            raise ValueError("`index` must choose an example, as their numbers of samples differ, got None.")
+            differ = "as their numbers of samples differ"
+            raise ValueError(f"`index` must choose an example, {differ}, got {index}.")
         counts.append(int(np.unique(number)[0]))
         for found, tree in ((values, one.value), (errors, one.standard_error)):
             found.append(_named(tree, of))

@@ -49,10 +49,10 @@ def weight_sparsity(
     rows = _counts(params, threshold, where)
     zeros, sizes = (np.array(column) for column in zip(*rows.values(), strict=True))
     zeros, sizes = np.append(zeros, zeros.sum()), np.append(sizes, sizes.sum())
-    place = np.arange(len(zeros))
+    place, shares = np.arange(len(zeros)), zeros / np.maximum(sizes, 1)
     ax = _axes.axes(ax, (_axes.SIZE[0], 1.2 + 0.32 * len(zeros)))
-    ax.barh(place[:-1], (zeros / sizes)[:-1], height=0.7, color=_axes.PALETTE[0], alpha=0.6)
-    ax.barh(place[-1:], (zeros / sizes)[-1:], height=0.7, color=_axes.GRAY, alpha=0.5)
+    ax.barh(place[:-1], shares[:-1], height=0.7, color=_axes.PALETTE[0], alpha=0.6)
+    ax.barh(place[-1:], shares[-1:], height=0.7, color=_axes.GRAY, alpha=0.5)
     for at, (zero, size) in enumerate(zip(zeros, sizes, strict=True)):
         ax.text(0.01, at, f"{zero:,} of {size:,}", fontsize="small", va="center")
     ax.set_yticks(place, [*rows, _ALL])

@@ -14,9 +14,9 @@ from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.training import _loss_fn
 from jaxdrop.training.trainer import TrainState
 
-# The user's own types of data: `score_fn(state, key, valid) -> score`, of the state of one run.
+# Scores the state of one run: `score_fn(state, key, valid) -> score`.
 ScoreFn = Callable[[TrainState, Key, PyTree], jax.Array]
-# `batch_fn(train, step) -> batch`, the batch of step number `step`.
+# The batch of a step: `batch_fn(train, step) -> batch`.
 BatchFn = Callable[[PyTree, jax.Array], PyTree]
 # The step of a sweep.
 Step = Callable[[TrainState, PyTree], tuple[TrainState, tuple[jax.Array, PyTree]]]

@@ -25,11 +25,11 @@ from jaxdrop.training import _devices, _loss_fn
 
 __all__ = ["LossFn", "Recipe", "StatefulLossFn", "TrainState", "Trainer", "sweep", "trainer"]
 
-# The user's own types of parameters, model states and batches:
-# `loss_fn(params, key, batch) -> (loss, aux)`.
+# A loss of parameters, with a key: `loss_fn(params, key, batch) -> (loss, aux)`.
 LossFn = Callable[[PyTree, Key, PyTree], tuple[jax.Array, PyTree]]
-# `loss_fn(params, model_state, key, batch) -> (loss, (aux, model_state))`.
+# A loss that changes a model state: `loss_fn(params, model_state, key, batch) -> (loss, (aux, model_state))`.
 StatefulLossFn = Callable[[PyTree, PyTree, Key, PyTree], tuple[jax.Array, tuple[PyTree, PyTree]]]
+# The loss and the optimizer of one run of a sweep: `recipe(hyper) -> (loss_fn, optimizer)`.
 Recipe = Callable[[PyTree], tuple[LossFn | StatefulLossFn, optax.GradientTransformation]]
 _Tree = TypeVar("_Tree")
 

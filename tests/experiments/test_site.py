@@ -123,8 +123,8 @@ def test_a_wrong_folder_is_one_line(tmp_path):
     words = [sys.executable, "-m", "experiments.site", "--out", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    message = f"Error: `out` must be a new or empty folder or a site of this command, got {tmp_path}."
-    assert done.stderr.strip().splitlines() == [message]
+    message = f"a new or empty folder or a site of this command, got {tmp_path}, which has notes.txt."
+    assert done.stderr.strip().splitlines() == [f"Error: `out` must be {message}"]
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):

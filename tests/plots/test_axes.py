@@ -38,6 +38,7 @@ def test_a_series_has_the_first_color_that_the_axes_do_not_have():
         (1.0, 0.0, "1 ± 0"),
         (0.25, np.nan, "0.25"),
         (1e-9, 2e-11, "1e-09 ± 2e-11"),
+        (1.5e25, 2e23, "1.5e+25 ± 2e+23"),
     ],
 )
 def test_a_score_is_told_to_two_digits_of_its_error(value: float, error: float, text: str):

@@ -44,6 +44,8 @@ def test_of_a_class_and_of_binary_probabilities():
     ax = plots.reliability_diagram(PROBS, LABELS, bins=6, cls=2, ax=axes())
     check(ax, PROBS[:, 2], LABELS == 2, 6)
     assert ax.get_xlabel() == "probability of class 2"
+    true = plots.reliability_diagram(PROBS, LABELS, bins=6, cls=True, ax=axes())
+    assert true.get_xlabel() == "probability of class 1"
     binary = plots.reliability_diagram(PROBS[:, 2].reshape(20, 20), (LABELS == 2).reshape(20, 20), bins=6)
     assert bars(binary) == bars(ax)
     assert binary.get_ylabel().startswith("frequency of the positive class")

@@ -53,6 +53,16 @@ def test_widths_of_intervals_some_of_which_are_infinite():
     assert legend(ax) == [text]
 
 
+def test_widths_that_are_equal_but_for_rounding_are_one_bar():
+    middle = 50 * RNG.normal(size=200).astype(np.float32)
+    data = plots.interval_widths(middle - 1, middle + 1, bins=5, ax=axes()).patches[0].get_data()
+    np.testing.assert_allclose(data.values, [0, 0, 1, 0, 0])
+    np.testing.assert_allclose(data.edges[[0, -1]], [0, 4], rtol=1e-5)
+    with np.errstate(invalid="raise"):
+        far = plots.interval_widths(np.array([0, np.inf]), np.array([1e-25, np.inf]), ax=axes())
+    assert legend(far) == ["mean width 1e-25, 50 % infinite"]
+
+
 def test_what_is_refused():
     with pytest.raises(TypeError, match="`sets` must be a boolean array, got float64"):
         plots.set_sizes(1.0 * SETS)

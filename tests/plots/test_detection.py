@@ -48,6 +48,16 @@ def test_ties_count_with_their_mean_and_losses_may_be_of_any_size():
     assert ax.get_ylabel().startswith("mean error")
 
 
+def test_the_area_of_losses_with_a_large_offset_keeps_its_digits():
+    loss, uncertainty = RNG.random(100), RNG.random(100)
+    ranked = loss[np.argsort(uncertainty)]
+    area = (np.cumsum(ranked) / np.arange(1, 101)).mean()
+    text = legend(plots.risk_coverage_curve(1e9 + loss, uncertainty, ax=axes()))[0]
+    found, error = (float(number) for number in text.removeprefix("AURC ").split(" ± "))
+    np.testing.assert_allclose(found - 1e9, area, atol=1e-3)
+    assert error < 0.1
+
+
 def test_the_axis_starts_where_the_risk_rises():
     wrong = np.arange(400) >= 300
     ax = plots.risk_coverage_curve(wrong, np.arange(400), ax=axes())

@@ -58,6 +58,20 @@ def test_targets_against_predictions():
     assert legend(ax) == ["target = prediction", f"mine: RMSE {text}"]
 
 
+@pytest.mark.parametrize("unit", [1e-25, 1e25])
+def test_the_error_is_in_the_unit_of_the_targets(unit: float):
+    gap = RNG.normal(size=100)
+    ax = plots.targets_against_predictions(np.zeros(100), 0.0, unit * gap, ax=axes())
+    found, error = (float(number) / unit for number in legend(ax)[1].removeprefix("RMSE ").split(" ± "))
+    rms = np.sqrt(np.mean(gap**2))
+    np.testing.assert_allclose(found, rms, rtol=0.01)
+    np.testing.assert_allclose(error, np.std(gap**2, ddof=1) / 2 / rms / 10, rtol=0.2)
+
+
+def test_one_target_has_no_error():
+    assert legend(plots.quantile_calibration(np.array([0.5]), ax=axes()))[1] == "miscalibration 0.263"
+
+
 def test_the_histogram_of_pit_values_has_the_band_of_uniform_ones():
     ax = axes()
     assert plots.pit_histogram(PIT.reshape(2, 100), bins=8, ax=ax) is ax

@@ -65,7 +65,10 @@ def test_estimates_at_several_numbers_of_samples_in_any_order():
     expected = [found[i].standard_error["mean"][0, 1] for i in (1, 0)]
     np.testing.assert_allclose(ax.lines[0].get_data(), ([8, 32], expected))
     by_example = [one._replace(num_samples=np.full(1, one.num_samples)) for one in found]
-    np.testing.assert_allclose(sampling._of_estimates(by_example, "mean", (0, 1)).counts, [8, 32])
+    for index in ((0, 1), np.int64(0)):
+        np.testing.assert_allclose(sampling._of_estimates(by_example, "mean", index).counts, [8, 32])
+    with pytest.raises(ValueError, match=r"`index` must choose one of the estimates .*, got 7"):
+        plots.convergence(by_example, index=7)
     with pytest.raises(ValueError, match="`samples` must hold estimates of different numbers of samples"):
         plots.convergence([found[0], found[0]], index=(0, 0))
     with pytest.raises(ValueError, match="`of` must be one of 'mean', 'variance', got 'median'"):

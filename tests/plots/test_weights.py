@@ -38,6 +38,12 @@ def test_variational_kernels_count_as_they_are_pruned():
     assert pruned == pytest.approx(2 / 3)
 
 
+def test_a_leaf_without_weights_has_none_near_zero():
+    with np.errstate(invalid="raise"):
+        ax = plots.weight_sparsity({"a": {"kernel": np.zeros((0, 2))}, "b": {"kernel": np.eye(2)}}, ax=axes())
+    assert [bar.get_width() for bar in ax.patches] == [0, 0.5, 0.5]
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="`threshold` must be finite and at least 0, got -1"):
         plots.weight_sparsity(PARAMS, threshold=-1)

@@ -54,6 +54,15 @@ def test_types_are_shown_with_their_comments():
     assert "   # The probability of dropping, in [0, 1].\n   Rate = Numeric" in text
 
 
-def test_values_are_told_from_types():
-    assert "<jaxdrop.plots.PALETTE>`\n     - A constant." in api.page("plots")
-    assert "<jaxdrop.schedules.Schedule>`\n     - A type." in api.page("schedules")
+def test_values_are_told_by_their_comments():
+    told = "Colors that color-blind readers can tell apart."
+    assert f"<jaxdrop.plots.PALETTE>`\n     - {told}" in api.page("plots")
+    lines = list(inspect.getdoc(()).splitlines())
+    api._commented(None, "data", "jaxdrop.plots.PALETTE", (), None, lines)  # pyright: ignore[reportArgumentType]
+    assert lines[0].startswith(told[:-1])
+    assert len(lines) == 2
+
+
+def test_signatures_of_protocols_and_of_methods_that_return_their_class():
+    assert api.signature(mc.Reducer) == ("", None)
+    assert api.signature(mc.SWAG.update, method=True) == ("(params: PyTree)", "SWAG")

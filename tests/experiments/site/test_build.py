@@ -1,5 +1,7 @@
 """The build of the site: whole or not at all."""
 
+import pathlib
+
 import pytest
 
 from experiments import cli
@@ -39,10 +41,9 @@ def test_a_site_replaces_an_older_one_whole_or_not_at_all(small, tmp_path, capsy
     assert "First" in (out / "index.html").read_text()
 
     (small / "README.md").write_text("# Third\n")
-    (out / "source").rename(out / "left")
-    build.build(out, [])
+    build.build(out.parent / "other" / ".." / "site", [])
     assert "Third" in (out / "index.html").read_text()
-    assert not (out / "left").exists()
+    assert not (out / "source" / "more.py.html").exists()
     assert [path.name for path in out.parent.iterdir()] == ["site"]
 
 
@@ -53,3 +54,30 @@ def test_other_files_are_not_replaced(tmp_path):
             build.build(out, [])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     build.check_out(tmp_path / "new")
+
+
+def test_files_beside_those_of_a_site_and_the_current_folder_are_kept(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_run", lambda folder: (folder / "html").mkdir())
+    out = tmp_path / "site"
+    build.build(out, [])
+    build.build(out, [])
+    with monkeypatch.context() as inside:
+        inside.chdir(out)
+        with pytest.raises(cli.BadInputError, match="`out` must not hold the current folder"):
+            build.build(pathlib.Path(), [])
+    (out / ".git").mkdir()
+    with pytest.raises(cli.BadInputError, match=r"a site of this command, got .*, which has \.git\."):
+        build.build(out, [])
+    (out / ".git").rmdir()
+    rename = pathlib.Path.rename
+
+    def failing(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        if path.name == "html":
+            raise OSError("disk")
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", failing)
+    with pytest.raises(OSError, match="disk"):
+        build.build(out, [])
+    build.check_out(out)
+    assert list(out.iterdir()) == [out / build._CONTENTS]
