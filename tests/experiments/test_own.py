@@ -86,7 +86,7 @@ REGRESSION = [
 
 
 def damaged(path: epath.Path) -> list[bytes]:
-    """Archives that fail within: bits flipped in a compressed array, an encrypted one, a text in place of one."""
+    """Archives that fail within: bits flipped in a compressed array, an encrypted one, a text for one."""
     np.savez_compressed(path, x=X, y=Y)
     flipped = bytearray(path.read_bytes())
     flipped[100:300] = bytes(255 - byte for byte in flipped[100:300])
