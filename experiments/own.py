@@ -135,7 +135,10 @@ def _read(path: epath.Path) -> dict[str, np.ndarray]:
     for inputs, outputs in (_NAMES[:2], _NAMES[2:])[: len(arrays) // 2]:
         x, y = arrays[inputs], arrays[outputs]
         if x.ndim < 2 or not x[:1].size or x.shape[1:] != found["x"].shape[1:]:
-            raise _bad(path, inputs, "rows of numbers of one shape, [N, ...]", f"shape {x.shape}")
+            like = "" if inputs == "x" else f" that of `x`, {found['x'].shape}"
+            raise _bad(
+                path, inputs, f"rows of numbers of one shape,{like or ' [N, ...]'}", f"shape {x.shape}"
+            )
         if x.dtype != found["x"].dtype:
             raise _bad(path, inputs, f"the type of `x`, {found['x'].dtype}", str(x.dtype))
         if y.shape != (len(x),):

@@ -51,7 +51,7 @@ BOTH = [
     ({"x": X, "y": Y[:29]}, "`y` of `{}` must hold one value per row, shape (30,), got shape (29,)."),
     ({"x": X, "y": Y[:, None]}, "must hold one value per row, shape (30,), got shape (30, 1)."),
     ({"x": X[:19], "y": Y[:19]}, "`x` of `{}` must hold at least 20 rows, got 19."),
-    ({"x": X, "y": Y, "x_test": X[:, :3], "y_test": Y}, "`x_test` of `{}` must hold rows of numbers"),
+    ({"x": X, "y": Y, "x_test": X[:, :3], "y_test": Y}, "of one shape, that of `x`, (30, 4, 4), got"),
     ({"x": X, "y": Y, "x_test": X[:0], "y_test": Y[:0]}, "`x_test` of `{}` must hold rows of numbers"),
     ({"x": np.where(X[3, 1, 1] == X, np.nan, X), "y": Y}, "that are finite in float"),
     ({"x": X.astype(complex), "y": Y}, "`x` of `{}` must hold"),
