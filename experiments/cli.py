@@ -66,16 +66,25 @@ def start_devices(devices: int | None) -> int | None:
     Several hosts run one command, each with JAX_COORDINATOR_ADDRESS, and JAX_NUM_PROCESSES and JAX_PROCESS_ID
     unless a cluster such as Slurm tells JAX both. The first host prints and writes.
     """
-    try:
-        if _HOSTS in os.environ:
-            given = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+    if os.environ.get(_HOSTS):
+        names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        given = [os.environ.get(name) or None for name in names]
+        try:
             count, index = (None if value is None else int(value) for value in given)
             jax.distributed.initialize(num_processes=count, process_id=index)
-            console.quiet = jax.process_index() > 0
-        elif devices is not None and devices > 1:
+        except (RuntimeError, ValueError, IndexError) as error:  # an address without a port is an IndexError
+            raise BadInputError(
+                f"${_HOSTS}, ${names[0]} and ${names[1]} must join the hosts before JAX starts its devices, "
+                f"got {os.environ[_HOSTS]}, {given[0]} and {given[1]}: {' '.join(str(error).split())}"
+            ) from None
+        console.quiet = jax.process_index() > 0
+    elif devices is not None and devices > 1:
+        try:
             jax.config.update("jax_num_cpu_devices", devices)
-    except RuntimeError as error:
-        raise BadInputError(f"`devices` must be set before JAX starts its devices, got: {error}") from None
+        except RuntimeError as error:
+            raise BadInputError(
+                f"`devices` must be set before JAX starts its devices, got: {error}"
+            ) from None
     return devices
 
 
@@ -112,7 +121,8 @@ LogDir = Annotated[
         help="Folder for live curves of the training, for TensorBoard; needs the extra `logs`.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="First seed; the others follow it.")]
+# JAX takes the lowest 32 bits of a seed, so that 2**32 would repeat 0; NumPy takes all.
+Seed = Annotated[int, typer.Option(min=0, max=10**9, help="First seed; the others follow it.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds; at least 2 for standard errors.")]
 Scale = Annotated[float, typer.Option(callback=check_scale, help="Share of the paper's widths, at most 1.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Smoke test: a small version in seconds.")]
@@ -135,7 +145,8 @@ def run(main: Callable[..., Any]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if _HOSTS in os.environ and "devices" not in inspect.signature(main).parameters:
+        alone = "devices" not in inspect.signature(main).parameters and "--help" not in sys.argv
+        if os.environ.get(_HOSTS) and alone:
             raise BadInputError(f"${_HOSTS} must not be set, because this experiment runs on one host.")
         code = app(complete_var=COMPLETE, standalone_mode=False)
     except typer.Abort:  # a key interrupt, in some versions of Typer

@@ -112,11 +112,19 @@ def _read(path: epath.Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"`data` must name an NPZ file, looked for {path}.")
     try:
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        with path.open("rb") as content:
+            if not zipfile.is_zipfile(content):  # NumPy would speak of pickles
+                raise ValueError("not a ZIP archive")
+            content.seek(0)
+            with np.load(content, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+        for name, array in found.items():
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"{name} is not an array")
+    except Exception as error:  # A damaged file fails with an error of many types.
+        message = " ".join(str(error).split()).rstrip(".")
         raise cli.BadInputError(
-            f"`{path}` must be an NPZ file of arrays of numbers, got one that fails with: {error}."
+            f"`{path}` must be an NPZ file of arrays of numbers, got one that fails with: {message}."
         ) from None
     if set(found) not in (set(_NAMES[:2]), set(_NAMES)):
         names = ", ".join(sorted(found)) or "none"
@@ -127,7 +135,10 @@ def _read(path: epath.Path) -> dict[str, np.ndarray]:
     for inputs, outputs in (_NAMES[:2], _NAMES[2:])[: len(arrays) // 2]:
         x, y = arrays[inputs], arrays[outputs]
         if x.ndim < 2 or not x[:1].size or x.shape[1:] != found["x"].shape[1:]:
-            raise _bad(path, inputs, "rows of numbers of one shape, [N, ...]", f"shape {x.shape}")
+            like = "" if inputs == "x" else f" that of `x`, {found['x'].shape}"
+            raise _bad(
+                path, inputs, f"rows of numbers of one shape,{like or ' [N, ...]'}", f"shape {x.shape}"
+            )
         if x.dtype != found["x"].dtype:
             raise _bad(path, inputs, f"the type of `x`, {found['x'].dtype}", str(x.dtype))
         if y.shape != (len(x),):
@@ -143,11 +154,11 @@ def _finite(path: epath.Path, name: str, array: np.ndarray, dtype: np.dtype) -> 
     if array.dtype.kind not in "iuf":
         raise _bad(path, name, "real numbers", str(array.dtype))
     with np.errstate(over="ignore"):
-        array = array.astype(dtype)
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
-        raise _bad(path, name, f"numbers that are finite in {dtype}", f"another one in row {row}")
-    return array
+        found = array.astype(dtype)
+    if not np.isfinite(found).all():
+        place = tuple(np.argwhere(~np.isfinite(found))[0])
+        raise _bad(path, name, f"numbers that are finite in {dtype}", f"{array[place]:g} in row {place[0]}")
+    return found
 
 
 def _bad(path: epath.Path, name: str, expected: str, got: str) -> cli.BadInputError:

@@ -151,7 +151,8 @@ def commit() -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(_ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout.strip()
 
     found: dict[str, Any] = {"commit": None, "changed": None}
     # The checkout of another project may surround the files.
@@ -162,12 +163,16 @@ def commit() -> dict[str, Any]:
     return found
 
 
+# That of the start: files may change while a run goes on.
+_COMMIT = commit()
+
+
 def environment(others: tuple[str, ...] = ()) -> dict[str, Any]:
     """Date, command line, commit, machine, and versions of the packages, of `others` if installed."""
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        **commit(),
+        **_COMMIT,
         **machine(),
         **versions(others),
     }

@@ -46,8 +46,6 @@ COLUMNS = {"test": "test", "train": "train", "gap": "gap", "zero": "zero"}
 # Weights up to this size count as zero: gradient methods do not reach 0 exactly.
 ZERO = 1e-3
 CHUNKS = 20
-# Data that need no folder.
-FREE = "The digits and --data need none."
 
 
 class Config(NamedTuple):

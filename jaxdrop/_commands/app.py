@@ -3,7 +3,6 @@
 import importlib
 import io
 import os
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,11 +47,6 @@ def run(*commands: Callable[..., None]) -> None:
     except (BadInputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def main() -> None:
-    """Runs `python -m jaxdrop`; the program `jaxdrop`, whose name a shell can complete."""
-    runpy.run_module("jaxdrop", run_name="__main__")
 
 
 def load(name: str, option: str = "problem") -> Callable[..., PyTree]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxdrop import _commands
+from jaxdrop.__main__ import main
 from jaxdrop._commands import app
 
 
@@ -72,23 +74,27 @@ def test_without_typer_an_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "typer", None)
     with pytest.raises(ImportError, match=r"need typer and rich; run `pip install \"jaxdrop\[cli\]\"`"):
         runpy.run_path(app.__file__)
+    monkeypatch.delitem(sys.modules, "jaxdrop._commands.app")
+    monkeypatch.delattr(_commands, "app")
+    with pytest.raises(SystemExit, match=r"^Error: The commands .* run `pip install \"jaxdrop\[cli\]\"`\.$"):
+        main()
 
 
 def test_the_program_completes_its_commands(monkeypatch, capsys):
     scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"jaxdrop": f"{app.main.__module__}:main"}
+    assert scripts == {"jaxdrop": f"{main.__module__}:main"}
     monkeypatch.setenv("_JAXDROP_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "jaxdrop tune --gr")
     monkeypatch.setenv("COMP_CWORD", "2")
     with pytest.raises(SystemExit) as ended:
-        app.main()
+        main()
     assert (ended.value.code, capsys.readouterr().out) == (0, "--grid\n")
 
 
 def test_the_help_names_the_program(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["jaxdrop", "--help"])
     with pytest.raises(SystemExit):
-        app.main()
+        main()
     shown = capsys.readouterr().out
     assert "Usage: jaxdrop [OPTIONS] COMMAND" in shown
     assert "--install-completion" in shown

@@ -77,6 +77,7 @@ def given(monkeypatch, capsys):
 
 # Of every experiment: arguments that it refuses; the option, what is expected and what came.
 SEEDED = [("--seeds 0", "--seeds", "1", "0"), ("--seed=-1", "--seed", "0", "-1")]
+SEEDED += [("--seed 4294967296", "--seed", "1000000000", "4294967296")]
 SCALED = [(f"--scale {value}", "`scale`", "(0, 1]", value) for value in ("0", "2", "nan")]
 FROM = [("--dataset digits", "--dataset", "'mnist', 'fashion-mnist'", "digits")]
 REFUSED: dict[str, list[tuple[str, str, str, str]]] = {
@@ -211,6 +212,7 @@ def test_one_host_is_enough_where_runs_are_not_divided(given, monkeypatch):
             code, _, text = given(name, "--seed", "1")
             assert (code, text.count("\n")) == (2, 1)
             assert "$JAX_COORDINATOR_ADDRESS must not be set" in text
+            assert given(name, "--help")[0] == 0
 
 
 def test_devices_are_set_before_jax_starts():
@@ -230,6 +232,23 @@ def test_hosts_are_joined_by_the_environment(monkeypatch):
     monkeypatch.setenv("JAX_PROCESS_ID", "1")
     cli.start_devices(None)
     assert joined == [{"num_processes": None, "process_id": None}, {"num_processes": 2, "process_id": 1}]
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "")
+    assert cli.start_devices(1) == 1
+    assert len(joined) == 2
+
+
+def test_hosts_that_cannot_join_are_one_line(monkeypatch):
+    def fail(**_: int) -> None:
+        raise IndexError("list index\nout of range")
+
+    monkeypatch.setattr(cli.jax.distributed, "initialize", fail)
+    for address, count in (("10.0.0.1", "2"), ("10.0.0.1:1", "two")):
+        monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", address)
+        monkeypatch.setenv("JAX_NUM_PROCESSES", count)
+        with pytest.raises(
+            cli.BadInputError, match=f"must join the hosts .*, got {address}, {count} and None: .*"
+        ):
+            cli.start_devices(None)
 
 
 @pytest.mark.parametrize("name", ["run[/1]", "[b]x", ":x:"])

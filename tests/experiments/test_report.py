@@ -117,8 +117,11 @@ def test_the_commit_is_that_of_the_own_checkout(tmp_path, monkeypatch):
     assert found["changed"] is False
     (tmp_path / "a").write_text("2")
     assert report.commit() == found | {"changed": True}
+    assert report.environment()["commit"] != found["commit"]  # that of the start
     (tmp_path / "inner").mkdir()
     monkeypatch.setattr(report, "_ROOT", tmp_path / "inner")
+    assert report.commit() == nothing
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook
     assert report.commit() == nothing
     monkeypatch.setattr(report, "_ROOT", tmp_path)
     monkeypatch.setenv("PATH", "")
