@@ -1,22 +1,24 @@
 """Monte-Carlo dropout on the UCI regression sets, compared with its author's results split by split.
 
 Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016, section 5.2, with the grid search
-that Gal published in 2018 (github.com/yaringal/DropoutUncertaintyExps). One hidden layer of ReLUs,
-dropout before both layers and at test time too. In each split, networks for a grid of dropout rates
+that Gal published in 2018 (github.com/yaringal/DropoutUncertaintyExps). One hidden layer of ReLUs, or more,
+with dropout before every layer and at test time too. In each split, networks for a grid of dropout rates
 and precisions tau are trained on the first 80 % of the training rows; the log-likelihood of the rest
 chooses. A network with the chosen values is trained on all training rows and tested once with
 10,000 samples. Expected test RMSE / test log-likelihood: Boston 2.90±.18 / -2.40±.04,
 concrete 4.82±.16 / -2.93±.02, energy .54±.01 / -1.21±.01, kin8nm .08 / 1.14±.01, naval .00 / 4.45,
-power plant 4.01±.04 / -2.80±.01, protein 4.27±.02 / -2.87.
+power plant 4.01±.04 / -2.80±.01, protein 4.27±.02 / -2.87. For two layers, the expected numbers and the
+published rate and precision of each set are in README.md.
 
 All splits and the whole grid, 240 networks, train in one compiled program.
 
     python -m experiments.uci --dataset bostonHousing --data-dir DIR
     python -m experiments.uci --dataset kin8nm --epochs 400 --data-dir DIR
+    python -m experiments.uci --dataset kin8nm --layers 2 --rate 0.05 --tau 192.482910156 --data-dir DIR
     python -m experiments.uci --quick
 
-3 to 5 minutes for a small set (Boston, energy, concrete) on 2 CPU cores; for the larger sets give fewer
-epochs. Results: README.md in this folder.
+3 to 5 minutes for a small set (Boston, energy, concrete) on 2 CPU cores; up to an hour for the larger sets,
+or fewer epochs. Results: README.md in this folder.
 """
 
 import time
