@@ -1,7 +1,6 @@
 """The experiment in its quick form, what an interruption leaves, and what the command refuses."""
 
 import functools
-import itertools
 import json
 import re
 
@@ -17,45 +16,59 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "train", functools.partial(loop.train, save_every=0.0))
-    monkeypatch.setattr(job, "score", stop_at(3, job.score))
+    monkeypatch.setattr(job, "score", stop)
     with pytest.raises(KeyboardInterrupt):
-        job.main(out=tmp_path / "a", epochs=2, seeds=2, quick=True)
-    folder = tmp_path / "a" / "uci" / "diabetes-quick-2-2-seeds"
+        job.main(out=tmp_path / "a", epochs=2, quick=True)
+    folder = tmp_path / "a" / "uci" / "diabetes-quick-2"
     assert not (folder / "metrics.json").exists()
-    damaged = max(folder.glob("checkpoints-*/seed-1/grid/2/**/_METADATA"))
+    damaged = max(folder.glob("checkpoints-*/seed-0/grid/2/**/_METADATA"))
     damaged.write_bytes(b"")
     monkeypatch.undo()
-    search, searched = job.search, []
-    monkeypatch.setattr(job, "search", lambda plan, *of: searched.append(plan.seed) or search(plan, *of))
     for name in ("a", "b"):
-        job.main(out=tmp_path / name, log_dir=tmp_path / "logs", epochs=2, seeds=2, quick=True)
+        job.main(out=tmp_path / name, log_dir=tmp_path / "logs", epochs=2, quick=True)
     assert (
         f"`{damaged}` is damaged or missing; the checkpoint of step 2 is dropped." in capsys.readouterr().out
     )
-    assert searched == [1, 0, 1]
     written = {path.name for path in folder.iterdir()}
     assert written == {"metrics.json", "run.json", "table.md", "diabetes.png"}
     content = (folder / "metrics.json").read_bytes()
-    assert content == (tmp_path / "b" / "uci" / folder.name / "metrics.json").read_bytes()
+    assert content == (tmp_path / "b" / "uci" / "diabetes-quick-2" / "metrics.json").read_bytes()
     metrics = json.loads(content)
-    check(metrics, 2)
-    (run,) = (tmp_path / "logs" / "uci" / folder.name).iterdir()
-    curves = events.points(run / "seed-1" / "grid")
-    errors = np.array(metrics["validation"]["training_error"][1])
+    assert not {"layers", "seeds"} & set(metrics)
+    check(metrics)
+    (run,) = (tmp_path / "logs" / "uci" / "diabetes-quick-2").iterdir()
+    curves = events.points(run / "seed-0" / "grid")
+    errors = np.array(metrics["validation"]["training_error"])
     for i, rate in enumerate(metrics["rates"]):
         np.testing.assert_allclose(curves[f"train/rate_{rate:g}"][-1], (2, errors[:, i].mean()), rtol=1e-5)
-    assert len(events.points(run / "seed-1" / "chosen")["train/chosen"]) == 2
+    assert len(events.points(run / "seed-0" / "chosen")["train/chosen"]) == 2
     assert "seconds" in json.loads((folder / "run.json").read_text())
 
 
-def test_a_pair_of_two_layers_is_not_searched(tmp_path):
-    job.main(out=tmp_path, layers=2, rate=0.05, tau=2e-4, epochs=1, quick=True)
-    folder = tmp_path / "uci" / "diabetes-quick-2-layers-1-rate-0.05-tau-0.0002"
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert (metrics["layers"], metrics["chosen_rate"], metrics["chosen_tau"]) == (2, [0.05] * 3, [2e-4] * 3)
-    assert "validation" not in metrics
-    assert "seeds" not in metrics
-    assert np.shape(metrics["test_ll"]) == (3,)
+def test_finished_seeds_are_kept(tmp_path, monkeypatch):
+    """Two layers and a pair that is not searched; the second seed is interrupted, and equals one alone."""
+    rng, file, test = np.random.default_rng(0), tmp_path / "mine.npz", job.test
+    np.savez(file, x=rng.normal(size=(40, 3)), y=rng.normal(size=40))
+    options = {"own_data": file, "out": tmp_path, "layers": 2, "rate": 0.05, "tau": 2.0, "quick": True}
+    options["epochs"] = 2
+    name = "mine.npz-quick-2-layers-2-rate-0.05-tau-2.0"
+    monkeypatch.setattr(job, "test", lambda plan, *of: stop() if plan.seed else test(plan, *of))
+    with pytest.raises(KeyboardInterrupt):
+        job.main(seeds=2, **options)
+    tested = []
+    monkeypatch.setattr(job, "test", lambda plan, *of: tested.append(plan.seed) or test(plan, *of))
+    job.main(seeds=2, **options)
+    assert tested == [1]
+    job.main(seed=1, **options)
+    both, alone = (
+        json.loads((tmp_path / "uci" / folder / "metrics.json").read_text())
+        for folder in (f"{name}-2-seeds", name)
+    )
+    assert (both["layers"], both["seeds"], alone["chosen_tau"]) == (2, 2, [2.0] * 3)
+    assert "validation" not in both
+    assert both["test_ll"][1] == alone["test_ll"] != both["test_ll"][0]
+    assert both["curves"][1] == alone["curves"]
+    assert both["summary"]["test_ll"]["mean"] == pytest.approx(np.mean(both["test_ll"]))
 
 
 @pytest.mark.parametrize(
@@ -87,21 +100,14 @@ def stop(*_):
     raise KeyboardInterrupt
 
 
-def stop_at(call, function):
-    """The function, interrupted at one of its calls."""
-    calls = itertools.count(1)
-    return lambda *args: stop() if next(calls) == call else function(*args)
-
-
-def check(metrics, seeds):
+def check(metrics):
     for name in ("test_ll", "test_ll_error", "test_rmse", "test_rmse_error", "chosen_rate", "chosen_tau"):
-        assert np.shape(metrics[name]) == (seeds, 3)
+        assert np.shape(metrics[name]) == (3,)
     scored = np.array(metrics["validation"]["ll"])
-    assert scored.shape == (seeds, 3, len(metrics["rates"]), len(metrics["taus"]))
-    best = [[np.unravel_index(of.argmax(), of.shape) for of in one] for one in scored]
-    assert metrics["chosen_rate"] == [[metrics["rates"][rate] for rate, _ in one] for one in best]
-    assert metrics["chosen_tau"] == [[metrics["taus"][tau] for _, tau in one] for one in best]
-    assert len(np.unique(metrics["test_ll"])) == 3 * seeds
+    assert scored.shape == (3, len(metrics["rates"]), len(metrics["taus"]))
+    best = [np.unravel_index(of.argmax(), of.shape) for of in scored]
+    assert metrics["chosen_rate"] == [metrics["rates"][rate] for rate, _ in best]
+    assert metrics["chosen_tau"] == [metrics["taus"][tau] for _, tau in best]
     assert metrics["summary"]["test_ll"]["mean"] == pytest.approx(np.mean(metrics["test_ll"]))
 
 
