@@ -207,7 +207,7 @@ def main(
     data_dir: Annotated[epath.Path | None, cli.data_dir("uci/NAME/", "--quick and --data need none.")] = None,
     out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of which each repeats all; the mean counts.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; each repeats the whole run.")] = 1,
     layers: Annotated[int, typer.Option(min=1, help="Hidden layers, of equal widths.")] = 1,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Training epochs; by default those of the protocol.")
