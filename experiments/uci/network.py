@@ -1,4 +1,4 @@
-"""One hidden layer of ReLUs with dropout before both layers, trained for a whole grid and all splits at once.
+"""Hidden layers of ReLUs with dropout before every layer, trained for a whole grid and all splits at once.
 
 Every array has a leading axis of splits; arrays that differ within the grid have axes [S, R, T] of splits,
 rates and precisions. The runs of a split share first weights, batches and random bits, each with its own
@@ -25,7 +25,8 @@ LENGTHSCALE = 1e-2
 LEARNING_RATE = 1e-3
 # Training rows that the curves are computed on.
 PROBE = 512
-Params = dict[str, dict[str, Any]]
+# Kernel and bias of each layer, the output last.
+Params = tuple[dict[str, Any], ...]
 Key = chex.PRNGKey
 
 
@@ -41,15 +42,18 @@ class Hyper(NamedTuple):
     strength: jax.Array
 
 
-def init(rng: np.random.Generator, inputs: int, hidden: int) -> Params:
-    """Glorot's uniform weights, of variance 2 / (inputs + outputs), and biases of 0: Keras's defaults."""
+def init(rng: np.random.Generator, inputs: int, hidden: int, layers: int = 1) -> Params:
+    """First weights of a network of `layers` hidden layers of `hidden` units and one output.
+
+    Glorot's uniform weights, of variance 2 / (inputs + outputs), and biases of 0: Keras's defaults.
+    """
 
     def layer(fan_in: int, fan_out: int) -> dict[str, np.ndarray]:
         limit = np.sqrt(6 / (fan_in + fan_out))
         kernel = rng.uniform(-limit, limit, (fan_in, fan_out)).astype(np.float32)
         return {"kernel": kernel, "bias": np.zeros(fan_out, np.float32)}
 
-    return {"hidden": layer(inputs, hidden), "output": layer(hidden, 1)}
+    return tuple(map(layer, (inputs, *layers * [hidden]), (*layers * [hidden], 1)))
 
 
 def apply(params: Params, x: splits.Array, rate: chex.Numeric = 0.0, key: Key | None = None) -> jax.Array:
@@ -58,11 +62,12 @@ def apply(params: Params, x: splits.Array, rate: chex.Numeric = 0.0, key: Key | 
     Inside, examples are along the last axis. Masks and sums then run over full vectors, and XLA's CPU
     backend is fastest at these products (8 ms per step against 12, without masks).
     """
-    first, second = (None, None) if key is None else jax.random.split(key)
-    x = _drop(first, x.T, rate)
-    h = jax.nn.relu(params["hidden"]["kernel"].T @ x + params["hidden"]["bias"][:, None])
-    h = _drop(second, h, rate)
-    return (params["output"]["kernel"].T @ h)[0] + params["output"]["bias"][0]
+    keys = [None] * len(params) if key is None else list(jax.random.split(key, len(params)))
+    h = x.T
+    for layer, own in zip(params[:-1], keys, strict=False):
+        h = jax.nn.relu(layer["kernel"].T @ _drop(own, h, rate) + layer["bias"][:, None])
+    h = _drop(keys[-1], h, rate)
+    return (params[-1]["kernel"].T @ h)[0] + params[-1]["bias"][0]
 
 
 def strength(rate: splits.Array, tau: splits.Array, count: splits.Array) -> splits.Array:
@@ -76,16 +81,16 @@ def hyper(rates: np.ndarray, taus: np.ndarray, count: splits.Array) -> Hyper:
     return Hyper(jnp.asarray(rates, jnp.float32), jnp.asarray(of, jnp.float32))
 
 
-def trainer(hidden: int) -> Trainer:
-    """Init/step pair with `init(keys, seeds, hyper, inputs)`; a step is an epoch.
+def trainer(hidden: int, layers: int = 1) -> Trainer:
+    """Init/step pair of networks of `layers` hidden layers of `hidden` units; a step is an epoch.
 
-    Keys have a leading axis of splits; `seeds` seed the first weights of each. The loss of a step is the
-    training errors after it.
+    `init(keys, seeds, hyper, inputs)`: keys have a leading axis of splits; `seeds` seed the first weights of
+    each. The loss of a step is the training errors after it.
     """
     optimizer = optax.adam(LEARNING_RATE)
 
     def start(keys: chex.PRNGKey, seeds: list[tuple[int, ...]], cells: Hyper, inputs: int) -> TrainState:
-        own = [init(np.random.default_rng(seed), inputs, hidden) for seed in seeds]
+        own = [init(np.random.default_rng(seed), inputs, hidden, layers) for seed in seeds]
         grid = cells.strength.shape[1:]
 
         def spread(*leaves: np.ndarray) -> jax.Array:

@@ -57,6 +57,15 @@ def test_the_environment_names_a_folder_above(folder, monkeypatch):
         splits.load("small")
 
 
+def test_two_layers_have_their_own_epochs_and_reference(folder):
+    (folder / "reference-2-layers").mkdir()
+    for name in ("test_ll", "test_MC_rmse"):
+        (folder / "reference-2-layers" / f"{name}.txt").write_text("1.5\n2.5\n")
+    one, two = (splits.load("small", folder.parent, layers) for layers in (1, 2))
+    assert (one.epochs, two.epochs) == (400, 2000)
+    assert (set(one.reference), set(two.reference)) == (set(), {"test_ll", "test_rmse"})
+
+
 def test_a_reference_is_read(folder):
     (folder / "reference").mkdir()
     for name in splits.REFERENCE.values():

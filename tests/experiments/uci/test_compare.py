@@ -48,10 +48,41 @@ def test_the_table():
     ]
     row = compare.body(compare.summarize(FOUND, REFERENCE))[0]
     assert row[1:] == ["-2.20±0.12", "-2.67±0.12", "0.467±0.033", "better"]
-    same = compare.agreement(np.array([0.1, 0.2, 0.2]), REFERENCE)
-    assert compare.caption(3, 10_000, same).endswith("in 2 of 3 splits.")
-    alone = compare.agreement(np.array([0.1, 0.2, 0.2]), {})
-    assert "3 splits, with 10,000 samples" in compare.caption(3, 10_000, alone)
+    taus = np.array([0.1, 0.2, 0.2])
+    assert compare.agreement(taus, {}) is None
+    against, alone = compare.summarize(FOUND, REFERENCE), compare.summarize(FOUND, {})
+    same = compare.agreement(taus, REFERENCE)
+    assert compare.caption(3, 10_000, against, same).endswith("in 2 of 3 splits.")
+    assert compare.caption(3, 10_000, against, None).endswith("at two standard errors of it.")
+    assert compare.caption(3, 10_000, alone, None).endswith("3 splits, with 10,000 samples for each.")
+
+
+def test_the_mean_over_seeds():
+    """Values of a split are first averaged; what seeds differ by is their share of the error."""
+    step = np.array([0.1, -0.2, 0.3])
+    found = {name: np.stack([values - step, values + step]) for name, values in FOUND.items()}
+    found |= {name: np.stack([FOUND[name]] * 2) for name in FOUND if name.endswith("_error")}
+    one, both = compare.summarize(FOUND, REFERENCE)["test_ll"], compare.summarize(found, REFERENCE)["test_ll"]
+    for name in ("mean", "difference"):
+        np.testing.assert_allclose(both[name], one[name])
+    assert both["monte_carlo_error"] == pytest.approx(one["monte_carlo_error"] / np.sqrt(2))
+    # Two values that differ by 2 d have a mean with standard error d.
+    assert both["seed_error"] == pytest.approx(np.sqrt(np.sum(step**2)) / 3)
+    assert "seed_error" not in one
+    same = compare.agreement(np.stack([REFERENCE["tau"]] * 2), REFERENCE)
+    caption = compare.caption(3, 10_000, compare.summarize(found, REFERENCE), same, 2)
+    assert "mean of 2 seeds, whose share of the error is 0.12 (log likelihood) and 0.12 (RMSE)." in caption
+    assert caption.endswith("in 6 of 6 cases.")
+    figure = compare.plot(splits.quick(0)._replace(reference=REFERENCE), found, "title")
+    label = "a split, mean of 2 seeds ± 2 standard errors"
+    assert label in figure.axes[0].get_legend_handles_labels()[1]
+    plt.close(figure)
+
+
+def test_the_title():
+    problem = splits.quick(0)
+    assert compare.title(problem, 1, 20) == "diabetes, 20 of 20 epochs"
+    assert compare.title(problem, 2, 4) == "diabetes, 2 hidden layers, 4 of 20 epochs"
 
 
 @pytest.mark.parametrize("reference", [{}, REFERENCE], ids=["alone", "against"])

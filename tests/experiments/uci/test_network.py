@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxdrop
 from experiments import splits
 from experiments.uci import network
 from jaxdrop.training import TrainState
@@ -29,11 +30,11 @@ def pick(tree, index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def trained(part, rates, taus, keys, epochs=2):
+def trained(part, rates, taus, keys, epochs=2, layers=1):
     """The parameters after some epochs, `[S, R, T]`."""
     count = len(part.size)
     cells = network.hyper(np.tile(rates, (count, 1)), np.tile(taus, (count, 1)), part.size)
-    trainer = network.trainer(HIDDEN)
+    trainer = network.trainer(HIDDEN, layers)
     state = trainer.init(keys, [(0, i) for i in range(count)], cells, INPUTS)
     part = jax.tree.map(jnp.asarray, part)
     step = jax.jit(lambda state: trainer.step(state, part)[0])
@@ -43,16 +44,31 @@ def trained(part, rates, taus, keys, epochs=2):
     return state.params
 
 
-def test_the_mean_network_by_hand():
-    params = network.init(np.random.default_rng(0), INPUTS, HIDDEN)
-    x = np.random.default_rng(1).normal(size=(5, INPUTS)).astype(np.float32)
-    h = np.maximum(x @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
-    expected = (h @ params["output"]["kernel"] + params["output"]["bias"])[:, 0]
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_mean_network_by_hand(layers):
+    params = network.init(np.random.default_rng(0), INPUTS, HIDDEN, layers)
+    assert [layer["kernel"].shape for layer in params] == [(3, 6), *[(6, 6)] * (layers - 1), (6, 1)]
+    h = x = np.random.default_rng(1).normal(size=(5, INPUTS)).astype(np.float32)
+    for layer in params[:-1]:
+        h = np.maximum(h @ layer["kernel"] + layer["bias"], 0)
+    expected = (h @ params[-1]["kernel"] + params[-1]["bias"])[:, 0]
     np.testing.assert_allclose(network.apply(params, jnp.asarray(x)), expected, rtol=1e-5)
 
 
+def test_every_layer_has_its_own_noise():
+    """The output of a network of identities is the product of the masks of one unit."""
+    rate, size = jnp.float32(0.5), 200
+    sizes = [(HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)]
+    params = tuple({"kernel": jnp.eye(*shape), "bias": jnp.zeros(shape[1])} for shape in sizes)
+    keys = jax.random.split(jax.random.key(0), 3)
+    masks = [jaxdrop.dropout(key, jnp.ones((HIDDEN, size)), rate)[0] for key in keys]
+    assert len({tuple(mask.tolist()) for mask in masks}) == 3
+    found = network.apply(params, jnp.ones((size, HIDDEN)), rate, jax.random.key(0))
+    np.testing.assert_array_equal(found, np.prod(masks, axis=0))
+
+
 def test_first_weights_are_glorots():
-    kernel = network.init(np.random.default_rng(0), 50, 100)["hidden"]["kernel"]
+    kernel = network.init(np.random.default_rng(0), 50, 100)[0]["kernel"]
     limit = np.sqrt(6 / 150)
     assert abs(kernel).max() <= limit
     # The standard error of a variance of n uniform draws is limit**2 * sqrt(4 / (45 n)).
@@ -61,7 +77,7 @@ def test_first_weights_are_glorots():
 
 def test_noise_keeps_the_mean_of_a_linear_network():
     params = network.init(np.random.default_rng(0), INPUTS, HIDDEN)
-    params["hidden"]["bias"] += 100.0
+    params[0]["bias"] += 100.0
     x = np.random.default_rng(1).normal(size=(1, INPUTS)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 4000)
     y = np.asarray(jax.vmap(lambda key: network.apply(params, x, jnp.float32(0.1), key))(keys))
@@ -107,33 +123,33 @@ def test_a_cell_trains_as_it_would_alone(sizes):
 
 def test_an_epoch_by_hand():
     """At rate 0: plain gradients of mean squares and of the penalty of weights, not of biases, and Adam."""
-    size, tau = 130, 1e-6
+    size, tau, layers = 130, 1e-6, 2
     part = part_of((size,))
     keys = jax.random.split(jax.random.key(0), 1)
-    found = pick(trained(part, np.zeros(1), np.array([tau]), keys, epochs=1), (0, 0, 0))
+    found = pick(trained(part, np.zeros(1), np.array([tau]), keys, epochs=1, layers=layers), (0, 0, 0))
     order_key, _ = jax.random.split(jax.random.fold_in(keys[0], 0))
     rows = np.asarray(network.order(order_key, size, jnp.int32(size)))
-    expected = adam_by_hand(part.x[0], part.y[0], [rows[:128], rows[128:]], network.strength(0, tau, size))
-    for name in ("hidden", "output"):
-        for kind in ("kernel", "bias"):
-            np.testing.assert_allclose(found[name][kind], expected[name, kind], rtol=1e-3, atol=1e-5)
+    first = network.init(np.random.default_rng((0, 0)), INPUTS, HIDDEN, layers)
+    batches, strength = [rows[:128], rows[128:]], network.strength(0, tau, size)
+    expected = adam_by_hand(first, part.x[0], part.y[0], batches, strength)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name[0]][name[1]], value, rtol=1e-3, atol=1e-5)
 
 
-def adam_by_hand(x, y, batches, strength):
-    first = network.init(np.random.default_rng((0, 0)), INPUTS, HIDDEN)
-    p = {(a, b): np.float64(v) for a, layer in first.items() for b, v in layer.items()}
+def adam_by_hand(first, x, y, batches, strength):
+    p = {(i, kind): np.float64(value) for i, layer in enumerate(first) for kind, value in layer.items()}
     m, v = ({k: np.zeros_like(w) for k, w in p.items()} for _ in range(2))
+    last = len(first) - 1
     for t, rows in enumerate(batches, 1):
-        a = x[rows] @ p["hidden", "kernel"] + p["hidden", "bias"]
-        h = np.maximum(a, 0)
-        e = 2 * ((h @ p["output", "kernel"] + p["output", "bias"])[:, 0] - y[rows])[:, None] / len(rows)
-        back = (e @ p["output", "kernel"].T) * (a > 0)
-        grads = {
-            ("output", "kernel"): h.T @ e + 2 * strength * p["output", "kernel"],
-            ("output", "bias"): e.sum(0),
-            ("hidden", "kernel"): x[rows].T @ back + 2 * strength * p["hidden", "kernel"],
-            ("hidden", "bias"): back.sum(0),
-        }
+        h = [x[rows]]
+        for i in range(last):
+            h.append(np.maximum(h[i] @ p[i, "kernel"] + p[i, "bias"], 0))
+        back = 2 * ((h[last] @ p[last, "kernel"] + p[last, "bias"])[:, 0] - y[rows])[:, None] / len(rows)
+        grads = {}
+        for i in range(last, -1, -1):
+            grads[i, "kernel"] = h[i].T @ back + 2 * strength * p[i, "kernel"]
+            grads[i, "bias"] = back.sum(0)
+            back = (back @ p[i, "kernel"].T) * (h[i] > 0)
         for k, g in grads.items():
             m[k], v[k] = 0.9 * m[k] + 0.1 * g, 0.999 * v[k] + 0.001 * g**2
             p[k] = p[k] - 1e-3 * (m[k] / (1 - 0.9**t)) / (np.sqrt(v[k] / (1 - 0.999**t)) + 1e-8)
