@@ -213,7 +213,7 @@ def uncertainty_band(
             axis.plot(x, band.mean, color=BLUE, lw=1.6, label="predicted")
         else:
             library.prediction_bands(x, band.mean, band.deviation, label="predicted", ax=axis)
-            axis.get_legend().remove()
+            axis.legend().remove()
         axis.set(xlabel="", ylabel="")
         axis.axvline(np.max(train[0]), ls="--", color=GRAY, lw=1)
         axis.set_title(name)

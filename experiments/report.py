@@ -28,6 +28,8 @@ from matplotlib.figure import Figure
 from experiments import cli
 from experiments.means import Mean
 
+# Length of headings that stay on one line.
+_HEADING = 10
 _NUMBER = re.compile(r"[-+±.,\d]+")
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,9 +64,9 @@ class Table(NamedTuple):
             number = all(_NUMBER.fullmatch(row[i]) for row in self.body)
             words = [word for row in (self.header, *self.body) for word in row[i].split(" ") if not number]
             least = max(map(len, words), default=None)
-            if number:  # a column that is not wrapped has its heading in lines as long as its numbers
-                longest = max(len(row[i]) for row in self.body)
-                name = "\n".join(textwrap.wrap(name, max(longest, 1), break_long_words=False))
+            if number:  # the column is not wrapped, so its heading is, to about the length of a number
+                longest = max([_HEADING, *(len(row[i]) for row in self.body)])
+                name = "\n".join(textwrap.wrap(name, longest, break_long_words=False))
             justify = "right" if number else "left"
             table.add_column(name, justify=justify, no_wrap=number, min_width=least)
         for row in self.body:
