@@ -78,9 +78,7 @@ def compiled(function: Callable, *args: Any) -> Program:
     except Exception as error:
         if _POOL is None:
             raise
-        program.pending = Future()
-        program.pending.set_exception(error)
-        return program
+        return _failed(error)
     tracing = time.perf_counter() - start
 
     def finish() -> None:
@@ -96,6 +94,22 @@ def compiled(function: Callable, *args: Any) -> Program:
         finish()
     else:
         program.pending = _POOL.submit(finish)
+    return program
+
+
+def attempted(name: str, build: Callable[[], Programs]) -> Programs:
+    """The programs that `build` makes; in `in_threads` its error becomes that of a program `name`."""
+    try:
+        return build()
+    except Exception as error:
+        if _POOL is None:
+            raise
+        return {(name, ""): _failed(error)}
+
+
+def _failed(error: Exception) -> Program:
+    program = Program(_call_pending, pending=Future())
+    program.pending.set_exception(error)
     return program
 
 

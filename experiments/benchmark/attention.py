@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import jaxdrop
 from experiments import plots, report
 from experiments.benchmark.peers import FLAX, NONE, OURS, Setting
-from experiments.timing import Contest, Program, Programs, compiled
+from experiments.timing import Contest, Program, Programs, attempted, compiled
 
 DENSE = "jaxdrop, all weights"
 KERNEL = "jaxdrop, GPU kernel"
@@ -84,7 +84,8 @@ def _programs(
     if fused and dtype == "bfloat16":
         contenders = contenders | {CUDNN: by_cudnn}
         if fused.torch:
-            programs |= _torch(fused, shape, TORCH_NONE, 0.0) | _torch(fused, shape, TORCH, RATE)
+            for name, rate in ((TORCH_NONE, 0.0), (TORCH, RATE)):
+                programs |= attempted(name, partial(_torch, fused, shape, name, rate))
     for name, attend in contenders.items():
         programs[name, "fwd"] = compiled(attend, key, *data)
         programs[name, "fwd+bwd"] = compiled(partial(_gradient, attend), key, cotangent, *data)

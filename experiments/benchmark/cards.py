@@ -56,8 +56,9 @@ def _steps(setting: Setting, shape: tuple[int, int, int], heads: int, depth: int
     programs = {(name, "step"): models.trained(partial(_loss, *way), params, x) for name, way in ways.items()}
     programs[TRAINER, "step"] = _by_trainer(params, x)
     if setting.torch and not setting.quick:
-        programs["torch, none", "step"] = _torch(setting, shape, heads, depth, 0.0)
-        programs["torch", "step"] = _torch(setting, shape, heads, depth, RATE)
+        for name, rate in ((attention.TORCH_NONE, 0.0), (attention.TORCH, RATE)):
+            build = partial(_torch, setting, shape, heads, depth, name, rate)
+            programs |= timing.attempted(name, build)
     return programs
 
 
@@ -71,7 +72,9 @@ def _by_trainer(params: list, x: jax.Array) -> Program:
     return timing.compiled(pair.step, pair.init(jax.random.key(0), params), x)
 
 
-def _torch(setting: Setting, shape: tuple[int, int, int], heads: int, depth: int, rate: float) -> Program:
+def _torch(
+    setting: Setting, shape: tuple[int, int, int], heads: int, depth: int, name: str, rate: float
+) -> Programs:
     """Program of the same step in torch, with its fused attention."""
     torch, (batch, length, width) = setting.torch, shape
     options = {"device": setting.torch_device, "dtype": torch.bfloat16}
@@ -100,7 +103,7 @@ def _torch(setting: Setting, shape: tuple[int, int, int], heads: int, depth: int
         (result.float() ** 2).mean().backward()
         optimizer.step()
 
-    return Program(call, setting.wait_for_torch)
+    return {(name, "step"): Program(call, setting.wait_for_torch)}
 
 
 def samples(setting: Setting) -> Iterator[Contest]:

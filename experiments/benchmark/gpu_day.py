@@ -312,7 +312,8 @@ def write_table(
             continue
         text.append(f"## {part.name}: {record['status']}, {record['seconds']:.0f} s\n")
         text += [f"**{table.title}**\n\n{table.markdown()}" for table in result_tables(record)]
-        notes = [f"- {name} is not installed and is left out." for name in record.get("missing", [])]
+        missing = ", ".join(record.get("missing", []))
+        notes = [f"- Not installed and left out: {missing}."] if missing else []
         for result in record["results"]:
             absent = result.get("left_out", {}).items()
             notes += [f"- {result['title']}: {name} is left out: {why}" for name, why in absent]

@@ -127,7 +127,7 @@ def line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def command(job: Job, arguments: list[str], stop: float, title: str | None = None) -> dict[str, Any]:
+def command(job: Job, arguments: list[str], stop: float, title: str) -> dict[str, Any]:
     """Result of `python ARGUMENTS`: seconds, exit code (None if stopped at `stop`), tests and last lines."""
     start = time.monotonic()
     # Several processes share the device; tests need the CPU beside it.
@@ -147,7 +147,7 @@ def command(job: Job, arguments: list[str], stop: float, title: str | None = Non
         log.seek(0)
         text = log.read().decode(errors="replace")
     result = {
-        "title": title or shlex.join(["python", *arguments]),
+        "title": title,
         "seconds": seconds,
         "exit_code": code,
         "log": text.splitlines()[-_LINES:],
@@ -166,18 +166,20 @@ def tests(text: str) -> dict[str, Any]:
 def _pytest(job: Job, stop: float, target: list[str], workers: int) -> dict[str, Any]:
     # `-q` is among the project's own options, so that two make one `-v`.
     options = ["-vv", "-rfE", "--tb=short", "-p", "no:cacheprovider", "-m", "device", "-n", str(workers)]
-    return command(job, ["-m", "pytest", *target, "--continue-on-collection-errors", *options], stop)
+    title = f"python -m pytest {shlex.join(target)} -m device"
+    return command(job, ["-m", "pytest", *target, "--continue-on-collection-errors", *options], stop, title)
 
 
 def _commands(job: Job, done: set[str], missing: list[str]) -> Results:
-    """Results of a part's commands; three quarters of the cores are for the tests."""
+    """Results of a part's commands. They share the cores: most for the tests, a quarter for experiments."""
     stop = time.monotonic() + job.seconds - RESERVE
     cores = len(os.sched_getaffinity(0))
     runs = ["--out", str(epath.Path(job.folder) / "runs")]
     data = [] if job.data_dir is None else ["--data-dir", job.data_dir]
     if job.part == "protein":
         what = ["--quick"] if job.quick else ["--dataset", gpu_day.PROTEIN, *data]
-        yield command(job, ["-m", "experiments.uci", *what, *runs], stop)
+        title = shlex.join(["python", "-m", "experiments.uci", *what])
+        yield command(job, ["-m", "experiments.uci", *what, *runs], stop, title)
     elif job.part == "kernel":
         target = ["tests/drops/test_attention_triton.py", *(["-k", "refused"] if job.quick else [])]
         yield _pytest(job, stop, target, max(1, cores // 8))

@@ -101,7 +101,8 @@ def _mlp_step(setting: Setting, sizes: tuple, batch: int) -> Programs:
     }
     if setting.torch:
         for name, on in (("torch, none", False), ("torch", True)):
-            programs[name, "step"] = _torch_step(setting, sizes, batch, on)
+            build = partial(_torch_step, setting, sizes, batch, on)
+            programs |= timing.attempted(name, lambda name=name, build=build: {(name, "step"): build()})
     return programs
 
 

@@ -100,7 +100,8 @@ def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: 
             kept = timing.kept_bytes(lambda x, drop=drop: drop(jax.random.key(0), x, rate, dims), x)
             programs |= forms(name, _folded(drop, rate, dims), x, kept)
     if setting.torch:
-        programs |= _torch_elementwise(setting, np.asarray(x, np.float32), dtype, rate, dims)
+        torch = partial(_torch_elementwise, setting, np.asarray(x, np.float32), dtype, rate, dims)
+        programs |= timing.attempted("torch", torch)
     return programs
 
 

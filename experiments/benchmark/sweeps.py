@@ -28,8 +28,9 @@ def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:
     """Contest of a grid on examples of the size of the digits."""
     steps, values, sizes = (3, 2, (8, 4)) if setting.quick else (200, 4, (64, 64, 64, 10))
     title = f"{values**3} runs of {steps} steps, MLP {'-'.join(map(str, sizes))}, batch 50"
-    # A GPU's compiler takes too long for a program each.
-    yield timing.Contest(title, ONE, partial(programs, steps, values, sizes, each=not setting.on_gpu))
+    # A GPU's compiler takes too long for a program each, and its host for many rounds of single steps.
+    build = partial(programs, steps, values, sizes, each=not setting.on_gpu)
+    yield timing.Contest(title, ONE, build, rounds=3 if setting.on_gpu else None)
 
 
 def grid(values: int) -> dict[str, jax.Array]:

@@ -103,7 +103,7 @@ def test_a_part_ends_alone_and_what_is_written_stays(run, tmp_path, capsys):
     assert "last: left out, no data." in lines
     assert "## last: no data" in text
     assert "| python good | 1 | passed | 2 passed |" in text
-    assert "- torch is not installed and is left out." in text
+    assert "- Not installed and left out: torch." in text
     assert "- contest: ValueError: no" in text
     assert "- last words" in text
 

@@ -40,6 +40,7 @@ def programs() -> timing.Programs:
 
     found = {name: timing.compiled(lambda x: x * 2, x) for name in ("copy", "good")}
     found["no compilation"] = timing.compiled(fails, x)
+    found |= {name: p for (name, _), p in timing.attempted("no torch", lambda: fails(x)).items()}
     found["no memory"] = timing.Program(lambda: bytearray(2**62))
     return {(name, "fwd"): program for name, program in found.items()}
 
@@ -48,6 +49,7 @@ def test_who_fails_is_left_out_by_name():
     result = gpu_parts.measured(timing.Contest("a", "copy", programs), 2, rounds=2, seconds=0.0)
     assert [row["name"] for row in result["rows"]] == ["copy", "good"]
     assert result["left_out"]["no compilation"] == "fwd: ValueError: not on this device"
+    assert result["left_out"]["no torch"].endswith("ValueError: not on this device")
     assert result["left_out"]["no memory"].startswith("fwd: MemoryError")
     assert all(row["forms"]["fwd"]["compile_s"] > 0 for row in result["rows"])
 
@@ -63,11 +65,13 @@ def job(folder, part: str) -> gpu_day.Job:
 
 def test_commands(tmp_path):
     where, later = job(tmp_path, "protein"), time.monotonic() + 60
-    good = gpu_parts.command(where, ["-S", "-c", "print('words')"], later)
+    good = gpu_parts.command(where, ["-S", "-c", "print('words')"], later, "good")
     assert (good["exit_code"], good["log"]) == (0, ["words"])
     bad = gpu_parts.command(where, ["-S", "-c", "raise SystemExit(2)"], later, "a title")
     assert (bad["exit_code"], bad["title"]) == (2, "a title")
-    stopped = gpu_parts.command(where, ["-S", "-c", "import time; time.sleep(60)"], time.monotonic() + 0.2)
+    stopped = gpu_parts.command(
+        where, ["-S", "-c", "import time; time.sleep(60)"], time.monotonic() + 0.2, "slow"
+    )
     assert stopped["exit_code"] is None
     assert stopped["seconds"] < 30
 
