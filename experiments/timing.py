@@ -108,9 +108,9 @@ def attempted(name: str, build: Callable[[], Programs]) -> Programs:
 
 
 def _failed(error: Exception) -> Program:
-    program = Program(_call_pending, pending=Future())
-    program.pending.set_exception(error)
-    return program
+    pending: Future = Future()
+    pending.set_exception(error)
+    return Program(_call_pending, pending=pending)
 
 
 def _call_pending() -> Any:

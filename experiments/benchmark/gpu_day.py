@@ -115,7 +115,9 @@ def run(out: epath.Path, budget: float | None, data_dir: epath.Path | None, quic
         return [sys.executable, "-m", "experiments.benchmark.gpu_parts", json.dumps(job._asdict())]
 
     total = budget or (QUICK_BUDGET if quick else BUDGET)
-    day(PLAN, folder, total, same, command, left_out, begin=begin)
+    # The limits are those of a card's machine; the quick form runs on any.
+    plan = tuple(part._replace(seconds=total) for part in PLAN) if quick else PLAN
+    day(plan, folder, total, same, command, left_out, begin=begin)
 
 
 def _absolute(path: epath.Path) -> str:
@@ -248,6 +250,8 @@ def day(
                     record = read(folder, one.part.name, same) or {}
                     for table in result_tables(record):
                         table.print()
+                    for note in _notes(record):
+                        cli.say(note)
                     used = f"{record.get('seconds', 0):.0f} s used, {max(left(), 0):.0f} s left"
                     cli.say(f"{one.part.name}: {record.get('status')}, {used}.")
                 time.sleep(0 if ended else _POLL)
@@ -299,6 +303,18 @@ def result_tables(record: dict[str, Any]) -> list[report.Table]:
     return found
 
 
+def _notes(record: dict[str, Any]) -> list[str]:
+    """What was left out of a part, what failed, and the last words of a part that ended early."""
+    missing = ", ".join(record.get("missing", []))
+    notes = [f"Not installed and left out: {missing}."] if missing else []
+    for result in record.get("results", []):
+        absent = result.get("left_out", {}).items()
+        notes += [f"{result['title']}: {name} is left out: {why}" for name, why in absent]
+        notes += [f"{result['title']}: {result['error']}"] if "error" in result else []
+        notes += result.get("failures", [])
+    return notes + (record["log"][-3:] if record.get("status") == "failed" else [])
+
+
 def write_table(
     folder: epath.Path, plan: Sequence[Part], same: dict[str, Any], left_out: dict[str, str]
 ) -> None:
@@ -312,15 +328,7 @@ def write_table(
             continue
         text.append(f"## {part.name}: {record['status']}, {record['seconds']:.0f} s\n")
         text += [f"**{table.title}**\n\n{table.markdown()}" for table in result_tables(record)]
-        missing = ", ".join(record.get("missing", []))
-        notes = [f"- Not installed and left out: {missing}."] if missing else []
-        for result in record["results"]:
-            absent = result.get("left_out", {}).items()
-            notes += [f"- {result['title']}: {name} is left out: {why}" for name, why in absent]
-            notes += [f"- {result['title']}: {result['error']}"] if "error" in result else []
-            notes += [f"- {line}" for line in result.get("failures", [])]
-        if record["status"] == "failed":
-            notes += [f"- {line}" for line in record["log"][-3:]]
+        notes = [f"- {note}" for note in _notes(record)]
         if notes:
             text.append("\n".join(notes) + "\n")
     report.write_text(folder / "table.md", "\n".join(text))
