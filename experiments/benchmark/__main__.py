@@ -8,24 +8,25 @@ dropout; and it keeps nothing for the backward pass but the key and, if traced, 
 
     python -m experiments.benchmark                  # all suites, about 30 minutes
     python -m experiments.benchmark --suite ops      # or step, mc, compile, family, sweep, scores, attention
+    python -m experiments.benchmark --suite gpu-day --data-dir DIR    # what one GPU can tell in nine minutes
 
 `pip install -e ".[benchmark]"` installs the other libraries; missing ones are left out and named. All
 contenders are timed in turn, round after round, in one process, so that noise of the machine affects
 all of them: read the ratios. Results: README.md in this folder.
 """
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import cli, plots, report, timing
-from experiments.benchmark import attention, family, models, ops, peers, scores, sweeps
+from experiments.benchmark import attention, family, gpu_day, models, ops, peers, scores, sweeps, tables
 
 SUITES = {
     "ops": ops.ops,
@@ -37,7 +38,7 @@ SUITES = {
     "scores": scores.scores,
     "attention": attention.attention,
 }
-Suite = Literal["ops", "step", "mc", "compile", "family", "sweep", "scores", "attention"]
+Suite = Literal["ops", "step", "mc", "compile", "family", "sweep", "scores", "attention", "gpu-day"]
 Device = Literal["cpu", "gpu"]
 # Color and marker of each contender, the same in every plot.
 STYLES = {
@@ -66,75 +67,6 @@ FORMS = {
     "compile": "compilation",
 }
 FLOORS = {"copy": "a copy", "none": "no dropout", "jitted vmap": "a jitted vmap"}
-
-
-def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, Any]:
-    """Runs one contest: median, quartiles and ratios of each contender and form."""
-    programs, rounds = contest.build(), min(rounds, contest.rounds or rounds)
-    times = timing.interleave(programs, rounds, seconds, title=contest.title)
-    rows: dict[str, dict[str, Any]] = {}
-    for (name, form), mine in times.items():
-        program, median = programs[name, form], float(np.median(mine))
-        row = rows.setdefault(name, {"name": name, "forms": {}})
-        if program.kept_bytes is not None:
-            row["kept_bytes"] = program.kept_bytes
-        cell = {
-            "median_ms": median,
-            "quartiles_ms": np.percentile(mine, (25, 75)).tolist(),
-            "times_floor": median / float(np.median(times[contest.floor, form])),
-            "compile_s": program.compile_seconds,
-            "moved_bytes": program.moved_bytes,
-        }
-        if (peers.FLAX, form) in times:
-            cell["speed_of_flax"] = float(np.median(times[peers.FLAX, form])) / median
-        row["forms"][form] = cell
-    return {"title": contest.title, "floor": contest.floor, "rounds": rounds, "rows": list(rows.values())}
-
-
-def table(result: dict[str, Any]) -> report.Table:
-    """Table of one contest."""
-    if result["title"] in scores.GROUPS:
-        return scores.table(result)
-    if "memory" in result:
-        return attention.table(result)
-    rows = result["rows"]
-    columns = [["", *(row["name"] for row in rows)]]
-
-    def add(heading: str, spec: str, values: Iterable[float | None]) -> None:
-        columns.append([heading, *("-" if value is None else format(value, spec) for value in values)])
-
-    for form in rows[0]["forms"]:
-        cells = [row["forms"][form] for row in rows]
-        seconds = form == "compile"
-        medians = [cell["median_ms"] / (1e3 if seconds else 1) for cell in cells]
-        columns.append([f"{form} {'s' if seconds else 'ms'}", *map(_three_digits, medians)])
-        add("±%", ".0f", [50 * np.ptp(cell["quartiles_ms"]) / cell["median_ms"] for cell in cells])
-        add(f"/{result['floor']}", ".2f", [cell["times_floor"] for cell in cells])
-        speeds = [cell.get("speed_of_flax") for cell in cells]
-        if any(speeds):
-            add("x Flax", ".2f", speeds)
-        if form == "step":
-            add("MB moved", ".0f", [cell["moved_bytes"] and cell["moved_bytes"] / 1e6 for cell in cells])
-        if form == "steps":
-            totals = [total_seconds(row) for row in rows]
-            columns.append(["compile s", *(_three_digits(cell["compile_s"]) for cell in cells)])
-            columns.append(["total s", *map(_three_digits, totals)])
-            add(f"total /{result['floor']}", ".2f", [total / totals[0] for total in totals])
-    kept = [row.get("kept_bytes") for row in rows]
-    if any(count is not None for count in kept):
-        add("kept bytes", ",", kept)
-    header, *body = map(list, zip(*columns, strict=True))
-    return report.Table(result["title"], header, body)
-
-
-def total_seconds(row: dict[str, Any]) -> float:
-    """Seconds to compile once and run once."""
-    cell = row["forms"]["steps"]
-    return cell["compile_s"] + cell["median_ms"] / 1e3
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def plot(results: list[dict[str, Any]]) -> Figure:
@@ -177,7 +109,7 @@ def plot_sweep(results: list[dict[str, Any]]) -> Figure:
     panel.barh(range(len(rows)), compiling, color=plots.ORANGE, hatch="//", label="compilation")
     panel.barh(range(len(rows)), running, left=compiling, color=plots.BLUE, label="run")
     for i, row in enumerate(rows):
-        panel.annotate(f" {total_seconds(row):.3g} s", (total_seconds(row), i), va="center")
+        panel.annotate(f" {tables.total_seconds(row):.3g} s", (tables.total_seconds(row), i), va="center")
     panel.set_yticks(range(len(rows)), [row["name"] for row in rows])
     panel.invert_yaxis()
     panel.set_xlabel("seconds")
@@ -221,11 +153,18 @@ def _log_ticks(panel: Axes) -> None:
 def main(
     suite: Annotated[
         Suite | None,
-        typer.Option(help="Suite to run; by default all."),
+        typer.Option(help="Suite to run; by default all but gpu-day, the plan of nine minutes of a GPU."),
     ] = None,
     device: Annotated[Device | None, typer.Option(help="Device; by default that of JAX.")] = None,
     out: cli.Out = cli.RESULTS,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds; the medians are over these.")] = 11,
+    budget: Annotated[
+        float | None, typer.Option(min=1, help="Seconds of gpu-day; by default 540, and 900 with --quick.")
+    ] = None,
+    data_dir: Annotated[
+        epath.Path | None,
+        cli.data_dir(f"uci/{gpu_day.PROTEIN}/ for gpu-day", "Without it that part is left out."),
+    ] = None,
     quick: cli.Quick = False,
 ) -> None:
     """Time dropout and uncertainty metrics against other libraries; write OUT/benchmark.
@@ -234,6 +173,14 @@ def main(
     speed over that of Flax's Dropout. "±%": half the interquartile range. "MB moved": bytes that XLA
     counts as read and written.
     """
+    if suite == "gpu-day":
+        if device is not None:
+            raise cli.BadInputError(f"`device` must be left out with gpu-day, got {device}.")
+        gpu_day.run(out, budget, data_dir, quick)
+        return
+    for name, value in (("budget", budget), ("data_dir", data_dir)):
+        if value is not None:
+            raise cli.BadInputError(f"`{name}` must be left out, except with --suite gpu-day, got {value}.")
     if device is not None:
         use(device)
     setting, missing = peers.load(quick)
@@ -244,14 +191,14 @@ def main(
         results = []
         for contest in SUITES[name](setting):
             effort = (min(rounds, 2), 0.0) if quick else (rounds, timing.SECONDS)
-            results.append(contest if isinstance(contest, dict) else measure(contest, *effort))
-            table(results[-1]).print()
+            results.append(contest if isinstance(contest, dict) else tables.measure(contest, *effort))
+            tables.table(results[-1]).print()
             cli.console.print()
         report.write_json(
             folder / f"{name}.json",
             {"environment": report.environment(peers.PACKAGES), "missing": missing, "results": results},
         )
-        text = [f"{result['title']}:\n\n{table(result).markdown()}" for result in results]
+        text = [f"{result['title']}:\n\n{tables.table(result).markdown()}" for result in results]
         report.write_text(folder / f"{name}.md", "\n".join(text))
         own = {
             "family": plot_members,

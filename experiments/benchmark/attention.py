@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 import jaxdrop
 from experiments import plots, report
 from experiments.benchmark.peers import FLAX, NONE, OURS, Setting
-from experiments.timing import Contest, Programs, compiled
+from experiments.timing import Contest, Program, Programs, attempted, compiled
 
 DENSE = "jaxdrop, all weights"
 KERNEL = "jaxdrop, GPU kernel"
+CUDNN, TORCH, TORCH_NONE = "none, cuDNN", "torch", "torch, none"
 RATE = 0.1
 Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -53,8 +54,11 @@ STYLES = {
 }
 
 
-def attention(setting: Setting) -> Iterator[Contest | dict[str, Any]]:
-    """Contests, one per length, whose floor is attention of all weights; and the memory by length."""
+def attention(setting: Setting, fused: bool = False) -> Iterator[Contest | dict[str, Any]]:
+    """Contests, one per length, whose floor is attention of all weights; and the memory by length.
+
+    `fused` adds the kernels of cuDNN and torch where the type is theirs, bfloat16.
+    """
     lengths, heads = ((16, 32), (2, 4)) if setting.quick else ((512, 1024, 2048, 4096), (8, 64))
     contenders = CONTENDERS | ON_GPU if setting.on_gpu and not setting.quick else CONTENDERS
     rows = [((1, length, *heads), "float32") for length in lengths]
@@ -62,18 +66,52 @@ def attention(setting: Setting) -> Iterator[Contest | dict[str, Any]]:
         rows += [((2, length, 16, 64), "bfloat16") for length in (4096, 8192)]
     for shape, dtype in rows:
         title = f"attention {'x'.join(map(str, shape))} {dtype} rate 0.1"
-        yield Contest(title, DENSE, partial(_programs, contenders, shape, dtype))
+        yield Contest(title, DENSE, partial(_programs, setting if fused else None, contenders, shape, dtype))
     lengths = (32, 64) if setting.quick else (1024, 2048, 4096, 8192, 16384)
     yield memory(contenders, [(1, length, *heads) for length in lengths])
 
 
-def _programs(contenders: dict[str, Attention], shape: tuple[int, ...], dtype: str) -> Programs:
+def by_cudnn(key: jax.Array, queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+    """Attention without dropout by the kernel of cuDNN."""
+    return jax.nn.dot_product_attention(queries, keys, values, implementation="cudnn")
+
+
+def _programs(
+    fused: Setting | None, contenders: dict[str, Attention], shape: tuple[int, ...], dtype: str
+) -> Programs:
     *data, cotangent = (jax.random.normal(jax.random.key(i), shape, dtype) for i in range(4))
     programs, key = {}, jax.random.key(4)
+    if fused and dtype == "bfloat16":
+        contenders = contenders | {CUDNN: by_cudnn}
+        if fused.torch:
+            for name, rate in ((TORCH_NONE, 0.0), (TORCH, RATE)):
+                programs |= attempted(name, partial(_torch, fused, shape, name, rate))
     for name, attend in contenders.items():
         programs[name, "fwd"] = compiled(attend, key, *data)
         programs[name, "fwd+bwd"] = compiled(partial(_gradient, attend), key, cotangent, *data)
     return programs
+
+
+def _torch(setting: Setting, shape: tuple[int, ...], name: str, rate: float) -> Programs:
+    """Programs of torch's fused attention."""
+    torch, (batch, length, heads, width) = setting.torch, shape
+    options = {"device": setting.torch_device, "dtype": torch.bfloat16}
+    *data, cotangent = (torch.randn(batch, heads, length, width, **options) for _ in range(4))
+    attend = partial(torch.nn.functional.scaled_dot_product_attention, dropout_p=rate)
+
+    def forward() -> None:
+        with torch.no_grad():
+            attend(*data)
+
+    leaves = [leaf.clone().requires_grad_() for leaf in data]
+
+    def both() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        attend(*leaves).backward(cotangent)
+
+    wait = setting.wait_for_torch
+    return {(name, "fwd"): Program(forward, wait), (name, "fwd+bwd"): Program(both, wait)}
 
 
 def _gradient(attend: Attention, key: jax.Array, cotangent: jax.Array, *data: jax.Array) -> Any:

@@ -20,7 +20,8 @@ SAMPLES, BATCH = 100, 128
 VMAP = "jitted vmap"
 
 
-def _dense(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
+def dense_params(key: jax.Array, sizes: tuple[int, ...]) -> list[tuple[jax.Array, jax.Array]]:
+    """Kernel and bias of each layer of `mlp`."""
     keys = jax.random.split(key, len(sizes) - 1)
     return [
         (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
@@ -38,8 +39,13 @@ def mlp(drop: Drop, params: list, key: jax.Array, x: jax.Array) -> jax.Array:
     return h @ w + b
 
 
-def block(drop: Drop, params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
-    """Pre-norm Transformer block: attention and GELU, each with dropout and a residual."""
+def block(
+    drop: Drop, params: dict, key: jax.Array, x: jax.Array, attend: Callable[..., jax.Array] | None = None
+) -> jax.Array:
+    """Pre-norm Transformer block: attention and GELU, each with dropout and a residual.
+
+    The attention computes all weights, heads first; `attend(key, q, k, v)` of `[B, L, H, D]` replaces it.
+    """
     width = x.shape[-1]
     keys = jax.random.split(key, 4)
     heads = params["qkv"].shape[1]
@@ -47,11 +53,15 @@ def block(drop: Drop, params: dict, key: jax.Array, x: jax.Array) -> jax.Array:
     def normed(x: jax.Array) -> jax.Array:
         return jax.nn.standardize(x, epsilon=1e-5)
 
-    q, k, v = jnp.einsum("bld,dhcn->chbln", normed(x), params["qkv"].reshape(width, heads, 3, -1))
-    weights = jax.nn.softmax(jnp.einsum("hbln,hbmn->hblm", q, k) * q.shape[-1] ** -0.5)
-    weights = peers.for_attention(drop)(keys[0], weights, 0.1)
-    attended = jnp.einsum("hblm,hbmn->blhn", weights, v).reshape(x.shape)
-    x = x + drop(keys[1], attended @ params["out"], 0.1)
+    qkv = params["qkv"].reshape(width, heads, 3, -1)
+    if attend is None:
+        q, k, v = jnp.einsum("bld,dhcn->chbln", normed(x), qkv)
+        weights = jax.nn.softmax(jnp.einsum("hbln,hbmn->hblm", q, k) * q.shape[-1] ** -0.5)
+        weights = peers.for_attention(drop)(keys[0], weights, 0.1)
+        attended = jnp.einsum("hblm,hbmn->blhn", weights, v)
+    else:
+        attended = attend(keys[0], *jnp.einsum("bld,dhcn->cblhn", normed(x), qkv))
+    x = x + drop(keys[1], attended.reshape(x.shape) @ params["out"], 0.1)
     hidden = drop(keys[2], jax.nn.gelu(normed(x) @ params["up"]), 0.1)
     return x + drop(keys[3], hidden @ params["down"], 0.1)
 
@@ -84,14 +94,15 @@ def _mlp_loss(drop: Drop, params: Any, key: jax.Array, x: jax.Array, y: jax.Arra
 
 def _mlp_step(setting: Setting, sizes: tuple, batch: int) -> Programs:
     x, y = jax.random.normal(jax.random.key(1), (batch, sizes[0])), jnp.arange(batch) % sizes[-1]
-    params = _dense(jax.random.key(2), sizes)
+    params = dense_params(jax.random.key(2), sizes)
     programs = {
         (name, "step"): trained(partial(_mlp_loss, drop), params, x, y)
         for name, drop in setting.with_none().items()
     }
     if setting.torch:
         for name, on in (("torch, none", False), ("torch", True)):
-            programs[name, "step"] = _torch_step(setting, sizes, batch, on)
+            build = partial(_torch_step, setting, sizes, batch, on)
+            programs |= timing.attempted(name, lambda name=name, build=build: {(name, "step"): build()})
     return programs
 
 
@@ -121,19 +132,23 @@ def _block_loss(drop: Drop, params: Any, key: jax.Array, x: jax.Array) -> jax.Ar
     return jnp.mean(block(drop, params, key, x) ** 2)
 
 
-def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> Programs:
-    width = shape[-1]
+def block_params(key: jax.Array, width: int, heads: int, dtype: str = "float32") -> dict[str, jax.Array]:
+    """Parameters of `block`."""
     sizes = {
         "qkv": (width, heads, 3 * width // heads),
         "out": (width, width),
         "up": (width, 4 * width),
         "down": (4 * width, width),
     }
-    keys = jax.random.split(jax.random.key(2), len(sizes))
-    params = {
-        name: jax.random.normal(k, size) * size[0] ** -0.5
+    keys = jax.random.split(key, len(sizes))
+    return {
+        name: jax.random.normal(k, size, dtype) * size[0] ** -0.5
         for k, (name, size) in zip(keys, sizes.items(), strict=True)
     }
+
+
+def _block_step(setting: Setting, shape: tuple[int, int, int], heads: int) -> Programs:
+    params = block_params(jax.random.key(2), shape[-1], heads)
     x = jax.random.normal(jax.random.key(1), shape)
     drops = setting.with_none().items()
     return {(name, "step"): trained(partial(_block_loss, drop), params, x) for name, drop in drops}
@@ -162,7 +177,8 @@ def moments(predict: Callable, keys: jax.Array, chunk: int) -> tuple[jax.Array, 
 
 
 def _samples(setting: Setting, sizes: tuple, batch: int, count: int) -> Programs:
-    x, params = jax.random.normal(jax.random.key(1), (batch, sizes[0])), _dense(jax.random.key(2), sizes)
+    params = dense_params(jax.random.key(2), sizes)
+    x = jax.random.normal(jax.random.key(1), (batch, sizes[0]))
     programs = {}
     for name, drop in setting.with_none().items():
         for chunk in (4, count) if name in (NONE, OURS, FLAX) else (4,):

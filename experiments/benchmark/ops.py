@@ -20,6 +20,8 @@ from experiments.timing import Contest, Program, Programs
 FORWARD, BOTH = "fwd", "fwd+bwd"
 COPY = "copy"
 BATCH = 128
+# Attention weights of ViT: the last axis is not a multiple of four.
+ODD = (64, 12, 197, 197)
 Forward = Callable[[jax.Array, jax.Array], Any]
 
 
@@ -39,9 +41,9 @@ def ops(setting: Setting) -> Iterator[Contest]:
         (larger, "float32", 0.1),
     ]
     if setting.on_gpu:
-        rows += [(larger, "bfloat16", 0.1), (larger, "bfloat16", 0.5)]
+        rows += [(larger, "bfloat16", 0.1), (larger, "bfloat16", 0.5), (ODD, "float32", 0.1)]
     for shape, dtype, rate in rows[: 2 if setting.quick else None]:
-        title = f"dropout {shape[0]}x{shape[1]} {dtype} rate {rate}"
+        title = f"dropout {'x'.join(map(str, shape))} {dtype} rate {rate}"
         yield Contest(title, COPY, partial(_elementwise, setting, shape, dtype, rate, ()))
     title = f"dropout {large[0]}x{large[1]} float32 rate 0.1, in place"
     yield Contest(title, COPY, partial(_in_place, setting, large, 0.1))
@@ -89,14 +91,32 @@ def _elementwise(setting: Setting, shape: tuple, dtype: str, rate: float, dims: 
         drops["jaxdrop bits=32"] = lambda key, x, rate, dims: jaxdrop.dropout(key, x, rate, bits=32)
         if dtype == "float32" and rate == 0.1:
             drops["jaxdrop alpha"] = lambda key, x, rate, dims: jaxdrop.alpha_dropout(key, x, rate)
+        if (dtype == "float32" or setting.on_gpu) and rate == 0.1:
             drops["jaxdrop gaussian"] = lambda key, x, rate, dims: jaxdrop.gaussian_dropout(key, x, rate)
+        if setting.on_gpu:
+            drops |= _on_gpu(setting.drops)
     for name, drop in drops.items():
         with contextlib.suppress(NotImplementedError):
             kept = timing.kept_bytes(lambda x, drop=drop: drop(jax.random.key(0), x, rate, dims), x)
             programs |= forms(name, _folded(drop, rate, dims), x, kept)
     if setting.torch:
-        programs |= _torch_elementwise(setting, np.asarray(x, np.float32), dtype, rate, dims)
+        torch = partial(_torch_elementwise, setting, np.asarray(x, np.float32), dtype, rate, dims)
+        programs |= timing.attempted("torch", torch)
     return programs
+
+
+def _on_gpu(drops: dict[str, Drop]) -> dict[str, Drop]:
+    """Contenders on a GPU: Flax with the keys that are made for it, and Gaussian noise by `jax.random`."""
+
+    def rbg(key: jax.Array, x: jax.Array, rate: float, dims: Any) -> Any:
+        words = jnp.tile(jax.random.key_data(key), 2)
+        return drops[FLAX](jax.random.wrap_key_data(words, impl="rbg"), x, rate, dims)
+
+    def normal(key: jax.Array, x: jax.Array, rate: float, dims: Any) -> jax.Array:
+        deviation = jnp.asarray((rate / (1 - rate)) ** 0.5, x.dtype)
+        return x * (1 + deviation * jax.random.normal(key, x.shape, x.dtype))
+
+    return ({"flax, rbg key": rbg} if FLAX in drops else {}) | {"jax normal": normal}
 
 
 def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float, dims: tuple) -> Programs:
@@ -128,7 +148,12 @@ def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float,
 
     wait = setting.wait_for_torch
     once = Program(forward, wait, kept_bytes=sum(saved))
-    return {("torch", FORWARD): once, ("torch", BOTH): Program(both, wait)}
+    found = {("torch", FORWARD): once, ("torch", BOTH): Program(both, wait)}
+    if setting.on_gpu:
+        # The backward pass of a copy is one more.
+        found["torch clone", FORWARD] = Program(tensor.clone, wait)
+        found["torch clone", BOTH] = Program(lambda: (tensor.clone(), given.clone()), wait)
+    return found
 
 
 def _in_place(setting: Setting, shape: tuple, rate: float) -> Programs:

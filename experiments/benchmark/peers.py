@@ -123,4 +123,8 @@ def load(quick: bool) -> tuple[Setting, list[str]]:
     except ImportError:
         torch = None
         missing.append("torch")
-    return Setting(drops, torch, quick), missing
+    setting = Setting(drops, torch, quick)
+    if torch is not None and setting.on_gpu and not torch.cuda.is_available():
+        setting.torch = None
+        missing.append("torch for this GPU")
+    return setting, missing

@@ -28,7 +28,9 @@ def sweeps(setting: peers.Setting) -> Iterator[timing.Contest]:
     """Contest of a grid on examples of the size of the digits."""
     steps, values, sizes = (3, 2, (8, 4)) if setting.quick else (200, 4, (64, 64, 64, 10))
     title = f"{values**3} runs of {steps} steps, MLP {'-'.join(map(str, sizes))}, batch 50"
-    yield timing.Contest(title, ONE, partial(programs, steps, values, sizes))
+    # A GPU's compiler takes too long for a program each, and its host for many rounds of single steps.
+    build = partial(programs, steps, values, sizes, each=not setting.on_gpu)
+    yield timing.Contest(title, ONE, build, rounds=3 if setting.on_gpu else None)
 
 
 def grid(values: int) -> dict[str, jax.Array]:
@@ -50,7 +52,9 @@ def recipe_for(count: int, batch: int = 50) -> training.Recipe:
     return recipe
 
 
-def programs(steps: int, values: int, sizes: tuple[int, ...]) -> dict[tuple[str, str], timing.Program]:
+def programs(
+    steps: int, values: int, sizes: tuple[int, ...], each: bool = True
+) -> dict[tuple[str, str], timing.Program]:
     """Compiled contenders; each returns the final parameters of all cells, in order."""
     rng, count = np.random.default_rng(0), 1000
     data = (
@@ -73,7 +77,7 @@ def programs(steps: int, values: int, sizes: tuple[int, ...]) -> dict[tuple[str,
 
     found = {
         ONE: all_at_once,
-        EACH: _each(recipe, alone, data, steps),
+        **({EACH: _each(recipe, alone, data, steps)} if each else {}),
         STEP: _compiled_once(step, alone, data, steps),
         LOOP: _compiled_once(loop, alone, data, 1),
     }

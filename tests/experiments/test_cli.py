@@ -86,6 +86,8 @@ REFUSED: dict[str, list[tuple[str, str, str, str]]] = {
         ("--suite all", "--suite", "'ops', 'step'", "all"),
         ("--device tpu", "--device", "'cpu', 'gpu'", "tpu"),
         ("--rounds 0", "--rounds", "1", "0"),
+        ("--budget 9", "`budget`", "left out, except with --suite gpu-day", "9"),
+        ("--suite gpu-day --device cpu", "`device`", "left out with gpu-day", "cpu"),
     ],
     "classic": [*SEEDED, ("--epochs 1", "--epochs", "2", "1")],
     "co2": [
@@ -148,7 +150,7 @@ def test_choices_are_all_that_there_is():
     modules = {
         name: sys.modules[command(name).__module__] for name in ("benchmark", "quality", "rates", "variants")
     }
-    assert typing.get_args(modules["benchmark"].Suite) == tuple(modules["benchmark"].SUITES)
+    assert typing.get_args(modules["benchmark"].Suite) == (*modules["benchmark"].SUITES, "gpu-day")
     assert typing.get_args(modules["quality"].Order) == tuple(modules["quality"].SHAPES)
     for name in ("rates", "variants"):
         assert typing.get_args(modules[name].Part) == (*modules[name].PARTS, "all")

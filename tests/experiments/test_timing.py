@@ -1,11 +1,14 @@
 """Timing: everyone in every round, and what is counted beside."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxdrop
-from experiments import timing
+from experiments import report, timing
 from experiments.benchmark import peers
 
 
@@ -45,6 +48,34 @@ def test_compiled_is_the_function():
     np.testing.assert_array_equal(program.call(), 2)
     assert program.compile_seconds > 0
     assert program.moved_bytes == 36
+
+
+def test_compiled_in_threads():
+    def fails(x):
+        raise ValueError("no")
+
+    with timing.in_threads(2):
+        program, failing = timing.compiled(lambda x: x + 1, jnp.ones(3)), timing.compiled(fails, jnp.ones(3))
+        program.ready()
+    np.testing.assert_array_equal(program.call(), 2)
+    assert program.compile_seconds > 0
+    with pytest.raises(ValueError, match="no"):
+        failing.ready()
+    with pytest.raises(ValueError, match="no"):
+        timing.compiled(fails, jnp.ones(3))
+
+
+def test_on_a_gpu_a_round_waits_for_the_last_call(monkeypatch):
+    monkeypatch.setattr(report, "device", lambda: types.SimpleNamespace(platform="gpu"))
+    calls, waited = [], []
+
+    def call():
+        calls.append(None)
+        return len(calls)
+
+    timing.interleave({"a": timing.Program(call, wait=waited.append)}, rounds=2, seconds=10.0)
+    most = timing.MOST_IN_FLIGHT
+    assert waited == [1, 2, 2 + most, 2 + 2 * most]
 
 
 def test_kept_bytes():
