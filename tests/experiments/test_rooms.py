@@ -22,7 +22,7 @@ FLOORS = {
     "logs": 1,
     "plots": 1,
     "report": 1,
-    "timing": 1,
+    "timing": 2,
     "loop": 2,
     "parts": 2,
     "splits": 2,
