@@ -11,14 +11,23 @@ import jax
 import numpy as np
 
 from jaxdrop import _checks, _predictions, mc
-from jaxdrop._report import compose, examples, files, kinds, labels, numbers, parts, provenance, sampling
+from jaxdrop._report import (
+    checks,
+    compose,
+    examples,
+    files,
+    kinds,
+    labels,
+    numbers,
+    parts,
+    provenance,
+    sampling,
+)
 from jaxdrop._report.findings import Analysis, Coverage
 from jaxdrop._report.kinds import Found, Kind, Numbers
 from jaxdrop._report.page import render
 from jaxdrop._types import ArrayLike, Key, PyTree
 from jaxdrop.uncertainty import Report
-
-_HOLDOUT = 0.3
 
 
 @dataclass(frozen=True)
@@ -139,34 +148,28 @@ def report(
       (32, 18, True)
     """
     began = time.perf_counter()
-    key = _checks.check_key(key)
-    split_key, trial_key, draw_key, fit_key, held_key = jax.random.split(key, 5)
+    split_key, trial_key, draw_key, fit_key, held_key = jax.random.split(_checks.check_key(key), 5)
     _predictions.check_level(_checks.check_number(level, "level"))
     _checks.check_count(max_samples, "max_samples", sampling.LEAST)
-    _checks.check_count(batch_size, "batch_size")
-    for value, name in ((unit, "unit"), (title, "title"), (command, "command")):
-        if not isinstance(value, str | None):
-            raise TypeError(f"`{name}` must be a string, got {type(value).__name__}.")
+    checks.check_texts(unit=unit, title=title, command=command)
     total = kinds.count(data)
     y = kinds.check_targets(targets, total, outputs)
-    own = None if calibration is None else _checked_pair(calibration, data, y, outputs)
-    held, scored = _split(split_key, total, holdout, own)
-    first = _rows(data, slice(0, min(batch_size, total)))
-    _check_call(predict, trial_key, first)
-    kind = kinds.told(predict, trial_key, first, y, outputs, ignore)
-    kinds.check_labels(kind, y)
+    own = None if calibration is None else checks.check_pair(calibration, data, y, outputs)
+    held, scored = checks.split(split_key, total, holdout, own)
+    first = checks.rows(data, slice(0, _checks.check_count(batch_size, "batch_size")))
+    kind = checks.check_predict(predict, trial_key, first, y, outputs, ignore)
     numbers.check_held(kind, len(held))
     held_data, held_y = (data, y) if own is None else own
     kinds.check_labels(kind, held_y, "calibration[1]")
     what = examples.shown(data, show, columns, total)
     class_names = examples.check_names(names, kind.classes) if kind.classes else []
-    folder = None if out is None else _checked_folder(Path(out))
+    folder = None if out is None else checks.check_folder(Path(out))
 
     some = sampling.tried(held if own is None else held[:0], scored, batch_size)
     trial = sampling.try_out(
         predict,
         trial_key,
-        _rows(data, some),
+        checks.rows(data, some),
         kind,
         lambda found: _losses(kind, found, y[some]),
         score="negative log likelihood" if kind.classes else numbers.score_name(kind),
@@ -216,71 +219,6 @@ def report(
         estimate,
         path,
     )
-
-
-def _rows(data: PyTree, rows: slice | np.ndarray) -> PyTree:
-    return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), data)
-
-
-def _checked_pair(
-    pair: tuple[PyTree, ArrayLike], data: PyTree, y: np.ndarray, outputs: str | None
-) -> tuple[PyTree, np.ndarray]:
-    """Inputs and targets to fit on, which are alike those to score."""
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise TypeError(f"`calibration` must be a pair (data, targets), got {type(pair).__name__}.")
-    rows = kinds.count(pair[0], "calibration[0]")
-    own = pair[0], kinds.check_targets(pair[1], rows, outputs, "calibration[1]")
-
-    def form(data: PyTree, y: np.ndarray) -> str:
-        shapes = [(leaf.shape[1:], leaf.dtype.name) for leaf in jax.tree.leaves(data)]
-        return f"{shapes} and targets {y.shape[1:]} of {'labels' if y.dtype.kind == 'i' else 'numbers'}"
-
-    if form(*own) != form(data, y):
-        raise ValueError(f"`calibration` must be like the data, {form(data, y)}, got {form(*own)}.")
-    return own
-
-
-def _split(key: Key, total: int, holdout: float | None, own: PyTree) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the examples to fit on and to score."""
-    if holdout is None:
-        holdout = _HOLDOUT if own is None else 0.0
-    share = _checks.check_number(holdout, "holdout")
-    if not 0 <= share < 1 or (own is not None and share):
-        allowed = "in [0, 1)" if own is None else "0 or None with `calibration`"
-        raise ValueError(f"`holdout` must be {allowed}, got {share:g}.")
-    order = np.asarray(jax.random.permutation(key, total))
-    count = round(share * total)
-    if total - count < 2:
-        raise ValueError(
-            f"`data` must leave at least 2 examples to score, got {total} with {count} held out."
-        )
-    held, scored = np.sort(order[:count]), np.sort(order[count:])
-    return (held if own is None else np.arange(len(own[1]))), scored
-
-
-def _check_call(predict: Callable[[Key, PyTree], PyTree], key: Key, x: PyTree) -> None:
-    if not callable(predict):
-        raise TypeError(f"`predict` must be a function of a key and inputs, got {type(predict).__name__}.")
-    try:
-        jax.eval_shape(predict, key, x)
-    except Exception as error:
-        # Such as a kernel of another width; Flax need not be there.
-        if not isinstance(error, TypeError | ValueError) and type(error).__module__ != "flax.errors":
-            raise
-        shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(x))
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) <= 300 else f"{reason[:300]} ..."
-        raise ValueError(
-            f"`predict` must accept a key and a batch of the data, {shapes}, got {type(error).__name__}: "
-            f"{reason}"
-        ) from error
-
-
-def _checked_folder(path: Path) -> Path:
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"`out` must be a folder that can be written to, got {path}.")
-    return path
 
 
 def _losses(kind: Kind, found: Found, y: np.ndarray) -> np.ndarray:

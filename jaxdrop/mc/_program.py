@@ -31,6 +31,11 @@ _CPU_BYTES = 4 * 2**20
 _MEMORY_SHARE = 8
 # The largest chunk that is chosen automatically.
 _MOST = 1024
+# The refusal of outputs that are the same for all keys.
+NOT_RANDOM = (
+    "`predict` must return outputs that depend on its key, got none that do. Run the model in training "
+    "mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
+)
 # Programs that are kept. Each was compiled, which takes longer than anything done with it here.
 _MOST_PROGRAMS = 128
 
@@ -141,12 +146,14 @@ class Plan(NamedTuple):
       arrays: The arrays.
       execution: How to run it.
       outputs: The types of one sample.
+      uses_key: Whether the outputs depend on the key.
     """
 
     program: Program
     arrays: Arrays
     execution: Execution
     outputs: PyTree
+    uses_key: bool
 
 
 class _Traced(NamedTuple):
@@ -184,17 +191,24 @@ def plan(
     wide = bool(jax.config.jax_enable_x64)
     traced: _Traced = program.trace(structure, kinds, bool(shared), wide)
     if not (traced.uses_key or allow_deterministic):
-        raise ValueError(
-            "`predict` must return outputs that depend on its key, got none that do: all samples would be "
-            "equal. Run the model in training mode, make `predict` by `jaxdrop.linen.stochastic` or "
-            "`jaxdrop.nnx.stochastic`, or set `allow_deterministic=True`."
-        )
+        # A sampling function without the option checks first, by `check_random`.
+        raise ValueError(f"{NOT_RANDOM} Or set `allow_deterministic=True`: all samples are then equal.")
     chunk = _chunk(most, chunk_size, traced.working_set)
     if balanced is not None:
         chunk = _designs.fitted_chunk(chunk, balanced)
     return Plan(
-        program, arrays, Execution(-(-chunk // shards) * shards, bool(shared), layout), traced.outputs
+        program,
+        arrays,
+        Execution(-(-chunk // shards) * shards, bool(shared), layout),
+        traced.outputs,
+        traced.uses_key,
     )
+
+
+def check_random(predict: Predict, key: Key, x: PyTree, shared: bool = False) -> None:
+    """Checks that the outputs depend on the key, for a function that cannot allow others."""
+    if not plan(predict, key, x, 1, 1, shared, allow_deterministic=True).uses_key:
+        raise ValueError(NOT_RANDOM)
 
 
 def split(predict: Predict, design: Design | None = None) -> tuple[Program, Arrays]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxdrop import _checks, _predictions
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _devices
-from jaxdrop.mc._program import Predict
+from jaxdrop.mc._program import Predict, check_random
 from jaxdrop.mc.sampler import sample
 
 __all__ = ["MomentsCheck", "check_moments"]
@@ -127,6 +127,7 @@ def check_moments(
     mean, variance = _moments(found)
     count = _checks.check_count(num_samples, "num_samples", _LEAST)
     options = {"chunk_size": chunk_size, "shared": shared, "mesh": mesh, "spec": spec}
+    check_random(predict, key, x, shared)
     samples = sample(predict, key, x, num_samples=count, **options)
     if getattr(samples, "shape", ())[1:] != mean.shape:
         got = f"shape {samples.shape[1:]}" if hasattr(samples, "shape") else f"a {type(samples).__name__}"

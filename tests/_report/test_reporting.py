@@ -137,7 +137,12 @@ def test_own_data_to_fit_on(found):
             ValueError,
             r"`predict` must accept a key and a batch of the data, float32\[32, 4\], got TypeError",
         ),
-        ({"predict": lambda key, x: x}, ValueError, "depend"),
+        (
+            {"predict": lambda key, x: x},
+            ValueError,
+            r"depend on its key, got none that do\. Run the model in training mode, or make [^.]*\.linen"
+            r"\.stochastic` or `jaxdrop\.nnx\.stochastic`\.$",
+        ),
         (
             {
                 "predict": lambda key, x: PREDICT(key, x)[:, 0],

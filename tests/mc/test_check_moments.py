@@ -111,3 +111,8 @@ def test_too_few_samples_and_moments_that_are_not_finite():
         mc.check_moments(OFF, PREDICT, KEYS[0], X, num_samples=7)
     with pytest.raises(ValueError, match="`samples` must be finite"):
         mc.check_moments(OFF, lambda key, x: jnp.log(jaxdrop.dropout(key, x[:, :3], 0.5)), KEYS[0], abs(X))
+
+
+def test_a_predictor_that_ignores_its_key_is_refused_without_an_option_that_is_not_there():
+    with pytest.raises(ValueError, match=r"outputs that depend on its key, .*nnx\.stochastic`\.$"):
+        mc.check_moments(OFF, lambda key, x: x[:, :3], KEYS[0], X)

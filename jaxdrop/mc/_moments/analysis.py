@@ -15,6 +15,7 @@ from jaxdrop._types import PyTree
 from jaxdrop.mc._moments import chunks, conditions, forms, program, pullbacks, surveys
 from jaxdrop.mc._moments.values import KeyValue
 from jaxdrop.mc._moments.walk import INTERACTIONS, Registry, Walk
+from jaxdrop.mc._program import NOT_RANDOM
 
 # The values of decisions that are taken as known, by number.
 Given = dict[int, jax.Array]
@@ -210,10 +211,7 @@ class Analysis:
         if closed is self._one:
             # What mixes the examples of a batch may leave a single one as it is.
             jax.eval_shape(lambda x: self._walk(self._whole(), x, smooth=False)[1], self.x)
-        raise ValueError(
-            "`predict` must return outputs that depend on its key, got none that do. Run the model in "
-            "training mode, or make `predict` by `jaxdrop.linen.stochastic` or `jaxdrop.nnx.stochastic`."
-        )
+        raise ValueError(NOT_RANDOM)
 
 
 def _kinds(closed: PyTree) -> list[jax.ShapeDtypeStruct]:
