@@ -127,7 +127,8 @@ def report(
       A `Reported`: `before` and `after`, each an `uncertainty.Report`, and what else is on the page.
 
     Raises:
-      FloatingPointError: If an output is NaN.
+      FloatingPointError: If an output is NaN. With `out`, the estimates of other batches stay there, for a
+        call with the data mended.
       TypeError: If an argument is of another type, or data or targets hold no numbers.
       ValueError: If sizes or shapes do not match, a label is out of range, it cannot be told what the outputs
         are, the outputs do not depend on the key, or those of an example depend on the others of its batch,
@@ -178,10 +179,16 @@ def report(
     )
 
     def drawn(key: Key, data: PyTree, name: str, progress: PyTree) -> mc.Estimate:
-        return mc.estimate_dataset(
-            predict, key, data, num_samples=trial.num_samples, reducers=kind.reducer, progress=progress,
-            batch_size=batch_size, folder=None if folder is None else folder / name,
-        )  # fmt: skip
+        try:
+            return mc.estimate_dataset(
+                predict, key, data, num_samples=trial.num_samples, reducers=kind.reducer, progress=progress,
+                batch_size=batch_size, folder=None if folder is None else folder / name,
+            )  # fmt: skip
+        except ValueError as error:
+            if not str(error).startswith("`folder`"):
+                raise
+            # The name that the caller gave.
+            raise ValueError(str(error).replace("`folder`", "`out`", 1)) from error
 
     estimate = drawn(draw_key, data, "samples", progress)
     held_estimate = estimate if own is None else drawn(held_key, held_data, "samples-calibration", None)

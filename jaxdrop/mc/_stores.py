@@ -33,28 +33,24 @@ class Store:
     Every file is written whole and then renamed, so many processes may share a folder.
 
     Args:
-      folder: The folder; it is made if it does not exist.
+      folder: The folder; it is made with the first result.
       facts: What the results depend on; a folder with other facts is refused.
     """
 
     def __init__(self, folder: str | os.PathLike[str], facts: Facts):
         self._folder = _path(folder)
-        text = json.dumps(facts, indent=1)
-        self._call = hashlib.sha256(text.encode()).hexdigest()
-        manifest = self._folder / _MANIFEST
-        if not manifest.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._put(_MANIFEST, text.encode())
-        try:
-            found = dict(json.loads(manifest.read_text()))
-        except (ValueError, TypeError) as error:
-            raise _damaged(manifest) from error
-        differ = [name for name in {**facts, **found} if facts.get(name) != found.get(name)]
-        if differ:
-            raise ValueError(
-                "`folder` must be new or hold results of this same call, "
-                f"got results that differ in {', '.join(differ)}: {self._folder}."
-            )
+        self._facts, text = facts, json.dumps(facts, indent=1)
+        self._text, self._call = text.encode(), hashlib.sha256(text.encode()).hexdigest()
+        self._is_open = self._manifest.exists()
+        if self._is_open:
+            self._check_facts()
+        else:
+            _check_writable(self._folder)
+
+    @property
+    def kept(self) -> epath.Path | None:
+        """The folder, if it holds results."""
+        return self._folder if self._manifest.exists() else None
 
     def holds(self, number: int, data: str) -> bool:
         """Whether the result of a batch is there; `data` is the digest of the batch."""
@@ -71,6 +67,12 @@ class Store:
 
     def write(self, number: int, data: str, leaves: Sequence[np.ndarray]) -> None:
         """Writes the result of a batch."""
+        if not self._is_open:
+            if not self._manifest.exists():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._put(_MANIFEST, self._text)
+            self._check_facts()  # another call may have come first
+            self._is_open = True
         # Untyped, since a type checker also matches the values to `allow_pickle`.
         named: dict[str, Any] = {_CALL: self._call, _DATA: data}
         named |= {_leaf(i): leaf for i, leaf in enumerate(leaves)}
@@ -87,6 +89,24 @@ class Store:
                 f"again without `part`: {self._folder}."
             )
         return self._read(number, [_leaf(place)])[0]
+
+    @property
+    def _manifest(self) -> epath.Path:
+        return self._folder / _MANIFEST
+
+    def _check_facts(self) -> None:
+        """Compares the facts with those of the folder."""
+        try:
+            found = dict(json.loads(self._manifest.read_text()))
+        except (ValueError, TypeError) as error:
+            raise _damaged(self._manifest) from error
+        names = {**self._facts, **found}
+        differ = [name for name in names if self._facts.get(name) != found.get(name)]
+        if differ:
+            raise ValueError(
+                "`folder` must be new or hold results of this same call, "
+                f"got results that differ in {', '.join(differ)}: {self._folder}."
+            )
 
     def _path(self, number: int) -> epath.Path:
         return self._folder / f"batch-{number:06d}.npz"
@@ -191,6 +211,15 @@ def _path(folder: str | os.PathLike[str]) -> epath.Path:
         raise ValueError(
             f"`folder` must be a local path or a URL of gs, s3, az or hf, got {os.fspath(folder)}."
         ) from None
+
+
+def _check_writable(folder: epath.Path) -> None:
+    """Checks before any work that a local folder can be made."""
+    if "://" in os.fspath(folder):
+        return
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"`folder` must be a folder that can be written to, got {folder}.")
 
 
 def _leaf(place: int) -> str:

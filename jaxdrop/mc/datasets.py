@@ -134,7 +134,8 @@ def estimate_dataset(
       another part has yet to compute such a batch.
 
     Raises:
-      FloatingPointError: If an output is NaN, with the number of its sample.
+      FloatingPointError: If an output is NaN, with the numbers of its sample, batch and examples. With a
+        folder, the results of other batches stay there, for a call with the data mended.
       TypeError: If `key` is not a PRNG key, a count is not an integer, a reducer is not one, the data are
         a list, which could be rows, batches or arrays, they have no axis of examples, or a reducer has no
         groups with `balanced`.
@@ -142,7 +143,7 @@ def estimate_dataset(
         example or do not depend on the key, `spec` does not fit the mesh or the batch, a reducer rejects
         the outputs or targets, batches differ in structure, shape or dtype, the folder holds results
         of another key, program, weights, data or other arguments, which the message names, a balanced set is
-        not whole, or `predict` is `Indexed` and `balanced` is given.
+        not whole, the folder cannot be made, or `predict` is `Indexed` and `balanced` is given.
 
     Examples:
       >>> import jaxdrop
@@ -202,7 +203,11 @@ def estimate_dataset(
             if work.examples is None:
                 continue
             if found is not None:
-                estimate = found.checked(reducers)
+                try:
+                    estimate = found.checked(reducers)
+                except (FloatingPointError, ValueError) as error:
+                    kind = FloatingPointError if isinstance(error, FloatingPointError) else ValueError
+                    raise kind(f"{error} {_place(number, work.rows, sizes, store)}") from error
                 leaves = [_rows(leaf, source.size)[: work.rows] for leaf in jax.tree.leaves(estimate)]
                 if store:
                     store.write(number, work.digest, leaves)
@@ -235,6 +240,19 @@ def _is_true_everywhere(mesh: Mesh | None, truth: bool) -> bool:
     if not _devices.is_of_many_processes(mesh):
         return truth
     return bool(np.all(multihost_utils.process_allgather(np.asarray(truth))))
+
+
+def _place(number: int, rows: int, sizes: list[int], store: Store | None) -> str:
+    """Where an error is, and what can be done with the results so far; for its message."""
+    first = sum(sizes) - rows
+    told = f"This is in batch {number}, examples {first} to {first + rows - 1}."
+    # Of other data in the first batch, the results are those of another call.
+    if store is None or store.kept is None or not number:
+        return told
+    return (
+        f"{told} The results of other batches stay in {store.kept}: the same call continues there once the "
+        "data of this batch are mended; a call with another predictor needs a new folder."
+    )
 
 
 def _rows(leaf: jax.Array, size: int) -> np.ndarray:

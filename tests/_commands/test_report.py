@@ -61,7 +61,7 @@ def test_a_page_and_its_numbers(command):
     # A second command with another predictor does not mix with what is there.
     code, _, error, _ = command(*options[:4], "--predict", f"{HERE}of_two", "--seed", "4")
     assert code == 2
-    assert error.startswith("Error: `folder` must be new or hold results of this same call")
+    assert error.startswith("Error: `out` must be new or hold results of this same call")
     assert error.count("\n") == 1
 
 

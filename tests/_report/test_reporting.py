@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
-from jaxdrop._report import provenance, reporting
+from jaxdrop._report import provenance, reporting, sampling
 
 HOSTILE = ["<script>alert(1)</script>", "</title><b>", "\"'&amp;", "\N{SNOWMAN}\N{HEBREW LETTER ALEF}"]
 X = np.float32(np.random.default_rng(0).normal(size=(90, 4)))
@@ -97,8 +97,22 @@ def test_a_report_that_was_stopped_is_continued(found, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     same = dataclasses.replace(again, path=None, estimate=None, held_out=None, scored=None)
     assert same == dataclasses.replace(found, path=None, estimate=None, held_out=None, scored=None)
-    with pytest.raises(ValueError, match="`folder` must be new or hold results of this same call"):
+    with pytest.raises(ValueError, match="`out` must be new or hold results of this same call"):
         jaxdrop.report(PREDICT, X + 1, Y, out=tmp_path, **OPTIONS)
+
+
+def test_a_nan_in_a_late_batch_says_what_stays_and_how_to_continue(found, tmp_path):
+    tried = sampling.tried(found.held_out, found.scored, 32)
+    late = next(row for row in range(64, 90) if row not in tried)
+    broken = np.where(np.arange(90)[:, None] == late, np.float32(np.nan), X)
+    options = {"out": tmp_path / "out", "show": HOSTILE * 22 + HOSTILE[:2], **OPTIONS}
+    with pytest.raises(FloatingPointError, match=r"in batch 2, examples 64 to 89\. The results of other"):
+        jaxdrop.report(PREDICT, broken, Y, **options)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "samples").glob("batch-*")}
+    assert len(kept) == 2
+    again = jaxdrop.report(PREDICT, X, Y, **options)
+    assert again.before == found.before
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
 
 
 def test_own_data_to_fit_on(found):

@@ -11,11 +11,9 @@ import tracemalloc
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _accumulation
 from tests.devices import make_mesh
@@ -92,13 +90,29 @@ def test_a_batch_is_checked_after_the_next_was_started(monkeypatch: pytest.Monke
 
 
 def test_a_nan_is_reported_where_the_next_batch_was_started(tmp_path: Path):
-    def predict(key, x):
-        return jaxdrop.dropout(key, jnp.where(x[:1] == X[8:9], jnp.nan, x), 0.5)
+    """With its examples, and with what can be done with the results that stay."""
+    broken = X.copy()
+    broken[9, 2] = np.nan
+    options = {"reducers": mc.Moments(), "targets": None}
+    stay = r"results of other batches stay in .*folder: the same call continues there once the data of this"
+    with pytest.raises(
+        FloatingPointError, match=rf"got NaN in sample 0\. This is in batch 1, examples 8 to 15\. The {stay}"
+    ):
+        run(data=broken, folder=tmp_path / "folder", **options)
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "folder").iterdir()}
+    assert sorted(kept) == ["batch-000000.npz", "manifest.json"]
+    equal(run(folder=tmp_path / "folder", **options), run(**options))
+    assert all((tmp_path / "folder" / name).stat().st_mtime_ns == time for name, time in kept.items())
+    with pytest.raises(FloatingPointError, match=r"This is in batch 1, examples 8 to 15\.$"):
+        run(data=broken, **options)
 
-    options = {"predict": predict, "reducers": mc.Moments(), "targets": None, "folder": tmp_path}
-    with pytest.raises(FloatingPointError, match="got NaN in sample 0"):
-        run(**options)
-    assert [path.name for path in tmp_path.glob("batch-*")] == ["batch-000000.npz"]
+
+def test_a_nan_in_the_first_batch_leaves_no_folder(tmp_path: Path):
+    """So the next call, with another predictor, needs no other folder."""
+    options = {"reducers": mc.Moments(), "targets": None, "folder": tmp_path / "a" / "b"}
+    with pytest.raises(FloatingPointError, match=r"in batch 0, examples 0 to 7\.$"):
+        run(data=np.full_like(X, np.nan), **options)
+    assert not (tmp_path / "a").exists()
 
 
 def test_shared_is_one_function_of_all_the_data():

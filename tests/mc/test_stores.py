@@ -143,6 +143,24 @@ def test_other_facts_are_named(folder):
         write(folder, [], {"shared": True})
 
 
+def test_a_folder_is_made_with_the_first_result(folder):
+    store, other = Store(folder, FACTS), Store(folder, FACTS | {"key": "threefry 1"})
+    assert not folder.exists()
+    assert store.kept is None
+    store.write(0, "data 0", [leaf[:4] for leaf in WHOLE])
+    assert store.kept == folder
+    # Another call, which began before the first result was there.
+    with pytest.raises(ValueError, match="got results that differ in key"):
+        other.write(1, "data 1", [leaf[4:5] for leaf in WHOLE])
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="`folder` must be a folder that can be written to, got"):
+            Store(path, FACTS)
+
+
 def test_other_data_are_named(folder):
     with pytest.raises(
         ValueError, match=r"results of other data or targets in batch 1: .*batch-000001\.npz\.$"
