@@ -17,46 +17,10 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
-from jaxdrop import _bits, _checks, _draw, _meshes, _parts
-from jaxdrop._types import ArrayLike, Numeric, PyTree
+from jaxdrop import _draw, _meshes
+from jaxdrop._types import Numeric, PyTree
+from jaxdrop.drops._attention_dropping import Dropping
 from jaxdrop.drops._drop_key import some_kept
-
-
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["seed", "draw", "scale"],
-    meta_fields=["shape", "of_keys"],
-)
-@dataclass(frozen=True)
-class Dropping:
-    """What is dropped.
-
-    Attributes:
-      seed: The words of a used key.
-      draw: Its threshold broadcasts to the decisions.
-      scale: Of the weights that are kept.
-      shape: Shape of the decisions, of size 1 along the axes of the scores that share one.
-      of_keys: Whether keys are hidden before the softmax, and not weights dropped after it.
-    """
-
-    seed: _bits.Seed
-    draw: _checks.Draw
-    scale: ArrayLike
-    shape: tuple[int, ...]
-    of_keys: bool
-
-    def kept(self, start: Numeric, count: int, first: Numeric = 0, places: int | None = None) -> jax.Array:
-        """The decisions of `count` queries from `start` on, on `places` keys from `first` on.
-
-        Starts are multiples of the counts. By default, decisions on all keys.
-        """
-        *leading, length, columns = self.shape
-        count = 1 if length == 1 else count
-        places = columns if places is None or columns == 1 else places
-        if (count, places) == (length, columns):
-            return _draw.draw_mask(self.seed, self.draw, self.shape)
-        starts = (0,) * len(leading) + (start if length > 1 else 0, first if columns > 1 else 0)
-        return _parts.draw_part(self.seed, self.draw, (*leading, count, places), self.shape, starts)
 
 
 @partial(
@@ -331,7 +295,8 @@ def sums_of(
     *batch, heads, rows, places = weights.shape
     shared = values.shape[-3]
     weights = weights.astype(values.dtype).reshape(*batch, shared, heads // max(shared, 1), rows, places)
-    return _product(how, values)("...krqs,...ksd->...krqd", weights, values), norm
+    total = _product(how, values)("...krqs,...ksd->...krqd", weights, values)
+    return total if dropping is None or dropping.excess is None else total * dropping.excess, norm
 
 
 def _product(how: Attention, x: jax.Array) -> Callable[..., jax.Array]:

@@ -76,6 +76,7 @@ def _check(queries: jax.Array, values: jax.Array, how: Attention, dropping: Drop
         "`drop_key`": dropping.of_keys,
         "an array of rates": np.ndim(dropping.draw.threshold) > 0,
         "keys of balanced samples": _balanced.is_balanced(dropping.seed.words),
+        "rates above 0.99997 in float16": isinstance(dropping.excess, np.floating),
         "`bits=32`": dropping.draw.width == _checks.FLAX_WIDTH,
         "decisions shared by all keys, or one key": dropping.shape[-1] == 1,
         "a `scale` that is traced or not positive": not _is_positive(how.scale),
@@ -164,6 +165,8 @@ def _checked(
     )
     threshold = jnp.asarray(dropping.draw.threshold, np.uint32)
     scale = jnp.where(threshold == 0, 0, jnp.asarray(dropping.scale, np.float32))
+    if dropping.excess is not None:  # of a traced rate, for which nothing can be raised
+        scale = jnp.where(dropping.excess > 1, jnp.nan, scale)
     drop = Drop(
         words=_bits.block_key(dropping.seed),
         bases=_bases(dropping.shape, how.shape),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxdrop import _bits, _checks, _parts
+from jaxdrop import _checks, _parts
 from jaxdrop._types import ArrayLike, Bits, BlockSize, Key, Rate
 from jaxdrop.drops import _attention, _attention_triton, _ring
 from jaxdrop.drops._attention_checks import (
@@ -19,9 +19,8 @@ from jaxdrop.drops._attention_checks import (
     check_per_example,
     check_window,
 )
-from jaxdrop.drops._drop_key import prepare_keys
+from jaxdrop.drops._attention_dropping import Dropping, make_dropping
 from jaxdrop.drops.attention_dropout import attention_dropout
-from jaxdrop.drops.drop_key import drop_key
 
 __all__ = ["dot_product_attention"]
 
@@ -135,7 +134,7 @@ def dot_product_attention(
     devices = 1 if axis_name is None else _devices(axis_name)
     shape = (*batch, heads, devices * length, devices * places)
     own = (*batch, heads, length, devices * places)
-    dropping = _dropping(key, shape, rate, regularizer, broadcast_dims, bits, queries.dtype)
+    dropping = make_dropping(key, shape, rate, regularizer, broadcast_dims, bits, queries.dtype)
     how = _attention.Attention(
         bias=check_like_scores(bias, own, "bias", np.floating),
         mask=check_like_scores(mask, own, "mask", np.bool_),
@@ -178,31 +177,6 @@ def dot_product_attention(
     return _attention.attend(queries, keys, values, how, block_size=size)
 
 
-def _dropping(
-    key: Key,
-    shape: tuple[int, ...],
-    rate: Rate,
-    regularizer: Callable[..., jax.Array],
-    broadcast_dims: Sequence[int],
-    bits: Bits,
-    dtype: np.dtype,
-) -> _attention.Dropping | None:
-    """What is dropped, checked; uses the key. None for rate 0."""
-    rate = _checks.check_rate(rate)
-    if regularizer is attention_dropout:
-        drawn = _checks.check_shared(shape, broadcast_dims)
-        draw = _checks.prepare(rate, drawn, bits)
-    elif regularizer is drop_key:
-        draw, _, drawn = prepare_keys(shape, rate, None, broadcast_dims, bits)
-    else:
-        name = getattr(regularizer, "__name__", type(regularizer).__name__)
-        raise ValueError(f"`regularizer` must be `attention_dropout` or `drop_key`, got {name}.")
-    if _checks.is_scalar(rate, 0):
-        return None
-    seed, scale = _bits.consume(_checks.check_key(key)), _checks.scale_of(draw, dtype)
-    return _attention.Dropping(seed, draw, scale, drawn, of_keys=regularizer is drop_key)
-
-
 def _devices(axis_name: str) -> int:
     """The number of devices along a mesh axis of the `shard_map` around."""
     if not isinstance(axis_name, str):
@@ -215,7 +189,7 @@ def _devices(axis_name: str) -> int:
         ) from None
 
 
-def _check_ring(dropping: _attention.Dropping | None, rate: Rate, implementation: str | None) -> None:
+def _check_ring(dropping: Dropping | None, rate: Rate, implementation: str | None) -> None:
     """Raises for what needs the whole mask, or all keys at once."""
     if implementation not in (None, "xla"):
         raise ValueError(f"`implementation` must be None or 'xla' with `axis_name`, got {implementation!r}.")

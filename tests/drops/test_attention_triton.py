@@ -10,6 +10,7 @@ import pytest
 import jaxdrop
 from jaxdrop import _balanced, _bits, _checks
 from jaxdrop.drops import _attention, _attention_triton
+from jaxdrop.drops._attention_dropping import Dropping
 from tests import gpu
 
 KEY = jax.random.key(24)
@@ -20,7 +21,7 @@ def attention(shape, rate, *, bits=None, drawn=None, is_causal=False, head=32):
     drawn = drawn or shape
     draw = _checks.prepare(rate, drawn, bits)
     scale = _checks.scale_of(draw, np.dtype(np.float32))
-    dropping = _attention.Dropping(_bits.consume(KEY), draw, scale, drawn, of_keys=False)
+    dropping = Dropping(_bits.consume(KEY), draw, scale, None, drawn, of_keys=False)
     nothing = (None,) * 6
     options = {"is_causal": is_causal, "window": None, "scale": head**-0.5, "soft_cap": None}
     return _attention.Attention(*nothing, dropping, **options, precision=None, shape=shape)
