@@ -249,6 +249,21 @@ def test_memory_of_the_gradient_is_linear_in_the_length():
     assert 20 * long < temporary(2048, block_size=None)
 
 
+@pytest.mark.usefixtures("on_cpu")
+def test_memory_of_short_sequences_is_linear_in_the_batch():
+    """They are one block whatever the batch, as a query or a key has at most 256 scores."""
+
+    def temporary(batch: int) -> int:
+        x = jax.ShapeDtypeStruct((batch, 256, 2, 16), jnp.float32)
+        grad = jax.grad(lambda key, *data: attend(key, *data, rate=0.1).sum(), (1, 2, 3))
+        compiled = jax.jit(grad).lower(KEY, x, x, x).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    few, many = temporary(2), temporary(8)
+    assert many < 4.2 * few
+    assert many < 5 * 4 * (8 * 2 * 256 * 256)  # bytes: a few times the scores
+
+
 def test_dropped_keys_leave_no_row_to_hidden_keys():
     """A bias of -1e9 hides a key as well as a boolean mask does."""
     data = [x.astype(jnp.bfloat16) for x in heads((2,), 12, 12, 2, 2)]
