@@ -30,16 +30,16 @@ CAPTION = (
 )
 
 
-def run(plan: rounds.Plan, examples: data.Dataset, out: epath.Path, quick: bool) -> None:
+def run(plan: rounds.Plan, examples: data.Dataset, setup: loop.Setup, quick: bool) -> None:
     """Runs every method and publishes the results."""
-    folder = out / "active" / (f"{plan.dataset}-quick" if quick else plan.dataset)
+    folder = setup.out / "active" / (f"{plan.dataset}-quick" if quick else plan.dataset)
     config = plan._asdict() | {"batch": rounds.BATCH, "learning_rate": rounds.LEARNING_RATE}
     config |= {"candidates": acquire.CANDIDATES}
     pool = rounds.make_pool(plan, examples)
     title = f"{plan.dataset}, {plan.num} labels at a time from a pool of {plan.pool}"
     with loop.resumable(folder, config, (pool, examples[1:])) as checkpoints:
         started = time.monotonic()
-        found = rounds.run(plan, examples, pool, checkpoints)
+        found = rounds.run(plan, examples, pool, checkpoints, setup)
         rows = results.summarize(plan, found)
         table = results.table(rows, title, CAPTION.format(plan.seeds))
         places = {method: result["places"] for method, result in found.items()}
@@ -54,6 +54,7 @@ def main(
     out: cli.Out = cli.RESULTS,
     seed: cli.Seed = 0,
     seeds: cli.Seeds = 5,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Compare methods of active learning.
@@ -61,9 +62,10 @@ def main(
     Writes metrics.json, run.json, table.md and curves.png to OUT/active/DATASET (digits-quick with --quick,
     which uses scikit-learn's digits and at most 2 seeds).
     """
+    setup = loop.make_setup(1, out, log_dir)
     examples = data.load("digits" if quick else dataset, data_dir)
     plan = rounds.Plan(examples.name, seed, min(seeds, 2) if quick else seeds, **(QUICK if quick else {}))
-    run(plan, examples, out, quick)
+    run(plan, examples, setup, quick)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Rounds of active learning: train from scratch, choose images, label them; all seeds in one program."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -10,7 +11,7 @@ import numpy as np
 import optax
 from etils import epath
 
-from experiments import batches, cli, conv_net, data, parts
+from experiments import batches, cli, conv_net, data, logs, loop, parts
 from experiments.active import acquire
 from jaxdrop import linen, mc, training
 
@@ -169,9 +170,9 @@ def choose(method: str, keys: chex.PRNGKey, probs: jax.Array, rows: Labeled, num
 
 
 def run(
-    plan: Plan, examples: data.Dataset, pool: Pool, folder: epath.Path
+    plan: Plan, examples: data.Dataset, pool: Pool, folder: epath.Path, setup: loop.Setup = loop.ALONE
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Runs every method, round by round, and caches each round.
+    """Runs every method, round by round, and caches each round; live curves are over the number of labels.
 
     Returns:
       For each method test "errors", `[rounds + 1, seeds]`, and "places" of the labeled images in order,
@@ -182,26 +183,33 @@ def run(
     params = first(seeds)
     given = jax.tree.map(jnp.asarray, (pool, (examples.x_test, examples.y_test)))
     of_round = jax.jit(jax.vmap(lambda seed, i: jax.random.fold_in(jax.random.key(seed), i), (0, None)))
-    found = {}
     bar, task = cli.progress("rounds of all methods", len(acquire.METHODS) * (plan.rounds + 1))
+
+    def of_method(method: str, name: str, log: Callable[[int, logs.Curves], None]) -> dict[str, np.ndarray]:
+        places = np.zeros((plan.seeds, plan.labels(plan.rounds)), np.int32)
+        places[:, : plan.labels(0)] = pool.first
+        errors = []
+        for i in range(plan.rounds + 1):
+            keys = of_round(seeds, i)
+
+            def compute(i: int = i, places: Any = places, keys: Any = keys) -> dict:
+                rows = (jnp.asarray(places), plan.labels(i))
+                error, probs = learn(plan, keys, params, given[0], rows, given[1])
+                if i == plan.rounds:
+                    return {"errors": error, "places": places}
+                return {"errors": error, "places": choose(method, keys, probs, rows, plan.num)}
+
+            kept = parts.kept(folder, f"{name}-{i}", compute)
+            errors.append(kept["errors"])
+            log(plan.labels(i), {f"test/{method}": kept["errors"]})
+            places = kept["places"]
+            bar.advance(task)
+        return {"errors": np.stack(errors).astype(np.float64), "places": places}
+
+    found = {}
     with bar:
         for method in acquire.METHODS:
-            places = np.zeros((plan.seeds, plan.labels(plan.rounds)), np.int32)
-            places[:, : plan.labels(0)] = pool.first
-            errors = []
-            for i in range(plan.rounds + 1):
-                keys = of_round(seeds, i)
-
-                def compute(i: int = i, method: str = method, places: Any = places, keys: Any = keys) -> dict:
-                    rows = (jnp.asarray(places), plan.labels(i))
-                    error, probs = learn(plan, keys, params, given[0], rows, given[1])
-                    if i == plan.rounds:
-                        return {"errors": error, "places": places}
-                    return {"errors": error, "places": choose(method, keys, probs, rows, plan.num)}
-
-                kept = parts.kept(folder, f"{method.replace(' ', '-')}-{i}", compute)
-                errors.append(kept["errors"])
-                places = kept["places"]
-                bar.advance(task)
-            found[method] = {"errors": np.stack(errors).astype(np.float64), "places": places}
+            name = method.replace(" ", "-")
+            with logs.writer(setup.log_folder(folder / name)) as log:
+                found[method] = of_method(method, name, log)
     return found

@@ -22,7 +22,7 @@ import typer
 from etils import epath
 from matplotlib.figure import Figure
 
-from experiments import cli, data, loop, parts, plots, report
+from experiments import cli, data, logs, loop, parts, plots, report
 from experiments.classic import peers
 from experiments.classic.models import BY_STEPS, EPSILON, LEARNING_RATE, LINEN, OURS, Contender, Run, Task
 from experiments.means import Mean
@@ -34,18 +34,22 @@ COLORS = {"jaxdrop": plots.BLUE, "Keras": plots.ORANGE, "torch": plots.VERMILION
 
 
 def train(
-    task: Task, seeds: range, contenders: dict[str, Contender], folder: epath.Path
+    task: Task,
+    seeds: range,
+    contenders: dict[str, Contender],
+    folder: epath.Path,
+    setup: loop.Setup = loop.ALONE,
 ) -> dict[str, list[Run]]:
     """Trains every contender with every seed, or reads the seeds already in the folder.
 
     Each seed trains the contenders in turn, starting with another one, so that noise of the machine affects
-    all.
+    all. Live curves are of the accuracy by seed, and of the seconds of each epoch of all seeds.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     names = list(contenders)
     ready = {name: contender(task) for name, contender in contenders.items()}
     bar, progress = cli.progress(task.name, len(seeds) * len(names))
-    with bar:
+    with bar, logs.writer(setup.log_folder(folder / task.name)) as log:
         for k, seed in enumerate(seeds):
             first = seed % len(names)
 
@@ -59,6 +63,9 @@ def train(
 
             for name, (accuracy, *seconds) in parts.kept(folder, f"{task.name}-{seed}", compute).items():
                 runs[name].append(Run(float(accuracy), [float(value) for value in seconds]))
+                log(seed, {f"test/{name}": accuracy})
+                for epoch, value in enumerate(seconds, k * task.epochs):
+                    log(epoch, {f"epoch_s/{name}": value})
             bar.update(progress, completed=(k + 1) * len(names))
     return runs
 
@@ -163,6 +170,7 @@ def main(
     epochs: Annotated[
         int, typer.Option(min=2, help="Epochs, at least 2: the first compiles and is not timed.")
     ] = 5,
+    log_dir: cli.LogDir = None,
     quick: cli.Quick = False,
 ) -> None:
     """Train the classic models in Linen, NNX, Keras and torch: accuracy and time per epoch.
@@ -172,6 +180,7 @@ def main(
     """
     if quick:
         seeds, epochs = min(seeds, 2), 2
+    setup = loop.make_setup(1, out, log_dir)
     dataset = data.load("digits" if quick else "mnist", data_dir)
     found, missing = peers.load()
     for name in missing:
@@ -190,10 +199,10 @@ def main(
         "epsilon": EPSILON,
     }
     versions = report.versions(peers.PACKAGES) | report.machine()
-    folder = out / "classic" / ("digits-quick" if quick else "mnist")
+    folder = setup.out / "classic" / ("digits-quick" if quick else "mnist")
     with loop.resumable(folder, config | versions, dataset[1:]) as done:
         started = time.monotonic()
-        runs = [(task, train(task, range(seed, seed + seeds), contenders, done)) for task in tasks]
+        runs = [(task, train(task, range(seed, seed + seeds), contenders, done, setup)) for task in tasks]
         summaries = [(scores(*run), times(*run)) for run in runs]
         accuracies, seconds = (
             [row for part in column for row in part] for column in zip(*summaries, strict=True)

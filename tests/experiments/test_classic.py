@@ -2,13 +2,15 @@
 
 import functools
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from experiments import data
+from experiments import data, loop
 from experiments.classic import __main__ as classic
 from experiments.classic import models, peers
+from tests.experiments import events
 
 TASK = models.Task((8,), data.load("digits"), epochs=3)
 
@@ -59,11 +61,16 @@ def contenders(calls: list) -> dict[str, models.Contender]:
 
 def test_each_seed_begins_with_another_contender(tmp_path):
     calls = []
-    runs = classic.train(TASK, range(4, 6), contenders(calls), tmp_path)
+    setup = loop.Setup(1, tmp_path, tmp_path / "logs")
+    runs = classic.train(TASK, range(4, 6), contenders(calls), tmp_path / "done", setup)
     linen = models.LINEN
     assert calls == [(4, "Keras"), (4, "torch"), (4, linen), (5, "torch"), (5, linen), (5, "Keras")]
     assert list(runs) == [linen, "Keras", "torch"]
     assert [len(mine) for mine in runs.values()] == [2, 2, 2]
+    curves = events.points(tmp_path / "logs" / "done" / TASK.name)
+    assert curves["test/Keras"] == [(4, pytest.approx(runs["Keras"][0].accuracy)), (5, mock.ANY)]
+    assert [step for step, _ in curves["epoch_s/torch"]] == list(range(6))
+    assert curves["epoch_s/torch"][4][1] == pytest.approx(runs["torch"][1].seconds[1])
 
 
 def test_a_stopped_run_goes_on_with_the_seeds_that_are_left(tmp_path, monkeypatch):
