@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import cli, plots, report, timing
-from experiments.benchmark import attention, family, gpu_day, models, ops, peers, scores, sweeps, tables
+from experiments.benchmark import attention, family, gpu_day, models, ops, peers, scores_suite, sweeps, tables
 
 SUITES = {
     "ops": ops.ops,
@@ -35,7 +35,7 @@ SUITES = {
     "compile": ops.compiling,
     "family": family.family,
     "sweep": sweeps.sweeps,
-    "scores": scores.scores,
+    "scores": scores_suite.contests,
     "attention": attention.attention,
 }
 Suite = Literal["ops", "step", "mc", "compile", "family", "sweep", "scores", "attention", "gpu-day"]
@@ -203,7 +203,7 @@ def main(
         own = {
             "family": plot_members,
             "sweep": plot_sweep,
-            "scores": scores.plot,
+            "scores": scores_suite.plot,
             "attention": attention.plot,
         }
         figure = own.get(name, plot)(results)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import report, timing
-from experiments.benchmark import attention, peers, scores
+from experiments.benchmark import attention, peers, scores, scores_suite
 
 
 def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, A
 def table(result: dict[str, Any]) -> report.Table:
     """Table of one contest."""
     if result["title"] in scores.GROUPS:
-        return scores.table(result)
+        return scores_suite.table(result)
     if "memory" in result:
         return attention.table(result)
     rows = result["rows"]

@@ -27,7 +27,7 @@ import typer
 from etils import epath
 
 import jaxdrop.linen
-from experiments import batches, cli, data, loop, own, study
+from experiments import batches, cli, data, loop, own, study, study_report
 from jaxdrop import penalties, training
 
 NONE = "none"
@@ -185,7 +185,7 @@ def main(
     config = Config(examples.name, seed, seeds, steps, steps // CHUNKS, train_size, valid_size, width)
     folder = out / "regularizers" / (f"{examples.name}-quick" if quick else examples.name)
     caption = f"In percent; {train_size} training and {valid_size} validation examples per seed."
-    study.conduct(make(config, examples)._replace(setup=setup), folder, caption, conclude)
+    study_report.conduct(make(config, examples)._replace(setup=setup), folder, caption, conclude)
 
 
 if __name__ == "__main__":

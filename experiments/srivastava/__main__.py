@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 from etils import epath
 
-from experiments import cli, data, loop, study
+from experiments import cli, data, loop, study, study_report
 from experiments.means import Mean
 from experiments.srivastava import methods
 
@@ -114,7 +114,7 @@ def main(
     )
     folder = out / "srivastava" / ("digits-quick" if quick else "mnist")
     made = methods.make(config, examples, {} if quick else methods.PUBLISHED)
-    study.conduct(made._replace(setup=setup), folder, caption, conclude, save_every)
+    study_report.conduct(made._replace(setup=setup), folder, caption, conclude, save_every)
 
 
 if __name__ == "__main__":

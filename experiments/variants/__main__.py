@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import typer
 from etils import epath
 
-from experiments import cli, data, loop, study
+from experiments import cli, data, loop, study, study_report
 from experiments.variants import images, selu, text, transformer
 
 PARTS = ("selu", "images", "text", "transformer")
@@ -65,9 +65,9 @@ def main(
         caption = f"{made.score.capitalize()}; the baseline is {baseline}."
         made = made._replace(setup=setup)
         if name == "transformer":
-            study.conduct(made, folder, caption, lambda _, made=made: transformer.conclude(made))
+            study_report.conduct(made, folder, caption, lambda _, made=made: transformer.conclude(made))
         else:
-            study.conduct(made, folder, caption)
+            study_report.conduct(made, folder, caption)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import cli, timing
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import peers, scores, tables
+from experiments.benchmark import peers, scores, scores_suite, tables
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -99,7 +99,7 @@ def test_quick_scores(tmp_path, monkeypatch):
     results = json.loads((folder / "scores.json").read_text())["results"]
     assert [result["title"] for result in results] == list(names)
     regression, detection = ([row["name"] for row in result["rows"]] for result in results)
-    assert set(regression) == {scores.SORT, "gaussian_nll", "crps"}
+    assert set(regression) == {scores_suite.SORT, "gaussian_nll", "crps"}
     assert {"max_probability, SciPy", "max_logit, NumPy"} <= set(detection)
     text = (folder / "scores.md").read_text()
     assert "| max_logit |" in text

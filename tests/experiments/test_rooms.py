@@ -28,8 +28,9 @@ FLOORS = {
     "splits": 2,
     "own": 3,
     "study": 3,
+    "study_report": 4,
 }
-EXPERIMENT = 4
+EXPERIMENT = 5
 SOURCES = sorted(FOLDER.rglob("*.py"))
 
 

@@ -1,10 +1,7 @@
-"""What is chosen, paired and shown, on a study small enough to know the answer."""
-
-import json
+"""What is chosen and paired, on a study small enough to know the answer."""
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -88,30 +85,3 @@ def test_the_best_during_training_is_of_the_mean_over_seeds():
     assert row.metrics()["best_valid"] == 1.5
     assert row.means["test"] == (2.0, 1.0)
     assert row.means["gap"] == (2.0, 1.0)
-
-
-def test_curves_are_shown_beside_those_of_the_baseline(tmp_path):
-    made = make(program(FIT, OTHER))
-    figure = study.plot_curves(made, study.run(made, tmp_path))
-    fit, other = figure.axes
-    names = ["training", "validation", "validation of the baseline"]
-    assert [line.get_label() for line in fit.lines] == names[:2]
-    assert [line.get_label() for line in other.lines] == names
-    np.testing.assert_array_equal(other.lines[2].get_ydata(), fit.lines[1].get_ydata())
-    assert len({line.get_linestyle() for line in other.lines}) == 3
-    # All but the first scores are within the axes.
-    late = np.concatenate([line.get_ydata()[1:] for line in other.lines])
-    assert fit.get_ylim()[0] < late.min() < late.max() < fit.get_ylim()[1]
-    plt.close(figure)
-
-
-def test_results_are_published_and_checkpoints_removed(tmp_path, capsys):
-    made = make(program(FIT), program(OTHER))
-    made = made._replace(measures={"w": lambda params: params["w"]}, columns={"test": "test", "w": "w"})
-    study.conduct(made, tmp_path, "caption", lambda rows: ({"count": len(rows)}, "a note"))
-    names = {"metrics.json", "run.json", "table.md", "comparison.png", "learning_curves.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert (metrics["count"], metrics["methods"][1]["w"]) == (2, pytest.approx(3.5, abs=1e-4))
-    assert "a note" in capsys.readouterr().out
-    assert (tmp_path / "table.md").read_text().count("helps") == 1
