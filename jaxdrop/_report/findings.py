@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from jaxdrop._report.blocks import Picture, Table
 from jaxdrop._types import Key
 from jaxdrop.uncertainty import Report, ReportRow
 
+_T = TypeVar("_T")
 # Fewer held-out examples than these are not fitted to.
 LEAST = 20
 
@@ -74,6 +76,36 @@ class Analysis:
         """The part of the variance of the uncertainty between examples that is Monte-Carlo noise."""
         spread = float(np.var(self.doubt, ddof=1)) if len(self.doubt) > 1 else 0.0
         return float(np.mean(self.doubt_error**2)) / spread if spread else float("nan")
+
+
+class Calibrated(NamedTuple, Generic[_T]):
+    """What a held-out part was used for.
+
+    Attributes:
+      words: What was fitted, or why nothing was, sentences.
+      fitted: What the fit gives; None without a fit.
+      factor: The fitted number, by name.
+      coverages: Conformal sets.
+    """
+
+    words: list[str]
+    fitted: _T | None
+    factor: dict[str, float]
+    coverages: list[Coverage]
+
+
+def calibrated(
+    held: int,
+    level: float,
+    fit: Callable[[], tuple[str, _T | None, dict[str, float]]],
+    sets: Callable[[], list[Coverage]],
+) -> Calibrated[_T]:
+    """Fits to the held-out examples, and makes conformal sets, each where there are enough of them."""
+    if held < LEAST:
+        return Calibrated(too_few(held), None, {}, [])
+    told, fitted, factor = fit()
+    problem = too_few_for_sets(held, level)
+    return Calibrated([told, *([problem] if problem else [])], fitted, factor, [] if problem else sets())
 
 
 def keys(key: Key, number: int) -> list[Key]:

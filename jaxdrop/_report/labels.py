@@ -34,37 +34,32 @@ def analyze(
     """Scores before and after a temperature, conformal sets, and pictures; fits use the held-out part."""
     before_key, after_key, *set_keys = findings.keys(key, 4)
     before = _scores(kind, scored, scored.logs, targets, bins, before_key)
-    fitted, after, factor, logs = [], None, {}, None
-    enough = len(held_targets) >= findings.LEAST
-    if enough:
-        fitted, logs, factor = _temperature(held, held_targets, scored)
-    if logs is not None:
-        after = _scores(kind, scored, logs, targets, bins, after_key)
-    coverages: list[Coverage] = []
-    if not enough:
-        fitted = findings.too_few(len(held_targets))
-    elif problem := findings.too_few_for_sets(len(held_targets), level):
-        fitted = [*fitted, problem]
-    else:
-        coverages = _sets(held, held_targets, scored, targets, level, set_keys)
+    made = findings.calibrated(
+        len(held_targets),
+        level,
+        lambda: _temperature(held, held_targets, scored),
+        lambda: _sets(held, held_targets, scored, targets, level, set_keys),
+    )
+    logs = made.fitted
+    after = None if logs is None else _scores(kind, scored, logs, targets, bins, after_key)
     hits = np.asarray(scored.probs.argmax(-1) == targets, np.float32)
     doubts = {"total_entropy": scored.total, "mutual_information": scored.information}
     pictures = [
         ("calibration", _reliability(scored, logs, targets, bins)),
         ("uncertainty", _risk(1 - hits, doubts)),
-        *([("sets", _sizes(held, held_targets, scored, targets, level))] if coverages else []),
+        *([("sets", _sizes(held, held_targets, scored, targets, level))] if made.coverages else []),
     ]
     return Analysis(
         before,
         after,
-        fitted,
-        coverages,
+        made.words,
+        made.coverages,
         doubts,
         scored.total_error,
         losses(scored.logs, targets),
         "negative log likelihood",
         pictures,
-        factor,
+        made.factor,
     )
 
 
@@ -77,16 +72,16 @@ def probabilities(logs: np.ndarray) -> np.ndarray:
 
 def _temperature(
     held: Labels, held_targets: np.ndarray, scored: Labels
-) -> tuple[list[str], np.ndarray | None, dict[str, float]]:
+) -> tuple[str, np.ndarray | None, dict[str, float]]:
     """What was fitted, the scaled logs of the scored part, and the temperature."""
     at_labels = np.take_along_axis(held.logs, held_targets[:, None], -1)
     if not np.isfinite(at_labels).all():
-        return ["No temperature was fitted: a held-out label has a predicted probability of 0."], None, {}
+        return "No temperature was fitted: a held-out label has a predicted probability of 0.", None, {}
     if (held.logs.argmax(-1) == held_targets).all():
-        return [findings.all_right(len(held_targets))], None, {}
+        return findings.all_right(len(held_targets)), None, {}
     temperature = float(uncertainty.fit_temperature(held.logs, held_targets).temperature)
     words = f"A temperature of {temperature:.3g} was fitted to {len(held_targets)} held-out examples."
-    return [words], scored.logs / temperature, {"temperature": temperature}
+    return words, scored.logs / temperature, {"temperature": temperature}
 
 
 def _scores(kind: Kind, found: Labels, logs: np.ndarray, targets: np.ndarray, bins: int, key: Key) -> Report:

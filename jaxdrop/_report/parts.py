@@ -45,24 +45,22 @@ def analyze(
 ) -> Analysis:  # fmt: skip
     """Scores before and after a temperature, sets with a bounded share of misses, and pictures."""
     before_key, after_key, _ = findings.keys(key, 3)
-    enough = len(held) >= findings.LEAST
     before_sums = _sums(kind, estimate, targets, scored, bins)
-    before = _report(kind, before_sums, before_key)
-    fitted, after_sums, factor, coverages = findings.too_few(len(held)), None, {}, []
-    after = None
-    if enough:
+
+    def fit() -> tuple[str, float | None, dict[str, float]]:
         temperature, used = _temperature(kind, held_estimate, held_targets, held)
         if temperature is None:
-            fitted = [findings.all_right(used, f"labels of {len(held)} examples")]
-        else:
-            fitted, factor = [f"A temperature of {temperature:.3g} was fitted to {used} labels of "
-                              f"{len(held)} held-out examples."], {"temperature": temperature}  # fmt: skip
-            after_sums = _sums(kind, estimate, targets, scored, bins, temperature)
-            after = _report(kind, after_sums, after_key, calibrated=True)
-        if problem := findings.too_few_for_sets(len(held), level):
-            fitted = [*fitted, problem]
-        else:
-            coverages = [_sets(kind, held_estimate, held_targets, held, estimate, targets, scored, level)]
+            return findings.all_right(used, f"labels of {len(held)} examples"), None, {}
+        told = f"{temperature:.3g} was fitted to {used} labels of {len(held)} held-out examples."
+        return f"A temperature of {told}", temperature, {"temperature": temperature}
+
+    def sets() -> list[Coverage]:
+        return [_sets(kind, held_estimate, held_targets, held, estimate, targets, scored, level)]
+
+    made, after, after_sums = findings.calibrated(len(held), level, fit, sets), None, None
+    if made.fitted is not None:
+        after_sums = _sums(kind, estimate, targets, scored, bins, made.fitted)
+        after = _report(kind, after_sums, after_key, calibrated=True)
     number = before_sums["count"]
     errors = 1 - before_sums["hits"] / number
     doubts = {name: before_sums[name] / number for name in ("total_entropy", "mutual_information")}
@@ -71,16 +69,16 @@ def analyze(
         ("uncertainty", _risk(errors, doubts)),
     ]
     return Analysis(
-        before,
+        _report(kind, before_sums, before_key),
         after,
-        fitted,
-        coverages,
+        made.words,
+        made.coverages,
         doubts,
         before_sums["total_error"] / number,
         before_sums["nll"] / number,
         "negative log likelihood per part",
         pictures,
-        factor,
+        made.factor,
     )
 
 

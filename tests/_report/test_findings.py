@@ -28,3 +28,17 @@ def test_the_fewest_held_out_examples():
     assert "a level of 0.9 needs 9 held-out examples, 8 are" in str(findings.too_few_for_sets(8, 0.9))
     assert np.isinf(uncertainty.conformal_quantile(np.arange(8.0), level=0.9))
     assert np.isfinite(uncertainty.conformal_quantile(np.arange(9.0), level=0.9))
+
+
+def test_a_fit_and_sets_each_where_there_are_enough_held_out_examples():
+    def made(held, level):
+        return findings.calibrated(
+            held, level, lambda: ("Fitted.", 2.0, {"temperature": 2.0}), lambda: ["set"]
+        )
+
+    assert made(30, 0.9) == (["Fitted."], 2.0, {"temperature": 2.0}, ["set"])
+    few = made(19, 0.9)
+    assert (few.words, few.fitted, few.factor, few.coverages) == (findings.too_few(19), None, {}, [])
+    no_sets = made(20, 0.99)
+    assert (no_sets.fitted, no_sets.coverages) == (2.0, [])
+    assert no_sets.words == ["Fitted.", findings.too_few_for_sets(20, 0.99)]
