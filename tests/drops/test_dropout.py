@@ -49,3 +49,16 @@ def test_a_float64_rate_draws_the_mask_of_flax():
         mask = jax.random.bernoulli(KEY, 1.0 - 0.15, x.shape)  # as Flax draws it
         for f in (jaxdrop.dropout, jax.jit(jaxdrop.dropout, static_argnames="bits")):
             np.testing.assert_array_equal(f(KEY, x, rate, bits=32) != 0, mask)
+
+
+@pytest.mark.parametrize("drop", [jaxdrop.dropout, jaxdrop.attention_dropout])
+@pytest.mark.parametrize("traced", [False, True])
+def test_float16_at_rates_near_one(drop, traced):
+    """The scale, above 65504, is no number of float16; the product is, or rounds to infinity."""
+    rate = 1 - 1.2e-5
+    x = jnp.broadcast_to(jnp.array([0.125, 0.25, 1.0], jnp.float16)[:, None], (3, 2**18))
+    y = drop(jax.random.key(13), x, jnp.float32(rate) if traced else rate, bits=24)
+    scale = 2**24 / np.round(2**24 * (1 - np.float32(rate)))
+    found = np.asarray(y, np.float64).max(1)
+    np.testing.assert_allclose(found[:2], [scale / 8, scale / 4], rtol=1e-3)
+    assert found[2] == np.inf
