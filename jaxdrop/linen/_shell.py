@@ -1,12 +1,13 @@
 """The Linen side of a module: its mode, its key, its call."""
 
 import dataclasses
-from typing import Any, dataclass_transform
+from typing import Any, cast, dataclass_transform
 
 import flax.linen as nn
 import jax
+from flax.core.scope import LazyRng
 
-from jaxdrop import _folding
+from jaxdrop import _checks, _folding
 from jaxdrop._modules.base import Rated, Regularizer, document
 from jaxdrop._types import ArrayLike, Key, PyTree, Rate
 
@@ -27,12 +28,13 @@ def make_rng(module: nn.Module, name: str) -> jax.Array:
     Flax folds a hash of the module's path and counter into the key of the scope. Meanwhile a key with the
     same words takes its place.
     """
-    rngs = {} if module.scope is None else module.scope.rngs
-    # Without a key of this name Flax takes that of "params", or raises.
-    if name not in rngs or not _folding.can_convert(rngs[name].rng):
+    rngs = cast("dict[str, LazyRng]", {} if module.scope is None else module.scope.rngs)
+    # Without a key of this name Flax takes that of "params", or raises. A concrete key is mostly folded at
+    # once, where the other kind only costs time.
+    if name not in rngs or _checks.is_concrete(rngs[name].rng) or not _folding.can_convert(rngs[name].rng):
         return module.make_rng(name)
     before = rngs[name]
-    rngs[name] = before.replace(rng=_folding.converted(before.rng))
+    rngs[name] = LazyRng(_folding.converted(before.rng), before.suffix)
     try:
         return _folding.restored(module.make_rng(name), like=before.rng)
     finally:
