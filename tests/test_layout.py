@@ -28,6 +28,7 @@ FLOORS = {
     "_activity": 3,
     "_predictions": 2,
     "_draw": 2,
+    "_folding": 2,
     "_parts": 2,
     "_selection": 2,
     "_unit_norms": 2,

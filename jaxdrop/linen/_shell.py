@@ -1,11 +1,13 @@
 """The Linen side of a module: its mode, its key, its call."""
 
 import dataclasses
-from typing import Any, dataclass_transform
+from typing import Any, cast, dataclass_transform
 
 import flax.linen as nn
 import jax
+from flax.core.scope import LazyRng
 
+from jaxdrop import _checks, _folding
 from jaxdrop._modules.base import Rated, Regularizer, document
 from jaxdrop._types import ArrayLike, Key, PyTree, Rate
 
@@ -18,6 +20,25 @@ ARGUMENTS = {
     "rng": "A key; by default one of the collection `rng_collection`.",
     "rate": "Rate of this call, instead of the module's; may be traced.",
 }
+
+
+def make_rng(module: nn.Module, name: str) -> jax.Array:
+    """`module.make_rng(name)`, bit for bit, which compiles faster on a CPU.
+
+    Flax folds a hash of the module's path and counter into the key of the scope. Meanwhile a key with the
+    same words takes its place.
+    """
+    rngs = cast("dict[str, LazyRng]", {} if module.scope is None else module.scope.rngs)
+    # Without a key of this name Flax takes that of "params", or raises. A concrete key is mostly folded at
+    # once, where the other kind only costs time.
+    if name not in rngs or _checks.is_concrete(rngs[name].rng) or not _folding.can_convert(rngs[name].rng):
+        return module.make_rng(name)
+    before = rngs[name]
+    rngs[name] = LazyRng(_folding.converted(before.rng), before.suffix)
+    try:
+        return _folding.restored(module.make_rng(name), like=before.rng)
+    finally:
+        rngs[name] = before
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -39,7 +60,7 @@ class Base(Regularizer, nn.Module):
 
     @nn.nowrap
     def _key(self: Any, rng: Key | None) -> jax.Array:
-        return self.make_rng(self.rng_collection) if rng is None else rng
+        return make_rng(self, self.rng_collection) if rng is None else rng
 
 
 class Stochastic(Base):

@@ -17,7 +17,7 @@ from jaxdrop._modules import rates as _rates
 from jaxdrop._types import Bits, PyTree, Rate
 from jaxdrop.linen import attention
 from jaxdrop.linen._control import is_fork, with_fields
-from jaxdrop.linen._shell import Base
+from jaxdrop.linen._shell import Base, make_rng
 from jaxdrop.mc import _sites
 
 __all__ = ["list_rates", "with_rates"]
@@ -209,7 +209,7 @@ def _dropout(call: Callable, args: tuple, kwargs: dict, module: Any, rate: Rate,
     if y is inputs:
         return y
     if key is None and not _checks.is_trivial_rate(rate):
-        key = module.make_rng(module.rng_collection)
+        key = make_rng(module, module.rng_collection)
     dims = tuple(module.broadcast_dims)
     # There is no key at rates 0 and 1.
     return drops.dropout(key, inputs, rate, broadcast_dims=dims, bits=bits)  # pyright: ignore[reportArgumentType]

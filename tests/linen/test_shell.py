@@ -3,15 +3,18 @@
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import InvalidRngError
 
 import jaxdrop.linen
 import jaxdrop.nnx
+from jaxdrop.linen import _shell
 from tests.shells import ALL, Case, cases
 
 KEY = jax.random.key(0)
@@ -255,3 +258,80 @@ def seen_by_flax(module: nn.Module, *data, **called) -> dict:
         "intercepted": intercepted,
         "scopes": {part.replace(kind, "") for name in names for part in name.split("/") if kind in part},
     }
+
+
+class _Keys(nn.Module):
+    """The words of four keys, the first and the last of them by `make`."""
+
+    make: Callable[[nn.Module, str], jax.Array]
+
+    @nn.compact
+    def __call__(self, carry: jax.Array, _: jax.Array) -> tuple[jax.Array, jax.Array]:
+        makes = (self.make, nn.Module.make_rng, nn.Module.make_rng, self.make)
+        return carry, jnp.stack([jax.random.key_data(make(self, "dropout")) for make in makes])
+
+
+class _Lifted(nn.Module):
+    """The keys of modules under Flax's transformations."""
+
+    make: Callable[[nn.Module, str], jax.Array]
+
+    @nn.compact
+    def __call__(self, carry: jax.Array, xs: jax.Array) -> list[jax.Array]:
+        found = []
+        for split in (True, False):
+            rngs = {"split_rngs": {"dropout": split}}
+            found.append(nn.scan(_Keys, {}, **rngs)(self.make)(carry, xs)[1])
+            found.append(nn.vmap(_Keys, in_axes=(None, 0), **rngs)(self.make)(carry, xs)[1])
+        for lift in (nn.remat, nn.jit):
+            found.append(lift(_Keys)(self.make, name=lift.__name__)(carry, xs)[1])
+        shared = _Keys(self.make, name="shared")
+        return [*found, *(shared(carry, xs)[1] for _ in range(2))]
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_keys_are_those_of_make_rng_bit_for_bit(impl: str):
+    typed = jax.random.key(5, impl=impl)
+    for key in (typed, jax.random.key_data(typed)) if impl == "threefry2x32" else (typed,):
+        own, flax = (
+            jax.jit(lambda key, make=make: _Lifted(make).apply({}, X[0], X[:3], rngs={"dropout": key}))(key)
+            for make in (_shell.make_rng, nn.Module.make_rng)
+        )
+        jax.tree.map(np.testing.assert_array_equal, own, flax)
+        assert len(own) == 8
+    # Without a key of its name Flax takes that of "params".
+    own, flax = (
+        jax.jit(lambda key, make=make: _Keys(make).apply({}, 0, 0, rngs={"params": key})[1])(typed)
+        for make in (_shell.make_rng, nn.Module.make_rng)
+    )
+    np.testing.assert_array_equal(own, flax)
+
+
+def test_keys_of_make_rng_are_of_the_kind_that_was_given_and_raise_as_those_of_flax():
+    for key in (KEY, jax.random.key_data(KEY), jax.random.key(0, impl="rbg")):
+
+        @jax.jit
+        def derived(key: jax.Array) -> jax.Array:
+            bound = jaxdrop.linen.Dropout(0.5).bind({}, rngs={"dropout": key})
+            own = _shell.make_rng(bound, "dropout")
+            assert bound.scope.rngs["dropout"].rng is key
+            return own
+
+        assert derived(key).dtype == key.dtype
+    with pytest.raises(InvalidRngError, match="dropout"):
+        _shell.make_rng(jaxdrop.linen.Dropout(0.5).bind({}), "dropout")
+    with pytest.raises(ValueError, match="unbound"):
+        _shell.make_rng(jaxdrop.linen.Dropout(0.5), "dropout")
+
+
+def test_modules_fold_without_a_loop_on_a_cpu():
+    """A loop per site would take as long to compile as the site."""
+
+    def lowered(module: type[nn.Module]) -> str:
+        model = mlp(module)
+        variables = model.init(KEY, X, train=False)
+        call = jax.jit(lambda key: model.apply(variables, X, train=True, rngs={"dropout": key}))
+        return call.trace(KEY).lower(lowering_platforms=("cpu",)).as_text()
+
+    assert "while" in lowered(nn.Dropout)
+    assert "while" not in lowered(jaxdrop.linen.Dropout)
