@@ -123,9 +123,8 @@ def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> 
     elements, and each computes its block. Four neighbors may then lie in three blocks, and the
     compiler sees that only in flat arrays, which a fusion with others of the shape undoes.
 
-    The indices are reshaped, not the draws: XLA does not fuse values that are used twice, such as
-    those of `normal_quantile`, across a reshape and would store the draws in an array. Values that
-    depend on one index alone are hidden from XLA.
+    The indices are reshaped, not the draws: XLA does not fuse values that are used twice, as by
+    `normal_quantile`, across a reshape. Values that depend on one index alone are hidden from XLA.
     """
     lanes = _LANES[width]
     size = max(size for size in (1, 2, 4, 8) if lanes % size == 0 and shape[-1] % size == 0)
@@ -186,19 +185,33 @@ def below_packed_at(
     return packed.astype(jnp.uint8)
 
 
-def _below_by_blocks(
-    words: jax.Array, threshold: jax.Array, *, shape: tuple[int, ...], width: int
-) -> jax.Array:
+@partial(jax.jit, static_argnames=("shape", "width"))
+def _below_pairs(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """`_below_packed`, with two neighboring blocks in a byte, for a last axis of whole pairs.
+
+    LLVM's loop is faster with two hashes; an axis for the pair keeps one in the text of the program.
+    """
+    lanes = _LANES[width]
+    *leading, pair, half = _indices.coordinates((*shape[:-1], shape[-1] // (2 * lanes), 2))
+    row, place = _indices.row_major(leading, shape[:-1]), pair * _U32(2) + half
+    packed = below_packed_at(words, threshold, row, place, width) << (half * _U32(lanes)).astype(jnp.uint8)
+    return lax.reduce(packed, np.uint8(0), lax.bitwise_or, (len(shape),))
+
+
+def _below_by_blocks(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """Draws the blocks in a separate loop, and unpacks them where they are used.
 
     Otherwise XLA would inline the blocks into the loop over the elements and compute each block
-    again for every element.
+    again for every element. Two blocks share a byte if it has the bits and no pair lies on two devices.
     """
+    lanes, pack = _LANES[width], _below_packed
+    if lanes < 8 and shape[-1] % (2 * lanes * jax.device_count()) == 0:
+        lanes, pack = 2 * lanes, _below_pairs
     with set_xla_metadata(inlineable="false"):
-        packed = _below_packed(words, threshold, shape, width)
-    lanes = lax.broadcasted_iota(jnp.uint8, (*packed.shape, _LANES[width]), packed.ndim)
-    mask = (packed[..., None] >> lanes) & jnp.uint8(1) != 0
-    mask = mask.reshape(*shape[:-1], packed.shape[-1] * _LANES[width])
+        packed = pack(words, threshold, shape, width)
+    lane = lax.broadcasted_iota(_U32, (*packed.shape, lanes), packed.ndim)  # 32 bits are fastest.
+    mask = (packed[..., None].astype(_U32) >> lane) & _U32(1) != 0
+    mask = mask.reshape(*shape[:-1], packed.shape[-1] * lanes)
     return mask if mask.shape == shape else mask[..., : shape[-1]]
 
 
