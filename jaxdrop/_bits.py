@@ -33,6 +33,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 # How many elements a block serves, by the width of a draw.
 _LANES = {8: 8, 16: 4, 24: 2}
+_VECTOR = 32  # bytes of a mask that LLVM's loop computes at once
 _U32 = np.uint32
 
 
@@ -189,7 +190,7 @@ def below_packed_at(
 def _below_pairs(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """`_below_packed`, with two neighboring blocks in a byte, for a last axis of whole pairs.
 
-    LLVM's loop is faster with two hashes; an axis for the pair keeps one in the text of the program.
+    LLVM's loop is faster with two hashes; an axis for the pair keeps one in the program's text.
     """
     lanes = _LANES[width]
     *leading, pair, half = _indices.coordinates((*shape[:-1], shape[-1] // (2 * lanes), 2))
@@ -202,15 +203,16 @@ def _below_by_blocks(words: jax.Array, threshold: jax.Array, shape: tuple[int, .
     """Draws the blocks in a separate loop, and unpacks them where they are used.
 
     Otherwise XLA would inline the blocks into the loop over the elements and compute each block
-    again for every element. Two blocks share a byte if it has the bits and no pair lies on two devices.
+    again for every element. `_below_pairs` is slower where a device's rows are not whole vectors.
     """
-    lanes, pack = _LANES[width], _below_packed
-    if lanes < 8 and shape[-1] % (2 * lanes * jax.device_count()) == 0:
-        lanes, pack = 2 * lanes, _below_pairs
+    lanes, pack, dtype = _LANES[width], _below_packed, np.uint8
+    whole = shape[-1] % (2 * lanes * _VECTOR * jax.device_count()) == 0
+    if whole and lanes < 8 and not _balanced.is_balanced(words):
+        lanes, pack, dtype = 2 * lanes, _below_pairs, _U32
     with set_xla_metadata(inlineable="false"):
         packed = pack(words, threshold, shape, width)
-    lane = lax.broadcasted_iota(_U32, (*packed.shape, lanes), packed.ndim)  # 32 bits are fastest.
-    mask = (packed[..., None].astype(_U32) >> lane) & _U32(1) != 0
+    lane = lax.broadcasted_iota(dtype, (*packed.shape, lanes), packed.ndim)
+    mask = (packed[..., None].astype(dtype) >> lane) & dtype(1) != 0
     mask = mask.reshape(*shape[:-1], packed.shape[-1] * lanes)
     return mask if mask.shape == shape else mask[..., : shape[-1]]
 
@@ -324,10 +326,7 @@ def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
 
 
 def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
-    """A uniformly random permutation of the places along the last axis, per row.
-
-    It sorts by 64 random bits, so ties are negligible.
-    """
+    """A random permutation of the places along the last axis, per row; of 64 bits, so ties are negligible."""
     places = lax.broadcasted_iota(jnp.int32, tuple(shape), len(shape) - 1)
     return lax.sort((*words(seed, shape), places), num_keys=2)[2]
 

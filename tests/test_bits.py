@@ -89,7 +89,7 @@ def test_all_forms_agree(shape, width):
 
 
 @pytest.mark.parametrize(
-    ("shape", "width"), [((8,), 16), ((3, 40), 16), ((2, 3, 64), 16), ((3, 12), 24), ((0, 8), 16)]
+    ("shape", "width"), [((256,), 16), ((2, 3, 512), 16), ((3, 128), 24), ((0, 256), 16)]
 )
 def test_two_blocks_that_share_a_byte_give_the_same_mask(shape, width, monkeypatch):
     """A byte has no bit to spare, or four; the mask is that of single elements."""
@@ -107,7 +107,7 @@ def test_two_blocks_that_share_a_byte_are_on_one_device(spec):
     """Among eight devices bytes have pairs where all shares have whole ones, and no device asks another."""
     mesh = make_mesh((4, 2), ("a", "b"))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
-    for places, pairs in ((64, True), (32, False)):
+    for places, pairs in ((2048, True), (1024, False)):
         draw = jax.jit(
             lambda words, places=places: _bits._below_by_blocks(words, jnp.uint32(9999), (8, places), 16),
             out_shardings=sharding,
