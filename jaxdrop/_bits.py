@@ -33,6 +33,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 # How many elements a block serves, by the width of a draw.
 _LANES = {8: 8, 16: 4, 24: 2}
+_VECTOR = 32  # bytes of a mask that LLVM's loop computes at once
 _U32 = np.uint32
 
 
@@ -123,9 +124,8 @@ def _bits_by_block_gpu(words: jax.Array, shape: tuple[int, ...], width: int) -> 
     elements, and each computes its block. Four neighbors may then lie in three blocks, and the
     compiler sees that only in flat arrays, which a fusion with others of the shape undoes.
 
-    The indices are reshaped, not the draws: XLA does not fuse values that are used twice, such as
-    those of `normal_quantile`, across a reshape and would store the draws in an array. Values that
-    depend on one index alone are hidden from XLA.
+    The indices are reshaped, not the draws: XLA does not fuse values that are used twice, as by
+    `normal_quantile`, across a reshape. Values that depend on one index alone are hidden from XLA.
     """
     lanes = _LANES[width]
     size = max(size for size in (1, 2, 4, 8) if lanes % size == 0 and shape[-1] % size == 0)
@@ -186,19 +186,34 @@ def below_packed_at(
     return packed.astype(jnp.uint8)
 
 
-def _below_by_blocks(
-    words: jax.Array, threshold: jax.Array, *, shape: tuple[int, ...], width: int
-) -> jax.Array:
+@partial(jax.jit, static_argnames=("shape", "width"))
+def _below_pairs(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """`_below_packed`, with two neighboring blocks in a byte, for a last axis of whole pairs.
+
+    LLVM's loop is faster with two hashes; an axis for the pair keeps one in the program's text.
+    """
+    lanes = _LANES[width]
+    *leading, pair, half = _indices.coordinates((*shape[:-1], shape[-1] // (2 * lanes), 2))
+    row, place = _indices.row_major(leading, shape[:-1]), pair * _U32(2) + half
+    packed = below_packed_at(words, threshold, row, place, width) << (half * _U32(lanes)).astype(jnp.uint8)
+    return lax.reduce(packed, np.uint8(0), lax.bitwise_or, (len(shape),))
+
+
+def _below_by_blocks(words: jax.Array, threshold: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """Draws the blocks in a separate loop, and unpacks them where they are used.
 
     Otherwise XLA would inline the blocks into the loop over the elements and compute each block
-    again for every element.
+    again for every element. `_below_pairs` is slower where a device's rows are not whole vectors.
     """
+    lanes, pack, dtype = _LANES[width], _below_packed, np.uint8
+    whole = shape[-1] % (2 * lanes * _VECTOR * jax.device_count()) == 0
+    if whole and lanes < 8 and not _balanced.is_balanced(words):
+        lanes, pack, dtype = 2 * lanes, _below_pairs, _U32
     with set_xla_metadata(inlineable="false"):
-        packed = _below_packed(words, threshold, shape, width)
-    lanes = lax.broadcasted_iota(jnp.uint8, (*packed.shape, _LANES[width]), packed.ndim)
-    mask = (packed[..., None] >> lanes) & jnp.uint8(1) != 0
-    mask = mask.reshape(*shape[:-1], packed.shape[-1] * _LANES[width])
+        packed = pack(words, threshold, shape, width)
+    lane = lax.broadcasted_iota(dtype, (*packed.shape, lanes), packed.ndim)
+    mask = (packed[..., None].astype(dtype) >> lane) & dtype(1) != 0
+    mask = mask.reshape(*shape[:-1], packed.shape[-1] * lanes)
     return mask if mask.shape == shape else mask[..., : shape[-1]]
 
 
@@ -311,10 +326,7 @@ def words(seed: Seed, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
 
 
 def order(seed: Seed, shape: Sequence[int]) -> jax.Array:
-    """A uniformly random permutation of the places along the last axis, per row.
-
-    It sorts by 64 random bits, so ties are negligible.
-    """
+    """A random permutation of the places along the last axis, per row; of 64 bits, so ties are negligible."""
     places = lax.broadcasted_iota(jnp.int32, tuple(shape), len(shape) - 1)
     return lax.sort((*words(seed, shape), places), num_keys=2)[2]
 

@@ -89,6 +89,36 @@ def test_all_forms_agree(shape, width):
 
 
 @pytest.mark.parametrize(
+    ("shape", "width"), [((256,), 16), ((2, 3, 512), 16), ((3, 128), 24), ((0, 256), 16)]
+)
+def test_two_blocks_that_share_a_byte_give_the_same_mask(shape, width, monkeypatch):
+    """A byte has no bit to spare, or four; the mask is that of single elements."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert "_below_pairs" in str(
+        jax.make_jaxpr(lambda words: _bits._below_by_blocks(words, jnp.uint32(77), shape, width))(WORDS)
+    )
+    for threshold in u32(0, 2**width // 3, 2**width):
+        mask = _bits._below_by_blocks(WORDS, threshold, shape, width)
+        np.testing.assert_array_equal(mask, _bits._bits_by_element(WORDS, shape, width) < threshold)
+
+
+@pytest.mark.parametrize("spec", [("a", "b"), (None, ("a", "b"))])
+def test_two_blocks_that_share_a_byte_are_on_one_device(spec):
+    """Among eight devices bytes have pairs where all shares have whole ones, and no device asks another."""
+    mesh = make_mesh((4, 2), ("a", "b"))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    for places, pairs in ((2048, True), (1024, False)):
+        draw = jax.jit(
+            lambda words, places=places: _bits._below_by_blocks(words, jnp.uint32(9999), (8, places), 16),
+            out_shardings=sharding,
+        )
+        lowered = draw.lower(WORDS)
+        assert ("_below_pairs" in lowered.as_text()) is pairs
+        assert not re.search(r"all-\w+|collective-\w+|reduce-scatter", lowered.compile().as_text())
+        np.testing.assert_array_equal(draw(WORDS), _bits._bits_by_element(WORDS, (8, places), 16) < 9999)
+
+
+@pytest.mark.parametrize(
     ("platform", "shared"), [("cpu", False), ("tpu", False), ("cuda", True), ("rocm", True)]
 )
 def test_a_gpu_gets_the_form_in_which_neighbors_share_a_block(platform, shared):
@@ -104,7 +134,7 @@ def test_a_gpu_gets_the_form_in_which_neighbors_share_a_block(platform, shared):
         return _bits.bernoulli_packed(_bits.Seed(words, "threefry2x32"), threshold, (3, places), 16)
 
     rates = jnp.full((3, 32), 77, jnp.uint32)
-    by_blocks = "tensor<3x8x4xui32>"
+    by_blocks = "iota dim = 0 : tensor<3x8x4xui32>"
     assert (by_blocks in lowered(lambda words: below(words, jnp.uint32(77), 32), WORDS)) is shared
     assert (by_blocks in lowered(lambda words: below(words, rates, 32), WORDS)) is shared
     even = lowered(lambda words: below(words, jnp.uint32(77), 34), WORDS)
