@@ -193,11 +193,18 @@ def curve(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def table(result: dict[str, Any]) -> report.Table:
     """Table of one group: fits of each line."""
     unit, forms = GROUPS[result["title"]].unit, list(result["rows"][0]["forms"])
-    header = ["", "fixed cost", f"per {unit}", "exponent", "time / (fixed cost + n x cost per unit)", "linear"]
+    header = [
+        "",
+        "fixed cost",
+        f"per {unit}",
+        "exponent",
+        "time / (fixed cost + n x cost per unit)",
+        "linear",
+    ]
     body = []
     for row in result["rows"]:
         fit = fitted(*curve(row))
-        linear = "yes" if 1 / FACTOR <= fit.low and fit.high <= FACTOR else "no"
+        linear = "yes" if fit.low >= 1 / FACTOR and fit.high <= FACTOR else "no"
         costs = [_seconds(float(f"{cost:.3g}")) for cost in (fit.fixed, fit.unit)]
         ratios = f"{fit.low:.2f} to {fit.high:.2f}"
         body.append([row["name"], *costs, f"{fit.exponent:.3f}±{fit.error:.3f}", ratios, linear])
@@ -214,7 +221,8 @@ def plot(results: list[dict[str, Any]]) -> Figure:
             sizes, seconds = curve(row)
             fit = fitted(sizes, seconds)
             label = f"{row['name']}: {fit.exponent:.2f}±{fit.error:.2f}"
-            panel.loglog(sizes, seconds, plots.MARKERS[i], ls="-", color=plots.color(i), ms=3, lw=1, label=label)
+            look = {"color": plots.color(i), "marker": plots.MARKERS[i], "ms": 3, "lw": 1}
+            panel.loglog(sizes, seconds, label=label, **look)
         panel.set_title(result["title"])
         panel.set_xlabel(f"{GROUPS[result['title']].unit}s")
         panel.yaxis.set_major_formatter(_seconds)
