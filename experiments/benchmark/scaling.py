@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from experiments import batches, plots, relu_net, report
 from experiments.benchmark import models, ops, peers, scores, sweeps
@@ -226,6 +226,7 @@ def plot(results: list[dict[str, Any]]) -> Figure:
         panel.set_title(result["title"])
         panel.set_xlabel(f"{GROUPS[result['title']].unit}s")
         panel.yaxis.set_major_formatter(_seconds)
+        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.legend(fontsize=7, title="exponent of the larger half", title_fontsize=7)
     return figure
 

@@ -43,13 +43,9 @@ def test_a_jump_of_the_cost_per_unit_is_not_linear(jump):
 
 
 def test_quick(tmp_path, monkeypatch, compiled_in_haste):
-    """A group that is timed in rounds, and the compile times, at fewer sizes."""
+    """A group that is timed in rounds, and the compile times."""
     few = ("mc.estimate_dataset", "none")
-    groups = {
-        title: group._replace(quick=group.quick[:2])
-        for title, group in scaling.GROUPS.items()
-        if group.floor in few
-    }
+    groups = {title: group for title, group in scaling.GROUPS.items() if group.floor in few}
     monkeypatch.setattr(scaling, "GROUPS", groups)
     benchmark.main(suite="scaling", out=tmp_path, quick=True)
     folder = tmp_path / "benchmark-quick"
