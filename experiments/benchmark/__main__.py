@@ -6,8 +6,9 @@ times with the backward pass; in reused memory it takes two copies, and is 25 to
 a training step of an MLP it adds at most 10 %; 100 Monte-Carlo samples take as long as without
 dropout; and it keeps nothing for the backward pass but the key and, if traced, its rate.
 
-    python -m experiments.benchmark                  # all suites, about 30 minutes
-    python -m experiments.benchmark --suite ops      # or step, mc, compile, family, sweep, scores, attention
+    python -m experiments.benchmark                  # all suites, about 35 minutes
+    python -m experiments.benchmark --suite ops      # or step, mc, compile, family, sweep, scores,
+                                                     # attention, scaling
     python -m experiments.benchmark --suite gpu-day --data-dir DIR    # what one GPU can tell in nine minutes
 
 `pip install -e ".[benchmark]"` installs the other libraries; missing ones are left out and named. All
@@ -26,7 +27,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import cli, plots, report, timing
-from experiments.benchmark import attention, family, gpu_day, models, ops, peers, scores_suite, sweeps, tables
+from experiments.benchmark import (
+    attention,
+    family,
+    gpu_day,
+    models,
+    ops,
+    peers,
+    scaling,
+    scores_suite,
+    sweeps,
+    tables,
+)
 
 SUITES = {
     "ops": ops.ops,
@@ -37,8 +49,11 @@ SUITES = {
     "sweep": sweeps.sweeps,
     "scores": scores_suite.contests,
     "attention": attention.attention,
+    "scaling": scaling.scaling,
 }
-Suite = Literal["ops", "step", "mc", "compile", "family", "sweep", "scores", "attention", "gpu-day"]
+Suite = Literal[
+    "ops", "step", "mc", "compile", "family", "sweep", "scores", "attention", "scaling", "gpu-day"
+]
 Device = Literal["cpu", "gpu"]
 # Color and marker of each contender, the same in every plot.
 STYLES = {
@@ -205,6 +220,7 @@ def main(
             "sweep": plot_sweep,
             "scores": scores_suite.plot,
             "attention": attention.plot,
+            "scaling": scaling.plot,
         }
         figure = own.get(name, plot)(results)
         report.write_figure(folder / f"{name}.png", figure)

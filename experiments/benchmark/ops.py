@@ -19,6 +19,7 @@ from experiments.timing import Contest, Program, Programs
 
 FORWARD, BOTH = "fwd", "fwd+bwd"
 COPY = "copy"
+MODULE = "jaxdrop.linen"
 BATCH = 128
 # Attention weights of ViT: the last axis is not a multiple of four.
 ODD = (64, 12, 197, 197)
@@ -158,24 +159,26 @@ def _torch_elementwise(setting: Setting, x: np.ndarray, dtype: str, rate: float,
 
 def _in_place(setting: Setting, shape: tuple, rate: float) -> Programs:
     """Forward pass whose result replaces `x`, so that no memory page is new."""
-    key, x = jax.random.key(0), jax.random.normal(jax.random.key(1), shape)
-
-    def replacing(forward: Forward) -> Program:
-        executable = jax.jit(forward, donate_argnums=1).lower(key, x).compile()
-        held = [x.copy()]
-
-        def call() -> None:
-            held[0] = executable(key, held[0])
-
-        return Program(call, lambda _: jax.block_until_ready(held[0]))
-
+    x = jax.random.normal(jax.random.key(1), shape)
     forwards = {COPY: double, **{name: _folded(drop, rate) for name, drop in setting.drops.items()}}
-    programs = {(name, FORWARD): replacing(forward) for name, forward in forwards.items()}
+    programs = {(name, FORWARD): replacing(forward, x) for name, forward in forwards.items()}
     if setting.torch:
         tensor = setting.torch.tensor(np.asarray(x), device=setting.torch_device)
         drop = partial(setting.torch.nn.functional.dropout, tensor, rate, training=True, inplace=True)
         programs["torch", FORWARD] = Program(drop, setting.wait_for_torch)
     return programs
+
+
+def replacing(forward: Forward, x: jax.Array) -> Program:
+    """Program of a forward pass that overwrites its own copy of `x`, and its result in the next call."""
+    key = jax.random.key(0)
+    executable = jax.jit(forward, donate_argnums=1).lower(key, x).compile()
+    held = [x.copy()]
+
+    def call() -> None:
+        held[0] = executable(key, held[0])
+
+    return Program(call, lambda _: jax.block_until_ready(held[0]))
 
 
 def _weights(setting: Setting, size: int, rate: float) -> Programs:
@@ -227,25 +230,31 @@ def compiling(setting: Setting) -> Iterator[Contest]:
 
 
 def _compiled_sites(setting: Setting, sites: int, shape: tuple) -> Programs:
-    def module(key: jax.Array, x: jax.Array, rate: float) -> Any:
-        layer = jaxdrop.linen.Dropout(rate, deterministic=False)
-        return layer.apply({}, x, rngs={"dropout": key})
-
     def bernoulli(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
         return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
 
     drops: dict[str, Drop] = {NONE: lambda key, x, rate: x * 2, **setting.drops}
-    drops |= {"jaxdrop.linen": module, "jax bernoulli": bernoulli}
+    drops |= {MODULE: linen_dropout, "jax bernoulli": bernoulli}
+    return {
+        (name, "compile"): Program(partial(compile_chain, drop, sites, shape)) for name, drop in drops.items()
+    }
+
+
+def linen_dropout(key: jax.Array, x: jax.Array, rate: float) -> Any:
+    """Dropout of jaxdrop as a Linen module."""
+    layer = jaxdrop.linen.Dropout(rate, deterministic=False)
+    return layer.apply({}, x, rngs={"dropout": key})
+
+
+def compile_chain(drop: Drop, sites: int, shape: tuple[int, int]) -> None:
+    """Traces and compiles the gradient through a chain of layers `drop(tanh(x @ w))`, with empty caches."""
+
+    def chain(weights: jax.Array, x: jax.Array, keys: jax.Array) -> jax.Array:
+        for i in range(sites):
+            x = drop(keys[i], jnp.tanh(x @ weights[i]), 0.1)
+        return x.sum()
+
     weights = jax.ShapeDtypeStruct((sites, shape[1], shape[1]), np.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), sites))
-
-    def compile_it(drop: Drop) -> None:
-        def chain(weights: jax.Array, x: jax.Array, keys: jax.Array) -> jax.Array:
-            for i in range(sites):
-                x = drop(keys[i], jnp.tanh(x @ weights[i]), 0.1)
-            return x.sum()
-
-        jax.clear_caches()
-        jax.jit(jax.grad(chain)).lower(weights, jax.ShapeDtypeStruct(shape, np.float32), keys).compile()
-
-    return {(name, "compile"): Program(partial(compile_it, drop)) for name, drop in drops.items()}
+    jax.clear_caches()
+    jax.jit(jax.grad(chain)).lower(weights, jax.ShapeDtypeStruct(shape, np.float32), keys).compile()

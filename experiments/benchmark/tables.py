@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments import report, timing
-from experiments.benchmark import attention, peers, scores, scores_suite
+from experiments.benchmark import attention, peers, scaling, scores, scores_suite
 
 
 def measure(contest: timing.Contest, rounds: int, seconds: float) -> dict[str, Any]:
@@ -37,6 +37,8 @@ def table(result: dict[str, Any]) -> report.Table:
     """Table of one contest."""
     if result["title"] in scores.GROUPS:
         return scores_suite.table(result)
+    if result["title"] in scaling.GROUPS:
+        return scaling.table(result)
     if "memory" in result:
         return attention.table(result)
     rows = result["rows"]
