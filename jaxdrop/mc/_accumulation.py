@@ -1,6 +1,6 @@
 """The compiled program of an estimate: chunks of samples are drawn, reduced and merged, then finished."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from jaxdrop import _carries, _checks
 from jaxdrop._types import Key, PyTree
 from jaxdrop.mc import _designs, _devices, _program, _samples, _sets, _trees
 from jaxdrop.mc._estimates import Estimate
-from jaxdrop.mc._program import Arrays, Execution, Predict, Program, Static
+from jaxdrop.mc._program import Arrays, Execution, Kind, Predict, Program, Static, Structure
 from jaxdrop.mc.reducers import Reducer
 from jaxdrop.mc.stopping import Until
 
@@ -139,12 +139,16 @@ def prepare(
     _trees.check_clusters(reducers, static.design and static.design.clusters)
     if balanced is not None:
         reducers = _sets.in_sets(reducers, balanced)
+    execution = plan.execution
+    if chunk_size is None and execution.chunk < min(most, at_once):
+        passed_over = _state_bytes(reducers, plan.outputs, targets)
+        execution = execution._replace(chunk=plan.sizes.chunk(passed_over))
     if state is not None:
-        empty = partial(_empty, reducers, plan.outputs, targets, plan.execution.chunk, jnp.int32(0))
+        empty = partial(_empty, reducers, plan.outputs, targets, execution.chunk, jnp.int32(0))
         _trees.check_alike(state, jax.eval_shape(empty), "state", "these reducers and inputs")
-    only = most if state is None and rule is None and not first and most <= plan.execution.chunk else None
+    only = most if state is None and rule is None and not first and most <= execution.chunk else None
     inputs = Inputs(plan.arrays, key, x, targets, reducers, state, rule, np.int32(first), np.int32(most))
-    return Call(plan.program, inputs, plan.execution, only)
+    return Call(plan.program, inputs, execution, only)
 
 
 def merged(reducers: PyTree, a: State, b: State) -> State:
@@ -237,6 +241,19 @@ def _empty(reducers: PyTree, outputs: PyTree, targets: PyTree, chunk: int, first
 
     zero = jnp.zeros((), jnp.int32)
     return State(first, zero, jnp.asarray(_NEVER), _trees.map_reducers(zeros, reducers))
+
+
+def _state_bytes(reducers: PyTree, outputs: PyTree, targets: PyTree) -> int:
+    """The size of the state, which each chunk passes over."""
+    leaves, structure = jax.tree.flatten((reducers, outputs, targets))
+    return _bytes_of_kinds(structure, tuple(map(_program.kind, leaves)), bool(jax.config.jax_enable_x64))
+
+
+@lru_cache(maxsize=256)
+def _bytes_of_kinds(structure: Structure, kinds: tuple[Kind, ...], wide: bool) -> int:
+    parts = structure.unflatten([jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    state = jax.eval_shape(lambda *parts: _empty(*parts, chunk=1, first=jnp.int32(0)), *parts)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def _finish(reducers: PyTree, state: State) -> Found:

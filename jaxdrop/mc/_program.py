@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxdrop import _checks
 from jaxdrop._types import ArrayLike, Key, PyTree
-from jaxdrop.mc import _designs, _devices, _prefix, _references
+from jaxdrop.mc import _chunks, _designs, _devices, _prefix, _references
 from jaxdrop.mc._designs import Design
 from jaxdrop.mc._devices import Layout
 from jaxdrop.mc.indexed import Indexed
@@ -22,15 +22,9 @@ Predict = Callable[[Key, PyTree], PyTree]
 # The leaves of a predictor, with None for those that are static.
 Arrays = tuple[ArrayLike | None, ...]
 # The shape and dtype of an array.
-_Kind = tuple[tuple[int, ...], np.dtype]
+Kind = tuple[tuple[int, ...], np.dtype]
 # A `jax.tree_util.PyTreeDef`, which type checkers take for a variable.
 Structure = PyTree
-# Bytes that one chunk may work on: on a CPU it should fit the cache.
-_CPU_BYTES = 4 * 2**20
-# On other devices it may use one part in so many of the memory.
-_MEMORY_SHARE = 8
-# The largest chunk that is chosen automatically.
-_MOST = 1024
 # The refusal of outputs that are the same for all keys.
 NOT_RANDOM = (
     "`predict` must return outputs that depend on its key, got none that do. Run the model in training "
@@ -147,6 +141,7 @@ class Plan(NamedTuple):
       execution: How to run it.
       outputs: The types of one sample.
       uses_key: Whether the outputs depend on the key.
+      sizes: What the size of the chunks depends on.
     """
 
     program: Program
@@ -154,6 +149,7 @@ class Plan(NamedTuple):
     execution: Execution
     outputs: PyTree
     uses_key: bool
+    sizes: _chunks.Sizes
 
 
 class _Traced(NamedTuple):
@@ -193,15 +189,14 @@ def plan(
     if not (traced.uses_key or allow_deterministic):
         # A sampling function without the option checks first, by `check_random`.
         raise ValueError(f"{NOT_RANDOM} Or set `allow_deterministic=True`: all samples are then equal.")
-    chunk = _chunk(most, chunk_size, traced.working_set)
-    if balanced is not None:
-        chunk = _designs.fitted_chunk(chunk, balanced)
+    sizes = _chunks.Sizes(most, chunk_size, traced.working_set, balanced, shards)
     return Plan(
         program,
         arrays,
-        Execution(-(-chunk // shards) * shards, bool(shared), layout),
+        Execution(sizes.chunk(), bool(shared), layout),
         traced.outputs,
         traced.uses_key,
+        sizes,
     )
 
 
@@ -266,19 +261,10 @@ def check_batch(x: PyTree, name: str = "x") -> int:
     return batch
 
 
-def _chunk(most: int, chunk_size: int | None, sample_bytes: int) -> int:
-    """The chunk size, before it is rounded up to the devices."""
-    if chunk_size is not None:
-        return min(_checks.check_count(chunk_size, "chunk_size"), most)
-    chunk = min(max(_budget() // sample_bytes, 1), _MOST)
-    # Chunks of equal size, so that the last one draws few samples in vain.
-    return -(-most // -(-most // chunk))
-
-
 def _trace_outputs(
     static: Static,
     structure: Structure,
-    kinds: tuple[_Kind, ...],
+    kinds: tuple[Kind, ...],
     shared: bool,
     wide: bool,  # tells one setting of x64 from the other
 ) -> _Traced:
@@ -331,18 +317,8 @@ def _is_array(leaf: object) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
-def kind(leaf: PyTree) -> _Kind:
+def kind(leaf: PyTree) -> Kind:
     """The shape and the dtype that JAX gives an array."""
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         leaf = jax.typeof(leaf)
     return leaf.shape, leaf.dtype
-
-
-@cache
-def _budget() -> int:
-    """Bytes that one chunk may work on: a constant, which takes some devices long to tell."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if not stats or "bytes_limit" not in stats:
-        return _CPU_BYTES
-    return stats["bytes_limit"] // _MEMORY_SHARE

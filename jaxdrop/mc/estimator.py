@@ -48,7 +48,7 @@ def estimate(
       targets: Labels or values that a log density is evaluated at, with the axis of examples; None
         if no reducer needs them. For `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
-        an eighth of the memory of another device.
+        an eighth of the memory of another device, and at least as many bytes as the state takes.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
       mesh: The devices that samples and examples are sharded over; the result is that of one device.
         None: one device.
@@ -138,7 +138,7 @@ def accumulate(
       targets: Labels or values that a log density is evaluated at; None if no reducer needs them. For
         `Part`, a tree with the parts of the outputs.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
-        an eighth of the memory of another device.
+        an eighth of the memory of another device, and at least as many bytes as the state takes.
       shared: If true, one draw serves all inputs: sample t is one function, the same for every example.
       mesh: The devices that samples and examples are sharded over; the result is that of one device.
         None: one device.

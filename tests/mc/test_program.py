@@ -1,4 +1,4 @@
-"""Execution: the life of programs, the size of the chunks, and processes that share a mesh."""
+"""Execution: the life of programs, and processes that share a mesh."""
 
 import dataclasses
 import functools
@@ -18,24 +18,6 @@ from tests.mc import nets
 
 pytestmark = pytest.mark.usefixtures("few_objects_to_search")
 KEY = jax.random.key(0)
-
-
-def chunk(units: int, num_samples: int, chunk_size: int | None = None) -> int:
-    def predict(key, x):
-        return jaxdrop.dropout(key, jnp.broadcast_to(x, (len(x), units)), 0.5)
-
-    return _program.plan(predict, KEY, jnp.ones((8, 1)), num_samples, chunk_size=chunk_size).execution.chunk
-
-
-def test_the_chunks_fit_the_cache_and_are_of_one_size(monkeypatch):
-    monkeypatch.setattr(_program, "_budget", lambda: _program._CPU_BYTES)  # a GPU has more
-    assert chunk(4, 100) == 100  # little: all at once
-    assert chunk(10_000_000, 100) == 1  # much: one at a time
-    between = chunk(2**14, 100)
-    assert 1 < between < 100
-    assert -(-100 // between) * between < 100 + between
-    assert chunk(4, 100, 7) == 7
-    assert chunk(4, 5, 7) == 5
 
 
 def test_a_mesh_divides_every_chunk():
