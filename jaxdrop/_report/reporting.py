@@ -170,16 +170,20 @@ def report(
         check_writable(folder, "out")
 
     some = sampling.tried(held if own is None else held[:0], scored, batch_size)
-    trial = sampling.try_out(
-        predict,
-        trial_key,
-        checks.rows(data, some),
-        kind,
-        lambda found: _losses(kind, found, y[some]),
-        score="negative log likelihood" if kind.classes else numbers.score_name(kind),
-        scored=len(scored),
-        max_samples=max_samples,
-    )
+    try:
+        trial = sampling.try_out(
+            predict,
+            trial_key,
+            checks.rows(data, some),
+            kind,
+            lambda found: _losses(kind, found, y[some]),
+            score="negative log likelihood" if kind.classes else numbers.score_name(kind),
+            scored=len(scored),
+            max_samples=max_samples,
+        )
+    except FloatingPointError as error:
+        told = f"among the {len(some)} examples, spread over the data, that are tried first"
+        raise FloatingPointError(f"{error} This is {told}.") from error
 
     def drawn(key: Key, data: PyTree, name: str, progress: PyTree) -> mc.Estimate:
         try:
