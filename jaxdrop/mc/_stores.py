@@ -214,7 +214,7 @@ def _path(folder: str | os.PathLike[str]) -> epath.Path:
         ) from None
 
 
-def check_writable(folder: Path, name: str) -> None:
+def check_writable(folder: Path | epath.Path, name: str) -> None:
     """Checks before any work that a local folder can be made or written to."""
     if "://" in os.fspath(folder):
         return
