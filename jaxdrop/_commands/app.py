@@ -2,7 +2,6 @@
 
 import importlib
 import io
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ except ImportError as error:
 
 from jaxdrop._report.files import write as write
 from jaxdrop._types import PyTree
+from jaxdrop.mc._stores import check_writable
 
 # Text is printed as it is: a path may look like markup, or like an emoji.
 console = rich.console.Console(markup=False, emoji=False)
@@ -80,7 +80,8 @@ def is_refusal(error: Exception) -> bool:
 
 def check_folder(path: Path) -> Path:
     """Checks before any work that a folder can be made or written to, and returns it."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise BadInputError(f"`out` must be a folder that can be written to, got {path}.")
+    try:
+        check_writable(path, "out")
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
     return path

@@ -1,8 +1,6 @@
 """The checks of a report's arguments, before any work."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -96,11 +94,3 @@ def _check_call(predict: Callable[[Key, PyTree], PyTree], key: Key, x: PyTree) -
             f"`predict` must accept a key and a batch of the data, {shapes}, got {type(error).__name__}: "
             f"{reason}"
         ) from error
-
-
-def check_folder(path: Path) -> Path:
-    """A folder that exists or can be made, checked before any work."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"`out` must be a folder that can be written to, got {path}.")
-    return path

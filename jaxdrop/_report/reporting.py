@@ -27,6 +27,7 @@ from jaxdrop._report.findings import Analysis, Coverage
 from jaxdrop._report.kinds import Found, Kind, Numbers
 from jaxdrop._report.page import render
 from jaxdrop._types import ArrayLike, Key, PyTree
+from jaxdrop.mc._stores import check_writable
 from jaxdrop.uncertainty import Report
 
 
@@ -164,19 +165,25 @@ def report(
     kinds.check_labels(kind, held_y, "calibration[1]")
     what = examples.shown(data, show, columns, total)
     class_names = examples.check_names(names, kind.classes) if kind.classes else []
-    folder = None if out is None else checks.check_folder(Path(out))
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_writable(folder, "out")
 
     some = sampling.tried(held if own is None else held[:0], scored, batch_size)
-    trial = sampling.try_out(
-        predict,
-        trial_key,
-        checks.rows(data, some),
-        kind,
-        lambda found: _losses(kind, found, y[some]),
-        score="negative log likelihood" if kind.classes else numbers.score_name(kind),
-        scored=len(scored),
-        max_samples=max_samples,
-    )
+    try:
+        trial = sampling.try_out(
+            predict,
+            trial_key,
+            checks.rows(data, some),
+            kind,
+            lambda found: _losses(kind, found, y[some]),
+            score="negative log likelihood" if kind.classes else numbers.score_name(kind),
+            scored=len(scored),
+            max_samples=max_samples,
+        )
+    except FloatingPointError as error:
+        told = f"among the {len(some)} examples, spread over the data, that are tried first"
+        raise FloatingPointError(f"{error} This is {told}.") from error
 
     def drawn(key: Key, data: PyTree, name: str, progress: PyTree) -> mc.Estimate:
         try:

@@ -8,6 +8,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ class Store:
         if self._is_open:
             self._check_facts()
         else:
-            _check_writable(self._folder)
+            check_writable(self._folder, "folder")
 
     @property
     def kept(self) -> epath.Path | None:
@@ -213,13 +214,14 @@ def _path(folder: str | os.PathLike[str]) -> epath.Path:
         ) from None
 
 
-def _check_writable(folder: epath.Path) -> None:
-    """Checks before any work that a local folder can be made."""
+def check_writable(folder: Path | epath.Path, name: str) -> None:
+    """Checks before any work that a local folder can be made or written to."""
     if "://" in os.fspath(folder):
         return
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    # A link to nothing is there too, and no folder can be made in its place.
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"`folder` must be a folder that can be written to, got {folder}.")
+        raise ValueError(f"`{name}` must be a folder that can be written to, got {folder}.")
 
 
 def _leaf(place: int) -> str:

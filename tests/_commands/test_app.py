@@ -48,7 +48,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no room")
 
-    monkeypatch.setattr(app.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="no room"):
         app.write(path, b"second")
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("file", b"first")]

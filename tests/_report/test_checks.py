@@ -50,10 +50,3 @@ def test_some_rows_are_arrays_of_numpy():
     found = checks.rows({"a": jnp.arange(4), "b": X[:4]}, np.array([0, 2]))
     np.testing.assert_array_equal(found["a"], [0, 2])
     assert isinstance(found["a"], np.ndarray)
-
-
-def test_a_folder_that_can_be_made(tmp_path):
-    assert checks.check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="`out` must be a folder that can be written to, got"):
-        checks.check_folder(tmp_path / "file")

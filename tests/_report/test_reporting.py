@@ -106,6 +106,10 @@ def test_a_nan_in_a_late_batch_says_what_stays_and_how_to_continue(found, tmp_pa
     late = next(row for row in range(64, 90) if row not in tried)
     broken = np.where(np.arange(90)[:, None] == late, np.float32(np.nan), X)
     options = {"out": tmp_path / "out", "show": HOSTILE * 22 + HOSTILE[:2], **OPTIONS}
+    early = np.where(np.arange(90)[:, None] == tried[0], np.float32(np.nan), X)
+    with pytest.raises(FloatingPointError, match="among the 32 examples, spread over the data, that are"):
+        jaxdrop.report(PREDICT, early, Y, **options)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(FloatingPointError, match=r"in batch 2, examples 64 to 89\. The results of other"):
         jaxdrop.report(PREDICT, broken, Y, **options)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "samples").glob("batch-*")}

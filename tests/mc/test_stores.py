@@ -156,9 +156,11 @@ def test_a_folder_is_made_with_the_first_result(folder):
 
 def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+    (tmp_path / "link").symlink_to("nothing")
+    for path in ("file", "file/below", "link", "link/below"):
         with pytest.raises(ValueError, match="`folder` must be a folder that can be written to, got"):
-            Store(path, FACTS)
+            Store(tmp_path / path, FACTS)
+    _stores.check_writable(tmp_path / "new" / "below", "out")
 
 
 def test_other_data_are_named(folder):
