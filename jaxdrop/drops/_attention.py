@@ -17,7 +17,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
-from jaxdrop import _draw, _meshes
+from jaxdrop import _checks, _draw, _meshes
 from jaxdrop._types import Numeric, PyTree
 from jaxdrop.drops._attention_dropping import Dropping
 from jaxdrop.drops._drop_key import some_kept
@@ -252,7 +252,7 @@ def scores_of(
     queries: jax.Array, keys: jax.Array, how: Attention, start: Numeric, first: Numeric = 0
 ) -> jax.Array:
     """Scores of queries from `start` on with keys from `first` on, `[..., H, block, S]`; -inf if hidden."""
-    wide = jnp.promote_types(queries.dtype, np.float32)
+    wide = _checks.widened(queries.dtype)
     scores = _product(how, queries)("...krqd,...ksd->...krqs", queries, keys) * np.asarray(how.scale, wide)
     scores = scores.reshape(*scores.shape[:-4], scores.shape[-4] * scores.shape[-3], *scores.shape[-2:])
     if how.soft_cap is not None:
@@ -305,7 +305,7 @@ def _product(how: Attention, x: jax.Array) -> Callable[..., jax.Array]:
     if precision is None and x.dtype == jnp.bfloat16:
         # So products are those of bfloat16 backward, too, and accumulate in float32, as in `jax.nn`.
         precision = lax.DotAlgorithmPreset.BF16_BF16_F32
-    wide = jnp.promote_types(x.dtype, np.float32)
+    wide = _checks.widened(x.dtype)
     return partial(jnp.einsum, precision=precision, preferred_element_type=wide)
 
 

@@ -88,7 +88,7 @@ def make_dropping(
 def _in_half(scale: ArrayLike, width: int) -> tuple[ArrayLike, ArrayLike | None]:
     """The scale of weights in float16, which must not overflow before they are summed, and the rest of it."""
     xp, divides = jnp if isinstance(scale, jax.Array) else np, width == _checks.FLAX_WIDTH
-    excess = xp.maximum(xp.max(1 / scale if divides else scale) / _LARGEST, 1)
+    excess = xp.max((1 / scale if divides else scale) / _LARGEST, initial=1)
     if _checks.is_concrete(excess) and excess == 1:
         return scale, None
     return (scale * excess if divides else scale / excess), excess.astype(np.float32)

@@ -76,7 +76,7 @@ def _check(queries: jax.Array, values: jax.Array, how: Attention, dropping: Drop
         "`drop_key`": dropping.of_keys,
         "an array of rates": np.ndim(dropping.draw.threshold) > 0,
         "keys of balanced samples": _balanced.is_balanced(dropping.seed.words),
-        "rates above 0.99997 in float16": isinstance(dropping.excess, np.floating),
+        "rates above 0.99996 in float16": isinstance(dropping.excess, np.floating),
         "`bits=32`": dropping.draw.width == _checks.FLAX_WIDTH,
         "decisions shared by all keys, or one key": dropping.shape[-1] == 1,
         "a `scale` that is traced or not positive": not _is_positive(how.scale),

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxdrop import _carries, _meshes
+from jaxdrop import _carries, _checks, _meshes
 from jaxdrop._types import Numeric, PyTree
 from jaxdrop.drops import _attention
 from jaxdrop.drops._drop_key import lowest_with_weight
@@ -116,7 +116,7 @@ def _forward(
     own = dataclasses.replace(how, bias=bias)
     blocks = _Blocks(ring, queries, own)
     shape = (*queries.shape[:-4], queries.shape[-4] * queries.shape[-3], queries.shape[-2], 1)
-    none = jnp.full(shape, -jnp.inf, jnp.promote_types(queries.dtype, np.float32))
+    none = jnp.full(shape, -jnp.inf, _checks.widened(queries.dtype))
     rows = None
     if how.dropping is not None and how.dropping.of_keys:
         # Whether a row has lost all its keys shows only when all have passed.
@@ -148,7 +148,7 @@ def _backward(ring: _Ring, residuals: PyTree, cotangents: tuple[jax.Array, jax.A
         return (own, (keys_grad + keys_part, values_grad + values_part)), found
 
     def zeros(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: jnp.zeros_like(x, jnp.promote_types(x.dtype, np.float32)), tree)
+        return jax.tree.map(lambda x: jnp.zeros_like(x, _checks.widened(x.dtype)), tree)
 
     parcel = _Parcel(keys, values, how.key_segments), zeros((keys, values))
     (_, around), own = _travel(ring, step, parcel, zeros((queries, bias)), keys.shape[-2])

@@ -85,7 +85,17 @@ def test_usual_rates_have_no_second_factor():
     assert found.excess * 2**15 == pytest.approx(1e5, rel=1e-2)
 
 
+def test_no_examples_have_no_largest_scale():
+    x = jnp.zeros((0, 4, 2, 2), jnp.float16)
+    rates = np.zeros((0, 1, 1, 1), np.float32)
+    assert jaxdrop.dot_product_attention(KEY, x, x, x, rates).shape == x.shape
+
+
 def test_the_kernel_refuses_what_float16_cannot_hold():
     x = jnp.zeros((1, 128, 2, 64), jnp.float16)
-    with pytest.raises(ValueError, match=r"None with rates above 0\.99997 in float16, got 'triton'"):
-        jaxdrop.dot_product_attention(KEY, x, x, x, 0.99999, implementation="triton")
+    attend = functools.partial(jaxdrop.dot_product_attention, KEY, x, x, x, implementation="triton")
+    with pytest.raises(ValueError, match=r"None with rates above 0\.99996 in float16, got 'triton'"):
+        attend(0.99997)
+    if jax.default_backend() == "cpu":
+        with pytest.raises(ValueError, match="on a CPU"):
+            attend(0.99996)

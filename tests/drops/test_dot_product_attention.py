@@ -264,6 +264,16 @@ def test_memory_of_short_sequences_is_linear_in_the_batch():
     assert many < 5 * 4 * (8 * 2 * 256 * 256)  # bytes: a few times the scores
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_without_implicit_promotion(dtype):
+    """JAX's own gradient of products that accumulate bfloat16 in float32 needs promotion."""
+    x = normal(1, 2, 4, 2, 4, dtype=dtype)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        y, vjp = jax.vjp(functools.partial(attend, KEY, rate=0.5), x, x, x)
+        grads = vjp(y) if dtype == "float16" else ()
+    assert {each.dtype.name for each in (y, *grads)} == {dtype}
+
+
 def test_dropped_keys_leave_no_row_to_hidden_keys():
     """A bias of -1e9 hides a key as well as a boolean mask does."""
     data = [x.astype(jnp.bfloat16) for x in heads((2,), 12, 12, 2, 2)]
