@@ -226,7 +226,12 @@ def plot(results: list[dict[str, Any]]) -> Figure:
         panel.set_title(result["title"])
         panel.set_xlabel(f"{GROUPS[result['title']].unit}s")
         panel.yaxis.set_major_formatter(_seconds)
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        low, high = panel.get_ylim()
+        if high < 100 * low:  # one power of ten, or two
+            panel.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            panel.yaxis.set_minor_formatter(_seconds)
+        else:
+            panel.yaxis.set_minor_formatter(NullFormatter())
         panel.legend(fontsize=7, title="exponent of the larger half", title_fontsize=7)
     return figure
 
