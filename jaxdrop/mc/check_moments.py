@@ -97,7 +97,7 @@ def check_moments(
       num_samples: The number of samples T, at least 8. The error of the squared bias falls as 1 / T near a
         bias of 0, and as 1 / sqrt(T) else.
       chunk_size: The number of samples computed at once. None: as many as fit the cache of a CPU, or
-        an eighth of the memory of another device, and at least as many bytes as the state takes.
+        an eighth of the memory of another device.
       shared: If true, one draw serves all inputs.
       mesh: The devices that samples and examples are sharded over. None: one device.
       spec: The mesh axes of samples and of examples. None: the axes "samples" and "batch".
