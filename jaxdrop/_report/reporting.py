@@ -170,35 +170,12 @@ def report(
         check_writable(folder, "out")
 
     some = sampling.tried(held if own is None else held[:0], scored, batch_size)
-    try:
-        trial = sampling.try_out(
-            predict,
-            trial_key,
-            checks.rows(data, some),
-            kind,
-            lambda found: _losses(kind, found, y[some]),
-            score="negative log likelihood" if kind.classes else numbers.score_name(kind),
-            scored=len(scored),
-            max_samples=max_samples,
-        )
-    except FloatingPointError as error:
-        told = f"among the {len(some)} examples, spread over the data, that are tried first"
-        raise FloatingPointError(f"{error} This is {told}.") from error
-
-    def drawn(key: Key, data: PyTree, name: str, progress: PyTree) -> mc.Estimate:
-        try:
-            return mc.estimate_dataset(
-                predict, key, data, num_samples=trial.num_samples, reducers=kind.reducer, progress=progress,
-                batch_size=batch_size, folder=None if folder is None else folder / name,
-            )  # fmt: skip
-        except ValueError as error:
-            if not str(error).startswith("`folder`"):
-                raise
-            # The name that the caller gave.
-            raise ValueError(str(error).replace("`folder`", "`out`", 1)) from error
-
-    estimate = drawn(draw_key, data, "samples", progress)
-    held_estimate = estimate if own is None else drawn(held_key, held_data, "samples-calibration", None)
+    trial = _try_out(predict, trial_key, checks.rows(data, some), y[some], kind, len(scored), max_samples)
+    options = {"num_samples": trial.num_samples, "reducers": kind.reducer, "batch_size": batch_size}
+    estimate = _estimate(folder, "samples", predict, draw_key, data, **options, progress=progress)
+    held_estimate = estimate
+    if own is not None:
+        held_estimate = _estimate(folder, "samples-calibration", predict, held_key, held_data, **options)
     sampled = time.perf_counter()
     analysis = _analysis(
         kind, estimate, y, scored, held_estimate, held_y, held, level=level, bins=bins, key=fit_key, unit=unit
@@ -215,12 +192,7 @@ def report(
         provenance.times(began, sampled),
         command,
     )
-    path = None
-    if folder is not None:
-        page = render(compose.page(about, analysis, trial, groups))
-        files.write(folder / "report.json", files.as_json(compose.as_dict(about, analysis, trial)))
-        path = folder / "report.html"
-        files.write(path, page.encode())
+    path = None if folder is None else _write(folder, about, analysis, trial, groups)
     return Reported(
         analysis.before,
         analysis.after,
@@ -233,6 +205,54 @@ def report(
         estimate,
         path,
     )
+
+
+def _try_out(
+    predict: Callable[[Key, PyTree], PyTree],
+    key: Key,
+    x: PyTree,
+    y: np.ndarray,
+    kind: Kind,
+    scored: int,
+    max_samples: int,
+) -> sampling.Trial:
+    """The number of samples, chosen on a few examples."""
+    score = "negative log likelihood" if kind.classes else numbers.score_name(kind)
+    try:
+        return sampling.try_out(
+            predict,
+            key,
+            x,
+            kind,
+            lambda found: _losses(kind, found, y),
+            score=score,
+            scored=scored,
+            max_samples=max_samples,
+        )
+    except FloatingPointError as error:
+        told = f"among the {len(y)} examples, spread over the data, that are tried first"
+        raise FloatingPointError(f"{error} This is {told}.") from error
+
+
+def _estimate(folder: Path | None, name: str, *args: PyTree, **options: PyTree) -> mc.Estimate:
+    """`mc.estimate_dataset` with results in a folder of this name."""
+    try:
+        return mc.estimate_dataset(*args, **options, folder=None if folder is None else folder / name)
+    except ValueError as error:
+        if not str(error).startswith("`folder`"):
+            raise
+        # The name that the caller gave.
+        raise ValueError(str(error).replace("`folder`", "`out`", 1)) from error
+
+
+def _write(
+    folder: Path, about: compose.About, analysis: Analysis, trial: sampling.Trial, groups: PyTree
+) -> Path:
+    """Writes the numbers and the page, whose path it returns."""
+    page = render(compose.page(about, analysis, trial, groups))
+    files.write(folder / "report.json", files.as_json(compose.as_dict(about, analysis, trial)))
+    files.write(folder / "report.html", page.encode())
+    return folder / "report.html"
 
 
 def _losses(kind: Kind, found: Found, y: np.ndarray) -> np.ndarray:
