@@ -50,19 +50,23 @@ def run(
     every=4,
     devices=1,
     log_dir=None,
+    in_turn=False,
+    batch=BATCH,
+    own_batches=False,
 ):
     pair, state = setup()
     return loop.train(
         pair,
         state,
-        BATCH,
+        batch,
         evaluate,
         steps=steps,
         every=every,
         title="test",
         checkpoints=folder,
         save_every=save_every,
-        setup=loop.Setup(devices, folder.parent, log_dir),
+        own_batches=own_batches,
+        setup=loop.Setup(devices, folder.parent, log_dir, in_turn),
         curves=lambda metrics: {"loss/all": metrics},
     )
 
@@ -175,6 +179,33 @@ def test_an_interrupted_run_is_resumed_on_another_number_of_devices(first, then,
     again = run(tmp_path / "cut", setup=with_a_model_state, devices=then)
     assert {leaf.sharding.num_devices for leaf in jax.tree.leaves(again[0])} == {1}
     check_close(again, run(tmp_path / "whole", setup=with_a_model_state))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_runs_train_in_turn_as_they_do_together(devices, tmp_path, monkeypatch):
+    interrupted(tmp_path / "cut", monkeypatch, setup=with_a_model_state)
+    together = run(tmp_path / "whole", setup=with_a_model_state)
+    for name in ("in turn", "cut"):
+        in_turn = run(tmp_path / name, setup=with_a_model_state, devices=devices, in_turn=True)
+        check_close(in_turn, together)
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_runs_keep_their_own_batches(in_turn, tmp_path):
+    pair, state = setup()
+    state = state._replace(params=jnp.zeros(3))
+    pair = pair._replace(step=lambda state, own: (state._replace(params=state.params + own.sum(1)), ()))
+    batch = jnp.arange(6.0).reshape(3, 2)
+    found, history = run(
+        tmp_path / "a",
+        lambda state, own: state.params * own[:, 1],
+        lambda: (pair, state),
+        batch=batch,
+        own_batches=True,
+        in_turn=in_turn,
+    )
+    np.testing.assert_array_equal(found.params, [20, 100, 180])
+    np.testing.assert_array_equal(history[-1], [20, 300, 900])
 
 
 def test_a_run_on_devices_that_diverges_is_named(tmp_path):

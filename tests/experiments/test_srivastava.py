@@ -172,6 +172,17 @@ def test_scale(scale, hidden, steps):
     assert config.steps % config.chunks == 0
 
 
+@pytest.mark.parametrize(
+    ("scale", "backend", "in_turn"), [(0.1, "cpu", False), (0.2, "cpu", True), (0.2, "gpu", False)]
+)
+def test_large_runs_train_in_turn_on_a_cpu(scale, backend, in_turn, monkeypatch):
+    made = []
+    monkeypatch.setattr(job.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(job.study_report, "conduct", lambda study, *_: made.append(study))
+    job.main(quick=True, scale=scale)
+    assert made[0].setup.in_turn == in_turn
+
+
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_gradient_that_is_not_finite_ends_the_command_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
     def recipe_for(config):
