@@ -3,7 +3,7 @@
 Srivastava et al., 2014, "Dropout: a simple way to prevent neural networks from overfitting", Table
 9: six regularizers of the network 784-1024-1024-2048-10 (ReLU) on MNIST, test errors in percent:
 L2 1.62, L2 + L1 towards the end of training 1.60, L2 + KL-sparsity 1.55, max-norm 1.35, dropout +
-L2 1.25, dropout + max-norm 1.05. Every method, strength and seed trains in one vmapped program,
+L2 1.25, dropout + max-norm 1.05. Every method, strength and seed trains in one program,
 `jaxdrop.training.sweep`; strengths are chosen by the mean validation error over the seeds, and the
 chosen runs are tested once.
 
