@@ -196,12 +196,11 @@ def _in_turn(advance: Callable, own_batches: bool) -> Callable:
     """Advances each run of a sweep as a sweep of one, after the one before."""
 
     def advance_all(state: TrainState, batch: Any) -> tuple[TrainState, jax.Array]:
-        runs, shared = ((state, batch), ()) if own_batches else (state, batch)
-
         def one(run: Any) -> tuple[TrainState, jax.Array]:
-            return advance(*run) if own_batches else advance(run, shared)
+            state, own = run
+            return advance(state, own if own_batches else batch)
 
-        alone = jax.tree.map(lambda leaf: leaf[:, None], runs)
+        alone = jax.tree.map(lambda leaf: leaf[:, None], (state, batch if own_batches else None))
         return jax.tree.map(lambda leaf: leaf[:, 0], jax.lax.map(one, alone))
 
     return advance_all
