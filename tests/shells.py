@@ -16,9 +16,10 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.linen
 import jaxdrop.nnx
+from tests.normals import standard_normal
 
 KEY = jax.random.key(5)
-X = jax.random.normal(jax.random.key(1), (8, 6, 5, 8))
+X = standard_normal(1, (8, 6, 5, 8))
 TOKENS = jax.random.randint(jax.random.key(2), (8, 15), 0, 20)
 SEEN = jnp.tril(jnp.ones((5, 8), bool))
 ENDS = {"senders": jnp.array([0, 1, 1, 2, 0]), "receivers": jnp.array([1, 0, 2, 1, 0]), "num_nodes": 3}
@@ -131,7 +132,7 @@ def equal(got: Any, expected: Any) -> None:
 
 def check_drop_key_in_a_partial(attention_fn: Callable) -> None:
     """It is known for what it is, and hides keys before the softmax, not after it."""
-    query, options = jax.random.normal(KEY, (2, 5, 2, 4)), {"broadcast_dims": (1,)}
+    query, options = standard_normal(KEY, (2, 5, 2, 4)), {"broadcast_dims": (1,)}
     one, other = (
         attention_fn(functools.partial(jaxdrop.drop_key, **options)),
         attention_fn(jaxdrop.drop_key, **options),

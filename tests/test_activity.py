@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from jaxdrop import penalties
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
 
 
 def test_activity_is_keras_s():
-    h = {"a": jax.random.normal(KEY, (8, 3, 2)), "b": [jax.random.normal(KEY, (8, 5))]}
+    h = {"a": standard_normal(KEY, (8, 3, 2)), "b": [standard_normal(KEY, (8, 5))]}
     parts = [np.asarray(part, np.float64) for part in jax.tree.leaves(h)]
     expected = sum(0.2 * np.abs(part).sum() + 0.5 * (part**2).sum() for part in parts) / 8
     np.testing.assert_allclose(penalties.activity(h, (0.2, 0.5)), expected, rtol=1e-6)
@@ -22,7 +23,7 @@ def test_activity_is_keras_s():
 
 
 def test_kl_sparsity_against_numpy():
-    h = jax.nn.sigmoid(jax.random.normal(KEY, (8, 3, 2)))
+    h = jax.nn.sigmoid(standard_normal(KEY, (8, 3, 2)))
     mean, t = np.asarray(h, np.float64).mean(0), 0.05
     expected = 0.3 * (t * np.log(t / mean) + (1 - t) * np.log((1 - t) / (1 - mean))).sum()
     np.testing.assert_allclose(penalties.kl_sparsity(h, 0.3, target=t), expected, rtol=1e-5)
@@ -56,7 +57,7 @@ def test_layers_under_scan():
     scan = nn.scan(
         Block, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True}, length=4
     )
-    x = jax.random.normal(KEY, (6, 3))
+    x = standard_normal(KEY, (6, 3))
     variables = scan().init(KEY, x, None)
     _, sown = scan().apply({"params": variables["params"]}, x, None, mutable="intermediates")
     (h,) = jax.tree.leaves(sown)

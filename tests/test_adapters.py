@@ -9,6 +9,7 @@ import pytest
 
 from jaxdrop import adapters
 from jaxdrop.drops.dropout import dropout
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
 
@@ -26,7 +27,7 @@ KEY = jax.random.key(2)
     ],
 )
 def test_noise_shape(noise_shape, dims):
-    x = jax.random.normal(KEY, (4, 5, 6))
+    x = standard_normal(KEY, (4, 5, 6))
     y = adapters.keras_dropout(KEY, x, 0.5, noise_shape=noise_shape)
     np.testing.assert_array_equal(y, dropout(KEY, x, 0.5, broadcast_dims=dims))
     kept = np.asarray(y != 0)

@@ -10,9 +10,10 @@ from scipy import special
 
 from jaxdrop import losses
 from jaxdrop.drops.dropout import dropout
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
-H = jax.random.normal(jax.random.key(3), (4, 6, 5))
+H = standard_normal(3, (4, 6, 5))
 
 
 def test_activation_regularization():
@@ -104,7 +105,7 @@ def test_r_drop_of_half_precision():
 
 def test_r_drop_of_two_draws_trains_towards_agreement():
     """Its gradient lowers it."""
-    weights = jax.random.normal(KEY, (5, 3))
+    weights = standard_normal(KEY, (5, 3))
 
     def disagreement(weights):
         one, other = (dropout(key, H[0], 0.5) @ weights for key in jax.random.split(KEY))

@@ -12,6 +12,7 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.linen
 import jaxdrop.nnx
+from tests.normals import standard_normal
 
 KEY = jax.random.key(3)
 
@@ -19,7 +20,7 @@ KEY = jax.random.key(3)
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("dims", [(), (1,), (-1, 0)])
 def test_32_bits_are_the_masks_and_outputs_of_flax(rate, dims):
-    x = jax.random.normal(jax.random.key(1), (16, 5, 33))
+    x = standard_normal(1, (16, 5, 33))
     rngs = {"dropout": KEY}
     theirs = nn.Dropout(rate, dims, deterministic=False).apply({}, x, rngs=rngs)
     ours = jaxdrop.linen.Dropout(rate, dims, deterministic=False, bits=32).apply({}, x, rngs=rngs)
@@ -94,7 +95,7 @@ def test_spatial_masks_do_not_depend_on_where_the_channels_are():
 
 
 def test_draw_then_act_is_the_regularizer():
-    x = jax.random.normal(jax.random.key(1), (4, 6, 24))
+    x = standard_normal(1, (4, 6, 24))
     for rate in (0.0, 0.1, 0.5, 1.0):
         for bits in (None, 16, 32):
             mask = jaxdrop.keep_mask(KEY, x.shape, rate, bits=bits)

@@ -15,6 +15,7 @@ from jaxdrop._types import PyTree
 from tests.calls import CALLS, Call, is_key
 from tests.calls.meshes import OF_FLAX, partition, placed
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
 TRACED = {name: one for name, one in CALLS.items() if one.traced}
@@ -117,14 +118,14 @@ def test_without_an_explicit_mesh_nothing_is_moved():
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_product_of_rows_on_a_mesh_that_is_not_set(jit: bool):
     rows = NamedSharding(mesh_of(AxisType.Explicit), P("a", None))
-    x, kernel = jax.random.normal(KEY, (8, 6)), jnp.ones((6, 3))
+    x, kernel = standard_normal(KEY, (8, 6)), jnp.ones((6, 3))
     call = functools.partial(jaxdrop.shakeout, KEY, rate=0.5, constant=0.1)
     found = (jax.jit(call) if jit else call)(jax.device_put(x, rows), kernel)
     np.testing.assert_allclose(found, call(x, kernel), rtol=1e-6)
 
 
 def test_a_weighted_quantile_on_a_mesh_that_is_not_set():
-    scores, weights = jax.random.normal(KEY, (8,)), jnp.arange(8.0)
+    scores, weights = standard_normal(KEY, (8,)), jnp.arange(8.0)
     given = jax.device_put((scores, weights), NamedSharding(mesh_of(AxisType.Explicit), P("a")))
     found, expected = (
         uncertainty.fit_weighted_quantile(*both, level=0.5)(both[1]) for both in (given, (scores, weights))

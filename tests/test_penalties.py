@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxdrop import penalties
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
 
@@ -196,7 +197,7 @@ def test_bad_strengths(call, message):
         call({"kernel": jnp.ones((2, 2))})
 
 
-KERNEL = jax.random.normal(KEY, (3, 4, 6))
+KERNEL = standard_normal(KEY, (3, 4, 6))
 
 
 def by_unit(w, axes) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxdrop import _predictions, losses, mc, uncertainty
+from tests.normals import standard_normal
 
 ONE = {"probs": "(for one probability p, stack 1 - p and p)", "logits": "(for one logit z, stack 0 and z)"}
 FITTED = {
@@ -167,7 +168,7 @@ def test_predictions_are_widened():
 
 
 def test_a_softmax_in_half_precision_passes():
-    logits = 3 * jax.random.normal(jax.random.key(0), (500, 1000))
+    logits = 3 * standard_normal(0, (500, 1000))
     for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
         _predictions.check_probabilities(jax.nn.softmax(logits.astype(dtype)), "[B, K]")
 
@@ -185,7 +186,7 @@ def test_traced_predictions_pass():
 
 
 def test_probabilities_stored_in_half_precision_pass_in_float32():
-    logits = 3 * jax.random.normal(jax.random.key(0), (200, 1000))
+    logits = 3 * standard_normal(0, (200, 1000))
     for dtype in (jnp.bfloat16, jnp.float16):
         stored = jax.nn.softmax(logits.astype(dtype)).astype(jnp.float32)
         assert np.abs(np.asarray(stored).sum(-1) - 1).max() > 1e-3 or dtype == jnp.float16

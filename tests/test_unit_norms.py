@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import _unit_norms, penalties
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 
 def test_norm_against_numpy_with_a_gradient_of_zero_at_zero():
@@ -19,7 +20,7 @@ def test_norm_against_numpy_with_a_gradient_of_zero_at_zero():
 
 @pytest.mark.parametrize("size", [1e-33, 1e-23, 1.0, 1e18, 1e30])
 def test_squares_neither_overflow_nor_underflow(size):
-    w = jax.random.normal(jax.random.key(0), (50, 4)) * jnp.float32(size)
+    w = standard_normal(0, (50, 4)) * jnp.float32(size)
     wide = np.asarray(w, np.float64)
     norms = np.sqrt((wide**2).sum(0, keepdims=True))
     np.testing.assert_allclose(_unit_norms.unit_norm(w, (0,)), norms, rtol=1e-6)
@@ -46,7 +47,7 @@ def test_scaling_to_a_norm(size, norm):
 @pytest.mark.parametrize("axes", [(None, "a"), (None, None, "b"), ("b", "a"), (None, "a", "b")])
 def test_cosines_between_units_on_several_devices(axes):
     """Of any explicit sharding, those of one device."""
-    w = jax.random.normal(jax.random.key(0), (2, 8, 6))
+    w = standard_normal(0, (2, 8, 6))
     mesh = make_mesh((4, 2), ("a", "b"), (AxisType.Explicit,) * 2)
     sharded = jax.device_put(w, NamedSharding(mesh, PartitionSpec(*axes)))
 

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import _units, optim, penalties
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
 
@@ -106,7 +107,7 @@ def test_without_a_word_a_bias_or_a_table_shows_the_layers(model):
 
 
 def test_layers_along_any_axes():
-    w = jax.random.normal(KEY, (5, 3, 2, 4))  # [inputs, layers, groups, units]
+    w = standard_normal(KEY, (5, 3, 2, 4))  # [inputs, layers, groups, units]
     ordered = jnp.moveaxis(w, (1, 2), (0, 1))
     calls = {name: (SUMS | ACTS)[name] for name in ("projection_max_norm", *SUMS)}
 
@@ -132,7 +133,7 @@ def test_layers_along_any_axes():
 
 
 def test_layers_on_several_devices():
-    w = jax.random.normal(KEY, (4, 6, 8))
+    w = standard_normal(KEY, (4, 6, 8))
     mesh = make_mesh((4, 2), ("a", "b"), (AxisType.Explicit,) * 2)
     sharded = jax.device_put(w, NamedSharding(mesh, PartitionSpec("a", None, "b")))
 
@@ -146,7 +147,7 @@ def test_layers_on_several_devices():
 
 
 def test_half_precision_of_stacked_layers():
-    w = jax.random.normal(KEY, (3, 4, 5)).astype(jnp.bfloat16)
+    w = standard_normal(KEY, (3, 4, 5)).astype(jnp.bfloat16)
     call = jax.jit(ACTS["max_norm"], static_argnames="stacked")
     new = call({"kernel": w}, stacked=(("*", 0),))["kernel"]
     assert new.dtype == jnp.bfloat16

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrop._types import PyTree
+from tests.normals import standard_normal
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ def is_key(leaf: PyTree) -> bool:
 
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (8, 4, 6))
-KERNEL = jax.random.normal(jax.random.key(2), (6, 3))
+X = standard_normal(1, (8, 4, 6))
+KERNEL = standard_normal(2, (6, 3))
 PARAMS = {"kernel": KERNEL, "bias": jnp.ones(3)}
 RATE = jnp.float32(0.3)
-LOGITS = jax.random.normal(jax.random.key(3), (5, 8, 3))
+LOGITS = standard_normal(3, (5, 8, 3))
 LABELS = jnp.arange(8) % 3

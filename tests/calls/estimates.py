@@ -10,14 +10,15 @@ import jaxdrop
 from jaxdrop import mc, uncertainty
 from jaxdrop._types import PyTree
 from tests.calls.arrays import KEY, LABELS, LOGITS, Call, call
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(1), (8, 6))
-KERNEL = jax.random.normal(jax.random.key(2), (6, 3))
+X = standard_normal(1, (8, 6))
+KERNEL = standard_normal(2, (6, 3))
 SAMPLES = jax.nn.softmax(LOGITS)
 PROBS = SAMPLES[0]
 Y = LOGITS[0, :, 0]
 Z = PROBS[:, 0]
-FACTORS = jax.random.normal(jax.random.key(3), (8, 3, 3))
+FACTORS = standard_normal(3, (8, 3, 3))
 
 
 def predict(key: jax.Array, x: jax.Array) -> jax.Array:

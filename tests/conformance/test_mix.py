@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(6)
 LABELS = np.arange(8) % 3
@@ -19,7 +20,7 @@ DRAWN = (np.arange(4000) + 0.5) / 4000  # weights of an example at alpha 1, whos
 
 def test_mixup_is_the_formula_of_all_three():
     """With our partners instead of theirs; timm smooths the labels, as optax does."""
-    x = np.asarray(jax.random.normal(KEY, (8, 4, 4, 3)), np.float64)
+    x = np.asarray(standard_normal(KEY, (8, 4, 4, 3)), np.float64)
     one_hot = jax.nn.one_hot(LABELS, 3)
     mixed, pairs = jaxdrop.mixup(KEY, x, jnp.eye(8), 0.8)
     _, y = jaxdrop.mixup(KEY, x, optax.smooth_labels(one_hot, 0.1), 0.8)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(29)
 
 
 def test_each_block_gets_its_rows_of_every_option():
     """Options of one row hold for all queries, those of a row per query are cut, the last block is padded."""
-    x, length = jax.random.normal(KEY, (2, 7, 2, 4)), 7
-    rows = jax.random.normal(jax.random.key(1), (2, 1, length, 1))
+    x, length = standard_normal(KEY, (2, 7, 2, 4)), 7
+    rows = standard_normal(1, (2, 1, length, 1))
     options = [
         {
             "bias": rows * jnp.ones((1, 2, 1, length)),
@@ -41,7 +42,7 @@ def test_the_backward_pass_keeps_a_few_numbers_per_query():
 
 
 def test_one_program_for_all_rates():
-    x = jax.random.normal(KEY, (1, 8, 1, 4))
+    x = standard_normal(KEY, (1, 8, 1, 4))
     run = jax.jit(lambda rate: jaxdrop.dot_product_attention(KEY, x, x, x, rate, block_size=3))
     for rate in (0.0, 0.4, 1.0):
         expected = jaxdrop.dot_product_attention(KEY, x, x, x, rate, block_size=3)
@@ -51,7 +52,7 @@ def test_one_program_for_all_rates():
 
 def test_numbers_may_be_arrays_but_not_traced():
     """An array among a program's constants would break later calls, too."""
-    data = [jax.random.normal(KEY, (1, 4, 1, 8))] * 3
+    data = [standard_normal(KEY, (1, 4, 1, 8))] * 3
     own = {"scale": 0.5, "logits_soft_cap": 2.0, "is_causal": True}
     y = jaxdrop.dot_product_attention(
         KEY, *data, 0.4, **{name: np.asarray(value)[()] for name, value in own.items()}
@@ -94,7 +95,7 @@ def test_double_precision(rate):
 
 
 def test_moments_of_blocks_are_those_of_all_queries():
-    x = jax.random.normal(KEY, (1, 4, 1, 2))
+    x = standard_normal(KEY, (1, 4, 1, 2))
     found, expected = (
         jaxdrop.mc.moments(
             lambda key, x, size=size: jaxdrop.dot_product_attention(key, x, x, x, 0.4, block_size=size), x

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(19)
 
 
 def test_batch_and_heads_have_their_own_decisions():
-    weights = jax.nn.softmax(jax.random.normal(KEY, (4, 3, 16, 16)))
+    weights = jax.nn.softmax(standard_normal(KEY, (4, 3, 16, 16)))
     y = jaxdrop.attention_dropout(KEY, weights, 0.25)
     masks = np.asarray(y != 0).reshape(12, -1)
     assert len({mask.tobytes() for mask in masks}) == 12

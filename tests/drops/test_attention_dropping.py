@@ -12,6 +12,7 @@ import jaxdrop
 from jaxdrop import _checks
 from jaxdrop.drops import _attention_dropping
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 KEY = jax.random.key(13)
 LENGTH = 256
@@ -19,7 +20,7 @@ LENGTH = 256
 
 def inputs(dtype):
     """Weights of 1 / LENGTH, so that results are finite where a scaled weight before the sum is not."""
-    values = jax.random.normal(jax.random.key(6), (1, LENGTH, 4, 2)).astype(dtype)
+    values = standard_normal(6, (1, LENGTH, 4, 2)).astype(dtype)
     return jnp.zeros((1, LENGTH, 4, 2), dtype), values
 
 

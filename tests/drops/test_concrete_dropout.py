@@ -13,6 +13,7 @@ from scipy import integrate, special
 from jaxdrop import _bits
 from jaxdrop.drops.concrete_dropout import concrete_dropout
 from tests import learned
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
 
@@ -23,8 +24,8 @@ def with_kernel(key, x, logit, kernel):
 
 @pytest.mark.parametrize("law", learned.EVERY_LAW, ids=lambda law: law.__name__)
 def test_laws(law):
-    x = jax.random.normal(jax.random.key(1), (16, 8))
-    kernel = jax.random.normal(jax.random.key(3), (8, 4))
+    x = standard_normal(1, (16, 8))
+    kernel = standard_normal(3, (8, 4))
     law(with_kernel, x, jnp.linspace(-2, 2, 8), kernel)
 
 

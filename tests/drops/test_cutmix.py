@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(8)
 
@@ -63,7 +64,7 @@ def test_other_maps(sides, options):
 
 
 def test_the_mean_label_is_kept():
-    x, y = jnp.ones((6, 4, 4, 1)), jax.nn.softmax(jax.random.normal(KEY, (6, 3)))
+    x, y = jnp.ones((6, 4, 4, 1)), jax.nn.softmax(standard_normal(KEY, (6, 3)))
     keys = jax.random.split(KEY, 2000)
     found = jax.vmap(lambda key: jaxdrop.cutmix(key, x, y, 0.5, per_example=True)[1].mean(0))(keys)
     error = np.std(found, 0) / np.sqrt(2000)

@@ -9,6 +9,7 @@ import pytest
 
 import jaxdrop
 from jaxdrop.drops.drop_block import _Plan, _start_rate
+from tests.normals import standard_normal
 
 KEY = jax.random.key(9)
 
@@ -59,7 +60,7 @@ def test_what_is_dropped_is_a_union_of_whole_blocks():
 
 
 def test_the_scale_is_of_each_example_alone():
-    x = jax.random.normal(KEY, (16, 8, 8, 4))
+    x = standard_normal(KEY, (16, 8, 8, 4))
     mask = np.asarray(jaxdrop.block_mask(KEY, x.shape, 0.3, block_size=3))
     y = jaxdrop.drop_block(KEY, x, 0.3, block_size=3)
     scale = mask[0].size / mask.sum((1, 2, 3), keepdims=True)
@@ -127,7 +128,7 @@ def test_a_block_of_one_is_dropout_but_for_the_scale():
 
 
 def test_channels_first():
-    x = jax.random.normal(KEY, (4, 6, 9, 8))
+    x = standard_normal(KEY, (4, 6, 9, 8))
     y = jaxdrop.drop_block(KEY, x, 0.3, block_size=(3, 5), channel_axis=1)
     dropped = np.asarray(y == 0)
     assert dropped.any()

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(10)
 
 
 def test_a_head_goes_or_stays_as_a_whole():
-    x = jax.random.normal(KEY, (200, 5, 8, 4))
+    x = standard_normal(KEY, (200, 5, 8, 4))
     y = np.asarray(jaxdrop.drop_head(KEY, x, 0.25))
     kept = (y != 0).all((1, 3))
     assert ((y == 0).all((1, 3)) | kept).all()

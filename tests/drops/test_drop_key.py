@@ -9,9 +9,10 @@ import pytest
 
 import jaxdrop
 from jaxdrop.drops._drop_key import have_weight
+from tests.normals import standard_normal
 
 KEY = jax.random.key(20)
-LOGITS = jax.random.normal(KEY, (8, 4, 16, 12))
+LOGITS = standard_normal(KEY, (8, 4, 16, 12))
 CAUSAL = jnp.tril(jnp.ones((16, 12), bool))
 
 
@@ -126,6 +127,6 @@ def test_no_keys():
 
 
 def test_the_backward_pass_keeps_a_boolean_a_row():
-    logits = jax.random.normal(KEY, (4, 8, 256))
+    logits = standard_normal(KEY, (4, 8, 256))
     _, vjp = jax.vjp(lambda x: jaxdrop.drop_key(KEY, x, 0.3), logits)
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 4 * 8 + 20

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(31)
 ENDS = {"senders": jnp.array([0, 1, 1, 2, 3, 0]), "receivers": jnp.array([1, 0, 2, 1, 0, 3])}
 
 
 def test_a_node_goes_or_stays_as_a_whole():
-    x = jax.random.normal(KEY, (512, 6))
+    x = standard_normal(KEY, (512, 6))
     y = np.asarray(jaxdrop.drop_node(KEY, x, 0.25))
     kept = (y != 0).all(1)
     assert ((y == 0).all(1) | kept).all()

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(5)
 
 
 def test_an_example_goes_or_stays_as_a_whole():
-    x = jax.random.normal(KEY, (512, 6, 5))
+    x = standard_normal(KEY, (512, 6, 5))
     y = np.asarray(jaxdrop.drop_path(KEY, x, 0.25))
     kept = (y != 0).all((1, 2))
     assert ((y == 0).all((1, 2)) | kept).all()

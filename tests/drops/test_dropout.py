@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
 
 
 @pytest.mark.parametrize(("rate", "scale"), [(0.5, 2.0), (0.25, 4 / 3), (0.1, 65536 / 58982)])
 def test_values_are_zero_or_scaled(rate, scale):
-    x = jax.random.normal(KEY, (32, 40))
+    x = standard_normal(KEY, (32, 40))
     mask = jaxdrop.keep_mask(KEY, x.shape, rate)
     y = jaxdrop.dropout(KEY, x, rate)
     np.testing.assert_allclose(y, np.where(mask, x * np.float32(scale), 0), rtol=2e-7)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(15)
 
@@ -22,7 +23,7 @@ def test_one_mask_for_all_steps(time_axis):
 
 
 def test_it_is_dropout_with_broadcast_dims():
-    x = jax.random.normal(KEY, (4, 7, 6))
+    x = standard_normal(KEY, (4, 7, 6))
     np.testing.assert_array_equal(
         jaxdrop.locked_dropout(KEY, x, 0.3), jaxdrop.dropout(KEY, x, 0.3, broadcast_dims=(1,))
     )

@@ -11,9 +11,10 @@ from flax import nnx
 
 import jaxdrop
 import jaxdrop.linen
+from tests.normals import standard_normal
 
 KEY = jax.random.key(4)
-X = jax.random.normal(jax.random.key(1), (6, 3))
+X = standard_normal(1, (6, 3))
 Y = jnp.eye(6)
 LAYERS = (jnp.sin, jnp.square, jnp.tanh)
 

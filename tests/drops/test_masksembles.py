@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxdrop.drops.masksembles import masksembles, masksembles_masks
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
 
@@ -88,7 +89,7 @@ def test_each_part_of_the_batch_meets_its_mask():
 
 @pytest.mark.parametrize("channel_axis", [1, -1, 2])
 def test_channel_axis(channel_axis):
-    x = jax.random.normal(KEY, (4, 6, 6, 6))
+    x = standard_normal(KEY, (4, 6, 6, 6))
     masks = masksembles_masks(KEY, 6, 2, 2.0)
     y = masksembles(x, masks, channel_axis=channel_axis)
     moved = masksembles(jnp.moveaxis(x, channel_axis, -1), masks)
@@ -97,7 +98,7 @@ def test_channel_axis(channel_axis):
 
 def test_a_tiled_batch_is_an_ensemble():
     """The prediction of model i for an example is the same, whatever else is in the batch."""
-    x, masks = jax.random.normal(KEY, (3, 8)), masksembles_masks(KEY, 8, 4, 2.0)
+    x, masks = standard_normal(KEY, (3, 8)), masksembles_masks(KEY, 8, 4, 2.0)
     y = masksembles(jnp.tile(x, (4, 1)), masks).reshape(4, 3, 8)
     np.testing.assert_array_equal(y, np.where(np.asarray(masks)[:, None], x, 0))
 
@@ -118,7 +119,7 @@ def test_dtype(dtype):
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_a_sharded_batch(axis_type):
-    x, masks = jax.random.normal(KEY, (16, 6)), masksembles_masks(KEY, 6, 4, 2.0)
+    x, masks = standard_normal(KEY, (16, 6)), masksembles_masks(KEY, 6, 4, 2.0)
     expected = masksembles(x, masks)
     mesh = make_mesh((8,), ("a",), axis_types=(axis_type,))
     with jax.set_mesh(mesh):

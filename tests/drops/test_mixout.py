@@ -9,10 +9,11 @@ import pytest
 from flax import nnx
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(13)
-W = jax.random.normal(KEY, (64, 48))
-T = jax.random.normal(jax.random.key(14), (64, 48))
+W = standard_normal(KEY, (64, 48))
+T = standard_normal(14, (64, 48))
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.9])

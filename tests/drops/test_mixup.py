@@ -12,9 +12,10 @@ from jax.sharding import PartitionSpec as P
 import jaxdrop
 from jaxdrop import _meshes
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 KEY = jax.random.key(5)
-X = jax.random.normal(jax.random.key(1), (8, 3, 2))
+X = standard_normal(1, (8, 3, 2))
 # Of these labels a mixed one shows its partner and both weights.
 Y = jnp.eye(8)
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(34)
 LENGTHS = np.array([7, 40, 0])
 MASK = jnp.asarray(np.arange(40) < LENGTHS[:, None])
-X = jax.random.normal(KEY, (3, 40, 64))
+X = standard_normal(KEY, (3, 40, 64))
 
 
 def noise(x=X, **options):

@@ -9,6 +9,7 @@ import pytest
 
 import jaxdrop
 from tests import gpu
+from tests.normals import standard_normal
 
 KEY = jax.random.key(33)
 X = jnp.ones((6, 3, 4))
@@ -22,7 +23,7 @@ def factors(x, rate, **options):
 
 def test_the_formula_in_float64():
     """Forward b + a - b * a, backward b + g - b * g, with b of `drop_path`; other ranges, the same draws."""
-    x = jax.random.normal(KEY, (512, 3))
+    x = standard_normal(KEY, (512, 3))
     b = np.asarray(jaxdrop.drop_path(KEY, x, 0.4) != 0, np.float64)
     a, g = factors(x, 1.0, alpha=(0, 1))
     a = a * 5 - 2

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(23)
-X = jax.random.normal(KEY, (6, 5))
-W = jax.random.normal(jax.random.key(24), (5, 3))
+X = standard_normal(KEY, (6, 5))
+W = standard_normal(24, (5, 3))
 
 
 def test_against_the_weights_of_the_paper():

@@ -13,10 +13,11 @@ from jaxdrop.drops.sparse_variational_dropout import sparse_kernel, sparse_varia
 from jaxdrop.drops.variational_dropout import variational_dropout
 from tests import learned
 from tests.drops.test_variational_dropout import log_mean
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
-X = jax.random.normal(jax.random.key(3), (16, 5))
-KERNEL = jax.random.normal(jax.random.key(4), (5, 3))
+X = standard_normal(3, (16, 5))
+KERNEL = standard_normal(4, (5, 3))
 LOG_VARIANCE = jnp.linspace(-6, 1, 15).reshape(5, 3)
 
 
@@ -102,7 +103,7 @@ def test_sparse_kernel():
 
 def test_training_prunes_what_the_data_do_not_need():
     """Of five inputs one matters; the penalty sends the weights of the others away."""
-    x = jax.random.normal(jax.random.key(5), (256, 5))
+    x = standard_normal(5, (256, 5))
     target = 3 * x[:, :1]
     optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 1000))
 

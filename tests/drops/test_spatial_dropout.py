@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
 
@@ -24,7 +25,7 @@ def test_maps_go_whole_and_each_on_its_own(shape, axis):
 
 
 def test_two_axes_are_plain_dropout():
-    x = jax.random.normal(KEY, (8, 16))
+    x = standard_normal(KEY, (8, 16))
     np.testing.assert_array_equal(jaxdrop.spatial_dropout(KEY, x, 0.3), jaxdrop.dropout(KEY, x, 0.3))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(22)
 
@@ -26,7 +27,7 @@ def test_each_element_has_its_own_probability():
 
 
 def test_the_mask_has_no_gradient_and_is_drawn_again():
-    x, logits = jax.random.normal(KEY, (2, 32, 16))
+    x, logits = standard_normal(KEY, (2, 32, 16))
     grads = jax.grad(lambda x, logits: jaxdrop.standout(KEY, x, logits).sum(), (0, 1))(x, logits)
     np.testing.assert_array_equal(grads[0], jaxdrop.standout(KEY, jnp.ones_like(x), logits))
     assert not grads[1].any()
@@ -39,7 +40,7 @@ def test_alpha_and_beta_of_zero_are_a_fair_coin():
 
 def test_the_values_of_the_logits_choose_no_bits():
     """So the mask is the same under jit, and an element's own whatever its neighbors are."""
-    logits = 10 * jax.random.normal(KEY, (64, 16))
+    logits = 10 * standard_normal(KEY, (64, 16))
     y = jaxdrop.standout(KEY, jnp.ones_like(logits), logits)
     np.testing.assert_array_equal(y, jax.jit(jaxdrop.standout)(KEY, jnp.ones_like(logits), logits))
     np.testing.assert_array_equal(y, jaxdrop.standout(KEY, jnp.ones_like(logits), logits, bits=16))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(6)
 
@@ -38,7 +39,7 @@ def test_every_example_is_chosen_alike_and_the_mean_is_the_sum():
 
 
 def test_gradients_reach_the_parameters_of_the_branch():
-    x = jax.random.normal(KEY, (8, 4))
+    x = standard_normal(KEY, (8, 4))
 
     def loss(w):
         return jaxdrop.subset_depth(KEY, x, 0.5, branch=lambda x: x @ w).sum()

@@ -11,9 +11,10 @@ from jax.sharding import PartitionSpec as P
 
 import jaxdrop
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 KEY = jax.random.key(25)
-W = jax.random.normal(KEY, (40, 30))
+W = standard_normal(KEY, (40, 30))
 
 
 def test_rate_one_prunes_the_least_weights_of_each_unit():

@@ -12,10 +12,11 @@ from scipy import integrate, stats
 
 from jaxdrop.drops.variational_dropout import variational_dropout
 from tests import learned
+from tests.normals import standard_normal
 
 KEY = jax.random.key(2)
-X = jax.random.normal(jax.random.key(3), (16, 5))
-KERNEL = jax.random.normal(jax.random.key(4), (5, 3))
+X = standard_normal(3, (16, 5))
+KERNEL = standard_normal(4, (5, 3))
 LOG_ALPHA = jnp.linspace(-4, -0.1, 15).reshape(5, 3)
 
 

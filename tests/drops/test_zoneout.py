@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import jaxdrop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(18)
-NEW, OLD = jax.random.normal(KEY, (2, 64, 48))
+NEW, OLD = standard_normal(KEY, (2, 64, 48))
 
 
 def test_each_element_is_one_of_the_two():

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import conv_net
+from tests.normals import standard_normal
 
 MODEL = conv_net.ConvNet((3, 4), 5, 10, (0.25, 0.5))
-X = jax.random.normal(jax.random.key(1), (2, 64))
+X = standard_normal(1, (2, 64))
 VARIABLES = MODEL.init(jax.random.key(0), X)
 
 

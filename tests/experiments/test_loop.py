@@ -18,8 +18,9 @@ from experiments import cli, loop
 from jaxdrop import optim
 from jaxdrop.training import Trainer, TrainState, grid, sweep
 from tests.experiments import events
+from tests.normals import standard_normal
 
-BATCH = jax.random.normal(jax.random.key(1), (16, 4))
+BATCH = standard_normal(1, (16, 4))
 
 
 def recipe(hyper):

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 import jaxdrop.linen as jl
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (4, 8))
-STEPS = jax.random.normal(jax.random.key(2), (4, 5, 8))
+X = standard_normal(1, (4, 8))
+STEPS = standard_normal(2, (4, 5, 8))
 
 
 @dataclass(frozen=True)

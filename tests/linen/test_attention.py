@@ -9,6 +9,7 @@ import pytest
 import jaxdrop
 import jaxdrop.linen
 from jaxdrop.linen import attention_fn
+from tests.normals import standard_normal
 from tests.shells import (
     ATTENTION,
     Case,
@@ -20,7 +21,7 @@ from tests.shells import (
 )
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (3, 6, 8))
+X = standard_normal(1, (3, 6, 8))
 CAUSAL = nn.make_causal_mask(jnp.ones((3, 6)))
 REGULARIZERS = pytest.mark.parametrize("regularizer", [jaxdrop.attention_dropout, jaxdrop.drop_key])
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from jaxdrop import linen, mc
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-DATA = 3 + 2 * jax.random.normal(jax.random.key(1), (20, 4))
-X = jax.random.normal(jax.random.key(2), (5, 4))
+DATA = 3 + 2 * standard_normal(1, (20, 4))
+X = standard_normal(2, (5, 4))
 
 
 class Block(nn.Module):

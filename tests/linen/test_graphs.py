@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxdrop.linen as jl
+from tests.normals import standard_normal
 from tests.shells import ENDS, GRAPHS, KEY, Case, cases, check_linen
 
 
@@ -28,7 +29,7 @@ class Net(nn.Module):
 
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_predictor_of_a_graph_and_its_rates():
-    net, x = Net(), jax.random.normal(KEY, (3, 2))
+    net, x = Net(), standard_normal(KEY, (3, 2))
     variables = net.init(KEY, x, train=False)
     predict = jl.stochastic(net, variables, x, train=True)
     assert [site.path for site in predict.sites] == ["DropNode_0", "DropMessage_0", "ShakeDrop_0"]

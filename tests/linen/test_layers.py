@@ -10,10 +10,11 @@ import pytest
 
 import jaxdrop
 from jaxdrop.linen import DropConnect, DropLayer, EmbeddingDropout, TargetedDropout
+from tests.normals import standard_normal
 from tests.shells import draws, loop_bodies, primitives
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (6, 5, 4))
+X = standard_normal(1, (6, 5, 4))
 
 
 class Block(nn.Module):

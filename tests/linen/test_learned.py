@@ -9,9 +9,10 @@ import pytest
 
 import jaxdrop
 from jaxdrop.linen import ConcreteDropout, Masksembles
+from tests.normals import standard_normal
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (8, 5))
+X = standard_normal(1, (8, 5))
 KERNEL = jnp.ones((5, 2))
 
 

@@ -8,11 +8,12 @@ import pytest
 
 import jaxdrop.linen as jl
 from jaxdrop import mc
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (4, 8))
+X = standard_normal(1, (4, 8))
 
 
 class Many(nn.Module):

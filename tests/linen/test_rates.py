@@ -12,12 +12,13 @@ import pytest
 
 import jaxdrop
 import jaxdrop.linen as jl
+from tests.normals import standard_normal
 from tests.rates import FAULTS
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste", "few_objects_to_search")
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (4, 8))
+X = standard_normal(1, (4, 8))
 RNGS = {"dropout": KEY}
 
 

@@ -10,11 +10,12 @@ import pytest
 
 import jaxdrop
 from jaxdrop.linen import RecurrentDropoutCell, ZoneoutCell
+from tests.normals import standard_normal
 from tests.recurrent import check_masks_of_evaluation, check_states_without_masks, gate, reference
 from tests.shells import draws, loop_bodies
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (6, 5, 4))
+X = standard_normal(1, (6, 5, 4))
 SPLIT = {"params": False, "dropout": True}
 
 
@@ -224,7 +225,7 @@ def test_states_are_masked_in_products_alone(cell, num_masks):
 
 def test_equal_masks_of_gates_are_one_mask():
     """Of a convolutional cell, whose gates are one layer."""
-    cell, x = nn.ConvLSTMCell(2, (3,)), jax.random.normal(KEY, (2, 3, 5, 4))
+    cell, x = nn.ConvLSTMCell(2, (3,)), standard_normal(KEY, (2, 3, 5, 4))
     one, four = (RecurrentDropoutCell(cell, 0.5, deterministic=False, num_masks=n) for n in (1, 4))
     variables = one.init({"params": KEY, "dropout": KEY}, one.initialize_carry(KEY, x[:, 0].shape), x[:, 0])
     state, masks = one.initialize_carry(KEY, x[:, 0].shape)

@@ -15,10 +15,11 @@ from flax.errors import InvalidRngError
 import jaxdrop.linen
 import jaxdrop.nnx
 from jaxdrop.linen import _shell
+from tests.normals import standard_normal
 from tests.shells import ALL, Case, cases
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (16, 8))
+X = standard_normal(1, (16, 8))
 OWN = {"parent", "name"}
 
 

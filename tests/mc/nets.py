@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxdrop
+from tests.normals import standard_normal
 
 INPUTS, HIDDEN, CLASSES, BATCH = 6, 16, 3, 8
 
@@ -20,7 +21,7 @@ def bound(fun=logits) -> jax.tree_util.Partial:
 
 
 def inputs(batch: int = BATCH) -> jax.Array:
-    return jax.random.normal(jax.random.key(12), (batch, INPUTS))
+    return standard_normal(12, (batch, INPUTS))
 
 
 def labels(batch: int = BATCH) -> jax.Array:

@@ -8,9 +8,10 @@ import pytest
 from flax import linen as nn
 
 from jaxdrop.mc import _dependence
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (4, 8))
+X = standard_normal(1, (4, 8))
 
 
 def uses_key(fun) -> bool:

@@ -12,13 +12,14 @@ import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc import _devices
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (8, 6))
+X = standard_normal(1, (8, 6))
 KEYS = jax.random.split(jax.random.key(2))
-WEIGHTS = jax.random.normal(KEYS[0], (6, 16)), jax.random.normal(KEYS[1], (16, 4))
+WEIGHTS = standard_normal(KEYS[0], (6, 16)), standard_normal(KEYS[1], (16, 4))
 
 
 def net(weights: tuple, key: jax.Array, x: jax.Array) -> jax.Array:

@@ -11,12 +11,13 @@ import jaxdrop.linen
 from jaxdrop import mc
 from tests import gpu
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-MEMBERS = {"w": jax.random.normal(jax.random.key(1), (8, 6, 3)), "b": jax.random.normal(KEY, (8, 3))}
-X = jax.random.normal(jax.random.key(2), (4, 6))
+MEMBERS = {"w": standard_normal(1, (8, 6, 3)), "b": standard_normal(KEY, (8, 3))}
+X = standard_normal(2, (4, 6))
 OUTPUTS = np.einsum("bi,mik->mbk", *(np.asarray(a, np.float64) for a in (X, MEMBERS["w"])))
 OUTPUTS = OUTPUTS + np.asarray(MEMBERS["b"], np.float64)[:, None]
 

@@ -13,6 +13,7 @@ import jaxdrop
 from jaxdrop import mc
 from tests.devices import make_mesh
 from tests.mc import nets
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -138,7 +139,7 @@ def test_memory_does_not_grow_with_the_samples():
 @pytest.mark.usefixtures("on_cpu")
 def test_memory_of_a_segmentation_head_does_not_grow_with_the_samples():
     """The temporary memory for 4096 samples of `[B, H, W, K]` is that for 64, to the byte."""
-    kernel = jax.random.normal(KEY, (4, 5))
+    kernel = standard_normal(KEY, (4, 5))
 
     def predict(key, x):
         return jaxdrop.dropout(key, x, 0.5) @ kernel

@@ -9,9 +9,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxdrop
 from jaxdrop import mc
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
-H = jax.random.normal(jax.random.key(0), (3, 10))
-KERNEL = jax.random.normal(jax.random.key(1), (10, 4))
+H = standard_normal(0, (3, 10))
+KERNEL = standard_normal(1, (10, 4))
 BIAS = jnp.arange(4.0)
 
 

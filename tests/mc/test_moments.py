@@ -18,11 +18,12 @@ import jaxdrop.nnx
 from jaxdrop import mc
 from tests.devices import make_mesh
 from tests.mc import nets
+from tests.normals import standard_normal
 
 KEY = jax.random.key(3)
-W1 = jax.random.normal(jax.random.key(1), (12, 32)) / 12**0.5
-W2 = jax.random.normal(jax.random.key(2), (32, 3)) / 32**0.5
-X = jax.random.normal(jax.random.key(4), (8, 12))
+W1 = standard_normal(1, (12, 32)) / 12**0.5
+W2 = standard_normal(2, (32, 3)) / 32**0.5
+X = standard_normal(4, (8, 12))
 
 
 def linear(params: tuple, key: jax.Array, x: jax.Array) -> jax.Array:
@@ -110,7 +111,7 @@ class Trained(nn.Module):
 def trained(request: pytest.FixtureRequest):
     """A network after 60 steps of training with dropout, its moments, and 5,000 samples of it."""
     model = Trained(request.param)
-    x = jax.random.normal(jax.random.key(5), (128, 12))
+    x = standard_normal(5, (128, 12))
     labels = jnp.argmax(jnp.tanh(x @ W1) @ W2 + x[:, :3] ** 2, -1)
     variables = model.init(KEY, x, train=False)
     statistics = {name: tree for name, tree in variables.items() if name != "params"}
@@ -291,9 +292,9 @@ def test_equal_keys_are_one_site():
     def predict(key: jax.Array, x: jax.Array) -> jax.Array:
         first = jaxdrop.gaussian_noise(jax.random.split(key)[0], x, 0.5)
         second = jaxdrop.gaussian_noise(next(iter(jax.random.split(key, 2))), x, 0.5)
-        return first + second + jax.random.normal(jax.random.key(0), (1, 12))
+        return first + second + standard_normal(0, (1, 12))
 
     found = mc.moments(predict, X)
     np.testing.assert_allclose(found.variance, 1, rtol=1e-5)
     assert len(found.shares) == 2
-    np.testing.assert_allclose(found.mean, 2 * X + jax.random.normal(jax.random.key(0), (1, 12)), rtol=1e-5)
+    np.testing.assert_allclose(found.mean, 2 * X + standard_normal(0, (1, 12)), rtol=1e-5)

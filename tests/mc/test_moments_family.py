@@ -10,14 +10,15 @@ import pytest
 import jaxdrop
 from jaxdrop import mc
 from tests.family import EXCEPTIONS, FAMILY
+from tests.normals import standard_normal
 
 SHAPE = (4, 8)
 WIDTH = 32
 KEYS = jax.random.split(jax.random.key(0), 4)
-FIRST = jax.random.normal(KEYS[0], (WIDTH, WIDTH)) / WIDTH**0.5
-SECOND = jax.random.normal(KEYS[1], (WIDTH, WIDTH)) / WIDTH**0.5
-LAST = jax.random.normal(KEYS[2], (WIDTH, 2)) / WIDTH**0.5
-X = jax.random.normal(KEYS[3], (2, WIDTH))
+FIRST = standard_normal(KEYS[0], (WIDTH, WIDTH)) / WIDTH**0.5
+SECOND = standard_normal(KEYS[1], (WIDTH, WIDTH)) / WIDTH**0.5
+LAST = standard_normal(KEYS[2], (WIDTH, 2)) / WIDTH**0.5
+X = standard_normal(KEYS[3], (2, WIDTH))
 LEVEL = 0.25
 SAMPLES = 20_000
 

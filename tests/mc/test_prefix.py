@@ -11,10 +11,11 @@ from flax import linen as nn
 import jaxdrop
 import jaxdrop.linen
 from jaxdrop import mc
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (16, 32))
-WEIGHTS = jax.random.normal(jax.random.key(2), (4, 32, 32)) / 32**0.5
+X = standard_normal(1, (16, 32))
+WEIGHTS = standard_normal(2, (4, 32, 32)) / 32**0.5
 
 
 def deep(weights: jax.Array, key: jax.Array, x: jax.Array) -> jax.Array:

@@ -11,8 +11,9 @@ from flax import nnx
 
 import jaxdrop
 import jaxdrop.nnx as jn
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(1), (4, 8))
+X = standard_normal(1, (4, 8))
 
 
 @dataclasses.dataclass

@@ -9,6 +9,7 @@ from flax import nnx
 import jaxdrop
 import jaxdrop.nnx
 from jaxdrop.nnx import attention_fn
+from tests.normals import standard_normal
 from tests.shells import (
     ATTENTION,
     Case,
@@ -20,7 +21,7 @@ from tests.shells import (
 )
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (3, 6, 8))
+X = standard_normal(1, (3, 6, 8))
 CAUSAL = nnx.make_causal_mask(jnp.ones((3, 6)))
 REGULARIZERS = pytest.mark.parametrize("regularizer", [jaxdrop.attention_dropout, jaxdrop.drop_key])
 
@@ -99,7 +100,7 @@ def test_a_mask_is_checked_where_nothing_is_drawn_too():
 
 def test_blocks_give_what_all_weights_give():
     check_attention_in_blocks(attention_fn)
-    query, value = jnp.ones((2, 9, 4, 8)), jax.random.normal(KEY, (2, 9, 2, 8))
+    query, value = jnp.ones((2, 9, 4, 8)), standard_normal(KEY, (2, 9, 2, 8))
     options = {"is_causal": True, "dropout_rng": KEY, "dropout_rate": 0.5, "bias": jnp.zeros((1, 1, 9, 9))}
     for regularizer in (jaxdrop.attention_dropout, jaxdrop.drop_key):
         y = attention_fn(regularizer, block_size=4)(query, value, value, **options)

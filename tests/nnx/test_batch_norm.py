@@ -8,12 +8,13 @@ from flax import nnx
 
 import jaxdrop.nnx as jn
 from jaxdrop import mc
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-DATA = 3 + 2 * jax.random.normal(jax.random.key(1), (20, 4))
-X = jax.random.normal(jax.random.key(2), (5, 4))
+DATA = 3 + 2 * standard_normal(1, (20, 4))
+X = standard_normal(2, (5, 4))
 
 
 def test_each_sample_has_the_statistics_of_its_minibatch_and_the_model_stays():

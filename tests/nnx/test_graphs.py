@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 import jaxdrop.nnx as jn
+from tests.normals import standard_normal
 from tests.shells import ENDS, GRAPHS, KEY, Case, cases, check_nnx
 
 
@@ -29,7 +30,7 @@ class Net(nnx.Module):
 
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_predictor_of_a_graph_and_its_rates():
-    net, x = Net(nnx.Rngs(0)), jax.random.normal(KEY, (3, 2))
+    net, x = Net(nnx.Rngs(0)), standard_normal(KEY, (3, 2))
     predict = jn.stochastic(net, x)
     assert [site.path for site in predict.sites] == ["node", "message", "shake"]
     first, second = (predict(jax.random.key(seed), x) for seed in (0, 1))

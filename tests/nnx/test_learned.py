@@ -11,9 +11,10 @@ from flax import nnx
 import jaxdrop
 from jaxdrop.nnx import ConcreteDropout, Masksembles
 from jaxdrop.nnx.learned import Masks
+from tests.normals import standard_normal
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (8, 5))
+X = standard_normal(1, (8, 5))
 KERNEL = jnp.ones((5, 2))
 
 

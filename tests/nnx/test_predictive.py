@@ -11,11 +11,12 @@ import jaxdrop
 import jaxdrop.nnx as jn
 from jaxdrop import mc
 from tests.nnx import patterns
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (4, 8))
+X = standard_normal(1, (4, 8))
 
 
 class Many(nnx.Module):

@@ -11,12 +11,13 @@ from flax import nnx
 
 import jaxdrop
 import jaxdrop.nnx as jn
+from tests.normals import standard_normal
 from tests.rates import FAULTS
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (4, 8))
+X = standard_normal(1, (4, 8))
 
 
 @dataclasses.dataclass(frozen=True)

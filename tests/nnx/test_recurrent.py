@@ -10,11 +10,12 @@ from flax import nnx
 
 import jaxdrop
 from jaxdrop.nnx import RecurrentDropoutCell, ZoneoutCell
+from tests.normals import standard_normal
 from tests.recurrent import check_masks_of_evaluation, check_states_without_masks, gate, reference
 from tests.shells import draws, loop_bodies
 
 KEY = jax.random.key(3)
-X = jax.random.normal(jax.random.key(1), (6, 5, 4))
+X = standard_normal(1, (6, 5, 4))
 
 
 class Echo(nnx.RNNCellBase):

@@ -12,10 +12,11 @@ import pytest
 from flax import nnx
 
 import jaxdrop.nnx
+from tests.normals import standard_normal
 from tests.shells import ALL, Case, cases, equal
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (16, 8))
+X = standard_normal(1, (16, 8))
 
 
 class MLP(nnx.Module):

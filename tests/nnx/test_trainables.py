@@ -15,10 +15,11 @@ import jaxdrop.linen
 import jaxdrop.nnx
 from jaxdrop.nnx import trainable
 from jaxdrop.training import sweep, trainer
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (8, 4))
+X = standard_normal(1, (8, 4))
 
 
 class Net(nnx.Module):

@@ -12,8 +12,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import optim
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
-W = jax.random.normal(jax.random.key(0), (3, 4, 6, 5))
+W = standard_normal(0, (3, 4, 6, 5))
 
 
 def step(transformation, w, u=None):
@@ -84,7 +85,7 @@ def test_non_negative():
 
 
 def test_the_constraint_holds_all_along_a_training():
-    params = {"kernel": jax.random.normal(jax.random.key(1), (8, 16))}
+    params = {"kernel": standard_normal(1, (8, 16))}
     optimizer = optax.chain(optax.adam(0.3), optim.non_negative(), optim.max_norm(1.0))
     state = optimizer.init(params)
     for i in range(20):
@@ -138,7 +139,7 @@ def projected(name: str, w: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
 def test_a_projection_is_exact_and_idempotent(name, size):
     """As an update it is off by a percent and more at 1e6."""
-    w = size * jax.random.normal(jax.random.key(0), (40, 6))
+    w = size * standard_normal(0, (40, 6))
     once = PROJECTIONS[name](w)
     np.testing.assert_allclose(once, projected(name, np.asarray(w, np.float64)), rtol=1e-6)
     np.testing.assert_array_equal(PROJECTIONS[name](once), once)
@@ -148,7 +149,7 @@ def test_a_projection_is_exact_and_idempotent(name, size):
 @pytest.mark.parametrize("name", PROJECTIONS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_projection_of_half_precision_is_rounded_once(name, dtype):
-    w = (100 * jax.random.normal(jax.random.key(0), (40, 6))).astype(dtype)
+    w = (100 * standard_normal(0, (40, 6))).astype(dtype)
     once = PROJECTIONS[name](w)
     assert once.dtype == dtype
     wide = PROJECTIONS[name](w.astype(jnp.float32)).astype(dtype)
@@ -177,7 +178,7 @@ def test_a_projection_of_a_tree(name):
 @pytest.mark.parametrize("name", PROJECTIONS)
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_a_projection_of_a_sharded_kernel(name, kind):
-    w = jax.random.normal(jax.random.key(0), (8, 12))
+    w = standard_normal(0, (8, 12))
     mesh = make_mesh((4, 2), ("x", "y"), (kind,) * 2)
     for axes in (("x",), ("y", "x")):
         sharding = NamedSharding(mesh, PartitionSpec(*axes))

@@ -8,6 +8,7 @@ import pytest
 import sklearn.linear_model
 
 from jaxdrop import optim, penalties
+from tests.normals import standard_normal
 
 N, D = 60, 12
 
@@ -122,22 +123,22 @@ def test_group_lasso_step_against_numpy():
 
 def test_group_lasso_goes_down_its_own_penalty():
     """A proximal step is the least of penalty + distance: no point nearby is lower."""
-    w = jax.random.normal(jax.random.key(0), (3, 4, 2))
+    w = standard_normal(0, (3, 4, 2))
     new = step(optim.proximal_group_lasso(0.4, 0.5, unit_axis=(-2, -1)), w, jnp.zeros_like(w))
 
     def objective(z):
         return penalties.group_lasso(z, 0.4, unit_axis=(-2, -1)) + jnp.sum((z - w) ** 2) / (2 * 0.5)
 
-    nearby = new[None] + 0.03 * jax.random.normal(jax.random.key(1), (20, *w.shape))
+    nearby = new[None] + 0.03 * standard_normal(1, (20, *w.shape))
     assert (jax.vmap(objective)(nearby) > objective(new)).all()
 
 
 def test_whole_units_are_removed():
     """Of ten inputs two matter; group lasso over the rows of the kernel finds them."""
-    x = jax.random.normal(jax.random.key(0), (200, 10))
+    x = standard_normal(0, (200, 10))
     y = jnp.stack([x[:, 0] - x[:, 1], 2 * x[:, 1]], 1)
     optimizer = optax.chain(optax.sgd(0.1), optim.proximal_group_lasso(0.1, 0.1, unit_axis=-2))
-    w = jax.random.normal(jax.random.key(1), (10, 2))
+    w = standard_normal(1, (10, 2))
 
     def body(carry, _):
         w, state = carry

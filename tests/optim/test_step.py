@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdrop import optim
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 PARAMS = {
     "a": {"kernel": jnp.linspace(-2.0, 2.0, 12).reshape(4, 3), "bias": jnp.full(3, -5.0, jnp.float32)},
@@ -143,7 +144,7 @@ def test_sums_of_half_precision_do_not_overflow():
 def test_sharded_parameters_keep_their_sharding(name, axes, kind):
     mesh = make_mesh((4, 2), ("x", "y"), (kind,) * 2)
     sharding = NamedSharding(mesh, PartitionSpec(*axes))
-    w = jax.random.normal(jax.random.key(0), (8, 12))
+    w = standard_normal(0, (8, 12))
     transformation = ALL[name]()
     expected = after(transformation, {"kernel": w})["kernel"]
     with jax.set_mesh(mesh):

@@ -10,6 +10,7 @@ import pytest
 
 import jaxdrop
 from jaxdrop.training import choose, grid, sweep
+from tests.normals import standard_normal
 
 HYPER = grid(seed=[0, 1, 2], rate=[0.0, 0.25, 0.5], decay=[0.0, 1.0])
 # Scores by seed, rate and decay: the lowest mean at rate .25 and decay 0, with a standard error of .1.
@@ -77,7 +78,7 @@ def test_what_is_refused():
 
 def test_a_rate_is_chosen_and_the_grid_is_halved():
     """Of a sweep: the better half of the settings trains on, as it would have in the whole grid."""
-    x = jax.random.normal(jax.random.key(1), (32, 8))
+    x = standard_normal(1, (32, 8))
 
     def recipe(hyper):
         def loss_fn(params, key, x):

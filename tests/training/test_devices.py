@@ -17,9 +17,10 @@ import jaxdrop
 from jaxdrop.training import grid, sweep, trainer
 from tests.devices import make_mesh, run_two_processes
 from tests.experiments import test_loop
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (16, 12))
+X = standard_normal(1, (16, 12))
 MODEL_STATE = {"mean": jnp.zeros(12)}
 FSDP = {"inner": P(None, "data"), "outer": P("data")}
 COLLECTIVE = r"= .*\b(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("

@@ -15,9 +15,10 @@ import jaxdrop
 import jaxdrop.nnx
 from jaxdrop import schedules
 from jaxdrop.training import sweep, trainer
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (8, 16))
+X = standard_normal(1, (8, 16))
 PARAMS = {"inner": jnp.linspace(-0.5, 0.5, 64).reshape(16, 4), "outer": jnp.ones((4, 1))}
 
 
@@ -84,7 +85,7 @@ def test_accumulation_over_microbatches_with_the_masks_of_the_whole_batch():
 
         return accumulated
 
-    x = jax.random.normal(KEY, (512, 16))
+    x = standard_normal(KEY, (512, 16))
     found, memory = [], []
     for batch_size in (512, 32):
         pair = trainer(in_microbatches(batch_size), optax.sgd(0.1))

@@ -17,11 +17,12 @@ import jaxdrop
 import jaxdrop.linen
 from jaxdrop.training import TrainState, grid, sweep, trainer
 from tests import gpu
+from tests.normals import standard_normal
 
 KEY = jax.random.key(0)
 BATCH = {
-    "x": jax.random.normal(jax.random.key(1), (32, 6)),
-    "y": jax.random.normal(jax.random.key(2), (32, 1)),
+    "x": standard_normal(1, (32, 6)),
+    "y": standard_normal(2, (32, 1)),
 }
 
 

@@ -14,10 +14,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import jaxdrop
 from jaxdrop.training import choose, grid, sweep, tune
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 RATES = [0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.8, 0.9]
 KEYS = jax.random.split(jax.random.key(0), 2)
-X = jax.random.normal(jax.random.key(1), (24, 4))
+X = standard_normal(1, (24, 4))
 TRAIN, VALID = ({"x": part, "y": jnp.sin(part.sum(-1))} for part in (X[:16], X[16:]))
 TRACES = []
 

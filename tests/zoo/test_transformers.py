@@ -12,6 +12,7 @@ from flax.core.scope import Scope
 
 import jaxdrop.linen as jl
 from jaxdrop import mc
+from tests.normals import standard_normal
 
 transformers = pytest.importorskip("transformers", minversion="4.57", exc_type=ImportError)
 pytest.importorskip("transformers.modeling_flax_utils", reason="transformers 5 has no Flax models")
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste", "_without_strict_ranks
 
 KEY = jax.random.key(0)
 IDS = jnp.arange(20).reshape(2, 10) % 30 + 1
-IMAGES = jax.random.normal(KEY, (2, 32, 32, 3))
+IMAGES = standard_normal(KEY, (2, 32, 32, 3))
 POSITIONS = jnp.broadcast_to(jnp.arange(10), IDS.shape)
 TOKENS = {"input_ids": IDS, "attention_mask": jnp.ones_like(IDS)}
 PAIRS = TOKENS | {"decoder_input_ids": IDS, "decoder_attention_mask": jnp.ones_like(IDS)}
@@ -98,7 +99,7 @@ FAMILIES = [
             "do_stable_layer_norm": True,
             "feat_extract_norm": "layer",
         },
-        {"input_values": jax.random.normal(KEY, (2, 400))},
+        {"input_values": standard_normal(KEY, (2, 400))},
     ),
 ]
 BY_HAND = {"Bert", "Roberta", "Electra", "GPT2", "Llama", "ViT", "Beit", "CLIP", "T5"}

@@ -7,13 +7,14 @@ import pytest
 
 from experiments.active import acquire
 from jaxdrop import uncertainty
+from tests.normals import standard_normal
 
 NUM = 3
 
 
 def disagreement() -> jax.Array:
     """Samples `[4, 40, 3]` of a pool; the first ten are alike and the most disputed."""
-    logits = 2 * jax.random.normal(jax.random.key(0), (4, 40, 3))
+    logits = 2 * standard_normal(0, (4, 40, 3))
     disputed = 8 * jax.nn.one_hot(jnp.array([0, 1, 0, 1]), 3)
     return jax.nn.softmax(logits.at[:, :10].set(disputed[:, None]))
 

@@ -9,11 +9,12 @@ import pytest
 from flax import nnx
 
 from experiments.resnet import networks
+from tests.normals import standard_normal
 
 SHAPE = networks.Shape((4, 6), 1)
 RATE = 0.6
 PARAMS, STATE = networks.init(SHAPE, 0, 8)
-X = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
+X = standard_normal(1, (8, 8, 8, 1))
 
 
 def linen(drop_path: str, key: jax.Array, other: jax.Array | None = None) -> tuple[np.ndarray, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 import jaxdrop
 from experiments.variants import selu
+from tests.normals import standard_normal
 
 
 @pytest.mark.parametrize(("start", "variance"), [("lecun", 1.0), ("he", 2.0), ("torch", 1 / 3)])
@@ -31,7 +32,7 @@ def test_the_variance_of_the_weights(start, variance):
 )
 def test_each_activation_has_its_dropout(activation, function, drop):
     layers = selu.init(np.random.default_rng(1), (6, 5, 4, 3), "torch")
-    x = jax.random.normal(jax.random.key(0), (2, 6))
+    x = standard_normal(0, (2, 6))
     key, rate = jax.random.key(1), 0.3
     h, still = x, x
     for i, layer in enumerate(layers[:2]):

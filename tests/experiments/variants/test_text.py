@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.variants import text
+from tests.normals import standard_normal
 
 CONFIG = text.Config("any", 3, 2, **{**text.QUICK, "train_size": 500})
 
@@ -21,7 +22,7 @@ def params():
 def test_the_cell_is_flax_s(params):
     width = CONFIG.width
     x, hidden, memory = (jax.random.normal(jax.random.key(i), (4, width)) for i in range(3))
-    inputs = jax.random.normal(jax.random.key(3), (width, 4 * width))
+    inputs = standard_normal(3, (width, 4 * width))
     # Flax names the gates input, forget, cell, output; ours lie as input, forget, output, cell.
     parts = {
         name: {f"{side}{gate}": {"kernel": kernel} for side, kernel in zip("ih", kernels, strict=True)}

@@ -1,13 +1,13 @@
 """The analysis of a predictor: its sites and sources, and coupled rows."""
 
-import jax
 import jax.numpy as jnp
 
 import jaxdrop
 from jaxdrop.mc._moments.analysis import Analysis
 from jaxdrop.mc._moments.walk import Registry
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (4, 3))
+X = standard_normal(0, (4, 3))
 
 
 def coupled(predict) -> bool:

@@ -11,10 +11,11 @@ from jax.stages import Compiled
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc._moments import chunks
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (60, 16))
-W = jax.random.normal(jax.random.key(1), (16, 64)) / 4
-V = jax.random.normal(jax.random.key(2), (64, 9)) / 8
+X = standard_normal(0, (60, 16))
+W = standard_normal(1, (16, 64)) / 4
+V = standard_normal(2, (64, 9)) / 8
 
 
 def moments() -> Compiled:

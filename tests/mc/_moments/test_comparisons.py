@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxdrop import mc
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (2, 6))
+X = standard_normal(0, (2, 6))
 P = jnp.array([[0.0, 0.02, 0.3, 0.5, 0.93, 1.0]])
 
 

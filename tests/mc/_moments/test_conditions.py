@@ -10,11 +10,12 @@ import pytest
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc._moments import conditions
+from tests.normals import standard_normal
 
 RATES = (0.25, 0.5, 0.75)
-WEIGHTS = jax.random.normal(jax.random.key(0), (3, 6, 6))
-LAST = jax.random.normal(jax.random.key(1), (6, 2))
-X = jax.random.normal(jax.random.key(2), (4, 6))
+WEIGHTS = standard_normal(0, (3, 6, 6))
+LAST = standard_normal(1, (6, 2))
+X = standard_normal(2, (4, 6))
 
 
 def branches(kept: list[float], x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from jaxdrop.mc._moments import convolutions
+from tests.normals import standard_normal
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 IMAGES = ("NHWC", "HWIO", "NHWC")
@@ -48,7 +49,7 @@ def equation(fun, array: jax.Array, kernel: jax.Array) -> jex.JaxprEqn:
     ids=["same", "strides", "dilation", "groups", "channels-first"],
 )
 def test_values_and_derivatives_are_those_of_jax(shape: tuple, options: dict):
-    array, kernel = jax.random.normal(KEYS[0], (2, 7, 6, 4)), jax.random.normal(KEYS[1], shape)
+    array, kernel = standard_normal(KEYS[0], (2, 7, 6, 4)), jax.random.normal(KEYS[1], shape)
     plain = partial(lax.conv_general_dilated, **options)
     bound = partial(convolutions.bind, equation(plain, array, kernel))
     steps = jax.random.normal(KEYS[2], array.shape), jax.random.normal(KEYS[3], shape)
@@ -60,7 +61,7 @@ def test_values_and_derivatives_are_those_of_jax(shape: tuple, options: dict):
 
 
 def test_derivatives_in_a_loop_have_a_kernel_that_is_fast_on_cpus():
-    array, kernel = jax.random.normal(KEYS[0], (2, 7, 6, 4)), jax.random.normal(KEYS[1], (3, 3, 4, 5))
+    array, kernel = standard_normal(KEYS[0], (2, 7, 6, 4)), standard_normal(KEYS[1], (3, 3, 4, 5))
     plain = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=IMAGES)
     bound = partial(convolutions.bind, equation(plain, array, kernel))
 

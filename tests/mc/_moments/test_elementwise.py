@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxdrop import mc
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (3, 5))
+X = standard_normal(0, (3, 5))
 
 
 def test_functions_of_a_noise_and_decisions():

@@ -7,9 +7,10 @@ import pytest
 
 import jaxdrop
 from jaxdrop import mc
+from tests.normals import standard_normal
 
-W = jax.random.normal(jax.random.key(0), (6, 6)) / 6**0.5
-X = jax.random.normal(jax.random.key(1), (2, 6))
+W = standard_normal(0, (6, 6)) / 6**0.5
+X = standard_normal(1, (2, 6))
 
 
 def step(key: jax.Array, h: jax.Array) -> jax.Array:

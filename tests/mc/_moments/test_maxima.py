@@ -13,8 +13,9 @@ from jaxdrop import mc
 from jaxdrop.mc._moments import maxima, program
 from jaxdrop.mc._moments.values import Random
 from jaxdrop.mc._moments.walk import Registry, Walk
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (2, 6))
+X = standard_normal(0, (2, 6))
 
 
 def equation(fun, array: jax.Array) -> jex.JaxprEqn:
@@ -69,7 +70,7 @@ WINDOWS = {
 def test_windows(name: str):
     """Means without variance are those of the pooling layer, and slopes those of its derivative."""
     fun = partial(pool, **WINDOWS[name])
-    mean = jax.random.normal(jax.random.key(1), (2, 4, 6, 3))
+    mean = standard_normal(1, (2, 4, 6, 3))
     eqn = equation(fun, mean)
 
     @jax.jit

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdrop import mc
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (2, 4)) + 3
+X = standard_normal(0, (2, 4)) + 3
 
 
 def two(key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:

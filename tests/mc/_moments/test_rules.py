@@ -7,10 +7,11 @@ import pytest
 
 from jaxdrop import mc
 from jaxdrop.mc._moments import elementwise, rules
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (2, 12))
-W = jax.random.normal(jax.random.key(1), (12, 5))
-KERNEL = jax.random.normal(jax.random.key(2), (2, 2, 3, 4))
+X = standard_normal(0, (2, 12))
+W = standard_normal(1, (12, 5))
+KERNEL = standard_normal(2, (2, 2, 3, 4))
 
 
 def _conv(h: jax.Array) -> jax.Array:

@@ -9,8 +9,9 @@ from flax import linen as nn
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc._moments import softmax
+from tests.normals import standard_normal
 
-X = jax.random.normal(jax.random.key(0), (2, 6))
+X = standard_normal(0, (2, 6))
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import numpy as np
 import jaxdrop
 from jaxdrop import mc
 from jaxdrop.mc._moments import surveys
+from tests.normals import standard_normal
 
 MANY = 40_000
 
 
 def deviations(roots: jax.Array) -> jax.Array:
     """Normal deviations `[R, n]` of the covariance `roots @ roots.T`."""
-    return jax.random.normal(jax.random.key(7), (MANY, roots.shape[1])) @ roots.T
+    return standard_normal(7, (MANY, roots.shape[1])) @ roots.T
 
 
 def test_directions_are_fixed_signs():
@@ -28,7 +29,7 @@ def test_directions_are_fixed_signs():
 def test_softmax_of_dependent_logits():
     """Mean, slopes (by Stein's lemma) and what they leave, as those of samples."""
     logits = jnp.array([1.0, 0.0, -1.0, 0.5])
-    roots = jax.random.normal(jax.random.key(1), (4, 2)) + 1
+    roots = standard_normal(1, (4, 2)) + 1
     drawn = deviations(roots)
     probs = jax.nn.softmax(logits[None] + drawn)
     found = surveys.of_softmax(logits, drawn[:4000])

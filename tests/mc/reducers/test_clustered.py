@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from jaxdrop import mc
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 KEY = jax.random.key(0)
 X = jnp.zeros((2, 3))
-OFF = jax.random.normal(jax.random.key(1), (4, 2, 3))
+OFF = standard_normal(1, (4, 2, 3))
 
 
 def two_levels(row: jax.Array, key: jax.Array, t: jax.Array, x: jax.Array) -> jax.Array:

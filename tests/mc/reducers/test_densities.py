@@ -9,6 +9,7 @@ import scipy.stats
 
 from jaxdrop import mc
 from tests.mc.reducers.states import streamed
+from tests.normals import standard_normal
 
 RNG = np.random.default_rng(0)
 
@@ -79,7 +80,7 @@ def test_a_precision_for_each_example_is_of_the_shape_of_the_outputs():
 
 
 def test_a_traced_label_out_of_range_gives_nan():
-    samples = jax.random.normal(jax.random.key(0), (32, 3, 4))
+    samples = standard_normal(0, (32, 3, 4))
     found = jax.jit(lambda y: streamed(mc.CategoricalLogDensity(), samples, [32], y)[0])(
         jnp.array([-1, 3, 4])
     )
@@ -111,7 +112,7 @@ def test_a_variance_of_zero_has_no_density_elsewhere():
 
 
 def test_labels_of_a_narrow_dtype():
-    logits = jax.random.normal(jax.random.key(0), (32, 3, 256))
+    logits = standard_normal(0, (32, 3, 256))
     labels = jnp.array([0, 7, 255])
     wide, narrow = (
         streamed(mc.CategoricalLogDensity(), logits, [32], labels.astype(dtype))[0]["log_density"]
@@ -163,7 +164,7 @@ def test_other_labels_out_of_range_stay_errors():
         mc.CategoricalLogDensity().check(outputs, labels)
     with pytest.raises(ValueError, match=r"`targets` must have the shape of `outputs` without its last axis"):
         mc.CategoricalLogDensity(ignore=-100).check(outputs, labels[:2])
-    samples = jax.random.normal(jax.random.key(0), (32, 3, 4))
+    samples = standard_normal(0, (32, 3, 4))
     found = jax.jit(lambda y: streamed(mc.CategoricalLogDensity(ignore=-100), samples, [32], y))(labels)
     for part in found:
         np.testing.assert_array_equal(np.isnan(part["log_density"]), [False, False, True])
@@ -200,7 +201,7 @@ def test_bernoulli(from_logits: bool):
 def test_binary_labels_are_integers_or_booleans():
     outputs = jax.ShapeDtypeStruct((3, 2), jnp.float32)
     truth = np.array([[0, 1], [1, 0], [1, 1]])
-    samples = jax.random.normal(jax.random.key(0), (32, 3, 2))
+    samples = standard_normal(0, (32, 3, 2))
     mc.BernoulliLogDensity().check(outputs, truth.astype(bool))
     found = [streamed(mc.BernoulliLogDensity(), samples, [32], truth.astype(t)) for t in (bool, int)]
     jax.tree.map(np.testing.assert_array_equal, *found)

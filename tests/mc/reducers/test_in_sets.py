@@ -9,10 +9,11 @@ import pytest
 
 from jaxdrop import mc
 from jaxdrop.mc.reducers._in_sets import InSets, size_of_state
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
-SAMPLES = jax.random.normal(jax.random.key(1), (80, 2, 3))
+SAMPLES = standard_normal(1, (80, 2, 3))
 SETS = np.asarray(SAMPLES, np.float64).reshape(10, 8, 2, 3)
 
 
