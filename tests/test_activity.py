@@ -52,6 +52,7 @@ class Block(nn.Module):
         return x, None
 
 
+@pytest.mark.slow
 def test_layers_under_scan():
     """Their activations are `[L, B, ...]`: a mean over the batch is not one over the layers."""
     scan = nn.scan(

@@ -75,6 +75,7 @@ def test_every_draw_takes_each_interval_once_in_a_set(size: int):
         np.testing.assert_array_equal(rows, np.broadcast_to(np.arange(size)[:, None, None], rows.shape), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [8, 16])
 def test_all_forms_agree(width: int):
     words, options = words_at(19, 32), {"shape": (3, 40), "width": width}

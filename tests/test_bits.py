@@ -206,6 +206,7 @@ def test_the_shared_form_under_shardings(spec):
         np.testing.assert_array_equal(draw(WORDS), _bits._bits_by_element(WORDS, shape, width))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.001])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
 def test_flax_uniform_below_is_bernoulli(p, impl):

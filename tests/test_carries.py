@@ -53,6 +53,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_eight_devices_give_what_one_gives(name: str):
     mesh = make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))

@@ -73,6 +73,7 @@ def test_a_public_name_has_a_docstring(module: types.ModuleType):
     assert not [name for name, value in named.items() if not inspect.getdoc(value)]
 
 
+@pytest.mark.slow
 def test_flax_is_loaded_at_the_first_touch_and_matplotlib_is_not():
     code = (
         "import sys, jaxdrop; tops = lambda: {name.split('.')[0] for name in sys.modules}; "

@@ -14,6 +14,7 @@ FOUND = guides.guides(ROOT / "jaxdrop")
 INDEX = (ROOT / "jaxdrop" / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", FOUND, ids=lambda page: page.stem)
 def test_a_guide_runs_and_prints_what_it_says(page: Path, compiled_in_haste):
     with jax.debug_key_reuse(True), jax.numpy_rank_promotion("allow"):

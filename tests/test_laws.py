@@ -161,6 +161,7 @@ def test_all_transformations_in_one_program(member: Member):
     )
 
 
+@pytest.mark.slow
 @HASTE
 @sources
 def test_derivatives_are_finite(member: Member):
@@ -234,6 +235,7 @@ def test_vmap_over_levels_keeps_the_draw(member: Member):
     np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
 
 
+@pytest.mark.slow
 @sources
 @pytest.mark.parametrize(
     ("axis_type", "size", "specs"),
@@ -285,6 +287,7 @@ def test_nothing_is_kept_for_the_backward_pass_but_the_seed(member: Member, wrap
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(vjp)) <= 20
 
 
+@pytest.mark.slow
 @HASTE
 @sources
 def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
@@ -307,6 +310,7 @@ def test_key_reuse_is_seen_and_a_gradient_raises_no_false_alarm(member: Member):
             member.pure(key, x, 0.3)
 
 
+@pytest.mark.slow
 @HASTE
 @those(lambda member: member.variance and not member.form_of)
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
@@ -413,6 +417,7 @@ def test_a_traced_level_that_is_out_of_range_is_loud(member: Member, level: floa
         assert np.isnan(grad).all()
 
 
+@pytest.mark.slow
 @HASTE
 @sources
 def test_shard_map(member: Member):
@@ -427,6 +432,7 @@ def test_shard_map(member: Member):
     np.testing.assert_allclose(mapped, looped, rtol=3e-6, atol=3e-7)
 
 
+@pytest.mark.slow
 @HASTE
 @shells
 def test_lifted_transformations(member: Member):

@@ -125,6 +125,7 @@ def test_the_top_level_holds_nothing_else():
     assert {"jaxdrop", "tests"} <= top <= known
 
 
+@pytest.mark.slow
 def test_importing_the_shells():
     code = "import jaxdrop.linen as a, jaxdrop.nnx as b; print(a.Dropout.__name__, b.Dropout.__name__)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

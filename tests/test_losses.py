@@ -103,6 +103,7 @@ def test_r_drop_of_half_precision():
     np.testing.assert_allclose(result, symmetric_divergence(logits, other), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_r_drop_of_two_draws_trains_towards_agreement():
     """Its gradient lowers it."""
     weights = standard_normal(KEY, (5, 3))

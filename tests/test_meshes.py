@@ -56,6 +56,7 @@ def on_each(one: Call) -> None:
     jax.eval_shape(jax.pmap(one.run), *jax.tree.map(stack, one.fresh()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACED)
 def test_it_is_traced_on_every_mesh(name: str):
     one = TRACED[name]
@@ -71,6 +72,7 @@ def put(array: jax.Array, mesh: Mesh, *axes: str | None) -> jax.Array:
     return jax.device_put(array, jax.NamedSharding(mesh, P(*axes)))
 
 
+@pytest.mark.slow
 def test_results_are_sharded_as_their_examples():
     """Also where an axis that is summed over is sharded, and where examples are gathered."""
     x, kernel = jnp.ones((8, 4, 6)), jnp.arange(18.0).reshape(6, 3)
@@ -124,6 +126,7 @@ def test_a_product_of_rows_on_a_mesh_that_is_not_set(jit: bool):
     np.testing.assert_allclose(found, call(x, kernel), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_weighted_quantile_on_a_mesh_that_is_not_set():
     scores, weights = standard_normal(KEY, (8,)), jnp.arange(8.0)
     given = jax.device_put((scores, weights), NamedSharding(mesh_of(AxisType.Explicit), P("a")))

@@ -58,6 +58,7 @@ def all_modes(name: str) -> Iterator[PyTree]:
         yield placed(mesh, CALLS[name].fresh())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("nnx.")])
 def test_a_serialized_program_and_all_modes_at_once(name: str):
     """The results of both are close: a number of another width, a place on another device changes none."""
@@ -75,6 +76,7 @@ def test_a_serialized_program_and_all_modes_at_once(name: str):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wide)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CALLS if name.startswith("nnx.")])
 def test_modules_that_are_the_same_functions(name: str):
     """The values are held above: here each is traced in all modes, and serialized."""
@@ -88,6 +90,7 @@ def test_modules_that_are_the_same_functions(name: str):
 LOOPS = ["mc.estimate", "mc.sample", "uncertainty.ece", "uncertainty.fit_temperature"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOPS)
 def test_without_jit(name: str):
     found = CALLS[name]()

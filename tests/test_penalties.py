@@ -40,6 +40,7 @@ def weights(params) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("penalty", "strength", "reference"),
     [
@@ -106,6 +107,7 @@ def test_the_parameters_of_nnx_and_the_model_itself():
     np.testing.assert_array_equal(grads["bias"][...], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-23, 1e25])
 def test_penalties_of_units_whose_squares_are_no_float32(size):
     params = {"kernel": jnp.array([[3.0, 1.0], [4.0, 0.0]]) * jnp.float32(size)}

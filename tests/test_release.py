@@ -54,6 +54,14 @@ def test_it_is_typed_and_says_which_pythons():
     assert [pythons[0], pythons[-1]] == re.findall(r"\brun \w+ (3\.\d+)", script)
 
 
+def test_what_the_default_run_of_the_tests_leaves_out_is_run_by_ci():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    script = (ROOT / ".ci" / "run").read_text()
+    (left_out,) = re.findall(r"-m 'not (\w+)'", options)
+    assert f"-m pytest -x -m {left_out})" in script
+    assert re.search(rf"^{left_out} newest$", script, re.MULTILINE)
+
+
 def test_the_wheel_has_the_library_alone():
     """The extras of the experiments and the tests are said to be for a checkout."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]

@@ -70,6 +70,7 @@ def lines(output: str, file: Path) -> set[int]:
     return {int(n) for n in re.findall(rf"{file.name}:(\d+)(?::\d+)?:? (?:- )?error", output)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pyright", "mypy"])
 def test_a_checker_finds_the_mistakes(name: str, tmp_path: Path):
     pytest.importorskip(name)

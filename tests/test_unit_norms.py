@@ -18,6 +18,7 @@ def test_norm_against_numpy_with_a_gradient_of_zero_at_zero():
     np.testing.assert_allclose(grad, [[0.6, 0.0], [0.8, 0.0]], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-33, 1e-23, 1.0, 1e18, 1e30])
 def test_squares_neither_overflow_nor_underflow(size):
     w = standard_normal(0, (50, 4)) * jnp.float32(size)
@@ -44,6 +45,7 @@ def test_scaling_to_a_norm(size, norm):
     np.testing.assert_allclose(scaled, np.array([[0.6], [0.8]]) * norm, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [(None, "a"), (None, None, "b"), ("b", "a"), (None, "a", "b")])
 def test_cosines_between_units_on_several_devices(axes):
     """Of any explicit sharding, those of one device."""

@@ -73,6 +73,7 @@ def layer(params, i):
     return jax.tree.map(lambda leaf: leaf[i], params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_stacked_layers_are_treated_one_by_one(model):
     make, stacked = MODELS[model]
@@ -91,6 +92,7 @@ def test_stacked_layers_are_treated_one_by_one(model):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), grads, slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_without_a_word_a_bias_or_a_table_shows_the_layers(model):
     params = MODELS[model][0]()
@@ -132,6 +134,7 @@ def test_layers_along_any_axes():
             np.testing.assert_allclose(found[name], expected[name].sum(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_layers_on_several_devices():
     w = standard_normal(KEY, (4, 6, 8))
     mesh = make_mesh((4, 2), ("a", "b"), (AxisType.Explicit,) * 2)

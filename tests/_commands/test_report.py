@@ -42,6 +42,7 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_page_and_its_numbers(command):
     """Of several arrays, one of which is shown."""
     options = ("--data", "both.npz", "--show", "texts", "--predict", f"{HERE}of_two", "--names", "names.txt")

@@ -29,6 +29,7 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_table_a_plot_and_files(command):
     """Three rungs: the runs of the largest rate fail and are stopped first."""
     options = ["--rungs", "3", "--simpler", "decay", "--simpler", "rate", "--seeds", "2", "--seed", "1"]

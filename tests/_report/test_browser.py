@@ -135,6 +135,7 @@ def test_without_scripts_all_is_there(browser, path):
     context.close()
 
 
+@pytest.mark.slow
 def test_paper_shows_all(browser, path, tmp_path):
     with see.opened(browser, path, 718) as (page, problems):  # A4 without its margins, in pixels
         page.emulate_media(media="print", color_scheme="dark")

@@ -32,6 +32,7 @@ def both():
     return examples(0, 300), examples(1, 400)
 
 
+@pytest.mark.slow
 def test_scores_before_and_after(both):
     held, (found, y) = both
     result = analyzed(held, both[1])
@@ -66,6 +67,7 @@ def test_too_few_held_out_examples(both):
     assert "a level of 0.99 needs 99 held-out examples, 50 are" in result.fitted[1]
 
 
+@pytest.mark.slow
 def test_no_temperature_where_all_is_right(both):
     """It would be 0, and infinitely sure of the next mistake."""
     found, y = both[0]

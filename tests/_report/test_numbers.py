@@ -25,6 +25,7 @@ def analyzed(kind, held, scored):
     return numbers.analyze(kind, *held, *scored, level=0.9, bins=5, key=jax.random.key(0), unit="m")
 
 
+@pytest.mark.slow
 def test_scores_before_and_after_a_scale():
     held, (found, y) = examples(0, 200), examples(1, 300)
     result = analyzed(PAIR, held, (found, y))

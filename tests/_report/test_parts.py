@@ -56,6 +56,7 @@ def test_scores_are_those_of_all_pixels_that_count():
     assert found["ece"] == pytest.approx(sum(gaps), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_the_spread_over_data_sets():
     """Of images that are hard or easy as a whole, the error of so many independent pixels is too small."""
     found = [scores_of(*images(seed, 60, 2.0))[1] for seed in range(100)]
@@ -70,6 +71,7 @@ def test_standard_errors_are_the_spread_over_data_sets():
     assert report["accuracy"].standard_error > 2 * naive
 
 
+@pytest.mark.slow
 def test_sets_miss_a_bounded_share_and_fits_use_the_held_out_part():
     logits, y = images(2, 200)
     scaled = estimate_of(3 * logits)
@@ -93,6 +95,7 @@ def test_sets_miss_a_bounded_share_and_fits_use_the_held_out_part():
     assert changed.factor != found.factor
 
 
+@pytest.mark.slow
 def test_no_temperature_where_all_is_right():
     logits, y = images(3, 60)
     right = estimate_of(logits), np.where(y == 255, 255, logits.argmax(-1))

@@ -46,6 +46,7 @@ def found(tmp_path_factory):
         return jaxdrop.report(PREDICT, X, Y, out=out, show=HOSTILE * 22 + HOSTILE[:2], **OPTIONS)
 
 
+@pytest.mark.slow
 def test_the_held_out_part_is_not_scored(found):
     assert sorted([*found.held_out, *found.scored]) == list(range(90))
     assert len(found.held_out) == 27
@@ -78,6 +79,7 @@ def test_the_page_and_the_numbers_are_written(found):
     assert numbers["samples"]["num_samples"] == found.num_samples
 
 
+@pytest.mark.slow
 def test_a_report_that_was_stopped_is_continued(found, tmp_path):
     """The bytes are those of a run that was not stopped, and only the rest is computed."""
     folder = found.path.parent
@@ -101,6 +103,7 @@ def test_a_report_that_was_stopped_is_continued(found, tmp_path):
         jaxdrop.report(PREDICT, X + 1, Y, out=tmp_path, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_a_nan_in_a_late_batch_says_what_stays_and_how_to_continue(found, tmp_path):
     tried = sampling.tried(found.held_out, found.scored, 32)
     late = next(row for row in range(64, 90) if row not in tried)
@@ -119,6 +122,7 @@ def test_a_nan_in_a_late_batch_says_what_stays_and_how_to_continue(found, tmp_pa
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
 
 
+@pytest.mark.slow
 def test_own_data_to_fit_on(found):
     """All of the data are scored then."""
     own = X[:30] + np.float32(0.5), Y[:30]

@@ -26,6 +26,7 @@ def tried(noise, scored, most=128):
     )
 
 
+@pytest.mark.slow
 def test_the_error_of_the_main_score():
     """A draw spreads as 1 / sqrt(T), and the excess falls as 1 / T: both are what many samples show."""
     found = tried(1.0, 64)
@@ -39,6 +40,7 @@ def test_the_error_of_the_main_score():
     assert found.bias == pytest.approx((found.value[2] - found.value[-1]) * 4 / 3, rel=0.5)
 
 
+@pytest.mark.slow
 def test_more_examples_need_more_samples():
     few, many = tried(1.0, 64), tried(1.0, 100_000)
     assert few.num_samples == sampling.LEAST
@@ -59,6 +61,7 @@ def test_what_is_tried_is_spread_over_the_data():
     assert sampling.tried(held[:0], scored, 9999).tolist() == scored.tolist()
 
 
+@pytest.mark.slow
 def test_a_score_that_is_infinite_or_the_same_everywhere():
     """Of neither it is said that so many samples are enough by a share of its variance."""
     x = np.where(np.arange(8)[:, None] % 4 > 0, [0.0, 1], [1.0, 0]).astype(np.float32)

@@ -141,6 +141,7 @@ def attention(rate: float, **options) -> nn.Module:
     )
 
 
+@pytest.mark.slow
 def test_attention_keys():
     """Flax linen_attention_test.py::test_multihead_self_attention_{w,explicit}_dropout: whose key it is."""
 

@@ -184,6 +184,7 @@ def test_spatial_dropout_of_an_unknown_batch(rest):
     np.testing.assert_array_equal(made.call(x, KEY), jaxdrop.spatial_dropout(KEY, x, 0.5))
 
 
+@pytest.mark.slow
 def test_recurrent_dropout_in_half_precision():
     """Keras rnn/dropout_rnn_cell_test.py::test_basics: shapes in an RNN, in mixed float16 too."""
     half = {"dtype": jnp.float16, "param_dtype": jnp.float16}

@@ -28,6 +28,7 @@ def test_the_two_values_of_each_element(rate, a, b):
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_moments_survive_a_deep_selu_network():
     """Eight random layers of 512: the mean stays near 0 and the variance near 1."""
     x = standard_normal(KEY, (2048, 512))

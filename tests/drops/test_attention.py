@@ -11,6 +11,7 @@ from tests.normals import standard_normal
 KEY = jax.random.key(29)
 
 
+@pytest.mark.slow
 def test_each_block_gets_its_rows_of_every_option():
     """Options of one row hold for all queries, those of a row per query are cut, the last block is padded."""
     x, length = standard_normal(KEY, (2, 7, 2, 4)), 7
@@ -94,6 +95,7 @@ def test_double_precision(rate):
         np.testing.assert_allclose(y, jnp.einsum("bhqk,bkhd->bqhd", weights, x), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_moments_of_blocks_are_those_of_all_queries():
     x = standard_normal(KEY, (1, 4, 1, 2))
     found, expected = (

@@ -35,6 +35,7 @@ def exact(values, rate, bits):
     return y, np.broadcast_to(scale * np.einsum("bhts->bsh", kept)[..., None], y.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(("bits", "traced"), [(24, False), (16, True), (32, False)])
 def test_rates_near_one_do_not_overflow(dtype, bits, traced):
@@ -58,6 +59,7 @@ def test_rates_near_one_do_not_overflow(dtype, bits, traced):
         np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=2e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_one_block_a_ring_and_an_array_of_rates():
     zeros, values = inputs(jnp.float16)
     rate, bits = 1 - 1.2e-5, 24

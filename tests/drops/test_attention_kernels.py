@@ -37,6 +37,7 @@ def test_decisions_of_lanes_are_those_of_a_mask():
             np.testing.assert_array_equal(np.stack(found, -1).reshape(mask.shape), mask)
 
 
+@pytest.mark.slow
 def test_pallas_is_imported_when_it_is_needed():
     code = "import sys, jaxdrop; print('jax.experimental.pallas' in sys.modules)"
     root = Path(__file__).parents[2]

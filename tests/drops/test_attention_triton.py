@@ -51,6 +51,7 @@ def assert_close(found, expected, tolerance):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_values_and_gradients_equal_the_dense_form(monkeypatch):
     """Grouped heads, hidden keys, lengths that no block divides, and two blocks of keys in a program."""
@@ -65,6 +66,7 @@ def test_values_and_gradients_equal_the_dense_form(monkeypatch):
     assert_close(jax.jit(both, static_argnums=0)(interpreted), both(dense), 2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_traced_rates_of_decisions_that_heads_and_queries_share():
     """Rates of 0 and 1, one between and one that is not valid, in half precision, under `vmap`."""

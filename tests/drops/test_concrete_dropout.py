@@ -22,6 +22,7 @@ def with_kernel(key, x, logit, kernel):
     return concrete_dropout(key, x, logit, kernel=kernel, weight_strength=1e-2, dropout_strength=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", learned.EVERY_LAW, ids=lambda law: law.__name__)
 def test_laws(law):
     x = standard_normal(1, (16, 8))

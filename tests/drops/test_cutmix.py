@@ -63,6 +63,7 @@ def test_other_maps(sides, options):
     assert len(np.unique(weight)) > 3
 
 
+@pytest.mark.slow
 def test_the_mean_label_is_kept():
     x, y = jnp.ones((6, 4, 4, 1)), jax.nn.softmax(standard_normal(KEY, (6, 3)))
     keys = jax.random.split(KEY, 2000)

@@ -33,6 +33,7 @@ def test_rate_is_the_share_of_examples():
     assert abs(cut.mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 4000)
 
 
+@pytest.mark.slow
 def test_sides_fill_and_channels_first():
     x = jnp.ones((50, 3, 8, 6))
     fill = jnp.array([1.0, 2.0, 3.0])[:, None, None]

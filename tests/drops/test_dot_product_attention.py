@@ -67,6 +67,7 @@ REGULARIZERS = (jaxdrop.attention_dropout, jaxdrop.drop_key)
 SEEN = jax.random.bernoulli(KEY, 0.6, (2, 1, 9, 12)).at[:, :, 4].set(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "block_size", "options"),
     [
@@ -136,6 +137,7 @@ VISIBLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VISIBLE)
 def test_what_a_query_may_attend_to(name):
     """Queries that see nothing give zeros and zero gradients, at every rate and in every form."""
@@ -172,6 +174,7 @@ def test_rate_zero_calls_jax(monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_scale_and_soft_cap():
     data = heads((1,), 9, 12, 2, 2)
     check(
@@ -179,6 +182,7 @@ def test_scale_and_soft_cap():
     )
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_differences_in_both_directions_and_twice():
     data = heads((1,), 5, 6, 2, 1, (3, 2))
     bias, mask = normal(4, 1, 1, 1, 6), jnp.ones((1, 1, 5, 6), bool).at[:, :, 3].set(False)
@@ -201,6 +205,7 @@ def test_derivatives_are_those_of_differences_in_both_directions_and_twice():
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_accumulates_in_single_precision(dtype):
     data = [x.astype(dtype) for x in heads((1,), 64, 256, 2, 2)]
@@ -218,6 +223,7 @@ def test_half_precision_accumulates_in_single_precision(dtype):
         np.testing.assert_allclose(one.astype(jnp.float32), other, atol=5e-2, rtol=5e-2)
 
 
+@pytest.mark.slow
 def test_one_device_and_eight():
     """Batch and heads sharded: same mask and numbers; no device asks another for anything."""
     data, places = heads((4,), 14, 16, 4, 4), P("a", None, "b")  # the last block is padded
@@ -235,6 +241,7 @@ def test_one_device_and_eight():
     assert not re.search("all-gather|all-to-all|collective-permute|reduce-scatter", compiled.as_text())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_memory_of_the_gradient_is_linear_in_the_length():
     def temporary(length: int, **options) -> int:
@@ -249,6 +256,7 @@ def test_memory_of_the_gradient_is_linear_in_the_length():
     assert 20 * long < temporary(2048, block_size=None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_memory_of_short_sequences_is_linear_in_the_batch():
     """They are one block whatever the batch, as a query or a key has at most 256 scores."""
@@ -274,6 +282,7 @@ def test_half_precision_without_implicit_promotion(dtype):
     assert {each.dtype.name for each in (y, *grads)} == {dtype}
 
 
+@pytest.mark.slow
 def test_dropped_keys_leave_no_row_to_hidden_keys():
     """A bias of -1e9 hides a key as well as a boolean mask does."""
     data = [x.astype(jnp.bfloat16) for x in heads((2,), 12, 12, 2, 2)]

@@ -59,6 +59,7 @@ def test_what_is_dropped_is_a_union_of_whole_blocks():
     np.testing.assert_array_equal(union, dropped)
 
 
+@pytest.mark.slow
 def test_the_scale_is_of_each_example_alone():
     x = standard_normal(KEY, (16, 8, 8, 4))
     mask = np.asarray(jaxdrop.block_mask(KEY, x.shape, 0.3, block_size=3))

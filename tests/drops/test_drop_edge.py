@@ -57,6 +57,7 @@ def test_renormalized_against_dense_float64():
     np.testing.assert_allclose(y, scale[:, None] * plain * scale[None, :], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_node_that_loses_all_its_edges():
     ends = {"senders": jnp.array([0, 1]), "receivers": jnp.array([1, 0]), "num_nodes": 3}
     f = lambda w: jaxdrop.drop_edge(KEY, w, 1.0, renormalize=True, **ends)  # noqa: E731

@@ -44,6 +44,7 @@ def test_no_row_is_left_without_a_key(dtype, rate):
     assert (np.abs(whole - expected) <= 5 * np.sqrt(expected * (1 - expected) / 32) + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_logits_that_are_masked_already_give_no_nan():
     masked = jnp.where(CAUSAL, LOGITS, -jnp.inf)
     weights = jax.nn.softmax(jaxdrop.drop_key(KEY, masked, 0.9))

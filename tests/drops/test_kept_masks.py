@@ -56,6 +56,7 @@ def test_a_mask_that_is_read_is_the_mask_that_is_drawn(shape, options):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_on_gpu", "compiled_in_haste")
 def test_rates_by_head_traced_rates_and_many_keys():
     x, keys = jnp.ones((4, 2, 8)), jax.random.split(KEY, 3)
@@ -103,6 +104,7 @@ def test_a_cpu_keeps_no_mask_in_its_program():
     assert size(jaxdrop.attention_dropout) <= size(jaxdrop.dropout)
 
 
+@pytest.mark.slow
 def test_attention_and_its_gradient_are_the_formulas_in_double_precision():
     """The output (P * M) v, and dS = P * (M * dP - sum(M * dP * P)), for the scaled mask M and dP = dy v'."""
     scores, v, dy = (jax.random.normal(jax.random.key(i), (2, 8, 8)) for i in range(3))

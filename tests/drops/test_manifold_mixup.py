@@ -68,6 +68,7 @@ class Net(nn.Module):
         return jaxdrop.manifold_mixup(key, layers, x, y, 0.0 if key is None else 2.0)
 
 
+@pytest.mark.slow
 def test_layers_are_modules():
     """With variables, states and noise; of Linen within a module, and of NNX; gradients are finite."""
     net = Net()

@@ -66,6 +66,7 @@ def test_every_feature_and_mask_is_treated_alike(features, num_masks, scale):
     assert (np.abs(mean - mean.mean(1, keepdims=True)) < 5 * np.sqrt(q * (1 - q) / n)).all()
 
 
+@pytest.mark.slow
 def test_overlap_falls_with_the_scale():
     """A feature has an owner among n, and is in another mask with q = (m - F/n) / (F - F/n)."""
     features, n = 64, 4

@@ -86,6 +86,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_ring_is_one_device(name: str):
     devices, options, arrays = CASES[name]
@@ -110,6 +111,7 @@ def test_the_mask_is_that_of_one_device_bit_for_bit(of_keys):
     np.testing.assert_array_equal(seen, draw(KEY, (2, 4, LENGTH, PLACES), 0.4))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_a_ring_divides_the_memory_by_its_devices():
     """And sends what its docstring says: keys, values and their gradients."""
@@ -129,6 +131,7 @@ def test_a_ring_divides_the_memory_by_its_devices():
     assert len(re.findall(r"collective-permute(-start)?\(", text)) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_the_compiler_divides_scores_and_masks():
     """With queries and keys sharded over their places, outside `shard_map`."""

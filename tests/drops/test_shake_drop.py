@@ -21,6 +21,7 @@ def factors(x, rate, **options):
     return np.asarray(y / x, np.float64), np.asarray(vjp(jnp.ones_like(x))[0], np.float64)
 
 
+@pytest.mark.slow
 def test_the_formula_in_float64():
     """Forward b + a - b * a, backward b + g - b * g, with b of `drop_path`; other ranges, the same draws."""
     x = standard_normal(KEY, (512, 3))
@@ -35,6 +36,7 @@ def test_the_formula_in_float64():
     np.testing.assert_array_equal(backward, (1 + b) / 2)
 
 
+@pytest.mark.slow
 def test_draws_are_uniform_and_independent():
     n = 20_000
     kept = np.asarray(jaxdrop.keep_mask(KEY, (n, 1), 0.5))[:, 0]

@@ -21,6 +21,7 @@ KERNEL = standard_normal(4, (5, 3))
 LOG_VARIANCE = jnp.linspace(-6, 1, 15).reshape(5, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", learned.EVERY_LAW, ids=lambda law: law.__name__)
 def test_laws(law):
     law(sparse_variational_dropout, X, KERNEL, LOG_VARIANCE)
@@ -56,6 +57,7 @@ def test_the_penalty_is_near_the_divergence():
     np.testing.assert_allclose(penalties(log_alphas), exact, atol=0.01)
 
 
+@pytest.mark.slow
 def test_the_penalty_as_the_paper_writes_it():
     log_alphas = np.linspace(-7, 7, 15)
     sigmoid = 1 / (1 + np.exp(-(1.87320 + 1.48695 * log_alphas)))
@@ -101,6 +103,7 @@ def test_sparse_kernel():
     assert sparse_kernel(jnp.ones((2, 3, 4)), jnp.zeros((2, 3, 4))).shape == (2, 3, 4)
 
 
+@pytest.mark.slow
 def test_training_prunes_what_the_data_do_not_need():
     """Of five inputs one matters; the penalty sends the weights of the others away."""
     x = standard_normal(5, (256, 5))

@@ -54,6 +54,7 @@ def test_what_is_dropped_has_no_gradient():
     np.testing.assert_array_equal(grad, jaxdrop.targeted_dropout(KEY, W, 0.5, fraction=0.5) != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [False, True])
 def test_it_is_the_same_in_every_setting(unit: bool):
     """Compiled or not, with no promotion of ranks, and of columns that lie on several devices."""

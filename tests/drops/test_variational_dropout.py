@@ -78,6 +78,7 @@ def test_the_penalty_by_hand():
     np.testing.assert_allclose(penalty, -expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_alpha_is_at_most_one_and_can_come_back():
     """Above, result and penalty are those of 1; the result alone has a gradient."""
     above, one = jnp.full((5, 3), 2.0), jnp.zeros((5, 3))

@@ -20,6 +20,7 @@ def small(monkeypatch):
     monkeypatch.setattr(acquire, "CANDIDATES", 30)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, monkeypatch):
     done, learn = [], rounds.learn

@@ -42,6 +42,7 @@ def test_seeds_run_fastest():
     np.testing.assert_array_equal(stacked["w"][:, 0], [0, 1, 0, 1])
 
 
+@pytest.mark.slow
 def test_cross_entropy_is_that_of_the_rows_drawn():
     x, y = jnp.eye(3), jnp.arange(3)
     loss = batches.cross_entropy(lambda params, x, key: params * x, lambda key: jnp.array([0, 2]))

@@ -14,6 +14,7 @@ from experiments.benchmark import peers, scores, scores_suite, tables
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", ["step", "mc", "compile"])
 def test_quick(tmp_path, capsys, suite):
     benchmark.main(suite=suite, out=tmp_path, quick=True)
@@ -39,6 +40,7 @@ def test_quick(tmp_path, capsys, suite):
     ]
 
 
+@pytest.mark.slow
 def test_quick_operations(tmp_path):
     benchmark.main(suite="ops", out=tmp_path, quick=True)
     results = json.loads((tmp_path / "benchmark-quick" / "ops.json").read_text())["results"]
@@ -50,6 +52,7 @@ def test_quick_operations(tmp_path):
     assert kept["flax"] >= 8 * 64
 
 
+@pytest.mark.slow
 def test_quick_family(tmp_path, capsys, monkeypatch):
     built = []
     interleave = timing.interleave
@@ -76,6 +79,7 @@ def test_quick_family(tmp_path, capsys, monkeypatch):
                 assert np.isfinite(np.asarray(leaf)).all() or name == "drop_key", (name, form)
 
 
+@pytest.mark.slow
 def test_quick_sweep(tmp_path, capsys):
     benchmark.main(suite="sweep", out=tmp_path, quick=True)
     folder = tmp_path / "benchmark-quick"
@@ -88,6 +92,7 @@ def test_quick_sweep(tmp_path, capsys):
     assert (folder / "sweep.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_quick_scores(tmp_path, monkeypatch):
     """Some groups, and one peer that is not installed."""
     names = ("scores of regression", "out-of-distribution scores")

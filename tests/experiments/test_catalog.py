@@ -39,6 +39,7 @@ def test_what_is_won_and_lost_stands_in_the_results(entry: catalog.Entry):
     assert not [number for number in numbers if number not in results]
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_list():
     command = [sys.executable, "-m", "experiments"]
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -15,6 +15,7 @@ from tests.experiments import events
 TASK = models.Task((8,), data.load("digits"), epochs=3)
 
 
+@pytest.mark.slow
 def test_quick(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers, "load", lambda: ({}, ["Keras", "torch"]))
     classic.main(out=tmp_path, quick=True)

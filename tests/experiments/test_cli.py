@@ -44,6 +44,7 @@ def test_paths_may_be_in_a_bucket(bucket, monkeypatch):
         cli.folder("gs://bucket/a")
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line_and_leaves_nothing(tmp_path):
     arguments = ["--devices", "3", "--seeds", "2", "--quick", "--out", str(tmp_path / "out")]
     command = [sys.executable, "-m", "experiments.regularizers", *arguments]
@@ -188,6 +189,7 @@ def test_a_shell_is_told_options_and_choices(given, monkeypatch):
         assert given("rates")[:2] == (0, "\n".join(expected) + "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs Bash")
 def test_bash_completes_python_m(tmp_path):
     script = f"""
@@ -263,6 +265,7 @@ def test_a_path_is_printed_as_it_is(name: str, capsys):
     assert shown.count(name) == 6
 
 
+@pytest.mark.slow
 def test_a_name_without_characters_ends_no_run(tmp_path):
     code = "from experiments import cli; cli.run(lambda: cli.console.print('run-\\udcff'))"
     env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}

@@ -19,6 +19,7 @@ def small(monkeypatch):
     monkeypatch.setattr(job, "QUICK", job.QUICK | smaller)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_quick_writes_every_result_and_resumes_to_the_same(tmp_path, bucket, monkeypatch):
     done, train = [], networks.train

@@ -72,6 +72,7 @@ def run(
     )
 
 
+@pytest.mark.slow
 def test_history_is_the_metrics_after_each_chunk(tmp_path):
     state, history = run(tmp_path / "a")
     assert history.shape == (5, 3)
@@ -128,6 +129,7 @@ def content(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, monkeypatch, capsys):
     interrupted(tmp_path / "cut", monkeypatch, log_dir=tmp_path / "logs")
     # The point of the chunk that was cut short is there, and comes again.
@@ -174,6 +176,7 @@ def check_close(one, other):
     np.testing.assert_allclose(one[1], other[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 4)])
 def test_an_interrupted_run_is_resumed_on_another_number_of_devices(first, then, tmp_path, monkeypatch):
     interrupted(tmp_path / "cut", monkeypatch, setup=with_a_model_state, devices=first)
@@ -182,6 +185,7 @@ def test_an_interrupted_run_is_resumed_on_another_number_of_devices(first, then,
     check_close(again, run(tmp_path / "whole", setup=with_a_model_state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
 def test_runs_train_in_turn_as_they_do_together(devices, tmp_path, monkeypatch):
     interrupted(tmp_path / "cut", monkeypatch, setup=with_a_model_state)
@@ -214,6 +218,7 @@ def test_a_run_on_devices_that_diverges_is_named(tmp_path):
         run(tmp_path, lambda state, batch: state.params["clock"], diverging, devices=3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_model_state(tmp_path, monkeypatch):
     interrupted(tmp_path / "cut", monkeypatch, setup=with_a_model_state)
     again = run(tmp_path / "cut", setup=with_a_model_state)
@@ -228,6 +233,7 @@ def test_a_checkpoint_of_a_run_without_a_model_state_is_refused(tmp_path, monkey
         run(tmp_path / "cut", setup=with_a_model_state)
 
 
+@pytest.mark.slow
 def test_what_a_kill_leaves_half_written_or_half_removed_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
     folder = tmp_path / "cut"
     interrupted(folder, monkeypatch)

@@ -49,6 +49,7 @@ def test_the_limit_and_the_seed(monkeypatch):
     np.testing.assert_array_equal(first, jnp.ravel(quality.chunk(key, (1, 8, 64), (0, 1, 2))))
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly():
     command = f"{sys.executable} -m experiments.quality | head -c 1000 | wc -c"
     root = Path(__file__).parents[2]

@@ -18,6 +18,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", job.PARTS)
 def test_quick_writes_every_result(part, tmp_path):
     job.main(part=part, out=tmp_path, devices=2, quick=True)
@@ -34,6 +35,7 @@ def test_quick_writes_every_result(part, tmp_path):
     assert set(json.loads((folder / "run.json").read_text())) == {"seconds", "environment"}
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(tmp_path):
     written = []
     for name in ("a", "b"):

@@ -20,6 +20,7 @@ def quick(tmp_path_factory) -> Path:
     return out / "regularizers" / "digits-quick"
 
 
+@pytest.mark.slow
 def test_quick_writes_every_result(quick):
     assert {path.name for path in quick.iterdir()} == {
         "metrics.json",
@@ -58,6 +59,7 @@ def test_the_live_curves_end_with_the_scores_of_the_table(quick):
     assert len(curves) == 4 * len(rows)
 
 
+@pytest.mark.slow
 def test_a_second_run_with_the_same_data_in_a_file_gives_the_same_numbers(quick, tmp_path):
     digits = data.load("digits")
     np.savez(tmp_path / "mine.npz", **{name: getattr(digits, name) for name in digits._fields[1:]})

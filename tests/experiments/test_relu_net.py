@@ -72,6 +72,7 @@ def test_error_rate_is_the_share_of_all_examples():
     assert float(relu_net.error_rate(PARAMS, X[:7], y[:7])) == pytest.approx(wrong[:7].mean())
 
 
+@pytest.mark.slow
 def test_runs_under_vmap_are_those_without():
     runs = [PARAMS, jax.tree.map(lambda leaf: 2 * leaf, PARAMS)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)

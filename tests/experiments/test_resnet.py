@@ -12,6 +12,7 @@ from tests.experiments import events
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
+@pytest.mark.slow
 def test_quick_trains_all_ways_alike_and_resumes(tmp_path, monkeypatch):
     smaller = {"shape": networks.Shape((4,), 1), "steps": 4, "train_size": 100, "valid_size": 50}
     monkeypatch.setattr(job, "QUICK", job.QUICK | smaller)

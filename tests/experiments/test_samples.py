@@ -32,6 +32,7 @@ def small(monkeypatch):
     monkeypatch.setattr(job, "load", lambda *args: load(*args)[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_quick_writes_every_result_and_continues_where_it_was_stopped(tmp_path, monkeypatch):
     done = []

@@ -56,6 +56,7 @@ class Links(HTMLParser):
             self.alts.append(found.get("alt") or "")
 
 
+@pytest.mark.slow
 def test_every_link_resolves_and_nothing_comes_from_elsewhere(site: Path):
     found = {path: Links(path) for path in site.rglob("*.html")}
     dead = []
@@ -118,6 +119,7 @@ def test_a_keyboard_reaches_everything(browser, site: Path):
         assert see.unreached(page) == []
 
 
+@pytest.mark.slow
 def test_a_wrong_folder_is_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     words = [sys.executable, "-m", "experiments.site", "--out", str(tmp_path)]
@@ -127,6 +129,7 @@ def test_a_wrong_folder_is_one_line(tmp_path):
     assert done.stderr.strip().splitlines() == [f"Error: `out` must be {message}"]
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "experiments.site.build")
     monkeypatch.delattr(sys.modules["experiments.site"], "build")

@@ -68,6 +68,7 @@ def whole(tmp_path_factory) -> tuple[Path, Path, str]:
     return out, cache, finish(start(out, cache, save_every=1e9))
 
 
+@pytest.mark.slow
 def test_quick_writes_every_result(whole):
     folder = results(whole[0])
     assert {path.name for path in folder.iterdir()} == NAMES
@@ -91,6 +92,7 @@ def test_quick_writes_every_result(whole):
     assert run["environment"]["command"].startswith("python -m experiments.srivastava --quick --out ")
 
 
+@pytest.mark.slow
 def test_five_kills_do_not_change_a_byte_of_the_metrics(whole, tmp_path):
     """Killed on the way to the first step, at three steps, and while results are being written."""
     rng = np.random.default_rng(0)

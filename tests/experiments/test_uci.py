@@ -14,6 +14,7 @@ from tests.experiments import events
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
 
+@pytest.mark.slow
 def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "train", functools.partial(loop.train, save_every=0.0))
     monkeypatch.setattr(job, "score", stop)
@@ -45,6 +46,7 @@ def test_quick_writes_every_result_whenever_it_was_interrupted(tmp_path, monkeyp
     assert "seconds" in json.loads((folder / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_finished_seeds_are_kept(tmp_path, monkeypatch):
     """Two layers and a pair that is not searched; the second seed is interrupted, and equals one alone."""
     rng, file, test = np.random.default_rng(0), tmp_path / "mine.npz", job.test

@@ -18,6 +18,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", job.PARTS)
 def test_quick_writes_every_result(part, tmp_path):
     job.main(part=part, out=tmp_path, quick=True)

@@ -134,12 +134,14 @@ def test_what_linens_attention_does_not_take_is_refused_in_each_mode(determinist
         attend(query, query, query, is_causal=True, **options)
 
 
+@pytest.mark.slow
 def test_blocks_give_what_all_weights_give():
     check_attention_in_blocks(attention_fn)
     with pytest.raises(ValueError, match="`block_size` must be None with `qk_attn_weights_einsum`"):
         attention_fn(block_size=4)(X[None], X[None], X[None], qk_attn_weights_einsum=jnp.einsum)
 
 
+@pytest.mark.slow
 def test_decoding_in_blocks_is_decoding():
     """One token at a time, with the module's cache, in training and in evaluation."""
     ours, theirs = (

@@ -48,6 +48,7 @@ def by_hand(x: jax.Array, batch: jax.Array) -> np.ndarray:
     return normalized(np.tanh(h), np.tanh(h_batch))
 
 
+@pytest.mark.slow
 def test_each_sample_has_the_statistics_of_its_minibatch():
     predict = linen.mc_batch_norm(NET, VARIABLES, DATA, batch_size=8, train=False)
     found = mc.sample(predict, KEY, X, num_samples=3, chunk_size=2)

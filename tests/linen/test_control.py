@@ -20,6 +20,7 @@ def started(model: nn.Module, x=X, **options):
     return model.init({"params": KEY, "dropout": KEY}, x, **options)
 
 
+@pytest.mark.slow
 def test_a_draw_by_hand_cannot_be_left_out():
     net = Encoder()
     with pytest.raises(
@@ -30,6 +31,7 @@ def test_a_draw_by_hand_cannot_be_left_out():
     assert [site.path for site in alone.sites] == ["attention"]
 
 
+@pytest.mark.slow
 def test_what_training_never_turns_on_is_named():
     net, variables = Frozen(), started(Frozen())
     for sites, paths in (("*", ["backbone", "head"]), ("backbone", ["backbone"]), ("all", ["head"])):
@@ -115,6 +117,7 @@ def test_a_bound_model():
     np.testing.assert_allclose(jl.stochastic(bound, variables, X)(KEY, X), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_array_of_the_batch_belongs_to_the_inputs():
     """Bound once, it would give each batch the rows of the first."""
     net = Several()

@@ -41,6 +41,7 @@ def test_variational_dense(shared: str, shape: tuple):
     assert none == 0
 
 
+@pytest.mark.slow
 def test_sparse_variational_dense():
     module = SparseVariationalDense(3, log_variance_init=-4.0, threshold=1.0)
     variables = start(module)

@@ -27,6 +27,7 @@ class Net(nn.Module):
         return x + jl.ShakeDrop(0.5, **options)(y)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_predictor_of_a_graph_and_its_rates():
     net, x = Net(), standard_normal(KEY, (3, 2))

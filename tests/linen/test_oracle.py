@@ -34,6 +34,7 @@ def in_training(pattern: Pattern, variables, key):
     return model.apply(variables, *args, **named, **pattern.train, **options)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_predictor_is_training_mode(name: str):
     pattern = PATTERNS[name]

@@ -60,6 +60,7 @@ def variables():
     return Many().init({"params": KEY, "dropout": KEY}, X)
 
 
+@pytest.mark.slow
 def test_sites_are_listed(variables):
     predict = jl.stochastic(Many(), variables, X)
     assert {site.path: site.kind for site in predict.sites} == KINDS
@@ -68,6 +69,7 @@ def test_sites_are_listed(variables):
     assert rates["noise"] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", KINDS)
 def test_each_site_draws_alone(variables, path: str):
     predict = jl.stochastic(Many(), variables, X, sites=path)
@@ -76,10 +78,12 @@ def test_each_site_draws_alone(variables, path: str):
     assert len(np.unique(samples[:, 0], axis=0)) > 4
 
 
+@pytest.mark.slow
 def test_the_last(variables):
     assert [site.path for site in jl.stochastic(Many(), variables, X, sites="last").sites] == ["recurrent"]
 
 
+@pytest.mark.slow
 def test_a_sample_is_a_pass_in_training_mode(variables):
     predict = jl.stochastic(Many(), variables, X)
     expected = Many().apply(variables, X, train=True, rngs={"dropout": KEY})
@@ -94,6 +98,7 @@ class Normalized(nn.Module):
         return nn.Dense(2)(nn.Dropout(0.5, deterministic=not train)(nn.relu(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 def test_what_is_learnt_from_batches_is_used_and_not_changed(train: bool):
     """Predicting changes running statistics in lightning-uq-box, whose BatchNorm is left in training mode."""
@@ -177,6 +182,7 @@ def test_a_pattern_that_fits_nothing(variables):
         jl.stochastic(Many(), variables, X, sites="atention")
 
 
+@pytest.mark.slow
 def test_a_block_that_is_jitted_by_itself():
     """Its trace is kept, and must not serve another choice of sites; two blocks of a kind share it."""
 

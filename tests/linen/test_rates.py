@@ -96,6 +96,7 @@ def near(found, expected):
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_concrete_rates_are_those_of_a_built_model(variables, expected):
     """In the model without dropout, and in one with much of it."""
     near(rated(variables, 0.3, 0.2), expected)
@@ -106,6 +107,7 @@ def test_traced_rates_are_concrete_ones(variables, expected):
     near(jax.jit(rated)(variables, 0.3, 0.2), expected)
 
 
+@pytest.mark.slow
 def test_a_vmap_over_rates_is_a_loop(variables):
     pairs = jnp.array([[0.0, 0.5], [0.3, 0.2], [1.0, 0.0]])
     found = jax.jit(jax.vmap(lambda pair: rated(variables, *pair)))(pairs)
@@ -186,6 +188,7 @@ class Lifted(nn.Module):
 KINDS = ["jit", "jit of a site", "remat", "scan", "vmap", "rnn", "weights", "cond"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_lifted_transformations(kind: str):
     """Value and gradient at two traced rates in one program; jitted blocks keep no tracer and no rate."""
@@ -312,6 +315,7 @@ class Direct(nn.Module):
         return jax.random.normal(self.make_rng("noise"))
 
 
+@pytest.mark.slow
 def test_code_that_draws_itself_is_refused_unless_it_is_left_alone():
     class Mixed(nn.Module):
         @nn.compact
@@ -329,6 +333,7 @@ def test_code_that_draws_itself_is_refused_unless_it_is_left_alone():
     assert [site.path for site in jl.list_rates(Mixed().apply, {}, x, rngs=rngs)] == ["Dropout_0"]
 
 
+@pytest.mark.slow
 def test_a_predictor_at_other_rates():
     """Whatever the order in which the two override modes and rates."""
 
@@ -368,6 +373,7 @@ def test_rates_of_parts_and_of_jitted_sites_are_listed_once():
     ]
 
 
+@pytest.mark.slow
 def test_a_schedule_does_not_recompile(variables):
     traces = []
 
@@ -391,6 +397,7 @@ def test_a_schedule_does_not_recompile(variables):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 def test_a_sweep_of_rates_trains_in_one_program(variables):
     """Under `vmap`, as a run for each rate of a model built with it."""
     optimizer = optax.adam(1e-2)

@@ -63,6 +63,7 @@ def test_zoneout_cell_mixes_each_part_of_the_state():
         ZoneoutCell(Tied(), (0.1, 0.1, 0.1)).apply({}, carry, x, deterministic=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lift", [nn.remat, nn.jit])
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.SimpleCell])
 def test_zoneout_of_a_lifted_cell_is_that_of_the_cell(lift, cell):
@@ -94,6 +95,7 @@ def test_zoneout_cell_in_a_network_has_new_masks_at_every_step():
         nn.RNN(ZoneoutCell(Tied(), 0.5, deterministic=False)).apply({}, X, rngs={"dropout": KEY})
 
 
+@pytest.mark.slow
 def test_zoneout_cell_trains_and_evaluates():
     def rnn(deterministic):
         return nn.RNN(ZoneoutCell(nn.SimpleCell(3), 0.3, deterministic=deterministic), split_rngs=SPLIT)
@@ -206,6 +208,7 @@ def gates_of(params, name):
     return [gate(i["kernel"], part(i, "bias"), h["kernel"], part(h, "bias")) for i, h in layers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "num_masks"), CELLS, ids=[f"{type(cell).__name__}-{count}" for cell, count in CELLS]
 )
@@ -223,6 +226,7 @@ def test_states_are_masked_in_products_alone(cell, num_masks):
     np.testing.assert_allclose(jax.tree.leaves(state)[-1], y[:, -1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_masks_of_gates_are_one_mask():
     """Of a convolutional cell, whose gates are one layer."""
     cell, x = nn.ConvLSTMCell(2, (3,)), standard_normal(KEY, (2, 3, 5, 4))

@@ -153,6 +153,7 @@ def test_dropout_takes_every_argument_of_flax():
         assert call[:4] == list(inspect.signature(theirs.__call__).parameters)
 
 
+@pytest.mark.slow
 def test_a_model_switches_by_its_import():
     """With 32 bits the same variables, keys and masks give the same outputs and gradients."""
     ours, theirs = mlp(jaxdrop.linen.Dropout, bits=32), mlp(nn.Dropout)
@@ -290,6 +291,7 @@ class _Lifted(nn.Module):
         return [*found, *(shared(carry, xs)[1] for _ in range(2))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_keys_are_those_of_make_rng_bit_for_bit(impl: str):
     typed = jax.random.key(5, impl=impl)

@@ -122,6 +122,7 @@ def test_the_numbers_of_one_chunk_are_known():
     assert seen == [[0, 1, 2, 3, 4, -1, -1, -1]]
 
 
+@pytest.mark.slow
 def test_reducers_check_all_values_and_explain_a_nan():
     """An own reducer sees every estimate; ours look at values only where one is NaN."""
     asked, checked = [], []

@@ -32,6 +32,7 @@ OFF = Moments(EXACT.mean + 0.3 * jnp.sqrt(VARIANCE), 1.44 * EXACT.covariance)
 KEYS = jax.random.split(jax.random.key(0), 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_intervals_cover_the_true_error(shared: bool):
     """Of 200 repeats, also where one mask serves all examples; for right moments and for wrong ones."""
@@ -59,6 +60,7 @@ def test_the_line():
     assert (float(none.bias), float(none.bias_range()[0])) == (0, 0)
 
 
+@pytest.mark.slow
 def test_variances_alone_and_constant_outputs_which_do_not_count():
     def predict(key: jax.Array, x: jax.Array) -> jax.Array:
         y = PREDICT(key, x)

@@ -55,6 +55,7 @@ def batches(data=X, targets=LABELS, size: int = 8):
     return ((data[i : i + size], targets[i : i + size]) for i in range(0, len(data), size))
 
 
+@pytest.mark.slow
 def test_each_batch_is_an_estimate(whole: mc.Estimate):
     assert whole.value["moments"]["mean"].shape == (22, nets.CLASSES)
     assert whole.value["quantiles"]["quantiles"].shape == (22, 1, nets.CLASSES)
@@ -156,6 +157,7 @@ CHANGED = X.copy()
 CHANGED[20] += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -183,6 +185,7 @@ def test_results_of_another_call_are_refused(changes: dict, message: str, stored
         run(folder=stored, **changes)
 
 
+@pytest.mark.slow
 def test_chunks_meshes_and_more_data_are_accepted(stored: Path, whole: mc.Estimate, tmp_path: Path):
     mesh = make_mesh((2,), ("batch",))
     equal(run(folder=stored, chunk_size=3), whole)
@@ -370,6 +373,7 @@ def test_loaders_of_other_libraries(load, whole: mc.Estimate):
     equal(run(data=load(), batch_size=None, targets=None), whole)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path: Path):
     """Of NumPy and Python, at the peak; the results are read by rows."""
     predict, batch = jax.tree_util.Partial(lambda key, x: x), np.ones((50, 400), np.float32)
@@ -404,6 +408,7 @@ mc.estimate_dataset(
 """
 
 
+@pytest.mark.slow
 def test_processes_killed_at_random_give_the_bytes_of_one_run(tmp_path: Path):
     chance, folder, once = random.Random(0), tmp_path / "killed", tmp_path / "once"
     command = [sys.executable, "-c", PROCESS, str(folder)]

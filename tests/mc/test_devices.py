@@ -54,6 +54,7 @@ SPECS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize(("spec", "count", "expected"), SPECS)
 def test_any_axes_give_what_one_device_gives(
@@ -95,6 +96,7 @@ def test_a_named_axis_beside_one_of_the_users():
     assert leading(samples, 2) == (None, "batch")
 
 
+@pytest.mark.slow
 def test_data_sets():
     options = {"batch_size": 4, "num_samples": 8, "reducers": mc.Moments()}
     spec = PartitionSpec("data", ("fsdp", "model"))
@@ -103,6 +105,7 @@ def test_data_sets():
     close(found, mc.estimate_dataset(predictor(), KEY, x, **options))
 
 
+@pytest.mark.slow
 def test_a_state_on_one_mesh_continues_on_another():
     options = {"reducers": mc.Moments(), "mesh": users_mesh()}
     part = mc.accumulate(predictor(), KEY, X, num_samples=8, spec=PartitionSpec("data", "fsdp"), **options)

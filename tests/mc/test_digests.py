@@ -130,6 +130,7 @@ def test_weights_of_a_closure_are_constants():
     assert {name for name in base if base[name] != other[name]} == {"weights of `predict`"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", ["linen", "nnx"])
 def test_models_made_anew_have_the_same_facts(api: str):
     def linen(seed: int):

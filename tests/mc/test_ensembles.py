@@ -45,6 +45,7 @@ def test_sample_t_is_member_t():
     close(mc.sample(PREDICT, KEY, X, num_samples=5, mesh=mesh), OUTPUTS[:5])
 
 
+@pytest.mark.slow
 def test_moments_and_their_errors_are_those_of_the_members(tmp_path):
     reducers = mc.Moments()
     parts = [
@@ -64,6 +65,7 @@ def test_moments_and_their_errors_are_those_of_the_members(tmp_path):
         mc.estimate_dataset(changed, KEY, np.asarray(X), batch_size=3, folder=tmp_path, **options)
 
 
+@pytest.mark.slow
 def test_draws_of_stochastic_members_have_errors_between_members():
     predict = mc.ensemble(noisy, MEMBERS, draws=3)
     drawn = np.asarray(mc.sample(predict, KEY, X, num_samples=24), np.float64)

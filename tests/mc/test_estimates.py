@@ -27,6 +27,7 @@ def standard_errors(hits: np.ndarray, level: float) -> float:
     return (hits.mean() - level) / np.sqrt(level * (1 - level) / len(hits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 5, 10, 63])
 def test_the_mean_of_normal_outputs_is_covered_exactly(count: int):
     samples = 3 + jax.random.normal(jax.random.key(count), (count, RUNS))
@@ -35,6 +36,7 @@ def test_the_mean_of_normal_outputs_is_covered_exactly(count: int):
     assert -5 < off < 5 if count <= 32 else off > -5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 5, 10, 63])
 def test_a_rare_class_is_covered(count: int):
     """A class of 5 %, that most samples agree not to be; 1.96 standard errors would cover 10 to 80 %."""
@@ -44,6 +46,7 @@ def test_a_rare_class_is_covered(count: int):
     assert standard_errors(hits, 0.95) > -5
 
 
+@pytest.mark.slow
 def test_shares_of_sets_are_covered_by_narrower_intervals():
     """Four sets of 16 votes, of a rare class and of a frequent one; samples that agree; one set."""
     draws, chance = np.random.default_rng(0), np.array([0.02, 0.3])
@@ -64,6 +67,7 @@ def test_shares_of_sets_are_covered_by_narrower_intervals():
     np.testing.assert_array_equal(votes, [64, 64, 64, 4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 10, 63])
 def test_a_variance_is_covered_better(count: int):
     """The logarithm of a variance is less skewed; still it is not exact for few samples."""
@@ -71,6 +75,7 @@ def test_a_variance_is_covered_better(count: int):
     assert standard_errors(covered(mc.Moments(), samples, "variance", 1.0), 0.9) > -5
 
 
+@pytest.mark.slow
 def test_quantiles_against_scipy():
     level, freedom = np.meshgrid([0.5, 0.95, 0.999], [1, 2, 4, 9, 31])
     tail = (1 - level) / 2
@@ -88,6 +93,7 @@ def test_quantiles_against_scipy():
     np.testing.assert_allclose(upper, np.where(hits < count, exact[1], 1), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_trees_and_data_sets_under_jit():
     shares = {"mean": jnp.full((3, 2), 0.5), "variation_ratio": jnp.zeros(3), "total_entropy": jnp.ones(3)}
     value = [shares, {"mean": (jnp.ones(3), jnp.ones((3, 4))), "variance": (jnp.ones(3), jnp.ones((3, 4)))}]

@@ -43,16 +43,19 @@ def whole() -> mc.Estimate:
     return run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, 32])
 def test_the_size_of_the_chunks_makes_no_difference(whole: mc.Estimate, chunk: int):
     close(run(chunk_size=chunk), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [{"samples": 8}, {"samples": 4, "batch": 2}])
 def test_eight_devices_give_what_one_gives(whole: mc.Estimate, axes: dict):
     close(run(mesh=make_mesh(tuple(axes.values()), tuple(axes))), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("current", [True, False])
 def test_explicit_axes(whole: mc.Estimate, current: bool):
     mesh = make_mesh((4, 2), ("samples", "batch"), axis_types=(AxisType.Explicit,) * 2)
@@ -61,6 +64,7 @@ def test_explicit_axes(whole: mc.Estimate, current: bool):
         close(run(x=x, mesh=mesh), whole)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed(whole: mc.Estimate):
     options = {"reducers": ALL, "targets": LABELS}
     state = mc.accumulate(PREDICT, KEY, X, num_samples=77, **options)
@@ -70,6 +74,7 @@ def test_interrupted_and_resumed(whole: mc.Estimate):
     close(mc.finish(ALL, state), whole)
 
 
+@pytest.mark.slow
 def test_parts_merge(whole: mc.Estimate):
     options = {"reducers": ALL, "targets": LABELS}
     parts = [mc.accumulate(PREDICT, KEY, X, num_samples=100, first=first, **options) for first in (0, 100)]
@@ -78,6 +83,7 @@ def test_parts_merge(whole: mc.Estimate):
     close(mc.finish(ALL, merged), whole)
 
 
+@pytest.mark.slow
 def test_a_state_that_began_later_or_has_a_gap_goes_on_to_as_many():
     options = {"reducers": mc.Moments()}
     ten = [mc.accumulate(PREDICT, KEY, X, num_samples=10, first=first, **options) for first in (100, 120)]
@@ -88,6 +94,7 @@ def test_a_state_that_began_later_or_has_a_gap_goes_on_to_as_many():
         assert (int(same.count), int(same.next_sample)) == (int(state.count), int(state.next_sample))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jitted", [False, True])
 def test_probabilities_in_chunks_that_are_not_full(jitted: bool):
     def predict(key, x):
@@ -119,6 +126,7 @@ def test_another_number_of_samples_is_the_same_program():
         assert len(traces) == 2  # one look, one program
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_memory_does_not_grow_with_the_samples():
     """The same compiled program, whose number of samples is an argument."""
@@ -136,6 +144,7 @@ def test_memory_does_not_grow_with_the_samples():
     assert many <= 1.1 * few
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_memory_of_a_segmentation_head_does_not_grow_with_the_samples():
     """The temporary memory for 4096 samples of `[B, H, W, K]` is that for 64, to the byte."""
@@ -168,6 +177,7 @@ def test_under_jit_and_vmap():
     np.testing.assert_allclose(means(keys)[1], alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_intervals_cover():
     """200 repeats x 8 examples: the 95 % interval holds the value of many samples 92 to 98 % of the time."""
     reducers = {name: one for name, one in ALL.items() if name != "quantiles"}
@@ -186,6 +196,7 @@ def test_the_intervals_cover():
             assert 0.92 <= share <= 0.98, (name, statistic, share)
 
 
+@pytest.mark.slow
 def test_the_intervals_of_quantiles_cover():
     """Of a continuous distribution, whose quantiles are known: the normal one."""
 

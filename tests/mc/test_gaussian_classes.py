@@ -107,6 +107,7 @@ def test_jit_vmap_chunks_and_devices_change_rounding_only():
     assert sharded["mean"].sharding.spec[0] == "batch"
 
 
+@pytest.mark.slow
 def test_gradients():
     """Against the derivatives of the trapezoidal rule, also where the covariance is 0."""
     mean, direction = np.array([1.0, 0.0, -0.5]), np.array([1.0, -0.5, 0.3])

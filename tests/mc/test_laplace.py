@@ -92,6 +92,7 @@ def test_classes_have_the_kronecker_factored_posterior():
     assert evidence(alphas[1]) > max(evidence(alphas[0]), evidence(alphas[2]))
 
 
+@pytest.mark.slow
 def test_samples_agree_with_the_closed_form_and_the_probit_approximation():
     found = classified(prior_precision=2.0)
     drawn = np.asarray(mc.sample(found, KEY, X, num_samples=4000, chunk_size=4000), np.float64)
@@ -107,6 +108,7 @@ def test_samples_agree_with_the_closed_form_and_the_probit_approximation():
     np.testing.assert_allclose(drawn[2, 1:], found(jax.random.fold_in(KEY, 2), X[1:]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_classes_have_mackays_probit():
     """Against the integral by quadrature."""
     kernel = KERNEL[:, :2]

@@ -27,6 +27,7 @@ def test_float64(rate):
     np.testing.assert_allclose(found.covariance, expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_samples():
     def predict(key, h):
         return jaxdrop.dropout(key, h, 0.3) @ KERNEL + BIAS[None]

@@ -46,6 +46,7 @@ def of_linear(x: np.ndarray, w: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, 
     return first + second, np.einsum("bi,ik->bk", inputs, (w @ v) ** 2)
 
 
+@pytest.mark.slow
 def test_linear_programs_are_exact():
     found = mc.moments(jax.tree_util.Partial(linear, (W1, W2)), X)
     x, w, v = (np.asarray(one, np.float64) for one in (X, W1, W2))
@@ -148,6 +149,7 @@ LIMITS = {
 }
 
 
+@pytest.mark.slow
 def test_trained_networks(trained):
     name, found, samples, predict = trained
     mean, deviation, covariance = LIMITS[name]
@@ -160,6 +162,7 @@ def test_trained_networks(trained):
     assert set(found.shares) == {*(site.path for site in predict.sites), "interactions"}
 
 
+@pytest.mark.slow
 def test_nnx_models_name_their_sites():
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs):
@@ -176,6 +179,7 @@ def test_nnx_models_name_their_sites():
     np.testing.assert_allclose(found.variance, samples["variance"], rtol=0.2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_jit_chunks_and_shards_change_nothing():
     predict = nets.bound()
     x = nets.inputs(8)

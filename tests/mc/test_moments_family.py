@@ -105,6 +105,7 @@ def both():
     return mc.moments(predict, X), np.asarray(sampled(jax.random.key(9)), np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_moments_are_those_of_samples(both, name: str):
     found, samples = both

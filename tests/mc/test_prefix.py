@@ -68,6 +68,7 @@ def test_the_matmuls_are_counted(name: str, chunk: int):
     assert len(matmuls(plainly.lower(WEIGHTS, X).compile().as_text())) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_a_linen_model():
     class Net(nn.Module):

@@ -55,6 +55,7 @@ for folder in (f"own-{number}", "both"):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
     run_two_processes(PROCESS, tmp_path)
     reducers = {"moments": mc.Moments(), "classes": mc.Categorical()}

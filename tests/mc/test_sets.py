@@ -38,6 +38,7 @@ def close(found, expected) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected)
 
 
+@pytest.mark.slow
 def test_a_sample_is_of_its_key_and_number_alone():
     samples = mc.sample(PREDICT, KEY, X, num_samples=24, balanced=8)
     close(mc.sample(PREDICT, KEY, X, num_samples=24, balanced=8, chunk_size=5), samples)
@@ -50,6 +51,7 @@ def test_a_sample_is_of_its_key_and_number_alone():
     close(mc.sample(PREDICT, KEY, X, num_samples=3), samples[::8])
 
 
+@pytest.mark.slow
 def test_estimates_do_not_depend_on_chunks_devices_or_restarts():
     options = {"reducers": MOMENTS, "balanced": 8}
     whole = mc.estimate(PREDICT, KEY, X, num_samples=48, **options)
@@ -65,6 +67,7 @@ def test_estimates_do_not_depend_on_chunks_devices_or_restarts():
     close(mc.finish(MOMENTS, resumed), whole)
 
 
+@pytest.mark.slow
 def test_a_part_of_the_outputs_has_errors_between_sets():
     tree = jax.tree_util.Partial(lambda predict, key, x: {"a": predict(key, x)}, PREDICT)
     options = {"num_samples": 16, "balanced": 8}
@@ -72,6 +75,7 @@ def test_a_part_of_the_outputs_has_errors_between_sets():
     close(found, mc.estimate(PREDICT, KEY, X, reducers=MOMENTS, **options))
 
 
+@pytest.mark.slow
 def test_states_of_other_designs_are_refused():
     options = {"num_samples": 16, "reducers": MOMENTS}
     sets = mc.accumulate(PREDICT, KEY, X, balanced=8, **options)
@@ -99,6 +103,7 @@ def flax_models() -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linen", "nnx", "augmentation"])
 def test_draws_of_flax_and_users_are_balanced(name: str):
     """The mean of a set is near the mean; each sample is not."""
@@ -110,6 +115,7 @@ def test_draws_of_flax_and_users_are_balanced(name: str):
     assert 0.5 < found.var() / independent.var() < 2
 
 
+@pytest.mark.slow
 def test_shared_draws_and_keys_of_other_kinds():
     options = {"num_samples": 8, "balanced": 8}
     shared = mc.sample(
@@ -123,6 +129,7 @@ def test_shared_draws_and_keys_of_other_kinds():
     close(one, same)
 
 
+@pytest.mark.slow
 def test_fewer_samples_for_the_same_error():
     """The mean of one set against that of 32 independent samples, over 40 keys."""
 
@@ -139,6 +146,7 @@ def test_fewer_samples_for_the_same_error():
     assert (np.abs(plain.mean(0) - sets.mean(0)) < 5 * error).all()
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_say():
     """Of 60 keys, 64 samples in 8 sets each; the truth is that of 60 times as many."""
     keys = jax.random.split(jax.random.key(3), 60)
@@ -158,12 +166,14 @@ def test_intervals_cover_what_they_say():
         assert 0.6 < ratio < 1.6
 
 
+@pytest.mark.slow
 def test_a_rule_counts_sets():
     rule = mc.Until(1.0, 128, every=16, min_samples=3, of=lambda error: error["mean"])
     found = mc.estimate(PREDICT, KEY, X, num_samples=rule, reducers=MOMENTS, balanced=8)
     assert int(found.num_samples) == 4  # 32 samples: at 16 there were two sets
 
 
+@pytest.mark.slow
 def test_a_data_set_and_its_folder(tmp_path):
     options = {"num_samples": 16, "reducers": MOMENTS, "batch_size": 4, "folder": tmp_path}
     data = np.asarray(X)

@@ -22,6 +22,7 @@ def of_the_mean(error: dict) -> jax.Array:
     return error["mean"]
 
 
+@pytest.mark.slow
 def test_it_stops_when_every_example_is_sure():
     rule = mc.Until(0.05, 10_000, of=of_the_mean)
     found = run(rule)
@@ -39,6 +40,7 @@ def test_it_stops_when_every_example_is_sure():
     assert before.standard_error["mean"].max() > 0.05
 
 
+@pytest.mark.slow
 def test_the_size_of_the_chunks_makes_no_difference():
     rule = mc.Until(0.05, 10_000, of=of_the_mean)
     one, other = run(rule), run(rule, chunk_size=7)
@@ -46,10 +48,12 @@ def test_the_size_of_the_chunks_makes_no_difference():
     np.testing.assert_allclose(one.value["mean"], other.value["mean"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_stops_in_any_case():
     assert int(run(mc.Until(1e-9, 100)).num_samples) == 100
 
 
+@pytest.mark.slow
 def test_another_strictness_is_the_same_program():
     counts = [int(run(mc.Until(level, 5000, of=of_the_mean)).num_samples) for level in (0.2, 0.1, 0.05)]
     assert counts == sorted(counts)
@@ -71,6 +75,7 @@ def test_bad_rules(rule: mc.Until, message: str):
         run(rule)
 
 
+@pytest.mark.slow
 def test_few_samples_are_not_sure():
     """Their standard error is no more known than the value."""
     found = run(mc.Until(10.0, 100, every=2))

@@ -54,6 +54,7 @@ def test_drawn_weights_have_the_moments_of_the_paper(rank: int):
     ).all()
 
 
+@pytest.mark.slow
 def test_a_predictor_of_drawn_weights():
     state = collected(5)
     predict = mc.swag(lambda w, key, x: x @ w["a"] + w["b"], state)

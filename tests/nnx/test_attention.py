@@ -98,6 +98,7 @@ def test_a_mask_is_checked_where_nothing_is_drawn_too():
     check_masks_of_drop_key(lambda mask: jaxdrop.nnx.DropKey(0.5)(X, deterministic=True, mask=mask))
 
 
+@pytest.mark.slow
 def test_blocks_give_what_all_weights_give():
     check_attention_in_blocks(attention_fn)
     query, value = jnp.ones((2, 9, 4, 8)), standard_normal(KEY, (2, 9, 2, 8))

@@ -128,6 +128,7 @@ def test_attention_that_does_not_keep_its_streams():
     assert [site[1:] for site in predict.sites] == [("MultiHeadAttention", "default", "0.5")]
 
 
+@pytest.mark.slow
 def test_a_model_of_other_rates():
     model = jn.with_rates(patterns.evaluated(patterns.Subclasses)(nnx.Rngs(0)), {"*": 0.25})
     predict = jn.stochastic(model, X)
@@ -149,6 +150,7 @@ def test_stacked_layers_need_streams():
         jn.stochastic(Stack(nnx.Rngs(0)), X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", ["linen/*", "dropout"])
 def test_a_site_in_linen_obeys(sites: str):
     model = patterns.LinenInside(nnx.Rngs(0))

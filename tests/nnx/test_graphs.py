@@ -28,6 +28,7 @@ class Net(nnx.Module):
         return x + self.shake(jax.ops.segment_sum(messages, ENDS["receivers"], ENDS["num_nodes"]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_predictor_of_a_graph_and_its_rates():
     net, x = Net(nnx.Rngs(0)), standard_normal(KEY, (3, 2))

@@ -179,6 +179,7 @@ class Loss(nnx.Variable):
     """What an auxiliary loss is sown into."""
 
 
+@pytest.mark.slow
 def test_what_it_sows_into_a_variable_of_its_own_is_lost_and_statistics_are_kept():
     class Auxiliary(Block):
         def __call__(self, x):

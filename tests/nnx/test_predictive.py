@@ -58,12 +58,14 @@ def model() -> Many:
     return model
 
 
+@pytest.mark.slow
 def test_sites_are_listed(model: Many):
     """Training never turns `told` on."""
     assert [site.path for site in jn.stochastic(model, X).sites] == [path for path in PATHS if path != "told"]
     assert [site.path for site in jn.stochastic(model, X, sites="last").sites] == PATHS[-1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_each_site_draws_alone(model: Many, path: str):
     predict = jn.stochastic(model, X, sites=path)
@@ -157,6 +159,7 @@ def test_a_model_with_nothing_to_draw_is_refused():
         jn.stochastic(net, X)
 
 
+@pytest.mark.slow
 def test_a_part_that_is_jitted_by_itself():
     """Its trace is kept: of a call with other sites it must not be used."""
 
@@ -244,6 +247,7 @@ def draws(predict, x=X, num_samples: int = 16) -> int:
     return len(np.unique(np.asarray(samples).reshape(num_samples, -1), axis=0))
 
 
+@pytest.mark.slow
 def test_a_subclass_that_hands_on_its_mode_obeys():
     """It was listed, its mode overridden, and its samples were all the same."""
     model = patterns.evaluated(patterns.Subclasses)(nnx.Rngs(0))

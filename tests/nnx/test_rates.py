@@ -91,6 +91,7 @@ def expected():
     return called(library(0.3, 0.2))
 
 
+@pytest.mark.slow
 def test_traced_rates_are_those_of_a_built_model(expected):
     near(rated(library(), 0.3, 0.2), expected)
 
@@ -101,6 +102,7 @@ def test_concrete_rates_are_those_of_a_built_model(number, expected):
     near(called(model), expected)
 
 
+@pytest.mark.slow
 def test_a_vmap_over_rates_is_a_loop():
     pairs = jnp.array([[0.0, 0.5], [1.0, 0.0]])
     found = jax.jit(jax.vmap(lambda pair: rated(library(), *pair)))(pairs)
@@ -113,6 +115,7 @@ def test_own_masks_by_default():
     np.testing.assert_array_equal(found, jaxdrop.dropout(KEY, X, 0.5, broadcast_dims=(1,), bits=8))
 
 
+@pytest.mark.slow
 def test_the_model_is_unchanged_and_its_variables_are_shared():
     """So a gradient, statistics of batches and streams of keys are the model's."""
     model = library()
@@ -250,6 +253,7 @@ def attention(rate: float, fun) -> nnx.MultiHeadAttention:
     return nnx.MultiHeadAttention(2, 8, dropout_rate=rate, attention_fn=fun, **options)
 
 
+@pytest.mark.slow
 def test_attention_functions_stay():
     fun, x = jn.attention_fn(jaxdrop.drop_key), X[:, None].repeat(5, 1)
     found = nnx.jit(lambda model, rate: jn.with_rates(model, {"*": rate})(x))(attention(0.9, fun), 0.4)
@@ -262,6 +266,7 @@ def test_attention_functions_without_a_rate_are_refused():
         jn.with_rates(layer, {"*": 0.1})
 
 
+@pytest.mark.slow
 def test_a_model_of_other_rates_has_other_rates_again_and_a_predictor():
     twice = jn.with_rates(jn.with_rates(library(), {"*": jnp.float32(0.7)}), by_pattern(0.3, 0.2), bits=32)
     one, other = (jn.stochastic(model, X) for model in (library(0.3, 0.2), twice))
@@ -278,6 +283,7 @@ def test_rates_are_listed():
     assert [site.rate for site in jn.list_rates(Lifted(0.3, "rnn"))] == ["0.3, 0.3", "0.3"]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_rates_trains_in_one_program():
     """Under `vmap`, as a run for each rate of a model built with it."""
 

@@ -118,6 +118,7 @@ def test_cells_train_and_evaluate(wrapper):
         np.testing.assert_array_equal(y, plain(X))
 
 
+@pytest.mark.slow
 def test_sequence_lengths():
     rnn = nnx.RNN(RecurrentDropoutCell(lstm(), 0.5, rngs=nnx.Rngs(0)), return_carry=True)
     lengths = jnp.array([1, 2, 3, 4, 5, 5])
@@ -153,6 +154,7 @@ def gates_of(cell):
     return [gate(*four) for kind in kinds for four in zip(*kind, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_masks"), CELLS)
 def test_states_are_masked_in_products_alone(name, num_masks):
     """Against NumPy, which adds the state of a gated unit unmasked; with a mask for each gate, too."""

@@ -39,6 +39,7 @@ def test_dropout_takes_every_argument_of_flax():
         assert [mine[name].default for name in flax] == [flax[name].default for name in flax]
 
 
+@pytest.mark.slow
 def test_a_model_switches_by_its_import():
     """Trained side by side, with 32 bits: the same losses at every step."""
     losses = {}

@@ -53,6 +53,7 @@ def linen_loss(params, model_state, key, x):
     return jnp.mean((y - 1) ** 2), ({}, new)
 
 
+@pytest.mark.slow
 def test_both_apis_train_to_the_same_loss():
     """From the same weights and keys: the key of the loss in Linen, the last of two in NNX."""
     parts = trainable(Net(nnx.Rngs(0)))
@@ -75,6 +76,7 @@ def test_both_apis_train_to_the_same_loss():
     chex.assert_trees_all_close(own, other.model_state["batch_stats"]["norm"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_spectral_norm_is_trained_as_in_linen():
     """NNX's overwrites the weight with the normalized one; the weight itself is trained."""
 
@@ -107,6 +109,7 @@ def test_a_spectral_norm_is_trained_as_in_linen():
     np.testing.assert_allclose(trained.batch_stats["kernel", "sigma"][...], sigma, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_objects_to_search")
 def test_streams_begin_anew_from_the_key_of_each_step():
     """A step is that of the merged model: the same masks, others in the next step, the model as it was."""
@@ -138,6 +141,7 @@ def test_streams_begin_anew_from_the_key_of_each_step():
     np.testing.assert_allclose(trained(X), expected(X), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_models():
     keys = jax.random.split(KEY)
     parts = jax.vmap(lambda key: trainable(Net(nnx.Rngs(key))))(keys)
@@ -178,6 +182,7 @@ def test_only_some_variables_are_trained():
     np.testing.assert_array_equal(trained.lora.base_module.kernel[...], model.lora.base_module.kernel[...])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [nnx.jit, nnx.remat], ids=["jit", "remat"])
 def test_a_loss_may_be_compiled_or_rematerialized(transform):
     """Which hand all variables back as other arrays, though none is written."""

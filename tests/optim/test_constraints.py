@@ -84,6 +84,7 @@ def test_non_negative():
         optim.non_negative(where=[("*", 2.0)]).init(w)
 
 
+@pytest.mark.slow
 def test_the_constraint_holds_all_along_a_training():
     params = {"kernel": standard_normal(1, (8, 16))}
     optimizer = optax.chain(optax.adam(0.3), optim.non_negative(), optim.max_norm(1.0))
@@ -157,6 +158,7 @@ def test_a_projection_of_half_precision_is_rounded_once(name, dtype):
     np.testing.assert_array_equal(PROJECTIONS[name](once).astype(np.float32), once.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTIONS)
 def test_a_projection_of_a_tree(name):
     w, b = jnp.array([[3.0, -0.1], [4.0, 0.1]]), jnp.full(2, -9.0)
@@ -187,6 +189,7 @@ def test_a_projection_of_a_sharded_kernel(name, kind):
         np.testing.assert_allclose(new, PROJECTIONS[name](w), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_shares_and_limits_of_projections():
     found = optim.projection_max_norm({"a": 9 * W}, 2.0, where=[("a", 0.5)])["a"]
     np.testing.assert_allclose(found, optim.projection_max_norm(9 * W, 1.0), rtol=1e-6)

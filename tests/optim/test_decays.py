@@ -29,6 +29,7 @@ def assert_same(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-6), a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.01, momentum=0.9), optax.adam(0.05)])
 def test_coupled_is_the_penalty(optimizer):
     chained = train(optax.chain(optim.coupled_l2(0.3), optimizer))
@@ -37,6 +38,7 @@ def test_coupled_is_the_penalty(optimizer):
     assert_same(chained, train(optax.chain(decay, optimizer)))
 
 
+@pytest.mark.slow
 def test_decoupled_is_adamw_of_twice_the_strength():
     mine = train(optax.chain(optax.adam(0.05), optim.decoupled_l2(0.3, 0.05)))
     assert_same(mine, train(optax.adamw(0.05, weight_decay=0.6, mask=penalties.weight_mask)))

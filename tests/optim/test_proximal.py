@@ -104,6 +104,7 @@ def test_elastic_net_step_by_hand():
     np.testing.assert_allclose(both, [[1.1 / 1.4, 0.0]], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_group_lasso_step_against_numpy():
     rng = np.random.default_rng(1)
     w, u = rng.normal(size=(5, 4)) * [1.0, 0.1, 1.0, 2.0], rng.normal(size=(5, 4)) * 0.01
@@ -121,6 +122,7 @@ def test_group_lasso_step_against_numpy():
     np.testing.assert_allclose(rows, expected.T, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_group_lasso_goes_down_its_own_penalty():
     """A proximal step is the least of penalty + distance: no point nearby is lower."""
     w = standard_normal(0, (3, 4, 2))

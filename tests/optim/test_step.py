@@ -154,6 +154,7 @@ def test_sharded_parameters_keep_their_sharding(name, axes, kind):
     np.testing.assert_allclose(new, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_runs_of_a_sweep_are_runs_alone(name):
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, -leaf]), PARAMS)

@@ -78,6 +78,7 @@ def test_traced_values_are_refused():
         jax.jit(lambda x: plots.risk_coverage_curve(x, x))(np.ones(3))
 
 
+@pytest.mark.slow
 def test_strict_modes_and_64_bits():
     probs, labels = np.tile([[0.25, 0.75], [0.5, 0.5]], (8, 1)), np.arange(16) % 2
     doubt = np.arange(16.0)

@@ -40,6 +40,7 @@ def test_of_the_likeliest_class_and_of_two_series():
     assert colors == set(plots.PALETTE[:2])
 
 
+@pytest.mark.slow
 def test_of_a_class_and_of_binary_probabilities():
     ax = plots.reliability_diagram(PROBS, LABELS, bins=6, cls=2, ax=axes())
     check(ax, PROBS[:, 2], LABELS == 2, 6)

@@ -17,6 +17,7 @@ def told(values: np.ndarray) -> str:
     return f"{values.mean():.3f} ± {error:.3f}"
 
 
+@pytest.mark.slow
 def test_shares_of_sizes_and_coverage_by_size():
     ax = axes()
     assert plots.set_sizes(SETS, labels=LABELS, label="mine", ax=ax) is ax

@@ -80,6 +80,7 @@ def test_the_band_of_risk_is_the_spread_over_test_sets():
     np.testing.assert_allclose(np.mean(errors, 0), np.std(risks, 0), rtol=0.25)
 
 
+@pytest.mark.slow
 def test_the_roc_is_that_of_scikit_learn():
     ax = axes()
     assert plots.roc_curve(IN, OUT, label="mine", ax=ax) is ax
@@ -99,6 +100,7 @@ def test_infinite_scores_have_a_place_in_the_roc():
     assert ax.lines[1].get_xydata().tolist() == [[0, 0], [0.5, 1], [1, 1]]
 
 
+@pytest.mark.slow
 def test_histograms_share_their_bins():
     sets = {"one": OUT, "two": OUT[:50] + 1}
     ax = plots.score_histograms(IN, sets, bins=7, name="entropy (nats)", ax=axes())

@@ -34,6 +34,7 @@ def test_bands_are_quantiles_in_the_order_of_x():
     assert legend(ax) == ["mean", *texts, "targets"]
 
 
+@pytest.mark.slow
 def test_large_offsets_keep_their_digits_and_many_points_are_thinned():
     x = 1.7e9 + np.arange(5000.0)
     ax = plots.prediction_bands(x, 1e9 + np.zeros(5000), 0.5, 1e9 + np.ones(5000), levels=[0.9], ax=axes())

@@ -42,6 +42,7 @@ def test_the_errors_of_all_estimates_and_the_line_of_the_rate():
     assert "5 % to 95 %" in ax.get_ylabel()
 
 
+@pytest.mark.slow
 def test_a_reducer_gives_what_it_gives_of_the_first_samples():
     probs = RNG.dirichlet(np.ones(3), (40, 2)).astype(np.float32)
     reducer = mc.Categorical(from_logits=False)
@@ -55,6 +56,7 @@ def test_a_reducer_gives_what_it_gives_of_the_first_samples():
     assert ax.get_ylabel() == "mutual information, ± standard error"
 
 
+@pytest.mark.slow
 def test_estimates_at_several_numbers_of_samples_in_any_order():
     predict = jax.tree_util.Partial(lambda key, x: jaxdrop.dropout(key, x, 0.5))
     found = [

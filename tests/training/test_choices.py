@@ -76,6 +76,7 @@ def test_what_is_refused():
     assert choose({"rate": [0.0, 0.5]}, [1.0, 2.0], over=None).setting == {"rate": 0.0}
 
 
+@pytest.mark.slow
 def test_a_rate_is_chosen_and_the_grid_is_halved():
     """Of a sweep: the better half of the settings trains on, as it would have in the whole grid."""
     x = standard_normal(1, (32, 8))

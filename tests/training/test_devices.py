@@ -98,6 +98,7 @@ def put(tree, mesh: Mesh, specs=None):
     return jax.tree.map(lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), tree, specs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "specs"), [(AxisType.Auto, None), (AxisType.Explicit, FSDP)])
 def test_one_run_follows_the_shardings_of_its_parameters_and_batch(kind, specs):
     """Batches are sharded; the parameters are replicated, or sharded with their optimizer state."""
@@ -125,6 +126,7 @@ def test_one_run_follows_the_shardings_of_its_parameters_and_batch(kind, specs):
         assert share < 1 / 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "by"),
     [(AxisType.Auto, "mesh"), (AxisType.Explicit, "spec"), (AxisType.Explicit, "keys")],
@@ -145,6 +147,7 @@ def test_runs_of_a_sweep_on_many_devices_do_not_communicate(kind, by):
     check_same(stepped(step, state), all_runs())
 
 
+@pytest.mark.slow
 def test_a_sweep_shares_its_batch_over_the_other_axes_of_its_mesh():
     mesh = make_mesh((2, 4), ("runs", "batch"), (AxisType.Auto,) * 2)
     init, step = sweep(recipe, mesh=mesh)
@@ -276,6 +279,7 @@ keep("loop", test_loop.run(Path(out) / "loop", **options))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
     """Also from a checkpoint of one device, which resumes theirs."""
     step, state, x = sharded(jax.devices("cpu")[:1])

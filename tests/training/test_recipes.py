@@ -51,6 +51,7 @@ def linear_loss(params, key, x):
     return jnp.mean((jaxdrop.dropout(key, x, 0.5) @ params) ** 2), {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, True], ids=["trainer", "sweep"])
 def test_donated_memory(many):
     """Parameters, optimizer state and gradients once; the caller's arrays stay."""
@@ -70,6 +71,7 @@ def test_donated_memory(many):
     assert not any(leaf.is_deleted() for leaf in (key, params, *hyper, *jax.tree.leaves(new)))
 
 
+@pytest.mark.slow
 def test_accumulation_over_microbatches_with_the_masks_of_the_whole_batch():
     """One key per example: its mask depends on its index, not on the microbatch that it is in."""
 
@@ -97,6 +99,7 @@ def test_accumulation_over_microbatches_with_the_masks_of_the_whole_batch():
     assert memory[1] < memory[0] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_multi_steps_draw_masks_for_each_step():
     """Each microbatch is a step with its own key."""
@@ -211,6 +214,7 @@ def test_a_skipped_step_may_keep_its_model_state():
     assert state.model_state == {"mean": 0, "count": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_sharpness_aware_minimization_in_a_chain():
     """It takes one of the arguments that a chain hands to all members."""
@@ -269,6 +273,7 @@ def test_lora_with_dropout_of_its_inputs():
     assert (trained.lora.lora_b[...] != model.lora.lora_b[...]).any()
 
 
+@pytest.mark.slow
 def test_lora_dropout_of_rows_and_columns():
     """Masks of the inputs and outputs, shared by the batch, are those of the rows of A and columns of B."""
     model = Adapted(nnx.Rngs(0), shared=(0,), outputs=True)

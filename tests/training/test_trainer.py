@@ -63,6 +63,7 @@ def test_training_lowers_the_loss():
     assert last < 0.5 * first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -119,6 +120,7 @@ def test_a_line_search_uses_a_key_twice_on_purpose():
     assert (state.params != 1).any()
 
 
+@pytest.mark.slow
 def test_a_bad_rate_in_a_sweep_is_loud():
     hyper = grid(rate=[0.5, 1.3, -0.3], l1=[0.0], decay=[0.0])
     keys = jax.random.split(KEY, 3)
@@ -174,6 +176,7 @@ def test_a_state_in_a_file_holds_the_words_of_its_key(saved, impl, tmp_path):
     assert found[0].key == expected[0].key
 
 
+@pytest.mark.slow
 def test_scan_is_the_loop():
     pair = trainer(*recipe(HYPER))
     state = pair.init(KEY, init_params(KEY))
@@ -184,6 +187,7 @@ def test_scan_is_the_loop():
     chex.assert_trees_all_close(scanned.params, looped.params, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_sweep_is_its_runs():
     hyper = grid(rate=[0.0, 0.4], l1=[0.0, 1e-2], decay=[0.0, 0.1])
@@ -201,6 +205,7 @@ def test_a_sweep_is_its_runs():
         chex.assert_trees_all_close(mine, state.params, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_program_trains_the_whole_grid_and_any_other():
     """The loss function is traced once, for all cells, all steps, and other values of the grid."""
     traced = []
@@ -270,6 +275,7 @@ def init_net(key):
     return variables.pop("params"), variables
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_model_state_moves_as_in_a_loop_of_flax():
     params, model_state = init_net(KEY)
@@ -289,6 +295,7 @@ def test_a_model_state_moves_as_in_a_loop_of_flax():
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_each_run_of_a_sweep_has_its_model_state():
     keys = jax.random.split(KEY, 2)
@@ -304,6 +311,7 @@ def test_each_run_of_a_sweep_has_its_model_state():
         chex.assert_trees_all_close(own, state.model_state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_model_state_is_resumed_and_scanned():
     pair = trainer(net_loss, optax.adam(1e-2))
@@ -316,6 +324,7 @@ def test_a_model_state_is_resumed_and_scanned():
     chex.assert_trees_all_close(scanned.model_state, whole.model_state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_an_optimizer_that_evaluates_again_starts_from_the_same_model_state():
     """And the state moves once per step."""

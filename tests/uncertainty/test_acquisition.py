@@ -68,6 +68,7 @@ def test_batch_bald_is_the_greedy_sum_over_all_labels():
     np.testing.assert_allclose(found.scores, scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_configurations", [1, 5, 20_000])
 def test_drawn_configurations_tend_to_the_sum(num_configurations):
     """Whatever was chosen, the score is that of the choice; the gain of a step is a mean of values
@@ -82,6 +83,7 @@ def test_drawn_configurations_tend_to_the_sum(num_configurations):
     assert (np.diff(found.scores) >= 0).all()
 
 
+@pytest.mark.slow
 def test_drawn_configurations_are_close_where_the_sum_was_not_taken():
     """The same pool with and without the draw: two of three labels drawn."""
     drawn = uncertainty.batch_bald(KEY, PROBS, 3, num_configurations=2)
@@ -122,6 +124,7 @@ def test_a_long_batch_does_not_underflow():
     assert found.scores[-1] <= np.log(4) + 1e-3
 
 
+@pytest.mark.slow
 def test_batch_bald_under_jit_and_with_key_reuse_checked():
     with jax.debug_key_reuse(True):
         found = uncertainty.batch_bald(jax.random.key(5), PROBS, 4, num_configurations=9)

@@ -39,6 +39,7 @@ def test_reliability_is_that_of_scikit_learn(mode, strategy):
     np.testing.assert_allclose(uncertainty.binary_ece(PROBS, LABELS, bins=10, mode=mode), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_error_of_two_classes_is_that_of_one():
     pairs = np.stack([1 - PROBS, PROBS], axis=-1)
     expected = uncertainty.classwise_ece(pairs, LABELS, bins=1)
@@ -52,6 +53,7 @@ def test_probabilities_of_0_and_1_have_their_gradients():
     np.testing.assert_array_equal(grad, [1, -1])
 
 
+@pytest.mark.slow
 def test_a_mask_leaves_labels_out():
     where = RNG.uniform(size=400) < 0.6
     probs, labels = np.where(where, PROBS, np.nan), np.where(where, LABELS, -100)

@@ -26,6 +26,7 @@ def mean_nll(logits: np.ndarray) -> float:
     return -picked.mean()
 
 
+@pytest.mark.slow
 def test_temperature_is_that_of_scipy():
     best = optimize.minimize_scalar(lambda log: mean_nll(LOGITS / np.exp(log)), tol=1e-12)
     for fit in (uncertainty.fit_temperature, jax.jit(uncertainty.fit_temperature)):
@@ -45,6 +46,7 @@ def test_temperature_does_not_mind_a_shift_or_more_axes():
     np.testing.assert_allclose(again.temperature, 1, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_temperatures_at_the_ends():
     apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
     np.testing.assert_allclose(uncertainty.fit_temperature(apart, labels).temperature, 5e-3, rtol=1e-3)
@@ -64,6 +66,7 @@ def test_traced_values_that_make_no_sense_give_nan(fit, compiled_in_haste):
     assert np.isnan(jitted(jnp.full((3, 2), jnp.inf), jnp.array([0, 1, 1]))[0]).all()
 
 
+@pytest.mark.slow
 def test_vector_scaling_is_that_of_scipy():
     def loss(of):
         return mean_nll(LOGITS * of[:CLASSES] + of[CLASSES:])
@@ -78,6 +81,7 @@ def test_vector_scaling_is_that_of_scipy():
     assert nll < uncertainty.nll(uncertainty.fit_temperature(LOGITS, LABELS)(LOGITS), LABELS).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "offset"), [(1.0, 100.0), (1000.0, 0.0)])
 def test_vector_scaling_of_logits_far_from_zero_or_large(spread: float, offset: float):
     """It is the same fit in other units."""
@@ -103,6 +107,7 @@ def test_vector_scaling_of_a_class_whose_logit_never_changes(constant: float):
     np.testing.assert_allclose(nll(np.float64(fitted.bias)), best.fun, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_vector_scaling_of_what_can_be_set_apart_stays_finite():
     apart, labels = jnp.array([[5.0, 0.0], [0.0, 5.0]]), jnp.array([0, 1])
     fitted = uncertainty.fit_vector_scaling(apart, labels, steps=30)
@@ -227,6 +232,7 @@ def test_a_fit_to_no_example_is_nan(fit, compiled_in_haste):
     assert np.isnan(fitted[0]).all()
 
 
+@pytest.mark.slow
 def test_log_probabilities_that_underflow_are_calibrated():
     """Of logits of 200 and -200 the mean probability is 0 in float32, and its log is no logit."""
     sign = np.random.default_rng(1).choice([-1.0, 1.0], size=(32, 4, 1))

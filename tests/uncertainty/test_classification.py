@@ -113,6 +113,7 @@ def test_equal_confidences_stay_together(mode):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), first, again)
 
 
+@pytest.mark.slow
 def test_ends_of_bins():
     """0 is in the first bin, an edge in the bin that it ends, 1 in the last."""
     confidence = jnp.array([0.5, 0.6, 0.7, 1.0])
@@ -142,6 +143,7 @@ IGNORED = RNG.uniform(size=300) < 0.4
 GAPPED = np.where(IGNORED, 255, LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nll", "brier", "accuracy"])
 def test_a_mask_leaves_labels_out(name: str):
     """The scores are NaN there, and their gradients 0."""
@@ -157,6 +159,7 @@ def test_a_mask_leaves_labels_out(name: str):
     assert (grad[IGNORED] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mask_leaves_labels_out_of_the_bins(mode: str):
     for score in (uncertainty.ece, uncertainty.classwise_ece):
@@ -167,6 +170,7 @@ def test_a_mask_leaves_labels_out_of_the_bins(mode: str):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mask_may_broadcast_and_be_of_lists():
     probs, labels = PROBS.reshape(100, 3, 4), LABELS.reshape(100, 3)
     where = [True, False, True]

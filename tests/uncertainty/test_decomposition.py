@@ -44,6 +44,7 @@ def test_variation_ratio_counts_votes():
     np.testing.assert_allclose(uncertainty.variation_ratio(PROBS), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_sure_samples():
     """All that is uncertain is which sample is right: log 3 - 2/3 log 2 nats, all of it epistemic."""
     between = np.log(3) - 2 / 3 * np.log(2)
@@ -55,6 +56,7 @@ def test_sure_samples():
         assert np.isfinite(jax.grad(lambda probs, of=of: of(probs).sum())(SURE)).all()
 
 
+@pytest.mark.slow
 def test_gradients_through_a_softmax_that_is_sure():
     logits = jnp.array([[[1000.0, 0.0]], [[0.0, 1.0]]])
     for of in ENTROPIES:

@@ -52,6 +52,7 @@ def reference(name: str, x, labels, new, shrinkage: float = 0.0):
     return nearest - (squares(new, mean, shrunk(x - mean)) if name == "relative" else 0)
 
 
+@pytest.mark.slow
 @each
 def test_scores_are_those_of_float64(name):
     for shrinkage in (0.0, 0.3):
@@ -114,6 +115,7 @@ SINGULAR = {
 }
 
 
+@pytest.mark.slow
 @both
 def test_singular_covariances_are_refused(name):
     for features, told in SINGULAR.values():

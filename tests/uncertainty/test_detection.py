@@ -57,6 +57,7 @@ def drawn(key: jax.Array) -> tuple[jax.Array, ...]:
     return inside, jnp.round(outside, 1), *noisy
 
 
+@pytest.mark.slow
 def test_errors_are_the_spread_over_many_data_sets():
     """The spread of 200 is known to 5 %, and that of FPR95 is estimated from few examples."""
 
@@ -72,6 +73,7 @@ def test_errors_are_the_spread_over_many_data_sets():
         assert abs(stated / spread - 1) < uncertain, name
 
 
+@pytest.mark.slow
 def test_sets_that_do_not_overlap():
     apart = jnp.arange(30.0), jnp.arange(50.0, 80.0)
     assert tuple(uncertainty.auroc_with_error(*apart)) == (1, 0)

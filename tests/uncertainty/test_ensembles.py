@@ -56,6 +56,7 @@ def test_a_normal_cdf_far_out_and_without_a_spread():
     assert all(np.isfinite(grad).all() for grad in grads)
 
 
+@pytest.mark.slow
 def test_a_row_of_deviations_may_be_masked():
     """Also one that all outputs of an example share."""
     y, where = jnp.arange(12.0).reshape(4, 3), jnp.array([[True], [True], [False], [True]])

@@ -25,6 +25,7 @@ def classified(key: jax.Array, sharper: float) -> tuple[jax.Array, jax.Array]:
     return jax.nn.softmax(sharper * logits), jax.random.categorical(keys[1], logits)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_mean():
     found = uncertainty.mean_with_error(LOSS)
     np.testing.assert_allclose(found, (LOSS.mean(), LOSS.std(ddof=1) / np.sqrt(80)), rtol=1e-5)
@@ -37,6 +38,7 @@ def test_the_error_of_a_mean():
     np.testing.assert_allclose(uncertainty.mean_with_error(many).standard_error, 1e-3, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_masks_leave_examples_out():
     some = uncertainty.aurc_with_error(DOUBT[WHERE], LOSS[WHERE])
     np.testing.assert_allclose(some.value, uncertainty.aurc(DOUBT[WHERE], LOSS[WHERE]), rtol=1e-5)
@@ -52,6 +54,7 @@ def test_masks_leave_examples_out():
     np.testing.assert_allclose(found, some, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_errors_are_the_spread_over_many_data_sets():
     """The spread of 200 is known to 5 %. ECE of a calibrated model has up to a quarter more, as stated."""
 
@@ -74,6 +77,7 @@ def test_errors_are_the_spread_over_many_data_sets():
         assert abs(stated / spread - 1 - excess) < uncertain, name
 
 
+@pytest.mark.slow
 def test_the_bootstrap_is_close_to_the_formulas():
     """Of 200 resamples, 5 %; several scores of one key, and pairs that stay together."""
 
@@ -93,6 +97,7 @@ def test_the_bootstrap_is_close_to_the_formulas():
     np.testing.assert_array_equal(again.standard_error["aurc"], found.standard_error["aurc"])
 
 
+@pytest.mark.slow
 def test_the_bootstrap_of_two_sets_resamples_each_by_itself():
     """Sets of one size too; a tree of arrays stays together."""
     inside, outside = DOUBT, DOUBT + 1

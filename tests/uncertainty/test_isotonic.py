@@ -48,11 +48,13 @@ def test_isotonic_regression_of_many():
     np.testing.assert_allclose(jax.jit(uncertainty.isotonic_regression)(x, y), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_isotonic_regression_of_a_million_in_one_pool():
     fitted = jax.jit(uncertainty.isotonic_regression)(jnp.zeros(1_000_000), jnp.full(1_000_000, 0.1))
     np.testing.assert_allclose(fitted, 0.1, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_isotonic_regression_of_infinities():
     x, y = jnp.arange(6.0), jnp.array([-jnp.inf, 1.0, 0.0, 2.0, jnp.inf, 3.0])
     expected = [-np.inf, 0.5, 0.5, 2, np.inf, np.inf]
@@ -60,6 +62,7 @@ def test_isotonic_regression_of_infinities():
     assert np.isfinite(jax.grad(lambda y: uncertainty.isotonic_regression(x, y)[1:4].sum())(y)).all()
 
 
+@pytest.mark.slow
 def test_gradient_of_isotonic_regression_is_that_of_the_means():
     x, y = jnp.arange(4.0), jnp.array([0.0, 3.0, 1.0, 5.0])
     jacobian = jax.jacrev(uncertainty.isotonic_regression, 1)(x, y)
@@ -67,6 +70,7 @@ def test_gradient_of_isotonic_regression_is_that_of_the_means():
     np.testing.assert_allclose(jacobian, expected)
 
 
+@pytest.mark.slow
 def test_isotonic_calibration_is_scikit_learns_one_against_the_rest():
     fitted = jax.jit(uncertainty.fit_isotonic)(PROBS, LABELS)
     new = RNG.dirichlet(np.ones(CLASSES), size=100).astype(np.float32)
@@ -77,6 +81,7 @@ def test_isotonic_calibration_is_scikit_learns_one_against_the_rest():
     np.testing.assert_allclose(fitted(new).sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_isotonic_calibration_of_two_classes_lowers_the_nll():
     probs = np.stack([1 - PROBS[:, 0], PROBS[:, 0]], axis=-1)
     labels = (LABELS == 0).astype(int)
@@ -120,6 +125,7 @@ def test_values_far_from_zero():
     np.testing.assert_allclose(uncertainty.isotonic_regression(x, y), expected, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_batches_and_their_gradients():
     """Batched by `vmap`, which takes one after another."""
     x, y = jnp.arange(4.0), jnp.array([[0.0, 3.0, 1.0, 5.0], [3.0, 2.0, 1.0, 0.0]])
@@ -147,6 +153,7 @@ def test_a_mask_leaves_points_out():
     assert np.isnan(uncertainty.isotonic_regression(x, y, where=np.zeros(60, bool))).all()
 
 
+@pytest.mark.slow
 def test_a_mask_leaves_labels_out():
     probs, labels, where = PROBS.copy(), LABELS.copy(), RNG.uniform(size=COUNT) < 0.7
     expected = uncertainty.fit_isotonic(PROBS[where], LABELS[where])(PROBS)

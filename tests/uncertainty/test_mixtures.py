@@ -56,6 +56,7 @@ def test_crps_of_a_mixture_is_the_integral():
     np.testing.assert_allclose(found, sum(parts), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_crps_of_one_component_and_without_a_spread():
     one = uncertainty.crps_gaussian_mixture(MEANS[:1], STDDEVS[:1], Y)
     np.testing.assert_allclose(one, uncertainty.crps_gaussian(MEANS[0], STDDEVS[0], Y), rtol=1e-5)

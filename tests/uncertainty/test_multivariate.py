@@ -27,6 +27,7 @@ def variogram(samples: np.ndarray, y: np.ndarray, order: float, weights: float |
     return (weights * (np.abs(y[..., None] - y[..., None, :]) ** order - predicted) ** 2).sum((-1, -2))
 
 
+@pytest.mark.slow
 def test_energy_score_is_the_double_sum():
     call = jax.jit(uncertainty.energy_score, static_argnames="fair")
     np.testing.assert_allclose(call(SAMPLES[:5], Y, fair=True), energy(SAMPLES[:5], Y, True), rtol=1e-5)

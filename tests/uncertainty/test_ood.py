@@ -22,6 +22,7 @@ BANK = np.float32(RNG.normal(size=(300, 8)) * RNG.uniform(0.1, 9, size=(300, 1))
 NEW = np.float32(RNG.normal(size=(50, 8)))
 
 
+@pytest.mark.slow
 def test_scores_of_logits_are_those_of_float64():
     wide = np.float64(LOGITS)
     others = np.sort(special.softmax(wide, -1), -1)[:, :-1].sum(-1)
@@ -80,6 +81,7 @@ def test_distances_to_neighbors_are_those_of_scikit_learn(monkeypatch):
         np.testing.assert_allclose(found.reshape(-1), distances[:, k - 1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_distances_of_close_neighbors_are_precise():
     """From inner products in float32 they would be wrong in the first digit, or 0."""
     near = NEW[:1] + np.float32(1e-4) * np.eye(8, dtype=np.float32)

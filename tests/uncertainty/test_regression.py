@@ -180,6 +180,7 @@ def test_coverage_and_sharpness():
     np.testing.assert_array_equal(jax.grad(uncertainty.sharpness)(jnp.zeros(3)), np.zeros(3))
 
 
+@pytest.mark.slow
 def test_half_precision_and_integers_are_widened():
     half = jnp.ones((3, 2), jnp.bfloat16)
     results = [
@@ -193,6 +194,7 @@ def test_half_precision_and_integers_are_widened():
     assert all(result.dtype == jnp.float32 for result in results)
 
 
+@pytest.mark.slow
 def test_a_mask_leaves_targets_out():
     where = RNG.uniform(size=40) < 0.6
     y, samples = np.where(where, Y, np.nan), MEAN + RNG.normal(size=(6, 40))

@@ -98,6 +98,7 @@ def test_gradients():
     assert all(np.isfinite(grad).all() for grad in grads)
 
 
+@pytest.mark.slow
 def test_a_mask_leaves_targets_out():
     where = RNG.permutation(COUNT) < 280
     mean, stddev, y = (np.where(where, array, np.nan) for array in (MEAN, STDDEV, Y))

@@ -30,6 +30,7 @@ def joined(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.repeat([0, 1], [len(inside), len(outside)]), np.nan_to_num(scores, posinf=1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORES)
 def test_auroc_is_that_of_scikit_learn(name):
     inside, outside = SCORES[name]
@@ -39,6 +40,7 @@ def test_auroc_is_that_of_scikit_learn(name):
         np.testing.assert_allclose(jit(uncertainty.auroc)(outside, inside), 1 - expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORES)
 def test_aupr_is_that_of_scikit_learn(name):
     inside, outside = SCORES[name]
@@ -87,6 +89,7 @@ def test_ties_count_with_the_mean_over_their_orders():
     )
 
 
+@pytest.mark.slow
 def test_ties_of_a_million():
     """Sums in float32 that neither lose late terms nor cancel."""
     loss = np.random.default_rng(1).exponential(size=1_000_000).astype(np.float32)
@@ -154,6 +157,7 @@ def test_large_integers_are_not_cast():
     assert uncertainty.auroc(np.array([2**60]), np.array([2**60 + 1])) == 1
 
 
+@pytest.mark.slow
 def test_a_mask_leaves_examples_out():
     where_in, where_out = RNG.uniform(size=150) < 0.6, RNG.uniform(size=90) < 0.6
     inside, outside = INSIDE.round(1), OUTSIDE.round(1)

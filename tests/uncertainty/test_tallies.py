@@ -60,6 +60,7 @@ def close(found: PyTree, expected: PyTree, rtol: float = 1e-5) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), found, expected)
 
 
+@pytest.mark.slow
 def test_uneven_batches_are_the_whole(parts: list[PyTree]):
     found = uncertainty.finish(uncertainty.merge(*parts))
     probs, labels, off, doubt, wrong, _ = (array[WHERE] for array in ARRAYS)
@@ -85,6 +86,7 @@ def test_the_order_makes_no_difference_and_states_can_be_saved(parts: list[PyTre
     close(one, uncertainty.finish(uncertainty.merge(a, b, c)), 1e-6)
 
 
+@pytest.mark.slow
 def test_two_hosts(parts: list[PyTree]):
     """Each has half of the examples: a sum over the mesh is the tally of all."""
     mesh = make_mesh((2,), ("hosts",), (jax.sharding.AxisType.Auto,))
@@ -113,6 +115,7 @@ def test_many_batches_of_values_far_from_zero():
     np.testing.assert_allclose(found.standard_error, wide.std(ddof=1) / np.sqrt(wide.size), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_classes_have_the_error_of_the_classes():
     """Their gaps are equal; the score is that of the binary probabilities."""
     p = RNG.uniform(size=600).astype(np.float32)

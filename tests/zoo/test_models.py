@@ -18,6 +18,7 @@ def test_every_library_has_a_block():
     assert [heading for heading, _ in BLOCKS] == headings[:-2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("heading", "block"), BLOCKS, ids=[heading for heading, _ in BLOCKS])
 def test_a_block_of_the_page(heading: str, block: str, compiled_in_haste, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")

@@ -44,6 +44,7 @@ def test_a_pool_must_have_every_class():
         rounds.make_pool(PLAN._replace(pool=5), examples())
 
 
+@pytest.mark.slow
 def test_a_network_sees_only_what_has_labels():
     pool = rounds.make_pool(PLAN, examples())
     model = PLAN.model()

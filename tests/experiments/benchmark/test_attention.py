@@ -8,6 +8,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import attention, peers
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_quick(tmp_path, capsys):
     benchmark.main(suite="attention", out=tmp_path, quick=True)

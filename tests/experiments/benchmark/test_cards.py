@@ -12,6 +12,7 @@ from tests.normals import standard_normal
 SETTING = peers.load(quick=True)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_samples_are_those_of_a_vmap():
     ours = peers.Setting({peers.OURS: peers.ours}, None, quick=True)
@@ -35,6 +36,7 @@ def test_samples_are_those_of_a_vmap():
     assert variance.max() > 0
 
 
+@pytest.mark.slow
 def test_steps_have_all_who_are_there(monkeypatch):
     """Programs are traced, not compiled."""
     shapes = {}
@@ -52,6 +54,7 @@ def test_steps_have_all_who_are_there(monkeypatch):
     assert len(shapes) == len(names) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_attention_of_either_layout_is_the_same():
     params = models.block_params(jax.random.key(2), 8, 2)

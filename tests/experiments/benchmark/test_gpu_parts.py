@@ -90,6 +90,7 @@ FAILED tests/a.py::test_two - AssertionError
     assert found["failures"] == ["FAILED tests/a.py::test_two", "ERROR tests/b.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_a_part_is_written_and_resumed(tmp_path, capsys, monkeypatch):
     gpu_parts.main(job(tmp_path, "gathers"))

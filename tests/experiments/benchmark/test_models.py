@@ -40,6 +40,7 @@ def kernels(drop: peers.Drop, backward: bool) -> Counter:
     return Counter(kind for kind in large if kind not in ("parameter", "bitcast", "get-tuple-element"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_dropout_is_part_of_the_loops_that_are_there(backward):
@@ -55,6 +56,7 @@ def test_dropout_is_part_of_the_loops_that_are_there(backward):
     assert new["fusion"] <= split
 
 
+@pytest.mark.slow
 def test_the_block_without_dropout_is_that_with_rate_zero():
     x = jax.random.normal(jax.random.key(2), SHAPE)
     plain = models.block(peers.no_drop, block_params(), KEY, x)

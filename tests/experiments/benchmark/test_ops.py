@@ -24,6 +24,7 @@ def test_full_sizes():
         assert any(word in title for title in titles)
 
 
+@pytest.mark.slow
 def test_a_contest_has_all_who_are_there():
     programs = next(iter(ops.ops(SETTING))).build()
     names = {name for name, _ in programs}

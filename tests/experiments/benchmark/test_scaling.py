@@ -42,6 +42,7 @@ def test_a_jump_of_the_cost_per_unit_is_not_linear(jump):
     assert scaling.table(result(1e-6 * times)).body[0][-1] == "no"
 
 
+@pytest.mark.slow
 def test_quick(tmp_path, monkeypatch, compiled_in_haste):
     """A group that is timed in rounds, and the compile times."""
     few = ("mc.estimate_dataset", "none")
@@ -62,6 +63,7 @@ def test_quick(tmp_path, monkeypatch, compiled_in_haste):
     assert (folder / "scaling.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_scores_in_jit_are_those_of_concrete_arrays(compiled_in_haste):
     n, widths = 200, scaling.QUICK_WIDTHS
     concrete, traced = scaling._scores(widths, n), scaling._traced_scores(widths, n)

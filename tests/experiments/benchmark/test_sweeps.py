@@ -2,10 +2,12 @@
 
 import jax
 import numpy as np
+import pytest
 
 from experiments.benchmark import sweeps
 
 
+@pytest.mark.slow
 def test_all_contenders_train_the_same_cells(compiled_in_haste):
     found = sweeps.programs(3, 2, (6, 5, 3))
     results = {name: program.call() for (name, _), program in found.items()}

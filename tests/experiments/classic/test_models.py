@@ -111,6 +111,7 @@ def test_with_all_dropped_only_the_last_bias_learns(api):
     assert biases[1].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", ["linen", "nnx"])
 def test_both_forms_of_an_epoch_take_the_same_steps(api):
     task = models.Task((8,), some(ROWS), epochs=1, batch_size=8)

@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("curves")
 
 
+@pytest.mark.slow
 def test_every_activation_learns(folder):
     assert list(found(folder)) == list(networks.ACTIVATIONS)
     for curves in found(folder).values():
@@ -39,6 +40,7 @@ def test_every_activation_learns(folder):
         assert not np.allclose(curves.mean[0], curves.mean[1], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_points_held_out_are_not_seen(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "ACTIVATIONS", {"tanh": networks.ACTIVATIONS["tanh"]})
     y = 2 * X
@@ -55,6 +57,7 @@ def test_a_matched_rate_brings_the_noise_of_the_papers_layers():
         assert rate / (1 - rate) / width == pytest.approx(0.1 / 0.9 / 1024)
 
 
+@pytest.mark.slow
 def test_curves_are_the_moments_of_samples(tmp_path):
     params, _ = networks.train(PLAN, "ReLU", X, X, tmp_path, loop.Setup(devices=2))
     found = networks.curves(PLAN, "ReLU", params, jax.random.split(jax.random.key(8), 2), jnp.asarray(X))

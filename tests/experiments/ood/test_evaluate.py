@@ -26,6 +26,7 @@ def probs(params, seed: int, place: int) -> jax.Array:
     return jax.nn.softmax(PLAN.model().apply(one, X[seed]))
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_its_members(params):
     keys = jax.random.split(jax.random.key(0), 2)
     methods = evaluate.methods(PLAN, ())
@@ -44,6 +45,7 @@ def test_an_ensemble_is_the_mean_of_its_members(params):
             np.testing.assert_allclose(information, uncertainty.mutual_information(members[of]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_samples_are_of_the_network_with_dropout(params):
     single = jax.tree.map(lambda leaf: leaf[:, 2], params)
     keys, x = jax.random.split(jax.random.key(0), 2), jnp.asarray(X)
@@ -63,6 +65,7 @@ def test_angles_on_the_way_have_one_number_of_samples():
     assert evaluate.enough(PLAN._replace(counts=(1, 100, 1000))) == 100
 
 
+@pytest.mark.slow
 def test_measures_are_by_seed():
     y = np.array([[0, 1, 1], [2, 2, 0]])
     mean = np.full((2, 3, 3), 0.1, np.float32)

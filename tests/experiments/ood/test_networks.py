@@ -29,6 +29,7 @@ def test_seeds_do_not_depend_on_how_many_there_are():
         assert (few == many[:3]).all()
 
 
+@pytest.mark.slow
 def test_networks_learn(tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(100, dtype=np.int32) % 2

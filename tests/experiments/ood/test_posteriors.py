@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 PLAN = networks.Plan("digits", 0, 2, hidden=(8,), steps=60, members=1, counts=(3,))
 
 
+@pytest.mark.slow
 def test_posteriors_of_each_seed_are_about_its_network(tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(100, dtype=np.int32) % 2

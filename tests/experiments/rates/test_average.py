@@ -21,6 +21,7 @@ def setup() -> tuple[relu_net.Params, jax.Array, jax.Array]:
     return params, jnp.asarray(rng.normal(size=(50, 6)), jnp.float32), jnp.arange(50) % 4
 
 
+@pytest.mark.slow
 def test_the_running_mean_is_that_of_samples_drawn_one_by_one():
     params, x, y = setup()
     key = jax.random.key(5)

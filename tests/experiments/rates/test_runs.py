@@ -22,6 +22,7 @@ def examples() -> data.Dataset:
     return data.Dataset("digits", x, y, x[:20], y[:20])
 
 
+@pytest.mark.slow
 def test_a_network_sees_only_the_first_images_of_its_seed():
     full = examples()
     order = runs.orders(PLAN, 40)
@@ -40,6 +41,7 @@ def test_a_network_sees_only_the_first_images_of_its_seed():
         assert not np.array_equal(old[2], new[2])
 
 
+@pytest.mark.slow
 def test_errors_are_counted_on_the_images_of_each_network(tmp_path):
     full = examples()
     found = runs.train(PLAN, full, tmp_path / "run", loop.Setup(3, tmp_path, tmp_path))

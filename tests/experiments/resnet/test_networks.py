@@ -32,6 +32,7 @@ def in_nnx(drop_path: str, key: jax.Array) -> tuple[np.ndarray, Any]:
     return np.asarray(logits), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_both_apis_and_both_drop_paths_draw_the_same_masks():
     key = jax.random.key(2)

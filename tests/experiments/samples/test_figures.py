@@ -7,6 +7,7 @@ from experiments.samples import evaluate, figures, methods, peers
 from tests.experiments.samples.test_results import result
 
 
+@pytest.mark.slow
 def test_the_plots_have_a_panel_for_each_measure_and_task():
     found = figures.figures([result(True), result(True, "ViT"), result(False, "energy")])
     panels = {

@@ -31,6 +31,7 @@ def test_products_of_patches_are_the_convolution():
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_learned_in_training_alone():
     model = networks.CNN((2, 2), 4)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(X))

@@ -14,6 +14,7 @@ MODEL = networks.MLP((8,), networks.CLASSES, (0.2, 0.5))
 TASK = tasks.Task("MLP", MODEL, 5, 10, (X, np.zeros(4)), X, np.zeros(2, np.int32))
 
 
+@pytest.mark.slow
 def test_flax_loop_has_the_statistics_of_its_samples():
     trained = tasks.Trained(MODEL.init(jax.random.key(0), jnp.asarray(X)), 1.0, np.zeros(5))
     programs = peers.loops(TASK, trained, (6,))

@@ -26,6 +26,7 @@ def test_rows_are_those_in_distribution_then_others():
         assert task.steps % tasks.CHUNKS == 0
 
 
+@pytest.mark.slow
 def test_a_regression_network_learns_standardized_targets(tmp_path):
     task = tasks.of_table(splits.quick(0), 50, 100)
     assert not task.classes

@@ -25,6 +25,7 @@ def small(monkeypatch, tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_a_site_replaces_an_older_one_whole_or_not_at_all(small, tmp_path, capsys):
     out = tmp_path / "deep" / "site"
     build.build(out, [])

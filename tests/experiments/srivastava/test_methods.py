@@ -66,6 +66,7 @@ def test_an_absent_setting_does_nothing():
     jax.tree.map(np.testing.assert_array_equal, now, params(5.0))
 
 
+@pytest.mark.slow
 def test_max_norm_is_of_the_hidden_units():
     now = after({"max_norm": 2.0}, 1, scale=5.0)
     for i in range(3):
@@ -74,6 +75,7 @@ def test_max_norm_is_of_the_hidden_units():
     np.testing.assert_array_equal(now["layer_3"]["kernel"], params(5.0)["layer_3"]["kernel"])
 
 
+@pytest.mark.slow
 def test_l1_comes_at_the_end_and_gives_exact_zeros():
     jax.tree.map(np.testing.assert_array_equal, after({"l1": 1.0}, 16), params())
     assert not np.any(params()["layer_0"]["kernel"] == 0)
@@ -87,6 +89,7 @@ def test_l2_is_in_the_gradient():
     np.testing.assert_allclose(now["layer_1"]["kernel"], left * first["layer_1"]["kernel"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_is_cross_entropy_with_the_sparsity_of_the_hidden_units():
     key, pool = jax.random.key(0), (jnp.asarray(X), jnp.asarray(Y))
 
@@ -105,6 +108,7 @@ def test_the_loss_is_cross_entropy_with_the_sparsity_of_the_hidden_units():
     assert float(noisy) != pytest.approx(float(plain), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_an_update_that_is_not_finite_halts():
     _, optimizer = methods.recipe_for(CONFIG)(hyper())
     bad = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params())

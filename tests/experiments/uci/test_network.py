@@ -108,6 +108,7 @@ def test_every_order_is_as_likely():
 
 
 # The first of 128 rows has no second batch, and the first of five has one row less than there is room for.
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(128, 129), (5, 6)], ids=str)
 def test_a_cell_trains_as_it_would_alone(sizes):
     part = part_of(sizes)
@@ -121,6 +122,7 @@ def test_a_cell_trains_as_it_would_alone(sizes):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_epoch_by_hand():
     """At rate 0: plain gradients of mean squares and of the penalty of weights, not of biases, and Adam."""
     size, tau, layers = 130, 1e-6, 2

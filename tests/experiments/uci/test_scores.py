@@ -28,6 +28,7 @@ def setting(rate, seed=0):
     return state, part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.0, 0.2])
 def test_scores_by_hand(rate):
     state, part = setting(rate)

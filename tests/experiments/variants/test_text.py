@@ -38,6 +38,7 @@ def test_the_cell_is_flax_s(params):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", text.METHODS)
 def test_noise_follows_the_key_and_is_nothing_at_rate_zero(name, params):
     noise = text.METHODS[name]

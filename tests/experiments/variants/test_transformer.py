@@ -20,6 +20,7 @@ def model():
     return net, jax.jit(net.init)(jax.random.key(1), TOKENS)
 
 
+@pytest.mark.slow
 def test_a_character_is_predicted_from_those_before_it(model):
     net, variables = model
     logits = jax.jit(net.apply)
@@ -29,6 +30,7 @@ def test_a_character_is_predicted_from_those_before_it(model):
     assert changed[:, 10:].any((0, 2)).all()
 
 
+@pytest.mark.slow
 def test_noise_is_where_its_rate_is(model):
     net, variables = model
     still = net.apply(variables, TOKENS)
@@ -46,6 +48,7 @@ def test_noise_is_where_its_rate_is(model):
         assert not np.allclose(first, still)
 
 
+@pytest.mark.slow
 def test_blocks_are_all_weights(model):
     """The same masks, whatever the form."""
     dense = transformer.network(CONFIG, jaxdrop.linen.attention_fn(), 0.3)

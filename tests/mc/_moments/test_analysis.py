@@ -1,6 +1,7 @@
 """The analysis of a predictor: its sites and sources, and coupled rows."""
 
 import jax.numpy as jnp
+import pytest
 
 import jaxdrop
 from jaxdrop.mc._moments.analysis import Analysis
@@ -22,6 +23,7 @@ def test_sites_and_sources():
     assert found.names[1:] == ["interactions"]
 
 
+@pytest.mark.slow
 def test_rows_that_depend_on_others_are_found():
     assert not coupled(lambda key, x: jaxdrop.dropout(key, x, 0.5) * 2)
     assert coupled(lambda key, x: jaxdrop.dropout(key, x, 0.5) - x.mean(0, keepdims=True))

@@ -51,6 +51,7 @@ def test_mapped(size: int):
     np.testing.assert_array_equal(found[1], x["b"] + x["a"][:, None])
 
 
+@pytest.mark.slow
 def test_chunks_change_no_moments_and_bound_the_memory(monkeypatch: pytest.MonkeyPatch):
     whole = moments()
     # Two blocks of four outputs of 208 numbers.

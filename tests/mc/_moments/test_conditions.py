@@ -25,6 +25,7 @@ def branches(kept: list[float], x: np.ndarray) -> np.ndarray:
     return x
 
 
+@pytest.mark.slow
 def test_given_decisions_the_rest_is_exact():
     """Three residual branches of stochastic depth, then dropout before the last layer."""
 
@@ -74,6 +75,7 @@ def test_decisions_alone_are_exact():
     assert found.rules == ()
 
 
+@pytest.mark.slow
 def test_pairs_of_many_decisions():
     """A square of a sum has joint effects of pairs alone, so that these are all."""
 

@@ -60,6 +60,7 @@ def test_values_and_derivatives_are_those_of_jax(shape: tuple, options: dict):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3), back, other)
 
 
+@pytest.mark.slow
 def test_derivatives_in_a_loop_have_a_kernel_that_is_fast_on_cpus():
     array, kernel = standard_normal(KEYS[0], (2, 7, 6, 4)), standard_normal(KEYS[1], (3, 3, 4, 5))
     plain = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=IMAGES)

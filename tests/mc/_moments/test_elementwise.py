@@ -83,6 +83,7 @@ def test_bits_of_random_integers_are_refused():
         mc.moments(predict, X)
 
 
+@pytest.mark.slow
 def test_functions_of_the_same_noise_are_listed():
     """What is not linear in both functions is correlated, which no rule takes into account."""
 

@@ -53,6 +53,7 @@ def one_key(key: jax.Array, x: jax.Array, loop: bool) -> jax.Array:
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [split_keys, carried, one_key])
 def test_a_loop_is_the_same_as_its_steps_in_a_row(program):
     found, expected = (

@@ -66,6 +66,7 @@ WINDOWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows(name: str):
     """Means without variance are those of the pooling layer, and slopes those of its derivative."""
@@ -103,6 +104,7 @@ def check(predict, of_mean: float, of_deviation: float) -> None:
     np.testing.assert_allclose(np.sqrt(found.variance), spread, rtol=of_deviation)
 
 
+@pytest.mark.slow
 def test_the_larger_and_the_smaller_of_two():
     def split(key: jax.Array, x: jax.Array) -> jax.Array:
         first, second = jax.random.split(key)

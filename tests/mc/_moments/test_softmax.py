@@ -38,6 +38,7 @@ def test_canary_of_the_pattern(fun):
     assert sum(len(one.ends) for one in found) == 1
 
 
+@pytest.mark.slow
 def test_moments_of_a_softmax():
     def predict(key: jax.Array, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x + 0.5 * jax.random.normal(key, x.shape))
@@ -49,6 +50,7 @@ def test_moments_of_a_softmax():
     np.testing.assert_allclose(found.mean.sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_hidden_logits():
     def predict(key: jax.Array, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(jaxdrop.drop_key(key, x[:, None], 0.2), -1)[:, 0]

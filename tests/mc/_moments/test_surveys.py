@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxdrop
 from jaxdrop import mc
@@ -26,6 +27,7 @@ def test_directions_are_fixed_signs():
     assert abs(float(signs[0].mean())) < 5 / np.sqrt(signs[0].size)
 
 
+@pytest.mark.slow
 def test_softmax_of_dependent_logits():
     """Mean, slopes (by Stein's lemma) and what they leave, as those of samples."""
     logits = jnp.array([1.0, 0.0, -1.0, 0.5])
@@ -42,6 +44,7 @@ def test_softmax_of_dependent_logits():
     np.testing.assert_allclose(variance, probs.var(0), rtol=0.1, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_common_shift_of_logits_changes_nothing():
     """Logits that move together, as those of a query do: their variances alone would flatten the softmax."""
     logits = jnp.array([2.0, 0.0, -2.0])

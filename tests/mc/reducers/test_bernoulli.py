@@ -16,6 +16,7 @@ LOGITS = (3 * np.random.default_rng(0).normal(size=(60, 5, 2))).astype(np.float3
 PROBABILITIES = scipy.special.expit(LOGITS.astype(np.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("from_logits", "shape"), [(True, (5, 2)), (False, (10,))])
 def test_float64(from_logits: bool, shape: tuple):
     given = jnp.asarray(LOGITS if from_logits else PROBABILITIES, jnp.float32).reshape(60, *shape)
@@ -48,6 +49,7 @@ def test_a_label_is_a_pair_of_classes():
     np.testing.assert_allclose(found[1]["mean"], textbook, rtol=5 * (1 / 62) ** 0.5)
 
 
+@pytest.mark.slow
 def test_logits_of_200_are_calibrated():
     """The logs of the mean probabilities are logits of two classes for `uncertainty`."""
     logits = jnp.tile(jnp.array([200.0, -200.0, 200.0, -200.0]), (40, 1))
@@ -58,6 +60,7 @@ def test_logits_of_200_are_calibrated():
     np.testing.assert_allclose(fitted(value["log_mean"])[:, 1], [0.75, 0.25, 0.75, 0.25], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_sure_labels():
     """Infinite logits, and probabilities of 0 and 1, are certain; one half counts as 0."""
     for given, reducer in (

@@ -14,6 +14,7 @@ LOGITS = (3 * np.random.default_rng(0).normal(size=(60, 5, 4))).astype(np.float3
 PROBABILITIES = scipy.special.softmax(LOGITS.astype(np.float64), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_logits", [True, False])
 def test_float64(from_logits: bool):
     given = jnp.asarray(LOGITS if from_logits else PROBABILITIES, jnp.float32)
@@ -29,6 +30,7 @@ def test_float64(from_logits: bool):
     np.testing.assert_allclose(value["variation_ratio"], 1 - commonest / 60, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_what_uncertainty_says_of_the_samples():
     value, _ = streamed(mc.Categorical(), jnp.asarray(LOGITS), [60])
     samples = jax.nn.softmax(jnp.asarray(LOGITS))
@@ -46,6 +48,7 @@ def test_probabilities_are_averaged_not_logits():
     )
 
 
+@pytest.mark.slow
 def test_probabilities_of_zero_and_one():
     value, error = streamed(
         mc.Categorical(from_logits=False), jnp.tile(jnp.array([[[0.0, 1.0]]]), (40, 1, 1)), [40]
@@ -61,6 +64,7 @@ def test_probabilities_of_zero_and_one():
     assert hidden["total_entropy"] == 0
 
 
+@pytest.mark.slow
 def test_a_prediction_per_pixel():
     """Predictions `[B, H, W, K]` are as many of `[B, K]`."""
     given = jnp.asarray(LOGITS)[:, :4]
@@ -73,6 +77,7 @@ def test_a_prediction_per_pixel():
     )
 
 
+@pytest.mark.slow
 def test_log_mean():
     reducer = mc.Categorical(log_mean=True)
     value, error = streamed(reducer, jnp.asarray(LOGITS), [32, 28])
@@ -86,6 +91,7 @@ def test_log_mean():
         np.testing.assert_array_equal(value[name], expected)
 
 
+@pytest.mark.slow
 def test_log_mean_where_the_mean_is_zero():
     """Logits of 200 and -200: a probability of exp(-400) is 0 in float32, and its log is not infinite."""
     sign = np.random.default_rng(1).choice([-1.0, 1.0], size=(64, 3, 1), p=[0.1, 0.9])

@@ -22,6 +22,7 @@ def two_levels(row: jax.Array, key: jax.Array, t: jax.Array, x: jax.Array) -> ja
 PREDICT = mc.Indexed(two_levels, OFF, clusters=4)
 
 
+@pytest.mark.slow
 def test_every_estimate_has_the_jackknife_of_whole_clusters():
     samples = np.asarray(mc.sample(PREDICT, KEY, X, num_samples=40), np.float64)
     reducers = {"moments": mc.Clustered(mc.Moments(), 4), "classes": mc.Clustered(mc.Categorical(), 4)}

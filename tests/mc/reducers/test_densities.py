@@ -14,6 +14,7 @@ from tests.normals import standard_normal
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.slow
 def test_categorical():
     logits, labels = (3 * RNG.normal(size=(50, 6, 4))).astype(np.float32), np.arange(6) % 4
     value, _ = streamed(mc.CategoricalLogDensity(), jnp.asarray(logits), [32, 18], jnp.asarray(labels))
@@ -62,6 +63,7 @@ def test_means_and_variances_must_be_of_one_shape():
         mc.GaussianLogDensity().check(outputs, jnp.zeros((3, 1)))
 
 
+@pytest.mark.slow
 def test_the_precision_may_be_traced():
     samples, y = jnp.asarray(RNG.normal(size=(32, 3)), jnp.float32), jnp.zeros(3)
 
@@ -87,6 +89,7 @@ def test_a_traced_label_out_of_range_gives_nan():
     np.testing.assert_array_equal(np.isnan(found["log_density"]), [True, False, True])
 
 
+@pytest.mark.slow
 def test_a_variance_of_zero_has_no_density_elsewhere():
     """A sample with variance 0 leaves the density of the others; a negative variance is an error."""
     mean, variance = jnp.zeros((40, 1)), jnp.ones((40, 1)).at[7].set(0.0)
@@ -146,6 +149,7 @@ def test_labels_to_ignore(ignore: int, dtype: type):
     np.testing.assert_allclose(value.mean(where=known), expected[known].mean(), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_lies_at_a_label_to_ignore_makes_no_difference():
     logits = jnp.zeros((40, 2, 3)).at[:, 1].set(-jnp.inf).at[:, 1, 0].set(0.0)
     value, error = streamed(mc.CategoricalLogDensity(ignore=1), logits, [40], jnp.array([1, 1]))
@@ -182,6 +186,7 @@ def test_ignore_is_a_label(ignore, error, message):
         mc.CategoricalLogDensity(ignore=ignore).check(jnp.zeros((2, 3)), np.zeros(2, int))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_logits", [True, False])
 def test_bernoulli(from_logits: bool):
     logits = (3 * RNG.normal(size=(50, 3, 2))).astype(np.float32)

@@ -47,6 +47,7 @@ def test_groups_of_different_sizes(count: int):
     assert abs(ratio - 1) < 5 * (2 / (groups - 1) / 400) ** 0.5
 
 
+@pytest.mark.slow
 def test_what_does_not_count_makes_no_difference():
     samples = jnp.asarray(np.random.default_rng(2).normal(size=(8, 3)), jnp.float32)
     padded = jnp.concatenate([samples, jnp.full((4, 3), jnp.nan)])
@@ -59,6 +60,7 @@ def test_what_does_not_count_makes_no_difference():
     )
 
 
+@pytest.mark.slow
 def test_no_groups_no_errors():
     samples = jnp.asarray(np.random.default_rng(3).normal(size=(10, 3)), jnp.float32)
     value, error = streamed(mc.Moments(groups=0), samples, [4, 6])
@@ -66,6 +68,7 @@ def test_no_groups_no_errors():
     assert np.isnan(error["variance"]).all()
 
 
+@pytest.mark.slow
 def test_a_reducer_of_ones_own_needs_no_word_of_errors():
     class Largest(mc.Grouped):
         groups = 4

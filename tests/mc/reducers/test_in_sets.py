@@ -62,6 +62,7 @@ def test_errors_are_the_jackknife_of_groups_of_whole_sets(groups: int):
         np.testing.assert_allclose(error["mean"], means.std(0, ddof=1) / 10**0.5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_chunks_make_no_difference():
     """More sets than groups, sets and parts of sets, and a part of one."""
     reducer = InSets(mc.Categorical(groups=4, log_mean=True), 8)

@@ -62,6 +62,7 @@ def whole() -> mc.Estimate:
     return run()
 
 
+@pytest.mark.slow
 def test_each_part_has_the_estimates_of_its_reducer_alone(whole: mc.Estimate):
     samples = mc.sample(PREDICT, KEY, X, num_samples=T)
     parts = {name: one for name, one in REDUCERS.items() if isinstance(one, mc.Part)}
@@ -78,11 +79,13 @@ def test_each_part_has_the_estimates_of_its_reducer_alone(whole: mc.Estimate):
     close(whole.value["whole"]["mean"]["logits"], samples["logits"].mean(0))
 
 
+@pytest.mark.slow
 def test_chunks_and_devices_make_no_difference(whole: mc.Estimate):
     close(run(chunk_size=7), whole)
     close(run(mesh=make_mesh((4, 2), ("samples", "batch"))), whole)
 
 
+@pytest.mark.slow
 def test_states_continue_and_merge(whole: mc.Estimate):
     options = {"reducers": REDUCERS, "targets": TARGETS}
     state = mc.accumulate(PREDICT, KEY, X, num_samples=22, **options)
@@ -106,6 +109,7 @@ class Outputs(NamedTuple):
     rest: list
 
 
+@pytest.mark.slow
 def test_parts_of_tuples_and_fields():
     """By the index of a tuple or list, the name of a field, and within another part."""
     logits, value = jnp.zeros((4, 2, 3)), jnp.arange(8.0).reshape(4, 2)

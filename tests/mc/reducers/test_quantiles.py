@@ -26,6 +26,7 @@ def test_the_first_are_kept(chunks: list[int]):
     np.testing.assert_allclose(value["quantiles"], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_normal_median():
     """It is 1.2533 / sqrt(n); the mean over 2000 examples within five of its standard errors."""
     n = 400

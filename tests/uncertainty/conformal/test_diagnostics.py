@@ -89,6 +89,7 @@ def test_bad_arguments(options, error, message):
         uncertainty.set_coverage(**{"sets": SETS, "labels": LABELS, **options})
 
 
+@pytest.mark.slow
 def test_sums_beyond_what_float32_counts():
     """Sums of ones end at 2**24, and beyond it one of 61's grows by 60."""
     sets = np.broadcast_to(np.arange(64) < 61, (300_000, 64))

@@ -137,6 +137,7 @@ def test_a_mask_leaves_targets_out():
     np.testing.assert_allclose(found, loop_quantile(scores[rows].max(-1), 80), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_groups_and_weights_of_examples():
     """Each group has the intervals of a fit to it, and weights of 0 and 1 are a mask."""
     some = GROUPS == 1
@@ -161,6 +162,7 @@ def test_groups_and_weights_of_examples():
         np.testing.assert_allclose(one, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_coverage_of_skewed_and_heteroscedastic_data():
     """Three outputs share a noise with a long upper tail, whose deviation is known up to a factor.
 
@@ -237,6 +239,7 @@ def test_scaled_intervals_of_a_large_offset_contain_what_they_were_fitted_to():
     assert uncertainty.coverage(*fitted(near * 0, stddev=near), near) == 1
 
 
+@pytest.mark.slow
 def test_intervals_contain_targets_at_a_distance_that_float32_rounds():
     """The distance is 1 and a little; at 1 all nine would be missed."""
     mean, y = jnp.ones(9), jnp.full(9, -1e-10)

@@ -143,6 +143,7 @@ def test_weights_that_are_not_known_give_nan_and_no_weight_gives_infinity():
     assert call(fit(scores, ones * 1e38), np.float32(0)) == np.inf
 
 
+@pytest.mark.slow
 def test_groups_and_weights_cover_where_one_threshold_fails():
     """Group 1, a fifth of the examples, has twice the noise; new inputs under shift have density 3 x^2."""
 

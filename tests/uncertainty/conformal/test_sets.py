@@ -102,6 +102,7 @@ def exchangeable(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     return jax.nn.softmax(2 * logits), jax.random.categorical(choice, logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "randomized"),
     [
@@ -153,6 +154,7 @@ def test_traced_labels_out_of_range_break_nothing():
     assert fitted(NEW).shape == NEW.shape
 
 
+@pytest.mark.slow
 def test_a_mask_leaves_examples_out():
     where = RNG.uniform(size=99) < 0.7
     probs, labels = np.where(where[:, None], PROBS, np.nan), np.where(where, LABELS, -100)
