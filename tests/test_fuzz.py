@@ -41,7 +41,6 @@ def run(check: Any, count: int, *strategies: Any) -> None:
         hypothesis.settings(SHORT, derandomize=False)(again)()
 
 
-@pytest.mark.slow
 def test_a_value_or_an_error_of_ours():
     def check(data: Any) -> None:
         def choose(options: Any) -> Any:
@@ -73,7 +72,6 @@ def realized(rate: float, bits: int | None, traced: bool) -> float:
     return round(keep * 2**bits) / 2**bits
 
 
-@pytest.mark.slow
 def test_kept_elements_are_scaled_exactly():
     """Against float64: kept elements are divided by the realized probability, and rounded once."""
     jitted = jax.jit(jaxdrop.dropout, static_argnames="bits")

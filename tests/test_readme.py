@@ -32,7 +32,11 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+# The front page alone is run by default.
+RUN = [page if page.parent == ROOT else pytest.param(page, marks=pytest.mark.slow) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, compiled_in_haste):
     """Those of both front pages run one after another, those of a folder's page each by itself."""
     namespace: dict = {}

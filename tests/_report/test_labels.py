@@ -55,6 +55,7 @@ def test_scores_before_and_after(both):
     np.testing.assert_allclose(result.loss, labels.losses(found.logs, y))
 
 
+@pytest.mark.slow
 def test_too_few_held_out_examples(both):
     few = Labels(*(part[:8] for part in both[0][0])), both[0][1][:8]
     result = analyzed(few, both[1])

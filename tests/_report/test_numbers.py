@@ -45,6 +45,7 @@ def test_scores_before_and_after_a_scale():
     np.testing.assert_allclose(result.doubt_error, 0.01 * scale, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_of_a_model_that_predicts_none():
     def bare(seed, n):
         found, y = examples(seed, n)

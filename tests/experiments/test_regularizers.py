@@ -45,6 +45,7 @@ def test_quick_writes_every_result(quick):
     assert len((quick / "table.md").read_text().splitlines()) == 2 + len(job.METHODS)
 
 
+@pytest.mark.slow
 def test_the_live_curves_end_with_the_scores_of_the_table(quick):
     (run,) = (quick.parents[1] / "logs" / "regularizers" / "digits-quick").iterdir()
     curves = events.points(run / "0")

@@ -75,6 +75,7 @@ def test_every_link_resolves_and_nothing_comes_from_elsewhere(site: Path):
     assert not dead
 
 
+@pytest.mark.slow
 def test_every_page_experiment_and_name_is_there(site: Path):
     assert all((site / f"{name}.html").is_file() for name in pages.files().values())
     for entry in catalog.entries():
@@ -87,6 +88,7 @@ def test_every_page_experiment_and_name_is_there(site: Path):
     assert "spatial_dropout" in index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_pages_open_in_a_browser(browser, site: Path, width: int, dark: bool):
     for name in SEEN:
@@ -98,6 +100,7 @@ def test_pages_open_in_a_browser(browser, site: Path, width: int, dark: bool):
                 assert see.violations(page) == [], name
 
 
+@pytest.mark.slow
 def test_tables_sort_and_the_search_finds_names(browser, site: Path):
     with see.opened(browser, site / "experiments" / "ood" / "index.html") as (page, problems):
         cells = see.sort(page, "error (%)")
@@ -114,6 +117,7 @@ def test_tables_sort_and_the_search_finds_names(browser, site: Path):
         assert problems == []
 
 
+@pytest.mark.slow
 def test_a_keyboard_reaches_everything(browser, site: Path):
     with see.opened(browser, site / "experiments" / "active" / "index.html", 390) as (page, _):
         assert see.unreached(page) == []

@@ -153,6 +153,7 @@ def test_several_inputs_by_a_method():
     assert mc.sample(predict, KEY, x, num_samples=5).shape == (5, *X.shape)
 
 
+@pytest.mark.slow
 def test_new_variables_are_no_new_program(variables):
     traces = []
 

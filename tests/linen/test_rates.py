@@ -103,6 +103,7 @@ def test_concrete_rates_are_those_of_a_built_model(variables, expected):
     near(jax.jit(lambda: rated(variables, 0.3, 0.2, Library(Config(0.9, 1.0))))(), expected)
 
 
+@pytest.mark.slow
 def test_traced_rates_are_concrete_ones(variables, expected):
     near(jax.jit(rated)(variables, 0.3, 0.2), expected)
 

@@ -108,6 +108,7 @@ def test_probabilities_in_chunks_that_are_not_full(jitted: bool):
     close((jax.jit(lambda: values(4)) if jitted else lambda: values(4))(), values(10))
 
 
+@pytest.mark.slow
 def test_one_reducer_is_no_tree(whole: mc.Estimate):
     found = run(reducers=mc.Moments(), targets=None)
     close(found.value["mean"], whole.value["moments"]["mean"])

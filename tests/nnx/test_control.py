@@ -112,6 +112,7 @@ def test_modes_that_flax_does_not_set(modes: tuple, dropout: bool, sites: list[s
     assert [site.path for site in only.sites] == ["paths/0"]
 
 
+@pytest.mark.slow
 def test_a_random_carry_is_a_draw():
     """One of zeros takes a key too, and does nothing with it."""
     zeros = nnx.RNN(nnx.LSTMCell(8, 4, rngs=nnx.Rngs(0)))

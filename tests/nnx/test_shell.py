@@ -143,6 +143,7 @@ def test_a_module_made_under_a_transformation_keeps_its_rate(case: Case):
     np.testing.assert_array_equal(getattr(stacked, case.level), jnp.array([0.1, 0.3]))
 
 
+@pytest.mark.slow
 def test_stacked_blocks_with_a_rate_per_layer():
     class Block(nnx.Module):
         def __init__(self, rate, rngs):

@@ -58,6 +58,7 @@ def test_temperatures_at_the_ends():
     np.testing.assert_allclose(absent, [0.5, 0.5, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", [uncertainty.fit_temperature, uncertainty.fit_vector_scaling])
 def test_traced_values_that_make_no_sense_give_nan(fit, compiled_in_haste):
     jitted = jax.jit(fit)
@@ -162,6 +163,7 @@ def test_the_temperature_of_log_probabilities_with_a_zero():
     assert (np.asarray(found(logs))[probs == 0] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", [uncertainty.fit_temperature, uncertainty.fit_vector_scaling])
 def test_a_mask_leaves_examples_out(fit):
     logits, labels, where = LOGITS.copy(), LABELS.copy(), RNG.uniform(size=COUNT) < 0.7

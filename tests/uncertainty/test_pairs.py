@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxdrop.uncertainty import _pairs
 
@@ -13,6 +14,7 @@ def value(pair: jax.Array) -> float:
     return float(np.sum(np.asarray(pair, np.float64)))
 
 
+@pytest.mark.slow
 def test_a_million_values_and_their_squares():
     x = (1e4 + RNG.normal(size=1_000_000)).astype(np.float32)
     both = jax.jit(lambda x: (_pairs.total(x), _pairs.of_squares(x)))(x)

@@ -61,6 +61,7 @@ def test_samples_of_classes():
     assert [found[name].better for name in ("accuracy", "ece", "total_entropy")] == ["higher", "lower", ""]
 
 
+@pytest.mark.slow
 def test_samples_in_half_precision():
     half = jnp.asarray(SAMPLES, jnp.bfloat16)
     found = uncertainty.report(half, LABELS, samples=True)

@@ -78,6 +78,7 @@ def test_uneven_batches_are_the_whole(parts: list[PyTree]):
     np.testing.assert_allclose(auroc.standard_error, exact.standard_error, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_the_order_makes_no_difference_and_states_can_be_saved(parts: list[PyTree]):
     a, b, c = parts
     text = json.dumps([np.asarray(leaf).tolist() for leaf in jax.tree.leaves(a)])

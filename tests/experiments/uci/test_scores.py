@@ -46,6 +46,7 @@ def test_scores_by_hand(rate):
         np.testing.assert_allclose(found.rmse[i, 0, 0], rmse, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_noise_nothing_is_uncertain():
     state, part = setting(0.0)
     found = scores.score(state, part, np.full((2, 1), TAU), state.key, SAMPLES, "")

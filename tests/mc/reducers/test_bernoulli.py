@@ -36,6 +36,7 @@ def test_float64(from_logits: bool, shape: tuple):
     assert jax.tree.map(jnp.shape, error) == jax.tree.map(jnp.shape, value)
 
 
+@pytest.mark.slow
 def test_a_label_is_a_pair_of_classes():
     """With the same standard errors; those of the mean are near the textbook's."""
     found = streamed(mc.Bernoulli(), jnp.asarray(LOGITS), [32, 28])

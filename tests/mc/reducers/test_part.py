@@ -95,6 +95,7 @@ def test_states_continue_and_merge(whole: mc.Estimate):
     close(mc.finish(REDUCERS, mc.merge(REDUCERS, state, other)), whole)
 
 
+@pytest.mark.slow
 def test_a_data_set_has_targets_for_each_part():
     options = {"num_samples": T, "reducers": REDUCERS, "targets": TARGETS, "batch_size": 8}
     found = mc.estimate_dataset(PREDICT, KEY, np.asarray(X), **options)
