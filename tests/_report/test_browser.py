@@ -6,6 +6,8 @@ from jaxdrop._report.page import render
 from tests import browser as see
 from tests._report import sample
 
+pytestmark = pytest.mark.slow
+
 SITES = "table:has-text('Sites')"
 
 
@@ -16,7 +18,6 @@ def path(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True), (320, False)])
 def test_it_opens_offline_and_fits_the_screen(browser, path, width, dark):
     with see.opened(browser, path, width, dark=dark) as (page, problems):
@@ -31,7 +32,6 @@ def test_it_opens_offline_and_fits_the_screen(browser, path, width, dark):
         assert problems == []
 
 
-@pytest.mark.slow
 def test_a_keyboard_reaches_everything(browser, path):
     with see.opened(browser, path, 390) as (page, problems):
         page.keyboard.press("Tab")
@@ -46,7 +46,6 @@ def test_a_keyboard_reaches_everything(browser, path):
         assert problems == []
 
 
-@pytest.mark.slow
 def test_tables_sort_by_value(browser, path):
     with see.opened(browser, path) as (page, problems):
         assert see.sort(page, "rate", SITES) == ["1e-05", "0.5", "0.5", "-"]
@@ -81,7 +80,6 @@ CELLS = {
 }
 
 
-@pytest.mark.slow
 def test_the_values_that_columns_of_text_are_sorted_by(browser, path, tmp_path):
     """Any table of the class, such as those that other tools write."""
     parts = []
@@ -100,7 +98,6 @@ def test_the_values_that_columns_of_text_are_sorted_by(browser, path, tmp_path):
         assert problems == []
 
 
-@pytest.mark.slow
 def test_values_under_the_pointer_the_finger_and_the_arrows(browser, path):
     with see.opened(browser, path, 390) as (page, problems):
         tip = page.locator(".tip")
@@ -131,7 +128,6 @@ def test_values_under_the_pointer_the_finger_and_the_arrows(browser, path):
         assert problems == []
 
 
-@pytest.mark.slow
 def test_without_scripts_all_is_there(browser, path):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -141,7 +137,6 @@ def test_without_scripts_all_is_there(browser, path):
     context.close()
 
 
-@pytest.mark.slow
 def test_paper_shows_all(browser, path, tmp_path):
     with see.opened(browser, path, 718) as (page, problems):  # A4 without its margins, in pixels
         page.emulate_media(media="print", color_scheme="dark")

@@ -8,7 +8,7 @@ import pytest
 from experiments.rates import __main__ as job
 from experiments.rates import average, rate, size
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_in_haste")]
 
 ROWS = {
     "rate": ("rates", len(rate.QUICK_RATES), len(rate.QUICK_RATES)),
@@ -18,7 +18,6 @@ ROWS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", job.PARTS)
 def test_quick_writes_every_result(part, tmp_path):
     job.main(part=part, out=tmp_path, devices=2, quick=True)
@@ -35,7 +34,6 @@ def test_quick_writes_every_result(part, tmp_path):
     assert set(json.loads((folder / "run.json").read_text())) == {"seconds", "environment"}
 
 
-@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(tmp_path):
     written = []
     for name in ("a", "b"):

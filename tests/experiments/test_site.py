@@ -16,6 +16,8 @@ from experiments.site import __main__ as command
 from experiments.site import api, build, pages
 from tests import browser as see
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # `.ci/run` builds the pages of all modules, which takes a minute.
 MODULES = ("masks",)
@@ -56,7 +58,6 @@ class Links(HTMLParser):
             self.alts.append(found.get("alt") or "")
 
 
-@pytest.mark.slow
 def test_every_link_resolves_and_nothing_comes_from_elsewhere(site: Path):
     found = {path: Links(path) for path in site.rglob("*.html")}
     dead = []
@@ -75,7 +76,6 @@ def test_every_link_resolves_and_nothing_comes_from_elsewhere(site: Path):
     assert not dead
 
 
-@pytest.mark.slow
 def test_every_page_experiment_and_name_is_there(site: Path):
     assert all((site / f"{name}.html").is_file() for name in pages.files().values())
     for entry in catalog.entries():
@@ -88,7 +88,6 @@ def test_every_page_experiment_and_name_is_there(site: Path):
     assert "spatial_dropout" in index
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_pages_open_in_a_browser(browser, site: Path, width: int, dark: bool):
     for name in SEEN:
@@ -100,7 +99,6 @@ def test_pages_open_in_a_browser(browser, site: Path, width: int, dark: bool):
                 assert see.violations(page) == [], name
 
 
-@pytest.mark.slow
 def test_tables_sort_and_the_search_finds_names(browser, site: Path):
     with see.opened(browser, site / "experiments" / "ood" / "index.html") as (page, problems):
         cells = see.sort(page, "error (%)")
@@ -117,13 +115,11 @@ def test_tables_sort_and_the_search_finds_names(browser, site: Path):
         assert problems == []
 
 
-@pytest.mark.slow
 def test_a_keyboard_reaches_everything(browser, site: Path):
     with see.opened(browser, site / "experiments" / "active" / "index.html", 390) as (page, _):
         assert see.unreached(page) == []
 
 
-@pytest.mark.slow
 def test_a_wrong_folder_is_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     words = [sys.executable, "-m", "experiments.site", "--out", str(tmp_path)]
@@ -133,7 +129,6 @@ def test_a_wrong_folder_is_one_line(tmp_path):
     assert done.stderr.strip().splitlines() == [f"Error: `out` must be {message}"]
 
 
-@pytest.mark.slow
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "experiments.site.build")
     monkeypatch.delattr(sys.modules["experiments.site"], "build")

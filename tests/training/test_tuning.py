@@ -16,6 +16,8 @@ from jaxdrop.training import choose, grid, sweep, tune
 from tests.devices import make_mesh
 from tests.normals import standard_normal
 
+pytestmark = pytest.mark.slow
+
 RATES = [0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.8, 0.9]
 KEYS = jax.random.split(jax.random.key(0), 2)
 X = standard_normal(1, (24, 4))
@@ -67,7 +69,6 @@ def by_hand(states, lengths, keep, batch=BATCH, **options):
     return found
 
 
-@pytest.mark.slow
 def test_halving_equals_that_by_hand():
     states, seen = start(), []
     options = {"score_fn": score_fn, "batch_fn": batch_fn, "steps": (3, 4, 5), "progress": seen.append}
@@ -103,7 +104,6 @@ def test_halving_equals_that_by_hand():
     assert (other.scores != found.scores).any()
 
 
-@pytest.mark.slow
 def test_a_grid_equals_a_sweep_and_goes_on_from_it():
     """The steps of the batches and of the result count those of the sweep before."""
     ((middle, *_),) = by_hand(start(), (2,), (8,))
@@ -121,7 +121,6 @@ def test_a_grid_equals_a_sweep_and_goes_on_from_it():
     np.testing.assert_allclose(found.states.params["a"], last.params["a"][chosen], rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_runs_that_fail_do_so_alone():
     """By one loss that is not finite, by parameters at the last step, or by the score."""
 
@@ -155,7 +154,6 @@ def test_runs_that_fail_do_so_alone():
     np.testing.assert_allclose(found.scores[kept], np.asarray(scores)[kept], rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_an_nnx_model_with_batch_statistics():
     class Net(nnx.Module):
         def __init__(self, rngs):
@@ -179,7 +177,6 @@ def test_an_nnx_model_with_batch_statistics():
     np.testing.assert_allclose(model.norm.mean[...], (1 - 0.99**2) * TRAIN["x"].mean(0), rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_data_outside_of_the_memory():
     """A callback loads the batch of a step."""
     pool = np.asarray(X)
@@ -197,7 +194,6 @@ def test_data_outside_of_the_memory():
     np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_runs_on_several_devices():
     """On an explicit mesh; its devices share the last eight runs, but not the two that are chosen."""
     mesh = make_mesh((4,), ("runs",), (AxisType.Explicit,))
@@ -210,7 +206,6 @@ def test_runs_on_several_devices():
     assert found.choice.setting == choice.setting
 
 
-@pytest.mark.slow
 def test_few_runs_of_a_mesh_are_trained_on_every_device():
     mesh = make_mesh((4,), ("runs",), (AxisType.Explicit,))
     init, step = sweep(recipe, mesh=mesh)
@@ -224,7 +219,6 @@ def test_few_runs_of_a_mesh_are_trained_on_every_device():
     assert found.choice.setting == choice.setting
 
 
-@pytest.mark.slow
 def test_what_is_refused():
     """Before any step is taken."""
     states = start(RATES[:2])

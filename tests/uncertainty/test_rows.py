@@ -8,7 +8,7 @@ import scipy.stats
 
 from jaxdrop import uncertainty
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_in_haste")]
 
 RNG = np.random.default_rng(0)
 LOGITS = 2 * RNG.normal(size=(300, 3))
@@ -33,7 +33,6 @@ def root(values: np.ndarray) -> uncertainty.Score:
     return uncertainty.Score(value, square.std(ddof=1) / np.sqrt(len(values)) / (2 * value))
 
 
-@pytest.mark.slow
 def test_samples_of_classes():
     key = jax.random.key(0)
     found = uncertainty.report(SAMPLES, LABELS, samples=True, key=key)
@@ -61,14 +60,12 @@ def test_samples_of_classes():
     assert [found[name].better for name in ("accuracy", "ece", "total_entropy")] == ["higher", "lower", ""]
 
 
-@pytest.mark.slow
 def test_samples_in_half_precision():
     half = jnp.asarray(SAMPLES, jnp.bfloat16)
     found = uncertainty.report(half, LABELS, samples=True)
     close(found["nll"], uncertainty.mean_with_error(uncertainty.nll(SAMPLES.mean(0), LABELS)), 0.01)
 
 
-@pytest.mark.slow
 def test_probabilities_of_classes_and_of_binary_labels():
     probs = SAMPLES.mean(0)
     found = uncertainty.report(probs, LABELS)
@@ -92,7 +89,6 @@ def test_probabilities_of_classes_and_of_binary_labels():
     assert np.isnan(uncertainty.report(p, np.ones(300, bool))["auroc"].value)
 
 
-@pytest.mark.slow
 def test_normal_distributions_far_from_zero():
     """The numbers are subtracted in float64: of float32 few digits would be left."""
     found = uncertainty.report((MEAN, STDDEV), Y, level=0.8, unit="m")
@@ -111,7 +107,6 @@ def test_normal_distributions_far_from_zero():
     assert found["rmse"].unit == "m"
 
 
-@pytest.mark.slow
 def test_samples_of_a_regression():
     samples = MEAN + STDDEV * RNG.normal(size=(39, 300))
     found = uncertainty.report(samples, Y, samples=True)
@@ -124,7 +119,6 @@ def test_samples_of_a_regression():
     close(found["interval_score"], uncertainty.mean_with_error(score), 1e-4)
 
 
-@pytest.mark.slow
 def test_an_interval_of_samples_covers_one_more_of_them():
     """Also for few samples, and at a level between those of two ranks: quantiles would cover otherwise."""
     samples, y = RNG.normal(size=(9, 20_000)), RNG.normal(size=20_000)
@@ -133,7 +127,6 @@ def test_an_interval_of_samples_covers_one_more_of_them():
         assert abs(found.value - level) < 5 * found.standard_error
 
 
-@pytest.mark.slow
 def test_samples_of_means_and_deviations():
     means, stddevs = MEAN + 0.3 * RNG.normal(size=(5, 300)), np.tile(STDDEV, (5, 1))
     found = uncertainty.report((means, stddevs), Y, samples=True)

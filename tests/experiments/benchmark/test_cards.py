@@ -9,10 +9,11 @@ import pytest
 from experiments.benchmark import cards, models, peers
 from tests.normals import standard_normal
 
+pytestmark = pytest.mark.slow
+
 SETTING = peers.load(quick=True)[0]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_samples_are_those_of_a_vmap():
     ours = peers.Setting({peers.OURS: peers.ours}, None, quick=True)
@@ -36,7 +37,6 @@ def test_samples_are_those_of_a_vmap():
     assert variance.max() > 0
 
 
-@pytest.mark.slow
 def test_steps_have_all_who_are_there(monkeypatch):
     """Programs are traced, not compiled."""
     shapes = {}
@@ -54,7 +54,6 @@ def test_steps_have_all_who_are_there(monkeypatch):
     assert len(shapes) == len(names) - 1
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_haste")
 def test_attention_of_either_layout_is_the_same():
     params = models.block_params(jax.random.key(2), 8, 2)
