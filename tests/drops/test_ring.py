@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxdrop
 from tests.devices import make_mesh
+from tests.normals import standard_normal
 
 pytestmark = pytest.mark.usefixtures("compiled_in_haste")
 
@@ -30,13 +31,9 @@ SPECS = {
 }
 
 
-def normal(number: int, *shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(number), shape)
-
-
 def heads(dtype="float32"):
     shapes = (2, LENGTH, 4, 8), (2, PLACES, 2, 8), (2, PLACES, 2, 5)
-    return tuple(normal(i, *shape).astype(dtype) for i, shape in enumerate(shapes))
+    return tuple(standard_normal(i, shape).astype(dtype) for i, shape in enumerate(shapes))
 
 
 def ring(devices: int, options: dict, arrays: dict, **mapping):
@@ -76,7 +73,7 @@ CASES = {
     "mask and bias": (
         4,
         {"rate": PER_HEAD, "block_size": 2},
-        {"mask": SEEN, "bias": normal(5, 1, 4, 1, PLACES)},
+        {"mask": SEEN, "bias": standard_normal(5, (1, 4, 1, PLACES))},
     ),
     "segments and lengths": (
         2,
@@ -135,7 +132,7 @@ def test_a_ring_divides_the_memory_by_its_devices():
 @pytest.mark.usefixtures("on_cpu")
 def test_the_compiler_divides_scores_and_masks():
     """With queries and keys sharded over their places, outside `shard_map`."""
-    data = tuple(normal(i, 1, 1024, 2, 8) for i in range(3))
+    data = tuple(standard_normal(i, (1, 1024, 2, 8)) for i in range(3))
 
     def loss(data):
         return (attend(KEY, *data, 0.4, is_causal=True, block_size=128) ** 2).sum()
